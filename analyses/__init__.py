@@ -1,0 +1,1 @@
+"""The methods: each reads activations and returns concepts, tables and figures."""

@@ -1,0 +1,1 @@
+"""Mutual information of layers with labels."""

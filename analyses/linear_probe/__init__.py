@@ -1,0 +1,1 @@
+"""Linear probes for every layer, with their controls."""

@@ -1,0 +1,1 @@
+"""Sparse autoencoders, trained by sae-lens."""

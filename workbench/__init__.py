@@ -1,0 +1,1 @@
+"""Concept Workbench: find, name, test and intervene on the concepts inside a model."""

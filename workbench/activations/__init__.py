@@ -1,0 +1,1 @@
+"""Capture activations to disk and read them back."""

@@ -1,0 +1,1 @@
+"""Labelled texts and images, with concepts and, where known, where they are."""

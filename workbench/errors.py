@@ -1,0 +1,91 @@
+"""Errors that a person can act on.
+
+Every error that the workbench raises on purpose is a :class:`WorkbenchError`. Its text is one sentence that
+says what is wrong and what to do. The command line prints that sentence and exits with the class's code; a
+notebook shows it as any exception.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+
+class WorkbenchError(Exception):
+    """Something the user can mend. ``exit_code`` is what the command line exits with."""
+
+    exit_code = 2
+
+
+class UnknownNameError(WorkbenchError, KeyError):
+    """A name that is not known, with the names that are."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        choices = sorted(set(map(str, known)))
+        close = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
+        text = f"There is no {what} called {_quote(name)}."
+        if close:
+            text += f" Did you mean {' or '.join(_quote(c) for c in close)}?"
+        elif choices:
+            shown = ", ".join(choices[:12]) + (", …" if len(choices) > 12 else "")
+            text += f" Known: {shown}."
+        super().__init__(f"{text} {hint}".strip())
+
+    def __str__(self) -> str:
+        # KeyError would show the repr of the text.
+        return str(self.args[0])
+
+
+class DataError(WorkbenchError, ValueError):
+    """A data set, a label or a file that cannot be used as it is."""
+
+
+class ConfigError(WorkbenchError, ValueError):
+    """An option with a value that cannot be used."""
+
+
+class StudyError(WorkbenchError):
+    """A study that is missing, damaged, or made with something else."""
+
+
+class DiskFullError(WorkbenchError, OSError):
+    """No room is left for what was being written; what was there before is whole."""
+
+    exit_code = 3
+
+
+class MissingExtraError(WorkbenchError, ImportError):
+    """An optional package is needed for this."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs {package}: run `pip install 'concept-workbench[{extra}]'`.")
+
+
+def _quote(name: str) -> str:
+    shown = name if len(name) <= 60 else name[:57] + "…"
+    return f"'{shown}'"
+
+
+@contextmanager
+def disk_errors(what: str) -> Iterator[None]:
+    """Turn 'no space left on device', from the system or from SQLite, into one clear sentence."""
+    from sqlalchemy.exc import OperationalError
+
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT} and not isinstance(error, WorkbenchError):
+            raise DiskFullError(
+                f"The disk is full: {what} could not be written. Free some space and run the same command again;"
+                " nothing that was there before is lost."
+            ) from error
+        raise
+    except OperationalError as error:
+        if "full" in str(error.orig):
+            raise DiskFullError(
+                f"The disk is full: {what} could not be written. Free some space and run the same command again;"
+                " nothing that was there before is lost."
+            ) from error
+        raise

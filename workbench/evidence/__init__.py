@@ -1,0 +1,1 @@
+"""The trial that every concept stands."""

@@ -1,0 +1,1 @@
+"""A study on disk: catalog, tables, tensors."""
