@@ -88,9 +88,7 @@ def test_delong_error_matches_the_definition() -> None:
     assert error[0] == pytest.approx(np.sqrt(variance))
 
 
-def clustered(
-    rng: np.random.Generator, n_clusters: int, effect: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def clustered(rng: np.random.Generator, n_clusters: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Examples of 5-15 tokens: the label, a shared offset, and labels that lean one way in an example."""
     ids = np.repeat(np.arange(n_clusters), rng.integers(5, 16, n_clusters))
     lean = rng.beta(0.7, 0.7, n_clusters)

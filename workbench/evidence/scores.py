@@ -272,8 +272,8 @@ def _clustered_area(
         k_neg = (_sum_by_cluster(negative.astype(float), ids, n_clusters) > 0).sum(axis=1)
         own_pos = k_pos / (k_pos - 1) * (centred_pos**2).sum(axis=1) / n_pos**2
         own_neg = k_neg / (k_neg - 1) * (centred_neg**2).sum(axis=1) / n_neg**2
-        factor = n_clusters / (n_clusters - 1) if n_clusters > 1 else np.nan
-        cross = factor * (centred_pos * centred_neg).sum(axis=1) / (n_pos * n_neg)
+        k_any = (_sum_by_cluster((positive | negative).astype(float), ids, n_clusters) > 0).sum(axis=1)
+        cross = k_any / (k_any - 1) * (centred_pos * centred_neg).sum(axis=1) / (n_pos * n_neg)
         error = np.sqrt(np.maximum(own_pos + own_neg + 2 * cross, 0))
     # k / (k - 1) is infinite at one cluster, and infinity times 0 is already nan.
     return area, np.where((k_pos > 1) & (k_neg > 1), error, np.nan)
