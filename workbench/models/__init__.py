@@ -1,1 +1,24 @@
 """Load a model, name its sites, run it, and edit it while it runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from workbench.models.sites import Site
+
+if TYPE_CHECKING:
+    from workbench.models.base import Batch, Model, Output
+    from workbench.models.load import load_model
+
+__all__ = ["Batch", "Model", "Output", "Site", "load_model"]
+
+_HOMES = {"Batch": "base", "Model": "base", "Output": "base", "load_model": "load"}
+
+
+def __getattr__(name: str) -> Any:
+    # Torch takes seconds to import; a site can be parsed without it.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

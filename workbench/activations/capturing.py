@@ -1,0 +1,240 @@
+"""Run a model over a data set once, and keep the activations of some sites."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workbench.activations.manifest import MANIFEST, Dtype, Pool, Request
+from workbench.activations.source import Examples
+from workbench.activations.store import ActivationSet
+from workbench.activations.writer import Writer, check_room, half, writing
+from workbench.errors import ConfigError, DataError
+from workbench.models.base import Batch, EmptyInputError, Model
+from workbench.models.sites import Site
+
+Progress = Callable[[int, int, dict[str, Any]], None]
+
+_CHUNK_BYTES = 256 * 2**20
+_CHUNK_EXAMPLES = {"text": 1024, "image": 256}
+_INDEX_BYTES = 12
+
+
+def capture(
+    model: Model,
+    dataset: Examples,
+    *,
+    sites: str | Site | Sequence[str | Site],
+    folder: str | Path,
+    pool: Pool = "token",
+    dtype: Dtype = "float16",
+    batch_size: int = 32,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> ActivationSet:
+    """The activations of ``sites`` (names or globs) for the first ``limit`` examples, in one pass each.
+
+    ``pool``: ``token`` (or ``spatial``, for images) keeps a row a position, ``mean``, ``max`` and ``last`` one an
+    example. A whole set with the same manifest hash in ``folder`` is opened instead of captured again. What is cut
+    short leaves nothing. ``progress(done, total, info)`` counts examples.
+
+    Raises `ConfigError` for an option, `DataError` for an example without a token or a value that float16 cannot
+    hold, `DiskFullError` when the room does not suffice.
+    """
+    places = model.match(sites)
+    pool = _checked(model, dataset, places, pool, dtype, batch_size)
+    n = len(dataset) if limit is None else min(limit, len(dataset))
+    if n < 1:
+        raise ConfigError("There is no example to capture: raise the limit or take another data set.")
+    request = Request(
+        model=model.name,
+        model_kind=model.kind,
+        weights_hash=model.weights_hash,
+        inputs=model.input_options(),
+        edits=[edit.to_dict() for edit in model.active_edits],
+        dataset=dataset.name,
+        dataset_hash=dataset.hash,
+        limit=None if n == len(dataset) else n,
+        sites=tuple(map(str, places)),
+        widths=tuple(map(model.width, places)),
+        pool=pool,
+        dtype=dtype,
+    )
+    home = Path(folder) / request.id
+    if (home / MANIFEST).is_file():
+        return ActivationSet.open(home)
+    run = _Capture(model, dataset, places, request, n, batch_size)
+    check_room(home, run.estimate())
+    with writing(home, request) as writer:
+        run.write(writer, progress)
+        writer.finish(model.describe(), dict(dataset.source), n)
+    return ActivationSet.open(home)
+
+
+def _checked(
+    model: Model, dataset: Examples, sites: list[Site], pool: Pool, dtype: str, batch_size: int
+) -> Pool:
+    if pool not in {"token", "spatial", "mean", "max", "last"}:
+        raise ConfigError(f"The pool is token, spatial, mean, max or last, not '{pool}'.")
+    if dtype not in {"float16", "float32"}:
+        raise ConfigError(f"The dtype is float16 or float32, not '{dtype}'.")
+    if batch_size < 1:
+        raise ConfigError("The batch size is at least 1.")
+    column = model.modality
+    if column not in dataset.table.columns:
+        raise ConfigError(
+            f"{model.name} reads {column}s and {dataset.name} has none: take another data set or model."
+        )
+    if pool not in {"token", "spatial"}:
+        return pool
+    if model.modality == "text":
+        return "token"
+    grids = {str(site): model.grid(site) for site in sites}
+    if len(set(grids.values())) > 1:
+        shown = ", ".join(f"{site} {h}x{w}" for site, (h, w) in grids.items())
+        raise ConfigError(
+            f"Positions differ between the sites ({shown}): capture them one grid at a time, or pool."
+        )
+    return "spatial"
+
+
+class _Capture:
+    """One pass over the examples, chunk by chunk: batches of like length inside a chunk, rows in example order."""
+
+    def __init__(
+        self, model: Model, dataset: Examples, sites: list[Site], request: Request, n: int, batch_size: int
+    ) -> None:
+        self.model, self.dataset, self.sites, self.request = model, dataset, sites, request
+        self.n, self.batch_size = n, batch_size
+        self.by_position = request.pool in {"token", "spatial"}
+        cells = 1
+        if self.by_position:
+            cells = model.max_length if model.modality == "text" else int(np.prod(model.grid(sites[0])))
+        most = max(_CHUNK_BYTES // (request.row_bytes * cells), batch_size)
+        self.chunk = min(most, _CHUNK_EXAMPLES[model.modality])
+
+    def estimate(self) -> int:
+        """Bytes that the set will take, from a sample of the examples."""
+        rows = float(self.n)
+        if self.by_position and self.model.modality == "image":
+            rows *= float(np.prod(self.model.grid(self.sites[0])))
+        elif self.by_position:
+            ids = np.unique(np.linspace(0, self.n - 1, 64).astype(int))
+            rows *= float(self._batch(ids).keep.sum()) / len(ids)
+        return int(rows * (self.request.row_bytes + _INDEX_BYTES))
+
+    def write(self, writer: Writer, progress: Progress | None) -> None:
+        """Every chunk, in order."""
+        done = 0
+        for start in range(0, self.n, self.chunk):
+            ids = np.arange(start, min(start + self.chunk, self.n))
+            parts = _Parts(self, ids)
+            for places, batch in self._batches(ids):
+                parts.add(places, batch, self.model.activations(batch, self.sites))
+                done += len(places)
+                if progress is not None:
+                    progress(done, self.n, {"rows": sum(writer.shards) + parts.n_rows})
+            writer.append(*parts.joined())
+
+    def _batches(self, ids: np.ndarray) -> Iterator[tuple[np.ndarray, Batch]]:
+        places = np.arange(len(ids))
+        if self.model.modality == "image":
+            for start in range(0, len(ids), self.batch_size):
+                part = places[start : start + self.batch_size]
+                yield part, self._batch(ids[part])
+            return
+        whole = self._batch(ids)
+        by_length = np.argsort(whole.attention.sum(1).cpu().numpy(), kind="stable")
+        for start in range(0, len(ids), self.batch_size):
+            part = by_length[start : start + self.batch_size]
+            yield part, whole.select(part)
+
+    def _batch(self, ids: np.ndarray) -> Batch:
+        try:
+            return self.model.batch(self.dataset.inputs(ids.tolist()))
+        except EmptyInputError as error:
+            raise EmptyInputError(int(ids[error.row])) from None
+
+
+class _Parts:
+    """The rows of one chunk, collected batch by batch and joined in example order."""
+
+    def __init__(self, run: _Capture, ids: np.ndarray) -> None:
+        self._run, self._ids = run, ids
+        self._rows: list[list[np.ndarray]] = [[] for _ in run.sites]
+        self._index: list[dict[str, np.ndarray]] = []
+        self.n_rows = 0
+
+    def add(self, places: np.ndarray, batch: Batch, seen: dict[Site, Tensor]) -> None:
+        """The activations of the examples at these places of the chunk."""
+        for number, site in enumerate(self._run.sites):
+            rows = self._flat(seen[site], batch.keep).float().cpu().numpy()
+            self._rows[number].append(half(rows, str(site)) if self._run.request.dtype == "float16" else rows)
+        count = len(self._rows[0][-1])
+        self.n_rows += count
+        self._index.append(self._columns(places, batch, count))
+
+    def joined(self) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+        """The rows of each site, and the index, in example order."""
+        index = {name: np.concatenate([part[name] for part in self._index]) for name in self._index[0]}
+        # Stable: the positions of an example are in order already.
+        order = np.argsort(index["example"], kind="stable")
+        rows = [np.concatenate(parts)[order] for parts in self._rows]
+        return rows, {name: column[order] for name, column in index.items()}
+
+    def _flat(self, hidden: Tensor, keep: Tensor) -> Tensor:
+        if self._run.model.modality == "image":
+            keep = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
+        return pooled(hidden, keep, self._run.request.pool)
+
+    def _columns(self, places: np.ndarray, batch: Batch, count: int) -> dict[str, np.ndarray]:
+        examples = self._ids[places]
+        if not self._run.by_position:
+            blank = np.zeros(count, np.int32)
+            tokens = np.full(count, "", object)
+            return {"example": examples, "position": blank - 1, "token": tokens, "start": blank, "end": blank}
+        if self._run.model.modality == "image":
+            cells = count // len(examples)
+            blank = np.zeros(count, np.int32)
+            position = np.tile(np.arange(cells), len(examples))
+            tokens = np.full(count, "", object)
+            return {
+                "example": np.repeat(examples, cells),
+                "position": position,
+                "token": tokens,
+                "start": blank,
+                "end": blank,
+            }
+        which, position = np.nonzero(batch.keep.cpu().numpy())
+        tokens = np.array([batch.pieces[i][j] for i, j in zip(which, position, strict=True)], object)
+        spans = batch.spans[which, position]
+        return {
+            "example": examples[which],
+            "position": position,
+            "token": tokens,
+            "start": spans[:, 0],
+            "end": spans[:, 1],
+        }
+
+
+def pooled(hidden: Tensor, keep: Tensor, pool: str) -> Tensor:
+    """Rows ``[b, t, d]`` where ``keep`` is true, one under another, or one an example: their mean, maximum or last."""
+    if pool in {"token", "spatial"}:
+        return hidden[keep]
+    if pool == "mean":
+        weight = keep.to(hidden)[..., None]
+        return (hidden * weight).sum(1) / weight.sum(1)
+    if pool == "max":
+        return hidden.masked_fill(~keep[..., None], -torch.inf).max(1).values
+    places = torch.arange(keep.shape[1], device=keep.device)
+    return hidden[
+        torch.arange(len(hidden), device=hidden.device), torch.where(keep, places, -1).max(1).values
+    ]
+
+
+__all__ = ["DataError", "capture", "pooled"]

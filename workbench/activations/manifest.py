@@ -1,0 +1,106 @@
+"""What a set of activations is, as its manifest tells it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from workbench.errors import StudyError
+
+MANIFEST = "manifest.json"
+INDEX = "index.parquet"
+
+Pool = Literal["token", "mean", "max", "last", "spatial"]
+Dtype = Literal["float16", "float32"]
+
+
+class Request(BaseModel):
+    """Everything that decides what is captured; its hash names the folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model: str
+    model_kind: str
+    weights_hash: str
+    inputs: dict[str, Any]
+    """How inputs become tensors: tokenizer, maximum length, or image preparation."""
+    edits: list[dict[str, Any]] = Field(default_factory=list)
+    """The edits that the model ran under."""
+    dataset: str
+    dataset_hash: str
+    limit: int | None = None
+    sites: tuple[str, ...]
+    widths: tuple[int, ...]
+    pool: Pool
+    dtype: Dtype
+    format: Literal[1] = 1
+
+    @property
+    def id(self) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 of the request."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row at all sites."""
+        return sum(self.widths) * np.dtype(self.dtype).itemsize
+
+
+class Manifest(BaseModel):
+    """A whole set: the request, where its parts came from, and how many rows each shard has."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    request: Request
+    model: dict[str, Any]
+    """The model's own description, with how to load it again."""
+    dataset_source: dict[str, Any]
+    n_examples: int = Field(ge=0)
+    shards: tuple[int, ...]
+    """Rows of each shard; the same for every site."""
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the set."""
+        return sum(self.shards)
+
+
+def shard_name(site_number: int, shard: int) -> str:
+    """The file of one site and one shard. Sites go by number: a site's text never becomes part of a path."""
+    return f"site{site_number:03d}-{shard:05d}.bin"
+
+
+def disk_dtype(dtype: Dtype) -> np.dtype:
+    """Little-endian, whatever the machine."""
+    return np.dtype(dtype).newbyteorder("<")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a set. `StudyError` when the folder is no set, or a shard is not as long as it should be."""
+    try:
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise StudyError(f"{folder} holds no whole set of activations: capture it again.") from None
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError:
+        raise StudyError(
+            f"The manifest of {folder} is damaged: remove the folder and capture again."
+        ) from None
+    size = disk_dtype(manifest.request.dtype).itemsize
+    for number, width in enumerate(manifest.request.widths):
+        for shard, rows in enumerate(manifest.shards):
+            path = folder / shard_name(number, shard)
+            found = path.stat().st_size if path.is_file() else -1
+            if found != rows * width * size:
+                state = "missing" if found < 0 else f"{found} bytes long instead of {rows * width * size}"
+                raise StudyError(f"The shard {path} is {state}: remove its folder and capture again.")
+    if not (folder / INDEX).is_file():
+        raise StudyError(f"The row index of {folder} is missing: remove the folder and capture again.")
+    return manifest

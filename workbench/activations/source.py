@@ -1,0 +1,33 @@
+"""What a capture needs of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import pandas as pd
+
+
+class Examples(Protocol):
+    """A data set, as far as activations go: `workbench.datasets.Dataset` is one."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of its content."""
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """JSON: how to load it again."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row an example; column ``split``."""
+
+    def inputs(self, ids: Iterable[int]) -> list[Any]:
+        """The texts or images of some examples."""
+
+    def __len__(self) -> int: ...

@@ -1,0 +1,192 @@
+"""A set of activations on disk, read by memory map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from workbench.activations.manifest import INDEX, Manifest, disk_dtype, read_manifest, shard_name
+from workbench.errors import ConfigError, StudyError, UnknownNameError
+from workbench.models.sites import Site
+
+if TYPE_CHECKING:
+    import torch
+
+    from workbench.activations.source import Examples
+
+
+class ActivationSet:
+    """Rows of one or several sites, in example order. Made by `capture`, opened by ``ActivationSet.open(folder)``."""
+
+    def __init__(self, folder: Path, manifest: Manifest, sites: list[Site]) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.sites = sites
+        self._starts = np.concatenate([[0], np.cumsum(manifest.shards)]).astype(np.int64)
+        self._maps: dict[Site, list[np.ndarray]] = {}
+
+    @classmethod
+    def open(cls, folder: str | Path) -> ActivationSet:
+        """A set on disk. `StudyError` when it is missing, damaged or cut short."""
+        path = Path(folder)
+        manifest = read_manifest(path)
+        return cls(path, manifest, [Site.parse(site) for site in manifest.request.sites])
+
+    @property
+    def id(self) -> str:
+        """The name of the set's folder: the hash of what was asked for."""
+        return self.manifest.request.id
+
+    @property
+    def pool(self) -> str:
+        """``token`` or ``spatial``: a row a position; ``mean``, ``max`` or ``last``: a row an example."""
+        return self.manifest.request.pool
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of each site."""
+        return self.manifest.n_rows
+
+    @property
+    def n_examples(self) -> int:
+        """Examples of the data set that were captured, from its first on."""
+        return self.manifest.n_examples
+
+    @cached_property
+    def index(self) -> pd.DataFrame:
+        """One line a row: example, position, token, start, end. A pooled row has position -1 and no token."""
+        try:
+            table = pd.read_parquet(self.folder / INDEX)
+        except Exception as error:
+            raise StudyError(f"The row index of {self.folder} is damaged: capture again.") from error
+        if len(table) != self.n_rows:
+            raise StudyError(
+                f"The row index of {self.folder} has {len(table)} rows, not {self.n_rows}: capture again."
+            )
+        return table
+
+    def at(self, site: str | Site) -> ActivationSet:
+        """A view with one site; nothing is copied."""
+        return ActivationSet(self.folder, self.manifest, [self._site(site)])
+
+    def width(self, site: str | Site | None = None) -> int:
+        """How many numbers a row has."""
+        return self.manifest.request.widths[self._number(self._site(site))]
+
+    def read(
+        self, rows: slice | Int[np.ndarray, "n"] | None = None, site: str | Site | None = None
+    ) -> Float[np.ndarray, "n d"]:
+        """Rows as float32, in the order asked for; all of them when ``rows`` is None. Negative numbers count back."""
+        place = self._site(site)
+        if rows is None or (isinstance(rows, slice) and rows.step in {None, 1}):
+            start, stop, _ = (rows or slice(None)).indices(self.n_rows)
+            return self._slice(place, start, max(start, stop))
+        numbers = np.arange(self.n_rows)[rows] if isinstance(rows, slice) else self._numbers(rows)
+        return self._gather(place, numbers)
+
+    def rows(self, split: str | None, dataset: Examples) -> Int[np.ndarray, "n"]:
+        """The numbers of the rows whose example is in a split of the data set; all rows when ``split`` is None."""
+        if dataset.hash != self.manifest.request.dataset_hash:
+            raise StudyError(
+                f"These activations come from {self.manifest.request.dataset}, not from this {dataset.name}: capture it."
+            )
+        if split is None:
+            return np.arange(self.n_rows)
+        splits = dataset.table["split"].to_numpy()
+        if split not in set(splits):
+            raise UnknownNameError("split", split, set(map(str, splits)))
+        return np.flatnonzero((splits == split)[self.index["example"].to_numpy()])
+
+    def batches(
+        self,
+        batch_size: int,
+        seed: int = 0,
+        rows: Int[np.ndarray, "n"] | None = None,
+        epochs: int | None = None,
+        site: str | Site | None = None,
+    ) -> Iterator[torch.Tensor]:
+        """Shuffled float32 batches ``[batch_size, d]`` of the rows asked for, each row once an epoch.
+
+        Every epoch has its own order, drawn from the seed. The last batch of an epoch may be smaller. ``epochs=None``
+        never ends. Only a batch is in memory at a time, besides the row numbers.
+        """
+        import torch
+
+        place = self._site(site)
+        numbers = np.arange(self.n_rows) if rows is None else self._numbers(rows)
+        if batch_size < 1 or not len(numbers):
+            raise ConfigError("Batches need at least one row, and a batch size of at least one.")
+        done = 0
+        while epochs is None or done < epochs:
+            order = np.random.default_rng([seed, done]).permutation(numbers)
+            for start in range(0, len(order), batch_size):
+                yield torch.from_numpy(self._gather(place, order[start : start + batch_size]))
+            done += 1
+
+    def __len__(self) -> int:
+        return self.n_rows
+
+    def __repr__(self) -> str:
+        request = self.manifest.request
+        where = ", ".join(map(str, self.sites[:4])) + (", …" if len(self.sites) > 4 else "")
+        return f"<ActivationSet {self.id}: {self.n_rows:,} rows ({self.pool}) of {request.dataset} in {request.model} at {where}>"
+
+    def _site(self, site: str | Site | None) -> Site:
+        if site is None:
+            if len(self.sites) > 1:
+                raise ConfigError("This set has several sites: take one with `.at(site)` or name it.")
+            return self.sites[0]
+        known = {str(s): s for s in self.sites}
+        if str(site) not in known:
+            raise UnknownNameError("captured site", str(site), known)
+        return known[str(site)]
+
+    def _number(self, site: Site) -> int:
+        return self.manifest.request.sites.index(str(site))
+
+    def _numbers(self, rows: np.ndarray) -> np.ndarray:
+        rows = np.asarray(rows)
+        if rows.dtype == bool:
+            if len(rows) != self.n_rows:
+                raise ConfigError(f"A mask of rows has {self.n_rows} entries here, not {len(rows)}.")
+            return np.flatnonzero(rows)
+        rows = rows.astype(np.int64, copy=False)
+        if len(rows) and not (-self.n_rows <= rows.min() and rows.max() < self.n_rows):
+            raise ConfigError(f"Rows run from 0 to {self.n_rows - 1}: ask only for those.")
+        return np.where(rows < 0, rows + self.n_rows, rows)
+
+    def _shards(self, site: Site) -> list[np.ndarray]:
+        if site not in self._maps:
+            number, dtype = self._number(site), disk_dtype(self.manifest.request.dtype)
+            width = self.width(site)
+            self._maps[site] = [
+                np.memmap(self.folder / shard_name(number, shard), dtype, "r", shape=(rows, width))
+                for shard, rows in enumerate(self.manifest.shards)
+            ]
+        return self._maps[site]
+
+    def _slice(self, site: Site, start: int, stop: int) -> Float[np.ndarray, "n d"]:
+        out = np.empty((stop - start, self.width(site)), np.float32)
+        for shard, first in zip(self._shards(site), self._starts[:-1].tolist(), strict=True):
+            low, high = max(start, first), min(stop, first + len(shard))
+            if low < high:
+                out[low - start : high - start] = shard[low - first : high - first]
+        return out
+
+    def _gather(self, site: Site, numbers: np.ndarray) -> Float[np.ndarray, "n d"]:
+        out = np.empty((len(numbers), self.width(site)), np.float32)
+        # In disk order, so that a random batch touches each page once.
+        order = np.argsort(numbers, kind="stable")
+        cuts = np.searchsorted(numbers[order], self._starts)
+        for shard, first, low, high in zip(
+            self._shards(site), self._starts[:-1].tolist(), cuts[:-1].tolist(), cuts[1:].tolist(), strict=True
+        ):
+            if low < high:
+                out[order[low:high]] = shard[numbers[order[low:high]] - first]
+        return out

@@ -1,0 +1,240 @@
+"""What every model can do, whatever it is made of."""
+
+from __future__ import annotations
+
+import fnmatch
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from workbench.edits import Edit, Edits
+from workbench.errors import ConfigError, DataError, UnknownNameError
+from workbench.models.sites import Site
+from workbench.models.taps import Tap, appended, recording
+
+Modality = Literal["text", "image"]
+Kind = Literal["encoder", "decoder", "vision", "module"]
+
+
+class EmptyInputError(DataError):
+    """An input without a single token; ``row`` is its number in the batch."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(f"Row {row} has no text that the model can read: remove the row or fill it in.")
+        self.row = row
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs as the model takes them. For images ``keep`` is one column, and pieces and spans are empty."""
+
+    inputs: dict[str, Tensor]
+    attention: Bool[Tensor, "b t"]
+    """False on padding."""
+    keep: Bool[Tensor, "b t"]
+    """False on padding and on special tokens."""
+    pieces: list[list[str]] = field(default_factory=list)
+    """The text of the token at each position."""
+    spans: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 2), np.int64))
+    """``[b, t, 2]``: first and last-plus-one character in the input text; 0, 0 for special tokens."""
+
+    def __len__(self) -> int:
+        return len(self.attention)
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> Batch:
+        """Some rows of a batch of texts, without the padding that only the others needed."""
+        index = torch.as_tensor(np.asarray(rows, np.int64))
+        attention = self.attention[index.to(self.attention.device)]
+        t = int(attention.sum(1).max()) if len(index) else 0
+        return Batch(
+            {name: tensor[index.to(tensor.device)][:, :t] for name, tensor in self.inputs.items()},
+            attention[:, :t],
+            self.keep[index.to(self.keep.device)][:, :t],
+            [self.pieces[i][:t] for i in index.tolist()],
+            self.spans[index.numpy()][:, :t],
+        )
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a whole pass gives."""
+
+    pooled: Float[Tensor, "b o"]
+    """Encoder: mean over attended tokens of the last layer. Decoder: the final hidden state at the last kept token.
+    Vision: the input of the classifier."""
+    logits: Tensor | None = None
+    """``[b, t, v]`` of a decoder, ``[b, classes]`` of a classifier, None of an encoder."""
+
+
+class Model(ABC):
+    """A model whose sites can be read and edited. Made by `load_model`."""
+
+    name: str
+    modality: Modality
+    kind: Kind
+    weights_hash: str
+    max_length: int
+    source: Mapping[str, Any]
+    classes: tuple[str, ...] | None = None
+    """Names of the classes, for a classifier that has them."""
+
+    _taps: dict[Site, Tap]
+    _may_work_in_place = False
+
+    def __init__(self) -> None:
+        self._edits: list[Edit] = []
+
+    @abstractmethod
+    def batch(self, inputs: Sequence[Any]) -> Batch:
+        """Inputs as tensors. `DataError` names the row that cannot be used."""
+
+    @abstractmethod
+    def input_options(self) -> dict[str, Any]:
+        """JSON: how inputs become tensors; part of what identifies a capture."""
+
+    @abstractmethod
+    def _run(self, batch: Batch) -> Any:
+        """One raw pass."""
+
+    @abstractmethod
+    def _output(self, raw: Any, batch: Batch, seen: Mapping[Site, Tensor]) -> Output:
+        """The output of a raw pass; ``seen`` holds at least `_output_sites`."""
+
+    def _output_sites(self) -> Sequence[Site]:
+        return ()
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Every site, in the order in which a pass reaches them."""
+        return tuple(self._taps)
+
+    def site(self, spec: str | Site) -> Site:
+        """The site that ``spec`` names; an unknown one lists those there are."""
+        known = {str(site): site for site in self._taps}
+        if str(spec) not in known:
+            raise UnknownNameError("site", str(spec), known, f"({self.name} has {len(known)} sites.)")
+        return known[str(spec)]
+
+    def match(self, spec: str | Site | Sequence[str | Site]) -> list[Site]:
+        """The sites of one or several names or globs, such as ``resid_post.*``, in execution order."""
+        specs = [spec] if isinstance(spec, str | Site) else list(spec)
+        found: set[Site] = set()
+        for text in map(str, specs):
+            hits = {site for site in self._taps if fnmatch.fnmatchcase(str(site), text)}
+            found |= hits or {self.site(text)}
+        if not found:
+            raise ConfigError("No site was asked for: give at least one, such as 'resid_post.*'.")
+        return [site for site in self._taps if site in found]
+
+    def width(self, site: str | Site) -> int:
+        """How many numbers a row of the site has."""
+        return self._taps[self.site(site)].width
+
+    def grid(self, site: str | Site) -> tuple[int, int]:
+        """Height and width of the grid of an image's rows at this site."""
+        shape = self._taps[self.site(site)].shape
+        if self.modality != "image":
+            raise ConfigError(f"{self.name} reads text: its sites have no grid.")
+        if len(shape) == 4:
+            return shape[2], shape[3]
+        return (1, shape[1]) if len(shape) == 3 else (1, 1)
+
+    def activations(
+        self, batch: Batch, sites: Sequence[str | Site], grad: bool = False
+    ) -> dict[Site, Float[Tensor, "b t d"]]:
+        """The rows of some sites. The pass ends at the deepest of them."""
+        wanted = [self.site(site) for site in sites]
+        if not wanted:
+            return {}
+        with self._recording(wanted, grad, stop=True) as seen:
+            self._run(batch)
+        return {site: self._found(site, seen) for site in wanted}
+
+    def forward(
+        self, batch: Batch, sites: Sequence[str | Site] = (), grad: bool = False
+    ) -> tuple[Output, dict[Site, Float[Tensor, "b t d"]]]:
+        """A whole pass, with the rows of some sites.
+
+        With ``grad``, ``torch.autograd.grad(output.pooled.sum(), rows)`` works for the rows of every site: those
+        that nothing before them makes differentiable are leaves.
+        """
+        wanted = [self.site(site) for site in sites]
+        with self._recording([*wanted, *self._output_sites()], grad, stop=False) as seen:
+            output = self._output(self._run(batch), batch, seen)
+        return output, {site: self._found(site, seen) for site in wanted}
+
+    @contextmanager
+    def edited(self, *edits: Edit | Edits) -> Iterator[Model]:
+        """Every pass inside is edited, in the order given; inner contexts come after outer ones."""
+        flat = Edits(edits)
+        for edit in flat:
+            self.site(edit.site)
+        with appended(self._edits, flat):
+            yield self
+
+    @property
+    def active_edits(self) -> Edits:
+        """The edits of the contexts around."""
+        return Edits(self._edits)
+
+    def embed(self, texts: Sequence[str], batch_size: int = 64) -> Float[np.ndarray, "n d"]:
+        """Unit-norm sentence vectors, float32. `ConfigError` when the model is no text encoder."""
+        if self.modality != "text" or self.kind != "encoder":
+            raise ConfigError(f"{self.name} is no text encoder: load one, such as 'minilm', to embed texts.")
+        texts = list(texts)
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        vectors = np.zeros((len(texts), self._embedding_width()), np.float32)
+        for start in range(0, len(order), batch_size):
+            part = order[start : start + batch_size]
+            pooled = self._pooled(self._readable([texts[i] for i in part], part))
+            vectors[part] = torch.nn.functional.normalize(pooled, dim=1).float().cpu().numpy()
+        return vectors
+
+    def describe(self) -> dict[str, Any]:
+        """What this model is, as JSON."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "modality": self.modality,
+            "sites": [str(site) for site in self.sites],
+            "widths": {str(site): tap.width for site, tap in self._taps.items()},
+            "weights_hash": self.weights_hash,
+            "inputs": self.input_options(),
+            "source": dict(self.source),
+        }
+
+    def __repr__(self) -> str:
+        names = [str(site) for site in self.sites]
+        shown = ", ".join(names[:3]) + (f", … {names[-1]}" if len(names) > 3 else "")
+        return f"<{type(self).__name__} {self.name!r}: {self.kind}, {len(names)} sites ({shown})>"
+
+    def _recording(
+        self, wanted: Sequence[Site], grad: bool, *, stop: bool
+    ) -> AbstractContextManager[dict[Site, Tensor]]:
+        return recording(self._taps, wanted, self._edits, grad=grad, copy=self._may_work_in_place, stop=stop)
+
+    def _pooled(self, batch: Batch) -> Float[Tensor, "b o"]:
+        return self.forward(batch)[0].pooled
+
+    def _embedding_width(self) -> int:
+        return self._taps[self.sites[-1]].width
+
+    def _readable(self, texts: Sequence[str], numbers: Sequence[int]) -> Batch:
+        try:
+            return self.batch(texts)
+        except EmptyInputError as error:
+            raise EmptyInputError(numbers[error.row]) from None
+
+    def _found(self, site: Site, seen: Mapping[Site, Tensor]) -> Tensor:
+        if site not in seen:
+            raise ConfigError(
+                f"A pass of {self.name} did not reach {site} with this input: leave that site out."
+            )
+        return seen[site]

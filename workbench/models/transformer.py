@@ -1,0 +1,141 @@
+"""Text models through transformer_lens's `TransformerBridge`: raw weights, one set of names for every architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from workbench.errors import ConfigError
+from workbench.models.base import Batch, Kind, Model, Output
+from workbench.models.sites import Site
+from workbench.models.taps import Columns, Firing, Tap, View, Whole, firings
+from workbench.models.text import Tokens
+
+
+class TransformerModel(Model):
+    """An encoder or a decoder held by a bridge."""
+
+    modality = "text"
+
+    def __init__(
+        self,
+        bridge: Any,
+        tokens: Tokens,
+        *,
+        name: str,
+        kind: Kind,
+        weights_hash: str,
+        source: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.bridge = bridge
+        self.tokens = tokens
+        self.name, self.kind, self.weights_hash, self.source = name, kind, weights_hash, source
+        self.max_length = tokens.max_length
+        bridge.eval().requires_grad_(False)
+        self._taps = _taps(bridge, tokens.batch(["a b"]), kind)
+        self._final = next(reversed(self._taps))
+
+    def batch(self, inputs: Sequence[str]) -> Batch:
+        """Texts as right-padded tokens, cut at ``max_length``."""
+        return self.tokens.batch(inputs)
+
+    def input_options(self) -> dict[str, Any]:
+        """The tokenizer and how it is used."""
+        return self.tokens.options()
+
+    def _run(self, batch: Batch) -> Any:
+        return _pass(self.bridge, batch)
+
+    def _output_sites(self) -> Sequence[Site]:
+        return (self._final,)
+
+    def _output(self, raw: Any, batch: Batch, seen: Mapping[Site, Tensor]) -> Output:
+        final = seen[self._final]
+        if self.kind == "encoder":
+            return Output(mean_pooled(final, batch.attention))
+        return Output(last_kept(final, batch.keep), raw)
+
+
+def mean_pooled(hidden: Float[Tensor, "b t d"], attention: Tensor) -> Float[Tensor, "b d"]:
+    """The mean over attended tokens, as sentence-transformers takes it."""
+    weight = attention.to(hidden)[..., None]
+    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
+
+
+def last_kept(hidden: Float[Tensor, "b t d"], keep: Tensor) -> Float[Tensor, "b d"]:
+    """The row of the last kept token."""
+    places = torch.arange(keep.shape[1], device=keep.device)
+    last = torch.where(keep, places, -1).max(1).values
+    return hidden[torch.arange(len(hidden), device=hidden.device), last]
+
+
+def _pass(bridge: Any, batch: Batch) -> Any:
+    return bridge(batch.inputs["input_ids"], attention_mask=batch.inputs["attention_mask"])
+
+
+def _taps(bridge: Any, batch: Batch, kind: Kind) -> dict[Site, Tap]:
+    """The sites that a pass reaches, in the order in which it does."""
+    points = _points(bridge, kind)
+    names = {module: str(number) for number, module in enumerate(dict.fromkeys(points.values()))}
+    with firings({name: module for module, name in names.items()}) as fired:
+        _pass(bridge, batch)
+    shapes: dict[str, Firing] = {firing.name: firing for firing in fired}
+    rank = {firing.name: number for number, firing in enumerate(fired)}
+    length = batch.attention.shape[1]
+    found: list[tuple[int, Tap]] = []
+    for site, module in points.items():
+        firing = shapes.get(names[module])
+        if firing is None or firing.shape is None or len(firing.shape) != 3 or firing.shape[1] != length:
+            continue
+        place = rank[names[module]]
+        found += [(place, tap) for tap in _at(site, module, firing.shape, bridge.cfg.n_heads)]
+    if not found:
+        raise ConfigError("No activation of this model can be read: its architecture is not supported.")
+    return {tap.site: tap for _, tap in sorted(found, key=lambda pair: pair[0])}
+
+
+def _points(bridge: Any, kind: Kind) -> dict[Site, nn.Module]:
+    """The hook point of each site; heads of one layer share theirs under head 0."""
+    blocks = list(bridge.blocks)
+    points: dict[Site, nn.Module | None] = {Site("embed"): _point(blocks[0], "hook_in")}
+    for layer, block in enumerate(blocks):
+        # A post-norm encoder adds attention's output to the stream before its norm, so hook_attn_out comes too late.
+        attention = ("attn.o.hook_out",) if kind == "encoder" else ("hook_attn_out", "attn.hook_out")
+        points[Site("resid_pre", layer)] = _point(block, "hook_in")
+        points[Site("head_out", layer, 0)] = _point(block, "attn.o.hook_in")
+        points[Site("attn_out", layer)] = _point(block, *attention)
+        points[Site("mlp_out", layer)] = _point(block, "hook_mlp_out", "mlp.hook_out")
+        points[Site("resid_post", layer)] = _point(block, "hook_out")
+    points[Site("final")] = _point(bridge, "ln_final.hook_out") or _point(blocks[-1], "hook_out")
+    return {site: module for site, module in points.items() if module is not None}
+
+
+def _point(root: Any, *paths: str) -> nn.Module | None:
+    for path in paths:
+        place = root
+        try:
+            for part in path.split("."):
+                place = getattr(place, part)
+        except AttributeError:
+            continue
+        if isinstance(place, nn.Module):
+            return place
+    return None
+
+
+def _at(site: Site, module: nn.Module, shape: tuple[int, ...], heads: int) -> list[Tap]:
+    width = shape[-1]
+    if site.kind != "head_out":
+        return [Tap(site, module, Whole(), width, shape)]
+    if width % heads:
+        return []
+    each = width // heads
+    views: list[View] = [Columns(head * each, (head + 1) * each) for head in range(heads)]
+    return [
+        Tap(Site("head_out", site.layer, head), module, view, each, shape) for head, view in enumerate(views)
+    ]
