@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.activations.labels import example_means
-from workbench.activations.sets import ActivationSet
+from workbench.activations.store import ActivationSet
 from workbench.concepts import ConceptSet
 
 BINS = 24

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from workbench.activations.labels import POSITION_POOLS, example_means, is_span
-from workbench.activations.sets import ActivationSet
+from workbench.activations.store import ActivationSet
 from workbench.analysis import Context
 from workbench.evidence.held_out import HeldOut, held_out
 

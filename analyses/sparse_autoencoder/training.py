@@ -44,7 +44,7 @@ def train(
         device="cpu",
     )
     config.metadata.hook_name = str(acts.sites[0])
-    config.metadata.model_name = context.activations.manifest.model["name"]
+    config.metadata.model_name = acts.manifest.request.model
     sae = TopKTrainingSAE(config)
     sample = torch.from_numpy(acts.read(np.sort(np.random.default_rng(context.seed).permutation(rows)[:20_000])))
     scale = float(acts.width() ** 0.5 / sample.norm(dim=-1).mean())

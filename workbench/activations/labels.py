@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from workbench.activations.sets import ActivationSet
+from workbench.activations.store import ActivationSet
 from workbench.datasets import Dataset
 from workbench.errors import DataError
 

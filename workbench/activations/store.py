@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -74,6 +74,16 @@ class ActivationSet:
     def at(self, site: str | Site) -> ActivationSet:
         """A view with one site; nothing is copied."""
         return ActivationSet(self.folder, self.manifest, [self._site(site)])
+
+    def select(self, sites: Sequence[str | Site]) -> ActivationSet:
+        """A view with some of the sites, in the order given; nothing is copied."""
+        return ActivationSet(self.folder, self.manifest, [self._site(site) for site in sites])
+
+    @property
+    def dataset_record(self) -> dict[str, Any]:
+        """Which data set was captured: name, hash, and how to load it again."""
+        request = self.manifest.request
+        return {"name": request.dataset, "hash": request.dataset_hash, "source": self.manifest.dataset_source}
 
     def width(self, site: str | Site | None = None) -> int:
         """How many numbers a row has."""

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.activations.labels import POSITION_POOLS, Targets, is_span, ranges, row_targets
-from workbench.activations.sets import ActivationSet
+from workbench.activations.store import ActivationSet
 from workbench.concepts import ConceptSet
 from workbench.datasets import Dataset
 from workbench.errors import DataError

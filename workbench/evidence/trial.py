@@ -113,7 +113,7 @@ class _Trial:
         self.acts = study.activation_set(run.record["inputs"]["activations"])
         self.dataset = study.dataset_of(self.acts)
         if dataset is not None and dataset.hash != self.dataset.hash:
-            found = [a for a in study.activations() if a.manifest.dataset["hash"] == dataset.hash]
+            found = [a for a in study.activations() if a.dataset_record["hash"] == dataset.hash]
             if not found:
                 raise DataError(f"The study has no activations of '{dataset.name}'; capture them first, then examine on them.")
             self.acts, self.dataset = found[-1], dataset

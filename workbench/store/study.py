@@ -91,11 +91,11 @@ class Study:
         Raises:
             StudyError: It cannot be loaded again, or has changed since.
         """
-        return self._dataset(acts.manifest.dataset)
+        return self._dataset(acts.dataset_record)
 
     def datasets(self) -> list[Dataset]:
         """Every data set that the study has activations of."""
-        return list({acts.manifest.dataset["hash"]: self.dataset_of(acts) for acts in self.activations()}.values())
+        return list({acts.dataset_record["hash"]: self.dataset_of(acts) for acts in self.activations()}.values())
 
     def _dataset(self, record: dict[str, Any]) -> Dataset:
         if record["hash"] not in self._datasets:
