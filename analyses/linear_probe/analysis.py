@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from pydantic import Field
 
-from analyses.linear_probe.samples import Sample, samples
+from workbench.evidence.samples import Sample, samples
 from probes import LogisticProbe, control_task, majority_accuracy, random_direction_accuracy, shuffled_labels
 from workbench.activations.labels import choose_labels
 from workbench.analysis import Analysis, Context, Metric, Result

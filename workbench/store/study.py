@@ -146,7 +146,15 @@ class Study:
         self.use_dataset(dataset)
         with disk_errors("activations"):
             (self.folder / "activations").mkdir(exist_ok=True)
-        return capture(model, dataset, sites=matched, pool=pool, folder=self.folder / "activations", **options)
+        show = options.pop("progress", None)
+
+        def tell(done: int, total: int, _facts: dict[str, Any]) -> None:
+            if show:
+                show(done, total, f"capturing {len(matched)} sites")
+
+        return capture(
+            model, dataset, sites=matched, pool=pool, folder=self.folder / "activations", progress=tell, **options
+        )
 
     def activations(self) -> list[ActivationSet]:
         """Every whole activation set of the study, oldest first."""
@@ -242,6 +250,12 @@ class Study:
         from workbench.evidence.counterparts import counterparts
 
         return counterparts(self, **options)
+
+    def families(self, **options: Any) -> pd.DataFrame:
+        """Concepts that several methods found and that are one: ``family, concept, method, site``."""
+        from workbench.evidence.counterparts import families
+
+        return families(self, **options)
 
     def evidence(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
         """The newest evidence of every concept."""

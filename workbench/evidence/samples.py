@@ -1,4 +1,4 @@
-"""Rows to fit and try probes on: positions for labels of spans, example means for labels of examples."""
+"""Rows to fit and try linear concepts on: positions for labels of spans, example means for labels of examples."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _usable(names: list[str], train: np.ndarray, test: np.ndarray) -> tuple[list
 def _by_position(acts: ActivationSet, train: HeldOut, test: HeldOut, labels: list[str]) -> Sample:
     y_train, y_test = train.tokens.only(labels).values, test.tokens.only(labels).values
     keep, skipped = _usable(labels, y_train, y_test)
-    # An example whose spans nobody marked says nothing to these probes.
+    # An example whose spans nobody marked says nothing about them.
     a, b = ~np.isnan(y_train).all(1), ~np.isnan(y_test).all(1)
     token = acts.index["token"]
     return Sample(
