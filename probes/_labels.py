@@ -29,6 +29,17 @@ class Labels:
         name = self.names[column] if self.names else ""
         return f"{column} ({name[:60]!r})" if name else str(column)
 
+    def require_both_classes(self) -> None:
+        """Raise DataError, naming the label, where a column lacks one of its classes."""
+        for value, word in ((1, "positive"), (0, "negative")):
+            missing = np.flatnonzero(~(self.codes == value).any(axis=0))
+            if missing.size:
+                more = f" (and {missing.size - 1} more)" if missing.size > 1 else ""
+                raise DataError(
+                    f"Label {self.describe(int(missing[0]))}{more} has no {word} row, only one class:"
+                    " leave that label out or give rows of both classes."
+                )
+
 
 def read_labels(Y: Any, names: Sequence[str] | None = None) -> Labels:
     """Read labels.

@@ -212,14 +212,7 @@ def _check_classes(labels: Labels, n_rows: int) -> None:
             f"X has {n_rows} rows and Y has {len(labels.codes)} (inconsistent numbers of samples):"
             " give one row of labels for each row of X."
         )
-    for value, word in ((1, "positive"), (0, "negative")):
-        missing = np.flatnonzero(~(labels.codes == value).any(axis=0))
-        if missing.size:
-            more = f" (and {missing.size - 1} more)" if missing.size > 1 else ""
-            raise DataError(
-                f"Label {labels.describe(int(missing[0]))}{more} has no {word} row, only one class:"
-                " leave that label out or give rows of both classes."
-            )
+    labels.require_both_classes()
 
 
 def _matrix(probe: LogisticProbe, X: Any, reset: bool) -> Float[np.ndarray, "n d"]:

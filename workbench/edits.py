@@ -97,7 +97,7 @@ class Edits(tuple[Edit, ...]):
         return Edits(Edit.from_dict(edit) for edit in description["edits"])
 
 
-def steer(site: str | Site, direction: Float[Tensor, "d"], strength: float = 1.0) -> Edit:
+def steer(site: str | Site, direction: Float[Tensor, d], strength: float = 1.0) -> Edit:
     """Add ``strength * direction`` at every position; the direction is taken as given, not normalised."""
     vector = _vector(direction, "steering direction")
 
@@ -126,12 +126,12 @@ def project_out(site: str | Site, directions: Float[Tensor, "k d"], strength: fl
     return Edit(Site.parse(site), transform, "project_out", {"directions": vectors, "strength": strength})
 
 
-def ablate(site: str | Site, direction: Float[Tensor, "d"], strength: float = 1.0) -> Edit:
+def ablate(site: str | Site, direction: Float[Tensor, d], strength: float = 1.0) -> Edit:
     """`project_out` under the name that people look for."""
     return project_out(site, direction, strength)
 
 
-def clamp(site: str | Site, direction: Float[Tensor, "d"], value: float) -> Edit:
+def clamp(site: str | Site, direction: Float[Tensor, d], value: float) -> Edit:
     """Set the coordinate along the unit direction to ``value`` at every position."""
     vector = _vector(direction, "direction to clamp")
     if float(vector.norm()) == 0:
@@ -154,7 +154,7 @@ def zero(site: str | Site, strength: float = 1.0) -> Edit:
     return Edit(Site.parse(site), transform, "zero", {"strength": strength})
 
 
-def mean(site: str | Site, mean: Float[Tensor, "d"], strength: float = 1.0) -> Edit:
+def mean(site: str | Site, mean: Float[Tensor, d], strength: float = 1.0) -> Edit:
     """Replace the activations by a mean row (at strength .5, go half of the way)."""
     vector = _vector(mean, "mean")
 
@@ -192,7 +192,7 @@ def _tensor(values: Any) -> Tensor:
     return torch.as_tensor(values).detach().to(torch.float32, copy=True)
 
 
-def _vector(values: Any, what: str) -> Float[Tensor, "d"]:
+def _vector(values: Any, what: str) -> Float[Tensor, d]:
     vector = _tensor(values)
     if vector.dim() != 1 or not bool(torch.isfinite(vector).all()):
         raise ConfigError(f"A {what} is finite numbers of shape [d], not {tuple(vector.shape)}.")

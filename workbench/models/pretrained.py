@@ -1,36 +1,194 @@
-"""Text models from a local Hugging Face folder or from the hub."""
+"""Text models from a local Hugging Face folder or from the hub, by safetensors only."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from workbench.errors import ConfigError, UnknownNameError, WorkbenchError
 from workbench.models.base import Kind, Model
 from workbench.models.text import DEFAULT_LENGTH, Tokens
 from workbench.models.weights import pretrained_hash, quiet
 
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")
+
 
 def load_pretrained(
-    path: str, *, name: str, source: dict[str, Any], max_length: int | None = None, device: str = "cpu"
+    path: str,
+    *,
+    name: str,
+    source: dict[str, Any],
+    max_length: int | None = None,
+    bos: bool = True,
+    device: str = "cpu",
 ) -> Model:
-    """The text model at a path."""
+    """The text encoder or decoder in a folder, or of this name on the hub.
+
+    ``max_length`` is in tokens, by default the model's own and at most 128. ``bos`` starts a decoder's texts with its
+    beginning-of-sequence token even where the tokenizer does not: the first position of a decoder serves as an
+    attention sink and is like no other. Weights are float32.
+    """
+    if Path(path).is_dir():
+        _check_folder(Path(path))
+    with quiet(), _clear_errors(path):
+        from transformers import AutoConfig, AutoTokenizer
+
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        if getattr(config, "is_encoder_decoder", False):
+            raise ConfigError(
+                f"{name} has an encoder and a decoder: only models of one of them can be loaded."
+            )
+        kind = _kind(config)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        length = _length(config, tokenizer, max_length)
+        tokens = Tokens(tokenizer, length, bos=bos and kind == "decoder", device=device)
+        known = {"name": name, "kind": kind, "source": source}
+        if _has_bridge(config, kind):
+            return _bridged(path, tokens, device, known)
+        return _plain(path, tokens, device, known)
+
+
+def _bridged(path: str, tokens: Tokens, device: str, known: dict[str, Any]) -> Model:
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import AutoModelForCausalLM, BertForNextSentencePrediction
+
+    from workbench.models.transformer import TransformerModel
+
+    encoder = known["kind"] == "encoder"
+    model, digest = _weights(
+        BertForNextSentencePrediction if encoder else AutoModelForCausalLM, path, encoder
+    )
+    bridge = TransformerBridge.boot_transformers(
+        path, hf_model=model.to(device), tokenizer=tokens.tokenizer, device=device
+    )
+    tokens.settle()
+    return TransformerModel(bridge, tokens, weights_hash=digest, **known)
+
+
+def _plain(path: str, tokens: Tokens, device: str, known: dict[str, Any]) -> Model:
+    """A model that transformer_lens does not know: its modules are the sites."""
+    from transformers import AutoModel, AutoModelForCausalLM
+
+    from workbench.models.module import ModuleModel
+
+    encoder = known["kind"] == "encoder"
+    model, digest = _weights(AutoModel if encoder else AutoModelForCausalLM, path, encoder)
+    trial = tokens.batch(["a b", "c d"])
+    return ModuleModel(
+        model.to(device),
+        tokens,
+        trial,
+        modality="text",
+        weights_hash=digest,
+        max_length=tokens.max_length,
+        **known,
+    )
+
+
+def _weights(maker: Any, path: str, encoder: bool) -> tuple[Any, str]:
     import torch
-    from transformers import AutoTokenizer, BertForNextSentencePrediction
 
-    with quiet():
-        from transformer_lens.model_bridge import TransformerBridge
+    model, info = maker.from_pretrained(
+        path,
+        dtype=torch.float32,
+        use_safetensors=True,
+        attn_implementation="eager",
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    # A head that is not in the file is random, differs from load to load and identifies nothing.
+    return model.eval(), pretrained_hash(model, base_only=encoder, missing=info["missing_keys"])
 
-        from workbench.models.transformer import TransformerModel
 
-        tokenizer = AutoTokenizer.from_pretrained(path)
-        model, info = BertForNextSentencePrediction.from_pretrained(
-            path,
-            dtype=torch.float32,
-            use_safetensors=True,
-            attn_implementation="eager",
-            output_loading_info=True,
+def _kind(config: Any) -> Kind:
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    if any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in config.architectures or []):
+        return "decoder"
+    masked = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return "decoder" if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not masked else "encoder"
+
+
+def _has_bridge(config: Any, kind: Kind) -> bool:
+    from transformer_lens.factories.architecture_adapter_factory import SUPPORTED_ARCHITECTURES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    if kind == "encoder":
+        return config.model_type == "bert"
+    # The bridge of a model that also sees or hears wants its processors, which text has no need of.
+    if any(hasattr(config, part) for part in ("vision_config", "audio_config")):
+        return False
+    return MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type) in SUPPORTED_ARCHITECTURES
+
+
+def _length(config: Any, tokenizer: Any, wanted: int | None) -> int:
+    own = [
+        value
+        for value in (
+            getattr(config.get_text_config(), "max_position_embeddings", None),
+            tokenizer.model_max_length,
         )
-        kind: Kind = "encoder"
-        digest = pretrained_hash(model, base_only=True, missing=info["missing_keys"])
-        tokens = Tokens(tokenizer, max_length or DEFAULT_LENGTH, bos=False, device=device)
-        bridge = TransformerBridge.boot_transformers(path, hf_model=model, tokenizer=tokenizer, device=device)
-        return TransformerModel(bridge, tokens, name=name, kind=kind, weights_hash=digest, source=source)
+        if isinstance(value, int) and value > 0
+    ]
+    most = min(own, default=DEFAULT_LENGTH)
+    if wanted is None:
+        return min(most, DEFAULT_LENGTH)
+    if not 4 <= wanted <= most:
+        raise ConfigError(f"The maximum length is 4 to {most} tokens for this model, not {wanted}.")
+    return wanted
+
+
+def _check_folder(folder: Path) -> None:
+    names = {path.name for path in folder.iterdir()}
+    if "config.json" not in names:
+        raise ConfigError(f"{folder} has no config.json: give the folder of a saved Hugging Face model.")
+    if not any(name.endswith(".safetensors") for name in names):
+        if any(name.endswith((".bin", ".pt", ".pth")) for name in names):
+            raise ConfigError(
+                f"{folder} has its weights as a pickle, which is never opened: save it with save_pretrained, as safetensors."
+            )
+        raise ConfigError(f"{folder} has no weights: add its .safetensors file.")
+    if not names & set(_TOKENIZER_FILES):
+        raise ConfigError(
+            f"{folder} has no tokenizer: save the model's tokenizer there, with save_pretrained."
+        )
+
+
+@contextmanager
+def _clear_errors(path: str) -> Iterator[None]:
+    try:
+        yield
+    except WorkbenchError:
+        raise
+    except OSError as error:
+        if Path(path).is_dir():
+            raise ConfigError(f"The model in {path} could not be loaded: {_sentence(error)}") from error
+        if "safetensors" in str(error):
+            raise ConfigError(
+                f"{path} has no safetensors on the hub, and a pickle is never opened: take a revision that has them."
+            ) from error
+        raise unknown_model(path) from error
+    except (ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise ConfigError(f"The model {path} could not be loaded: {_sentence(error)}") from error
+
+
+def unknown_model(name: str) -> UnknownNameError:
+    """The error for a name that leads nowhere."""
+    from workbench.models.packaged import PACKAGED
+
+    return UnknownNameError(
+        "model",
+        name,
+        PACKAGED,
+        "It is neither a bundled model nor a folder, and the Hugging Face hub could not be reached or has no such model.",
+    )
+
+
+def _sentence(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text[:200] + ("…" if len(text) > 200 else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,14 +33,17 @@ class Tokens:
                     "The model's tokenizer has neither a padding nor an end token: set one and save it."
                 )
             tokenizer.pad_token = tokenizer.eos_token
-        tokenizer.padding_side = tokenizer.truncation_side = "right"
-        tokenizer.truncation_side = "right"
         self.tokenizer = tokenizer
+        self.settle()
         self.max_length = max_length
         self.device = device
         self._special = np.array(sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}), np.int64)
         self._pieces: dict[int, str] = {}
         self.bos = bos and tokenizer.bos_token_id is not None and not self._starts_with_bos()
+
+    def settle(self) -> None:
+        """Pad and cut on the right: positions then count from the start of the text."""
+        self.tokenizer.padding_side = self.tokenizer.truncation_side = "right"
 
     def batch(self, texts: Sequence[str]) -> Batch:
         """The texts as right-padded ids. A text without a token of its own is an `EmptyInputError`."""
@@ -74,8 +78,6 @@ class Tokens:
         """JSON: the tokenizer, by its hash, and how it is used."""
         state = self.tokenizer.backend_tokenizer.to_str().encode()
         # The backend's padding and truncation change as it is used; what it knows of words does not.
-        import json
-
         known = {k: v for k, v in json.loads(state).items() if k not in {"padding", "truncation"}}
         digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
         return {"tokenizer": digest, "max_length": self.max_length, "bos": self.bos}
