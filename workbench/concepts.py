@@ -85,7 +85,13 @@ class ConceptSet(ABC):
         """Write the set as safetensors and Parquet into ``folder``, which is made."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        header = {"kind": self.kind, "site": self.site, "level": self.level, "concepts": len(self), "width": self.width}
+        header = {
+            "kind": self.kind,
+            "site": self.site,
+            "level": self.level,
+            "concepts": len(self),
+            "width": self.width,
+        }
         (folder / SET_FILE).write_text(json.dumps(header, indent=1))
         self.table.to_parquet(folder / TABLE_FILE, index=False)
         save_file({k: v.contiguous() for k, v in self._tensors().items()}, folder / self._weights_file())
@@ -159,9 +165,7 @@ class LinearConcepts(ConceptSet):
     def subset(self, indices: list[int]) -> LinearConcepts:
         """The concepts at ``indices``."""
         table = self.table.iloc[indices]
-        return LinearConcepts(
-            self.site, self.weights[indices], self.bias[indices], self._directions[indices], table, self.level
-        )
+        return LinearConcepts(self.site, self.weights[indices], self.bias[indices], self._directions[indices], table, self.level)
 
     def _tensors(self) -> dict[str, Tensor]:
         return {"weights": self.weights, "bias": self.bias, "directions": self._directions}

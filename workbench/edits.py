@@ -56,9 +56,7 @@ class Edit:
     def to_dict(self) -> dict[str, Any]:
         """A JSON description; tensors become lists. `ConfigError` for a custom edit."""
         if self.kind not in _MAKERS:
-            raise ConfigError(
-                "An edit made from a function of your own cannot be written down: name its parts instead."
-            )
+            raise ConfigError("An edit made from a function of your own cannot be written down: name its parts instead.")
         arguments = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in self.arguments.items()}
         return {"kind": self.kind, "site": str(self.site), "arguments": arguments}
 
@@ -114,9 +112,7 @@ def project_out(site: str | Site, directions: Float[Tensor, "k d"], strength: fl
     """
     vectors = torch.atleast_2d(_tensor(directions))
     if vectors.dim() != 2 or not bool(torch.isfinite(vectors).all()):
-        raise ConfigError(
-            f"Directions to project out are finite numbers of shape [k, d], not {tuple(vectors.shape)}."
-        )
+        raise ConfigError(f"Directions to project out are finite numbers of shape [k, d], not {tuple(vectors.shape)}.")
     base = _orthonormal(vectors)
 
     def transform(rows: Tensor) -> Tensor:

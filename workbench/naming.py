@@ -57,7 +57,11 @@ def peak_words(run: Run, dataset: Dataset, numbers: list[int], top: int = 12) ->
 
 
 def name_concepts(
-    concepts: BoundConcepts, vocabulary: str | list[str] = "common-words", top: int = 12, *, progress: Progress
+    concepts: BoundConcepts,
+    vocabulary: str | list[str] = "common-words",
+    top: int = 12,
+    *,
+    progress: Progress,
 ) -> pd.DataFrame:
     """Name every unlabelled concept of a run; names already given by a person stay current.
 
@@ -110,7 +114,14 @@ def name_concepts(
     author = vocabulary if isinstance(vocabulary, str) else f"{len(words)} words"
     run.study.catalog.add_names(
         [
-            {"concept": c, "text": t, "source": "method", "author": f"vocabulary {author}", "confidence": s, "run": run.id}
+            {
+                "concept": c,
+                "text": t,
+                "source": "method",
+                "author": f"vocabulary {author}",
+                "confidence": s,
+                "run": run.id,
+            }
             for c, t, s in zip(table["concept"], table["text"], table["confidence"], strict=True)
         ]
     )

@@ -38,7 +38,11 @@ class Profile:
 
 
 def profile(
-    concepts: ConceptSet, acts: ActivationSet, rows: Int[np.ndarray, "n"], first_number: int = 0, chunk: int = 8192
+    concepts: ConceptSet,
+    acts: ActivationSet,
+    rows: Int[np.ndarray, "n"],
+    first_number: int = 0,
+    chunk: int = 8192,
 ) -> Profile:
     """Profile every concept of a set on the given rows.
 
@@ -56,7 +60,11 @@ def profile(
         units = rows
     count = len(concepts)
     best, where = torch.full((TOP * 6, count), -torch.inf), torch.zeros((TOP * 6, count), dtype=torch.long)
-    fired, total, squares = torch.zeros(count), torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
+    fired, total, squares = (
+        torch.zeros(count),
+        torch.zeros(count, dtype=torch.float64),
+        torch.zeros(count, dtype=torch.float64),
+    )
     sample: list[Tensor] = []
     step = max(1, len(units) // 16384)
     for begin in range(0, len(units), chunk):

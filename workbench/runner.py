@@ -32,7 +32,16 @@ if TYPE_CHECKING:
     from workbench.activations import ActivationSet
     from workbench.store.study import Study
 
-PACKAGES = ("concept-workbench", "torch", "transformers", "transformer-lens", "sae-lens", "scikit-learn", "numpy", "pandas")
+PACKAGES = (
+    "concept-workbench",
+    "torch",
+    "transformers",
+    "transformer-lens",
+    "sae-lens",
+    "scikit-learn",
+    "numpy",
+    "pandas",
+)
 PROFILE_ROWS = 60_000
 
 
@@ -72,7 +81,14 @@ def execute(
 
     def work() -> Result:
         return analysis.run(
-            Context(acts, dataset, seed, progress, lambda: study.model, lambda: study.readout(dataset, progress=progress))
+            Context(
+                acts,
+                dataset,
+                seed,
+                progress,
+                lambda: study.model,
+                lambda: study.readout(dataset, progress=progress),
+            )
         )
 
     def fill(folder: Path, result: Result) -> None:
@@ -194,8 +210,13 @@ def _register_concepts(study: Study, run_id: str, result: Result, analysis: Anal
             concept = f"{run_id}.{number}"
             rows.append(
                 {
-                    "id": concept, "run": run_id, "number": number, "method": analysis.method if analysis else "",
-                    "site": concept_set.site, "level": concept_set.level, "label": label,
+                    "id": concept,
+                    "run": run_id,
+                    "number": number,
+                    "method": analysis.method if analysis else "",
+                    "site": concept_set.site,
+                    "level": concept_set.level,
+                    "label": label,
                 }  # fmt: skip
             )
             if label:
@@ -219,7 +240,12 @@ def provenance() -> dict[str, Any]:
         "cores": psutil.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
     }
-    return {"python": platform.python_version(), "packages": versions, "machine": machine, "command": Path(sys.argv[0]).name}
+    return {
+        "python": platform.python_version(),
+        "packages": versions,
+        "machine": machine,
+        "command": Path(sys.argv[0]).name,
+    }
 
 
 def peak_rss_mib() -> float:

@@ -19,7 +19,12 @@ from workbench.evidence.readout import output_gradients
 from workbench.plots import site_lines
 
 METRICS = (
-    Metric("cav.auroc", "CAV AUROC", "How well the vector tells the concept on held-out rows; null: chance.", neutral=0.5),
+    Metric(
+        "cav.auroc",
+        "CAV AUROC",
+        "How well the vector tells the concept on held-out rows; null: chance.",
+        neutral=0.5,
+    ),
     Metric(
         "tcav.score",
         "TCAV",
@@ -53,7 +58,9 @@ class ConceptActivation(Analysis):
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
 
     concepts: str | tuple[str, ...] | None = Field(None, description="Labels to fit vectors for; all when left out.")
-    classes: str | None = Field(None, description="The column whose values are the classes; the one with most values when left out.")
+    classes: str | None = Field(
+        None, description="The column whose values are the classes; the one with most values when left out."
+    )
     estimator: Literal["logistic", "pattern", "mean_difference", "svm", "ridge"] = Field(
         "logistic", description="How a vector is fitted; 'pattern' is robust to distractors."
     )

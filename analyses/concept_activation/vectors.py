@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from workbench.evidence.samples import Sample, samples
 from probes import estimate_directions
+from workbench.evidence.samples import Sample, samples
 from workbench.evidence.scores import auroc_interval, auroc_paired, independent_pairs
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ def fit_vectors(options: ConceptActivation, context: Context, site: str, labels:
         random = _random(len(sample.x_train), options.per_side, options.random_sets, rng)
         y = np.concatenate([chosen, random], axis=1)
         used = ~np.isnan(y).all(1)
-        found = estimate_directions(
-            sample.x_train[used], y[used], options.estimator, C=0.02, seed=context.seed, max_iter=300
-        )
+        found = estimate_directions(sample.x_train[used], y[used], options.estimator, C=0.02, seed=context.seed, max_iter=300)
         count = len(sample.labels)
         yield Vectors(
             sample.labels,
@@ -87,6 +85,14 @@ def _metrics(sample: Sample, margins: Float[np.ndarray, "m c"]) -> list[dict[str
     low, high = auroc_interval(value, error, independent_pairs(sample.y_test, sample.clusters_test))
     known = (~np.isnan(sample.y_test)).sum(0)
     return [
-        {"metric": "cav.auroc", "label": label, "value": value[i], "low": low[i], "high": high[i], "null": 0.5, "n": int(known[i])}
+        {
+            "metric": "cav.auroc",
+            "label": label,
+            "value": value[i],
+            "low": low[i],
+            "high": high[i],
+            "null": 0.5,
+            "n": int(known[i]),
+        }
         for i, label in enumerate(sample.labels)
     ]

@@ -9,12 +9,12 @@ import pandas as pd
 import torch
 from pydantic import Field
 
-from workbench.evidence.samples import Sample, samples
 from probes import LogisticProbe, control_task, majority_accuracy, random_direction_accuracy, shuffled_labels
 from workbench.activations.labels import choose_labels
 from workbench.analysis import Analysis, Context, Metric, Result
 from workbench.concepts import LinearConcepts
 from workbench.errors import DataError
+from workbench.evidence.samples import Sample, samples
 from workbench.evidence.scores import auroc_interval, auroc_paired, average_precision, independent_pairs
 from workbench.plots import site_lines
 
@@ -26,8 +26,17 @@ METRICS = (
         " shuffled labels.",
         neutral=0.5,
     ),
-    Metric("probe.ap", "Average precision", "Average precision on the test split; null: the share of positives.", shown=False),
-    Metric("probe.accuracy", "Accuracy", "Share of test rows that are right; null: always saying the commoner class."),
+    Metric(
+        "probe.ap",
+        "Average precision",
+        "Average precision on the test split; null: the share of positives.",
+        shown=False,
+    ),
+    Metric(
+        "probe.accuracy",
+        "Accuracy",
+        "Share of test rows that are right; null: always saying the commoner class.",
+    ),
     Metric(
         "probe.selectivity",
         "Selectivity",
@@ -35,9 +44,23 @@ METRICS = (
         " Liang, 2019); near 0 the probe may only have learnt words.",
         neutral=0.0,
     ),
-    Metric("probe.random", "Random direction", "Accuracy of the best of 100 random directions with a fitted threshold.", shown=False),
-    Metric("probe.shuffled", "Shuffled", "AUROC of the probe fitted to and tried on shuffled labels, with its interval.", shown=False),
-    Metric("probe.column", "Column accuracy", "Accuracy of the largest margin over all values of a label; null: the commonest value."),
+    Metric(
+        "probe.random",
+        "Random direction",
+        "Accuracy of the best of 100 random directions with a fitted threshold.",
+        shown=False,
+    ),
+    Metric(
+        "probe.shuffled",
+        "Shuffled",
+        "AUROC of the probe fitted to and tried on shuffled labels, with its interval.",
+        shown=False,
+    ),
+    Metric(
+        "probe.column",
+        "Column accuracy",
+        "Accuracy of the largest margin over all values of a label; null: the commonest value.",
+    ),
 )
 
 
@@ -74,7 +97,9 @@ class LinearProbes(Analysis):
         context.progress(len(sites), len(sites), "probing")
         if not result.concepts:
             reasons = "; ".join(sorted({s["reason"] for s in skipped})) or "there are no captured examples of them"
-            raise DataError(f"None of the labels {', '.join(labels[:8])} can be probed: {reasons}. Capture or label more examples.")
+            raise DataError(
+                f"None of the labels {', '.join(labels[:8])} can be probed: {reasons}. Capture or label more examples."
+            )
         result.metrics = pd.DataFrame(rows)
         result.tables["skipped"] = pd.DataFrame(skipped, columns=["label", "reason"])
         result.figures["auroc"] = _figure(result.metrics)
@@ -142,7 +167,14 @@ def _controls(sample: Sample, margins: np.ndarray, count: int, seed: int) -> lis
     random = random_direction_accuracy(sample.x_train, sample.y_train, sample.x_test, y, seed=seed)
     known = (~np.isnan(y)).sum(0)
     rows: list[dict[str, Any]] = [
-        {"metric": "probe.shuffled", "label": name, "value": value[i], "low": low[i], "high": high[i], "n": int(known[i])}
+        {
+            "metric": "probe.shuffled",
+            "label": name,
+            "value": value[i],
+            "low": low[i],
+            "high": high[i],
+            "n": int(known[i]),
+        }
         for i, name in enumerate(sample.labels)
     ]
     rows += [
@@ -159,8 +191,13 @@ def _controls(sample: Sample, margins: np.ndarray, count: int, seed: int) -> lis
             mean = float(difference.mean())
             rows.append(
                 {
-                    "metric": "probe.selectivity", "label": name, "value": mean, "low": mean - half, "high": mean + half,
-                    "null": 0.0, "n": len(difference),
+                    "metric": "probe.selectivity",
+                    "label": name,
+                    "value": mean,
+                    "low": mean - half,
+                    "high": mean + half,
+                    "null": 0.0,
+                    "n": len(difference),
                 }  # fmt: skip
             )
     return rows
@@ -183,8 +220,13 @@ def _columns(sample: Sample, margins: np.ndarray) -> list[dict[str, Any]]:
         mean = float(right.mean())
         rows.append(
             {
-                "metric": "probe.column", "label": column, "value": mean, "low": mean - half, "high": mean + half,
-                "null": float((truth == guess).mean()), "n": len(right),
+                "metric": "probe.column",
+                "label": column,
+                "value": mean,
+                "low": mean - half,
+                "high": mean + half,
+                "null": float((truth == guess).mean()),
+                "n": len(right),
             }  # fmt: skip
         )
     return rows

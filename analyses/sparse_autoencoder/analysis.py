@@ -39,7 +39,9 @@ class SparseAutoencoder(Analysis):
         acts = context.activations
         if len(acts.sites) != 1:
             sites = ", ".join(str(s) for s in acts.sites)
-            raise ConfigError(f"A sparse autoencoder is trained on one site, and these activations have {sites}: use acts.at(site).")
+            raise ConfigError(
+                f"A sparse autoencoder is trained on one site, and these activations have {sites}: use acts.at(site)."
+            )
         if self.k > self.d_sae:
             raise ConfigError(f"k={self.k} latents cannot be active in a dictionary of {self.d_sae}: lower k or raise d_sae.")
         site = str(acts.sites[0])

@@ -29,7 +29,11 @@ METRICS = (
     ),
     Metric("sae.l0", "L0", "Mean number of active latents a held-out row.", unit="latents", direction="none"),
     Metric("sae.dead", "Dead", "Share of latents that fire on no held-out row.", direction="down"),
-    Metric("sae.cosine", "Cosine", "Mean cosine of held-out activations with their reconstruction; null: the mean activation."),
+    Metric(
+        "sae.cosine",
+        "Cosine",
+        "Mean cosine of held-out activations with their reconstruction; null: the mean activation.",
+    ),
     Metric(
         "sae.output_kept",
         "Output kept",
@@ -62,10 +66,23 @@ def quality(
     count = len(dictionary)
     half = 1.96 * np.sqrt(dead * (1 - dead) / count)
     rows = [
-        _row("sae.fvu", float(error.sum() / spread.sum()), low, high, float(null_error.sum() / spread.sum()), len(x)),
+        _row(
+            "sae.fvu",
+            float(error.sum() / spread.sum()),
+            low,
+            high,
+            float(null_error.sum() / spread.sum()),
+            len(x),
+        ),
         _row("sae.l0", float(active.mean()), *_mean_interval(active.numpy(), example), float("nan"), len(x)),
         _row("sae.dead", dead, max(0.0, dead - half), min(1.0, dead + half), float("nan"), count),
-        _row("sae.cosine", float(cosine.mean()), *_mean_interval(cosine.numpy(), example), float(mean_cosine.mean()), len(x)),
+        _row(
+            "sae.cosine",
+            float(cosine.mean()),
+            *_mean_interval(cosine.numpy(), example),
+            float(mean_cosine.mean()),
+            len(x),
+        ),
         spliced(dictionary, mean, site, context),
     ]
     return [row | {"site": site} for row in rows], (fired / len(x)).numpy()

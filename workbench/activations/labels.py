@@ -83,9 +83,7 @@ def row_targets(acts: ActivationSet, dataset: Dataset, rows: Int[np.ndarray, "n"
     return Targets(names, np.concatenate(columns, axis=1).astype(np.float32))
 
 
-def example_means(
-    acts: ActivationSet, examples: Int[np.ndarray, "e"], chunk: int = 512
-) -> Float[np.ndarray, "e d"]:
+def example_means(acts: ActivationSet, examples: Int[np.ndarray, "e"], chunk: int = 512) -> Float[np.ndarray, "e d"]:
     """The mean activation of each example. Of a pooled set, the rows themselves.
 
     ``examples`` are numbers in the data set; each must be in the set.
@@ -128,10 +126,14 @@ def _span_values(acts: ActivationSet, dataset: Dataset, names: list[str]) -> Flo
     else:
         scale = int(max(acts.index["end"].max(), spans["end"].max() if len(spans) else 0)) + 2
         first = np.searchsorted(
-            example * scale + acts.index["end"].to_numpy(), (spans["example"] * scale + spans["start"]).to_numpy(), "right"
+            example * scale + acts.index["end"].to_numpy(),
+            (spans["example"] * scale + spans["start"]).to_numpy(),
+            "right",
         )
         last = np.searchsorted(
-            example * scale + acts.index["start"].to_numpy(), (spans["example"] * scale + spans["end"]).to_numpy(), "left"
+            example * scale + acts.index["start"].to_numpy(),
+            (spans["example"] * scale + spans["end"]).to_numpy(),
+            "left",
         )
         lengths = np.maximum(last - first, 0)
         values[ranges(first, lengths), np.repeat(spans["label"].map(column).to_numpy(dtype=np.int64), lengths)] = 1.0

@@ -11,7 +11,14 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -50,9 +57,20 @@ def show_table(frame: pd.DataFrame, title: str = "", limit: int = 60) -> None:
     if STATE.json:
         show_json(frame.to_dict("records"))
         return
-    table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        header_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
     for column in frame.columns:
-        table.add_column(str(column), justify="right" if pd.api.types.is_numeric_dtype(frame[column]) else "left", overflow="fold")
+        table.add_column(
+            str(column),
+            justify="right" if pd.api.types.is_numeric_dtype(frame[column]) else "left",
+            overflow="fold",
+        )
     for row in frame.itertuples(index=False):
         table.add_row(*[Text(visible(v, limit)) for v in row])
     console.print(table)
@@ -99,7 +117,7 @@ def progress() -> Iterator[Callable[[int, int, str], None]]:
         current: dict[str, Any] = {}
 
         def show(done: int, total: int, text: str) -> None:
-            kind = text.split(",")[0][:48]
+            kind = text.split(",", maxsplit=1)[0][:48]
             if current.get("kind") != kind:
                 if "task" in current:
                     bars.update(current["task"], visible=errors.is_terminal)

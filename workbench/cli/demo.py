@@ -27,7 +27,15 @@ def run_demo(folder: Path, report: Path) -> None:
         path = study.report(report)
         seconds = time.monotonic() - started
     if STATE.json:
-        show_json({"study": str(folder), "report": str(path), "seconds": seconds, "peak_mib": peak(), "found": findings.to_dict("records")})
+        show_json(
+            {
+                "study": str(folder),
+                "report": str(path),
+                "seconds": seconds,
+                "peak_mib": peak(),
+                "found": findings.to_dict("records"),
+            }
+        )
         return
     show_table(findings, title=f"Held-out AUROC by label at {SITE}: each method beside its floors")
     same = pairs[pairs["verdict"].eq("same")]
@@ -68,9 +76,7 @@ def found_by_label(study: Study, runs: dict[str, Run]) -> pd.DataFrame:
     """One row a label: probe, CAV and best latent on the test split, with the floors of neurons and random dictionaries."""
     examined = study.runs()
     examined = examined[examined["analysis"].eq("examine")]
-    labels = [
-        Run(study, row).tables["labels"].assign(parent=row["config"]["run"]) for row in examined.to_dict("records")
-    ]
+    labels = [Run(study, row).tables["labels"].assign(parent=row["config"]["run"]) for row in examined.to_dict("records")]
     table = pd.concat(labels)
     latents = table[table["parent"].eq(runs["SAE"].id)].set_index("label")
     out = pd.DataFrame(index=latents.index)

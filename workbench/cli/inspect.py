@@ -28,7 +28,9 @@ def sites(model: Annotated[str, typer.Argument(help="Bundled name, hub name, or 
     show_table(pd.DataFrame([{"site": str(s), "width": loaded.width(s)} for s in loaded.sites]))
 
 
-def data(name: Annotated[str | None, typer.Argument(help="A data set to describe; all when left out.")] = None) -> None:
+def data(
+    name: Annotated[str | None, typer.Argument(help="A data set to describe; all when left out.")] = None,
+) -> None:
     """List the data sets that come with the workbench, or describe one."""
     from workbench.datasets import bundled_names, load_dataset
 
@@ -43,7 +45,9 @@ def data(name: Annotated[str | None, typer.Argument(help="A data set to describe
     show_table(dataset.labels_table())
 
 
-def analyses(name: Annotated[str | None, typer.Argument(help="An analysis to describe; all when left out.")] = None) -> None:
+def analyses(
+    name: Annotated[str | None, typer.Argument(help="An analysis to describe; all when left out.")] = None,
+) -> None:
     """List the analyses, or describe one's options and metrics."""
     from workbench.analysis import analysis_names, find_analysis
 
@@ -53,12 +57,21 @@ def analyses(name: Annotated[str | None, typer.Argument(help="An analysis to des
         return
     found = find_analysis(name)
     if STATE.json:
-        show_json({"name": name, "options": found.model_json_schema(), "metrics": [m.__dict__ for m in found.metrics]})
+        show_json(
+            {
+                "name": name,
+                "options": found.model_json_schema(),
+                "metrics": [m.__dict__ for m in found.metrics],
+            }
+        )
         return
     say(f"{found.title}\n{(found.__doc__ or '').strip()}")
     options = [{"option": k, "default": str(f.default), "what": f.description or ""} for k, f in found.model_fields.items()]
     show_table(pd.DataFrame(options), limit=200)
-    show_table(pd.DataFrame([{"metric": m.key, "unit": m.unit, "what": m.description} for m in found.metrics]), limit=300)
+    show_table(
+        pd.DataFrame([{"metric": m.key, "unit": m.unit, "what": m.description} for m in found.metrics]),
+        limit=300,
+    )
 
 
 def show(study: StudyPath) -> None:
@@ -67,7 +80,10 @@ def show(study: StudyPath) -> None:
 
     with open_study(study, create=False) as opened:
         runs = opened.runs(status=None)
-        acts = [{"activations": a.id, "rows": a.n_rows, "sites": len(a.sites), "data": a.dataset_record["name"]} for a in opened.activations()]
+        acts = [
+            {"activations": a.id, "rows": a.n_rows, "sites": len(a.sites), "data": a.dataset_record["name"]}
+            for a in opened.activations()
+        ]
         title = repr(opened)
     columns = ["id", "analysis", "status", "seed", "started", "seconds", "peak_mib", "error"]
     if STATE.json:
@@ -97,7 +113,18 @@ def concepts(
         if sort:
             found = found.sort(sort)
         table = type(found)(opened, found.ids[:limit], found.relevance[:limit] if found.relevance else None).table()
-    keep = ["relevance", "name", "method", "site", "detects", "detects.auroc", "causes.readout", "stable.cosine", "named.auroc", "id"]
+    keep = [
+        "relevance",
+        "name",
+        "method",
+        "site",
+        "detects",
+        "detects.auroc",
+        "causes.readout",
+        "stable.cosine",
+        "named.auroc",
+        "id",
+    ]
     show_table(table if STATE.json else table[[c for c in keep if c in table]])
 
 
@@ -124,5 +151,3 @@ def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     for command in (models, sites, data, analyses, show, concepts, concept):
         app.command()(command)
-
-

@@ -57,7 +57,10 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         _say(error.format_message(), 2)
     except (KeyboardInterrupt, click.Abort):
-        _say("Stopped. What was finished is kept, what was half done is removed; the same command goes on from there.", INTERRUPTED)
+        _say(
+            "Stopped. What was finished is kept, what was half done is removed; the same command goes on from there.",
+            INTERRUPTED,
+        )
     except WorkbenchError as error:
         if STATE.debug:
             raise

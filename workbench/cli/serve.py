@@ -20,7 +20,9 @@ LOCAL = {"localhost", "127.0.0.1", "::1"}
 def app(
     studies: Annotated[list[Path] | None, typer.Argument(help="Study folders, or folders of studies.")] = None,
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 8501,
-    address: Annotated[str, typer.Option(help="Address to listen on; other than localhost needs Streamlit's sign-in.")] = "localhost",
+    address: Annotated[
+        str, typer.Option(help="Address to listen on; other than localhost needs Streamlit's sign-in.")
+    ] = "localhost",
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = False,
 ) -> None:
     """Serve the app on this machine."""
@@ -42,7 +44,10 @@ def app(
         "--server.headless", "false" if browser else "true", "--browser.gatherUsageStats", "false",
         "--server.fileWatcherType", "none", "--client.toolbarMode", "minimal", "--client.showErrorDetails", "none",
     ]  # fmt: skip
-    environment = os.environ | {"WORKBENCH_STUDIES": os.pathsep.join(map(str, folders)), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    environment = os.environ | {
+        "WORKBENCH_STUDIES": os.pathsep.join(map(str, folders)),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
     say(f"Serving {', '.join(f.name for f in folders)} at http://{address}:{port} (Ctrl-C stops it)")
     console.file.flush()
     try:

@@ -38,7 +38,12 @@ def capture(
     loaded.match(wanted)
     with open_study(study) as opened, progress() as show:
         acts = opened.capture(loaded, dataset, sites=wanted, pool=pool, limit=limit, dtype=dtype, progress=show)
-        facts = {"activations": acts.id, "rows": acts.n_rows, "examples": acts.n_examples, "sites": [str(s) for s in acts.sites]}
+        facts = {
+            "activations": acts.id,
+            "rows": acts.n_rows,
+            "examples": acts.n_examples,
+            "sites": [str(s) for s in acts.sites],
+        }
     if STATE.json:
         show_json(facts)
     else:
@@ -50,7 +55,10 @@ def run(
     analysis: Annotated[str, typer.Argument(help="Its name; `workbench analyses` lists them.")],
     at: Annotated[list[str] | None, typer.Option(help="Only these sites; may be repeated.")] = None,
     acts: Annotated[str | None, typer.Option(help="The activation set's id; the newest when left out.")] = None,
-    option: Annotated[list[str] | None, typer.Option("--set", help="An option of the analysis, name=value; may be repeated.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="An option of the analysis, name=value; may be repeated."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Every random choice comes from it.")] = 0,
     force: Annotated[bool, typer.Option(help="Run again although it is there.")] = False,
 ) -> None:
@@ -118,7 +126,12 @@ def examine(
         found = opened.get_run(run)
         chosen: Any = [opened.concept(f"{found.id}.{n}") for n in concept] if concept else found
         rows = opened.examine(
-            chosen, families=tuple(family or FAMILIES), sites=at, steer=steer, replicate=replicate, progress=show
+            chosen,
+            families=tuple(family or FAMILIES),
+            sites=at,
+            steer=steer,
+            replicate=replicate,
+            progress=show,
         )
     best = rows[rows["metric"].eq("detects.auroc")].sort_values("value", ascending=False)
     shown = rows if STATE.json else best.head(20)

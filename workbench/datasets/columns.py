@@ -189,7 +189,9 @@ def _numbers(present: Sequence[object]) -> list[float] | None:
     for value in present:
         if isinstance(value, (bool, np.bool_)):
             return None
-        if isinstance(value, (int, float, np.integer, np.floating)) or (isinstance(value, str) and _NUMBER.fullmatch(value.strip())):
+        if isinstance(value, (int, float, np.integer, np.floating)) or (
+            isinstance(value, str) and _NUMBER.fullmatch(value.strip())
+        ):
             numbers.append(float(value))
         else:
             return None

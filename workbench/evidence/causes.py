@@ -143,7 +143,12 @@ def random_directions(count: int, width: int, seed: int) -> Float[Tensor, "k d"]
 
 
 def cause_rows(
-    places: list[int], choice: list[str], directions: Float[Tensor, "k d"], response: Response, control: Response, readout: Readout
+    places: list[int],
+    choice: list[str],
+    directions: Float[Tensor, "k d"],
+    response: Response,
+    control: Response,
+    readout: Readout,
 ) -> tuple[list[dict[str, object]], pd.DataFrame]:
     """Evidence rows and dose curves of steered concepts.
 

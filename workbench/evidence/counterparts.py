@@ -116,19 +116,34 @@ def _compare(study: Study, runs: list[Run], max_rows: int, seed: int, progress: 
         table["other"] = [f"{run_b.id}.{first_b + i}" for i in table["b"]]
         table["method"], table["other_method"], table["site"] = methods[0], methods[1], a.site
         flipped = table.rename(
-            columns={"concept": "other", "other": "concept", "method": "other_method", "other_method": "method"}
+            columns={
+                "concept": "other",
+                "other": "concept",
+                "method": "other_method",
+                "other_method": "method",
+            }
         )
         flipped = flipped.assign(
-            cosine_null_high=table["cosine_null_back"], cofiring_null_high=table["cofiring_null_back"], best_a=table["best_b"]
+            cosine_null_high=table["cosine_null_back"],
+            cofiring_null_high=table["cofiring_null_back"],
+            best_a=table["best_b"],
         )
-        tables += [table[table["best_a"] | table["same_label"]], flipped[flipped["best_a"] | flipped["same_label"]]]
+        tables += [
+            table[table["best_a"] | table["same_label"]],
+            flipped[flipped["best_a"] | flipped["same_label"]],
+        ]
     if not tables:
         return pd.DataFrame(columns=list(COLUMNS))
     return pd.concat(tables, ignore_index=True)[list(COLUMNS)]
 
 
 def _pair_table(
-    a: ConceptSet, b: ConceptSet, za: Float[np.ndarray, "n a"], zb: Float[np.ndarray, "n b"], test: HeldOut, seed: int
+    a: ConceptSet,
+    b: ConceptSet,
+    za: Float[np.ndarray, "n a"],
+    zb: Float[np.ndarray, "n b"],
+    test: HeldOut,
+    seed: int,
 ) -> pd.DataFrame:
     together = cofiring(za, zb)
     cosine = (a.directions() @ b.directions().T).numpy()

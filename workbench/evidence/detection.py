@@ -134,7 +134,12 @@ def _rows(
 
 
 def information(
-    z: Float[np.ndarray, "n c"], y: Float[np.ndarray, "n c"], clusters: Int[np.ndarray, "n"], seed: int, shift: bool, shifts: int = 20
+    z: Float[np.ndarray, "n c"],
+    y: Float[np.ndarray, "n c"],
+    clusters: Int[np.ndarray, "n"],
+    seed: int,
+    shift: bool,
+    shifts: int = 20,
 ) -> dict[str, np.ndarray]:
     """Mutual information in bits of concept j, cut into bins, with label j.
 
@@ -156,9 +161,7 @@ def information(
         _, owner = np.unique(clusters[known], return_inverse=True)
         sums = np.bincount(owner, weights=contributions - value)
         error = np.sqrt((sums**2).sum()) / max(len(target), 1)
-        null = [
-            _bits(bins, np.roll(target, offset % len(target)) if shift else rng.permutation(target))[0] for offset in offsets
-        ]
+        null = [_bits(bins, np.roll(target, offset % len(target)) if shift else rng.permutation(target))[0] for offset in offsets]
         out["value"][j], out["null"][j], out["null_high"][j] = value, np.mean(null), np.quantile(null, 0.95)
         out["low"][j], out["high"][j] = max(0.0, value - 1.96 * error), value + 1.96 * error
     return out
@@ -205,7 +208,11 @@ def locate(concepts_count: int, codes_nc: Float[np.ndarray, "n c"], choice: list
 
 
 def _location_rows(
-    places: list[int], label: str, z: Float[np.ndarray, "n c"], within: np.ndarray, segment: Int[np.ndarray, "n"]
+    places: list[int],
+    label: str,
+    z: Float[np.ndarray, "n c"],
+    within: np.ndarray,
+    segment: Int[np.ndarray, "n"],
 ) -> list[dict[str, object]]:
     starts = np.searchsorted(segment, np.arange(segment.max() + 1))
     peak = np.maximum.reduceat(z, starts, axis=0)
@@ -232,7 +239,13 @@ def _location_rows(
             null = share[np.isfinite(values)].mean()
             rows.append(
                 common
-                | {"metric": metric, "value": mean, "n": len(found), "null": null, "null_high": null + 1.645 * _floor_error(share, e)}
+                | {
+                    "metric": metric,
+                    "value": mean,
+                    "n": len(found),
+                    "null": null,
+                    "null_high": null + 1.645 * _floor_error(share, e),
+                }
                 | {"low": max(0.0, mean - 1.96 * error), "high": min(1.0, mean + 1.96 * error)}
             )
     return rows

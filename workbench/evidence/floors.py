@@ -41,7 +41,10 @@ def best_by_label(matrix: pd.DataFrame) -> pd.DataFrame:
 def floor_table(concepts: ConceptSet, validation: HeldOut, test: HeldOut, seed: int) -> pd.DataFrame:
     """Best neuron and best random concept of each label, chosen and measured as the real ones: ``label, neuron, random``."""
     held, tried = validation.read(concepts.site), test.read(concepts.site)
-    floors = {"neuron": neurons(concepts.site, concepts.width), "random": random_like(concepts, held.mean(0), seed)}
+    floors = {
+        "neuron": neurons(concepts.site, concepts.width),
+        "random": random_like(concepts, held.mean(0), seed),
+    }
     table = pd.DataFrame({"label": test.labels})
     for name, floor in floors.items():
         on_validation = all_areas(codes(floor, held), validation)

@@ -84,9 +84,7 @@ def held_out(acts: ActivationSet, dataset: Dataset, split: str, max_rows: int, s
     wholes = [name for name in targets.names if not is_span(name)]
     first = np.searchsorted(segment, np.arange(len(chosen)))
     per_example = targets.only(wholes)
-    return HeldOut(
-        acts, rows, segment, numbers[chosen], targets.only(spans), Targets(wholes, per_example.values[first])
-    )
+    return HeldOut(acts, rows, segment, numbers[chosen], targets.only(spans), Targets(wholes, per_example.values[first]))
 
 
 def codes(concepts: ConceptSet, acts_nd: Float[Tensor, "n d"], chunk: int = 8192) -> Float[np.ndarray, "n c"]:

@@ -143,7 +143,11 @@ def labels_of_examples(dataset: Dataset) -> tuple[list[str], Float[np.ndarray, "
 
 
 def pooled_outputs(
-    model: Model, dataset: Dataset, examples: Int[np.ndarray, "e"], progress: Progress | None = None, batch_size: int = 32
+    model: Model,
+    dataset: Dataset,
+    examples: Int[np.ndarray, "e"],
+    progress: Progress | None = None,
+    batch_size: int = 32,
 ) -> Float[Tensor, "e o"]:
     """The model's pooled output on examples, in their order."""
     inputs = dataset.inputs(examples.tolist())

@@ -44,7 +44,10 @@ def stability_rows(concepts: ConceptSet, replica: ConceptSet, seed: int) -> list
         rows.append(
             row
             | {"status": "ok", "value": value, "n": 1, "null": float(null.mean())}
-            | {"null_high": float(null.quantile(0.95)), "p": float((1 + (null >= value).sum()) / (1 + CONTROLS))}
+            | {
+                "null_high": float(null.quantile(0.95)),
+                "p": float((1 + (null >= value).sum()) / (1 + CONTROLS)),
+            }
         )
     return rows
 

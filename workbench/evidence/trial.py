@@ -19,8 +19,8 @@ import torch
 from workbench.analysis import Progress, Result
 from workbench.concepts import ConceptSet
 from workbench.errors import ConfigError, DataError, UnknownNameError
-from workbench.evidence.causes import cause_rows, dose_response, random_directions, sensitivity_rows
 from workbench.evidence.causes import RANDOM_DIRECTIONS as CONTROLS
+from workbench.evidence.causes import cause_rows, dose_response, random_directions, sensitivity_rows
 from workbench.evidence.detection import adjust, detect, locate
 from workbench.evidence.floors import best_by_label, floor_table
 from workbench.evidence.held_out import HeldOut, held_out
@@ -170,10 +170,18 @@ class _Trial:
                 rows, extra = self._one_set(part, own, replica.sets[place] if replica else None, validation, test)
                 evidence += [
                     {k: v for k, v in row.items() if k != "place"}
-                    | {"concept": f"{self.run.id}.{numbers[row['place']]}", "dataset": self.dataset.name, "run": run_id}
+                    | {
+                        "concept": f"{self.run.id}.{numbers[row['place']]}",
+                        "dataset": self.dataset.name,
+                        "run": run_id,
+                    }
                     for row in rows
                 ]
-                for table, into in ((extra["labels"], labels), (extra["curves"], curves), (extra["matrix"], matrices)):
+                for table, into in (
+                    (extra["labels"], labels),
+                    (extra["curves"], curves),
+                    (extra["matrix"], matrices),
+                ):
                     into.append(
                         table.assign(site=whole.site, concept=[f"{self.run.id}.{numbers[p]}" for p in table["place"]]).drop(
                             columns="place"
@@ -192,7 +200,12 @@ class _Trial:
         return result, evidence
 
     def _one_set(
-        self, part: ConceptSet, names: list[str], replica: ConceptSet | None, validation: HeldOut, test: HeldOut
+        self,
+        part: ConceptSet,
+        names: list[str],
+        replica: ConceptSet | None,
+        validation: HeldOut,
+        test: HeldOut,
     ) -> tuple[list[dict[str, Any]], dict[str, pd.DataFrame]]:
         self.progress(0, 5, f"detection at {part.site}")
         found = detect(part, validation, test, self.seed)
@@ -272,9 +285,7 @@ class _Trial:
         acts = self.study.activation_set(record["inputs"]["activations"])
         sites = record["inputs"]["sites"]
         view = acts.at(sites[0]) if len(sites) == 1 else acts.select(sites)
-        return self.study.run(
-            record["analysis"], view, seed=int(record["seed"]) + 1, progress=self.progress, **record["config"]
-        )
+        return self.study.run(record["analysis"], view, seed=int(record["seed"]) + 1, progress=self.progress, **record["config"])
 
 
 def _write_tables(folder: Path, result: Result) -> None:

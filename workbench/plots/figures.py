@@ -50,7 +50,12 @@ def value_histogram(table: pd.DataFrame, title: str = "Activation where present"
 
 
 def site_lines(
-    table: pd.DataFrame, title: str, y_title: str, series: str = "series", null: float | None = None, height: int = 380
+    table: pd.DataFrame,
+    title: str,
+    y_title: str,
+    series: str = "series",
+    null: float | None = None,
+    height: int = 380,
 ) -> Figure:
     """Values by site, with intervals: ``site, value, series`` and any of ``low, high``; a series called null is grey."""
     import plotly.graph_objects as go
@@ -103,9 +108,7 @@ def forest(table: pd.DataFrame, title: str, x_title: str, null: float | None = N
         "thickness": 1.5,
     }
     marker = {"color": FOUND, "size": 9}
-    figure.add_trace(
-        go.Scatter(x=table["value"].tolist(), y=names, mode="markers", name="found", error_x=error, marker=marker)
-    )
+    figure.add_trace(go.Scatter(x=table["value"].tolist(), y=names, mode="markers", name="found", error_x=error, marker=marker))
     if null is not None:
         figure.add_vline(x=null, line={"color": NULL, "dash": "dot", "width": 1})
     figure.update_yaxes(autorange="reversed")
@@ -135,6 +138,13 @@ def dose_curve(table: pd.DataFrame, title: str) -> Figure:
         "thickness": 1.5,
     }
     figure.add_trace(
-        go.Scatter(x=dose, y=table["logit"].tolist(), mode="lines+markers", name="this concept", line={"color": FOUND}, error_y=error)
+        go.Scatter(
+            x=dose,
+            y=table["logit"].tolist(),
+            mode="lines+markers",
+            name="this concept",
+            line={"color": FOUND},
+            error_y=error,
+        )
     )
     return style(figure, title, "dose (typical activation norms)", "change of the readout's logit", height=320)

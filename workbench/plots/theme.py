@@ -26,7 +26,11 @@ def style(figure: Figure, title: str = "", x_title: str = "", y_title: str = "",
         legend={"orientation": "h", "yanchor": "top", "y": -0.22, "x": 0},
         hoverlabel={"font": {"family": FONT}},
     )
-    grid = {"gridcolor": "rgba(128,128,128,0.2)", "zerolinecolor": "rgba(128,128,128,0.45)", "automargin": True}
+    grid = {
+        "gridcolor": "rgba(128,128,128,0.2)",
+        "zerolinecolor": "rgba(128,128,128,0.45)",
+        "automargin": True,
+    }
     figure.update_xaxes(title_text=x_title, **grid)
     figure.update_yaxes(title_text=y_title, **grid)
     return figure

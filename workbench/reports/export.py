@@ -21,7 +21,11 @@ def export_tables(study: Study, folder: Path) -> list[Path]:
     written: list[Path] = []
     with disk_errors("the tables"):
         folder.mkdir(parents=True, exist_ok=True)
-        frames = {"concepts": concept_table(study), "names": study.catalog.names(), "evidence": study.evidence()}
+        frames = {
+            "concepts": concept_table(study),
+            "names": study.catalog.names(),
+            "evidence": study.evidence(),
+        }
         for run_id in study.runs()["id"]:
             run = study.get_run(run_id)
             frames |= {f"{run_id}.{name}": run.tables[name] for name in run.tables}

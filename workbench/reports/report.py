@@ -38,7 +38,11 @@ def write_report(study: Study, path: Path, concepts: list[str] | None = None, no
     from plotly.offline import get_plotlyjs
 
     environment = Environment(
-        loader=PackageLoader("workbench.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("workbench.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "visible": visible}
     text = environment.get_template("report.html.j2").render(
@@ -89,7 +93,11 @@ def cards_of(study: Study, count: int = CARDS) -> list[str]:
 
 def figure_html(figure: Any) -> Markup:
     """A figure as a part of a page that has Plotly already. Plotly writes ``<``, ``>`` and ``/`` in its data as escapes."""
-    config = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["sendDataToCloud", "lasso2d", "select2d"]}
+    config = {
+        "displaylogo": False,
+        "responsive": True,
+        "modeBarButtonsToRemove": ["sendDataToCloud", "lasso2d", "select2d"],
+    }
     return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config=config, default_width="100%"))
 
 
@@ -108,7 +116,12 @@ def _facts(study: Study) -> list[tuple[str, str]]:
     for acts in study.activations():
         record = acts.dataset_record
         sites = ", ".join(str(s) for s in acts.sites)
-        rows.append(("Data", f"{record['name']}: {acts.n_examples:,} examples, {acts.n_rows:,} rows ({acts.pool}) at {sites}"))
+        rows.append(
+            (
+                "Data",
+                f"{record['name']}: {acts.n_examples:,} examples, {acts.n_rows:,} rows ({acts.pool}) at {sites}",
+            )
+        )
     return rows
 
 
@@ -173,9 +186,7 @@ def _card(concept: Concept) -> dict[str, Any]:
         "name": concept.name,
         "history": concept.names().to_dict("records"),
         "rows": [row | {"about": BY_KEY.get(row["metric"])} for row in evidence.to_dict("records")],
-        "examples": [
-            example_html(concept, int(row["example"]), row["input"]) for row in examples.to_dict("records")
-        ],
+        "examples": [example_html(concept, int(row["example"]), row["input"]) for row in examples.to_dict("records")],
         "curves": curves[-1:],
     }
 

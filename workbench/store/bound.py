@@ -84,7 +84,10 @@ class BoundConcepts(ConceptList):
         return self.run.sets
 
     def name(
-        self, vocabulary: str | list[str] = "common-words", progress: Callable[[int, int, str], None] | None = None, **options: Any
+        self,
+        vocabulary: str | list[str] = "common-words",
+        progress: Callable[[int, int, str], None] | None = None,
+        **options: Any,
     ) -> pd.DataFrame:
         """Name every concept that was fitted to no label from a vocabulary; see :func:`workbench.naming.name_concepts`."""
         from workbench.naming import name_concepts
@@ -94,7 +97,10 @@ class BoundConcepts(ConceptList):
 
 
 def concept_table(
-    study: Study, ids: list[str] | None = None, metrics: list[str] | None = None, relevance: list[float] | None = None
+    study: Study,
+    ids: list[str] | None = None,
+    metrics: list[str] | None = None,
+    relevance: list[float] | None = None,
 ) -> pd.DataFrame:
     """One row a concept with its current name, where it was found, its density and the value of each metric."""
     frame = study.catalog.frame(sa.select(tables.concepts))
@@ -112,7 +118,11 @@ def concept_table(
         wide = evidence.sort_values("value").groupby(["concept", "metric"])["value"].last().unstack("metric")
         frame = frame.merge(wide, left_on="id", right_index=True, how="left")
         best = evidence[evidence["metric"].eq("detects.auroc")].sort_values("value").groupby("concept").tail(1)
-        frame = frame.merge(best[["concept", "label"]].rename(columns={"concept": "id", "label": "detects"}), on="id", how="left")
+        frame = frame.merge(
+            best[["concept", "label"]].rename(columns={"concept": "id", "label": "detects"}),
+            on="id",
+            how="left",
+        )
     if ids is not None:
         frame = frame.set_index("id").reindex(ids).reset_index()
     if relevance is not None:

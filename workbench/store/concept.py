@@ -161,7 +161,13 @@ class Concept:
         spans = np.asarray(batch.spans)[0][keep]
         pieces = [piece for piece, kept in zip(batch.pieces[0], keep, strict=True) if kept]
         return pd.DataFrame(
-            {"position": np.flatnonzero(keep), "token": pieces, "start": spans[:, 0], "end": spans[:, 1], "value": values}
+            {
+                "position": np.flatnonzero(keep),
+                "token": pieces,
+                "start": spans[:, 0],
+                "end": spans[:, 1],
+                "value": values,
+            }
         )
 
     def counterparts(self) -> pd.DataFrame:

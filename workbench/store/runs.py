@@ -130,7 +130,7 @@ class Tables:
         path = str(self.folder / f"{name}.parquet")
         with duckdb.connect() as connection:
             # Study paths are the user's own; the condition is ours and its values are bound.
-            return connection.execute(f"select * from read_parquet(?) where {condition}", [path, *values]).df()  # noqa: S608
+            return connection.execute(f"select * from read_parquet(?) where {condition}", [path, *values]).df()
 
     def __repr__(self) -> str:
         return f"<Tables: {', '.join(self) or 'none'}>"

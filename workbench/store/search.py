@@ -18,7 +18,12 @@ FILTERS = ("method", "run", "site", "label")
 
 
 def search(
-    study: Study, query: str | None = None, *, fires_on: str | None = None, limit: int | None = None, **where: str
+    study: Study,
+    query: str | None = None,
+    *,
+    fires_on: str | None = None,
+    limit: int | None = None,
+    **where: str,
 ) -> ConceptList:
     """Concepts that match.
 

@@ -123,7 +123,12 @@ class Study:
     # Activations
 
     def capture(
-        self, model: Model, dataset: Dataset, sites: str | Site | Sequence[str | Site], pool: str = "token", **options: Any
+        self,
+        model: Model,
+        dataset: Dataset,
+        sites: str | Site | Sequence[str | Site],
+        pool: str = "token",
+        **options: Any,
     ) -> ActivationSet:
         """Capture activations of a model on a data set, or open those that were captured before.
 
@@ -153,7 +158,13 @@ class Study:
                 show(done, total, f"capturing {len(matched)} sites")
 
         return capture(
-            model, dataset, sites=matched, pool=pool, folder=self.folder / "activations", progress=tell, **options
+            model,
+            dataset,
+            sites=matched,
+            pool=pool,
+            folder=self.folder / "activations",
+            progress=tell,
+            **options,
         )
 
     def activations(self) -> list[ActivationSet]:
