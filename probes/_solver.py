@@ -19,6 +19,8 @@ _HISTORY = 10
 _ROTATE_UP_TO = 2048
 """Above this width the eigenbasis would cost more than it saves, and the basis stays as it is."""
 _LINE_STEPS = 20
+_ROWS = 4096
+"""Rows turned to float64 at once."""
 
 
 @dataclass(frozen=True)
@@ -37,26 +39,24 @@ class Basis:
         n, width = X.shape
         mean = X.mean(dim=0, dtype=torch.float64)
         moment = torch.zeros(width, dtype=torch.float64)
+        for start in range(0, n, _ROWS):
+            moment += ((X[start : start + _ROWS].double() - mean) ** 2).sum(dim=0)
+        deviation = (moment / n).sqrt()
+        # Rounding leaves a constant feature a tiny deviation: dividing by it would make noise of it.
+        constant = deviation <= 1e-12 * mean.abs() + torch.finfo(torch.float64).tiny
+        scale = torch.where(constant, 0.0, 1 / deviation.clamp_min(torch.finfo(torch.float64).tiny))
         rows = torch.empty(n, width + 1)
         rows[:, width] = 1
-        for start in range(0, n, 4096):
-            centred = X[start : start + 4096].double() - mean
-            moment += (centred**2).sum(dim=0)
-            rows[start : start + 4096, :width] = centred
-        deviation = (moment / n).sqrt()
-        # Rounding leaves a constant feature a deviation of about 1e-8 of its size: dividing by it would
-        # make noise of it.
-        constant = deviation <= 1e-7 * mean.abs() + torch.finfo(torch.float64).tiny
-        scale = torch.where(constant, 0.0, 1 / deviation.clamp_min(torch.finfo(torch.float64).tiny))
-        rows[:, :width] *= scale.float()
+        for start in range(0, n, _ROWS):
+            rows[start : start + _ROWS, :width] = (X[start : start + _ROWS].double() - mean) * scale
         curvature = torch.cat([(~constant).float(), torch.ones(1)])
         rotation = None
         if width <= _ROTATE_UP_TO:
             covariance = (rows[:, :width].T @ rows[:, :width]).double() / n
             values, vectors = torch.linalg.eigh(covariance)
             rotation = vectors.float()
-            for start in range(0, n, 4096):
-                rows[start : start + 4096, :width] = rows[start : start + 4096, :width] @ rotation
+            for start in range(0, n, _ROWS):
+                rows[start : start + _ROWS, :width] = rows[start : start + _ROWS, :width] @ rotation
             curvature[:width] = values.clamp_min(0).float()
         return cls(rows, curvature, mean, scale, rotation)
 
@@ -90,6 +90,7 @@ class _State:
     logits: Tensor
     gradient: Tensor
     spread: Tensor
+    limit: Tensor
     moves: list[Tensor] = field(default_factory=list)
     turns: list[Tensor] = field(default_factory=list)
 
@@ -116,7 +117,8 @@ def solve(
             positive sum.
         C: inverse strength of the ridge penalty.
         max_iter: largest number of steps.
-        tol: a column is done when no entry of its gradient (of the loss per unit of mass) is above this.
+        tol: a column is done when no entry of its gradient (of the loss per unit of mass) is above this, for
+            classes of one size; it shrinks with the rarer class, whose gradient is small from the start.
     """
     n_columns = target.shape[1]
     total = mass.sum(dim=0, dtype=torch.float64)
@@ -130,13 +132,12 @@ def solve(
         moved = _advance(basis, state)
         answer[:, state.column] = state.weights
         steps[state.column] += 1
-        done = state.gradient.abs().amax(dim=0) <= tol
-        converged[state.column] = done
+        done = state.gradient.abs().amax(dim=0) <= tol * state.limit
+        converged[state.column] |= done
         finished = done | ~moved
         if bool(finished.all()):
             break
-        # Leaving the batch copies it, so columns leave in groups; until then a finished one only gains
-        # precision.
+        # Leaving the batch copies it, so columns leave in groups; a finished one loses nothing by staying.
         if int(finished.sum()) * 8 >= len(finished):
             state.keep(~finished)
     return Solution(answer, steps, converged)
@@ -148,11 +149,10 @@ def _start(basis: Basis, target: Tensor, mass: Tensor, ridge: Tensor) -> _State:
     weights = torch.zeros(basis.rows.shape[1], n_columns)
     weights[-1] = torch.logit(rate).float()
     logits = weights[-1].expand(target.shape).contiguous()
-    state = _State(
-        torch.arange(n_columns), target, mass, ridge, weights, logits, weights, (rate * (1 - rate)).float()
-    )
-    state.gradient = basis.rows.T @ (mass * (torch.sigmoid(logits) - target)) + ridge * weights
-    return state
+    gradient = basis.rows.T @ (mass * (torch.sigmoid(logits) - target)) + ridge * weights
+    spread = (rate * (1 - rate)).float()
+    columns = torch.arange(n_columns)
+    return _State(columns, target, mass, ridge, weights, logits, gradient, spread, limit=4 * spread)
 
 
 def _advance(basis: Basis, state: _State) -> Tensor:
@@ -178,8 +178,7 @@ def _inverse_hessian(basis: Basis, state: _State) -> Tensor:
     history = []
     for move, turn in zip(reversed(state.moves), reversed(state.turns), strict=True):
         bend = (move * turn).sum(dim=0)
-        # Below this the pair is rounding noise (or the column did not move) and would only spoil the
-        # estimate.
+        # Below this the pair is rounding noise, or the column did not move.
         rho = torch.where(bend > 1e-10 * (move * move).sum(dim=0), 1 / bend, 0.0)
         alpha = rho * (move * q).sum(dim=0)
         q -= alpha * turn
@@ -191,11 +190,11 @@ def _inverse_hessian(basis: Basis, state: _State) -> Tensor:
 
 
 def _search(state: _State, direction: Tensor, along: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-    """Shorten each column's step until the slope at its end is not steeply uphill (the approximate Wolfe
-    condition).
+    """Shorten each column's step until the slope at its end is not steeply uphill.
 
-    The loss is convex, so the slope rises along a step and secants find where it turns. Source: Hager and
-    Zhang (2005). Slopes keep their precision near the minimum, where differences of float32 losses have none.
+    The loss is convex, so the slope rises along a step and secants find where it turns. Source: the
+    approximate Wolfe condition of Hager and Zhang (2005). Slopes keep their precision near the minimum,
+    where differences of float32 losses have none.
     """
     length = torch.where(slope < 0, 1.0, 0.0)
     ridge_slope = (state.ridge * state.weights * direction).sum(dim=0)

@@ -182,7 +182,7 @@ def _standardised(
 ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, " d"], Float[np.ndarray, " d"]]:
     """Return the standardised rows, the mean and the scale (0 for a constant feature)."""
     mean, deviation = X.mean(axis=0), X.std(axis=0)
-    constant = deviation <= 1e-7 * np.abs(mean) + np.finfo(float).tiny
+    constant = deviation <= 1e-12 * np.abs(mean) + np.finfo(float).tiny
     scale = np.where(constant, 0, 1 / np.where(constant, 1, deviation))
     return (X - mean) * scale, mean, scale
 

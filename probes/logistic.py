@@ -32,7 +32,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         C: inverse strength of the penalty, > 0.
         max_iter: largest number of L-BFGS steps.
         tol: a column is done when no entry of the gradient of its mean loss is above this, in standardised
-            units.
+            units and for classes of one size; rarer classes are held to proportionally less.
         balanced: weigh rows so that the two classes of a column count the same.
         random_state: accepted so that it can be set on every step of a pipeline; the solve is deterministic
             and ignores it.

@@ -59,7 +59,12 @@ def test_a_probe_that_memorises_words_has_no_selectivity_and_one_that_reads_the_
     words = [f"w{number}" for number in word]
     read = (rng.random(n) < 0.5).astype(float)
     lexical = (word % 2).astype(float)
+<<<<<<< HEAD
     X = np.concatenate([np.eye(kinds)[word], (read * 3)[:, None]], axis=1) + 0.1 * rng.standard_normal((n, kinds + 1))
+=======
+    X = np.concatenate([np.eye(kinds)[word], (read * 3)[:, None]], axis=1)
+    X += 0.03 * rng.standard_normal(X.shape)
+>>>>>>> probes-mi
     Y = np.stack([read, lexical], axis=1)
     found = selectivity(LogisticProbe(), X[:2000], Y[:2000], words[:2000], X[2000:], Y[2000:], words[2000:])
     np.testing.assert_allclose(found.accuracy, 1, atol=0.02)

@@ -92,8 +92,9 @@ def test_more_features_than_rows_constant_features_and_separable_classes_all_fit
         assert np.isfinite(probe.coef_).all()
         assert probe.coef_[0, 7] == 0
         assert probe.score(X, label) == 1
-    # A scale that float32 could not square.
-    assert LogisticProbe().fit(X[:, :5] * 1e25, label).score(X[:, :5] * 1e25, label) > 0.9
+    # Scales that float32 could not hold.
+    for scale in (1e50, 1e-50):
+        assert LogisticProbe().fit(X[:, :5] * scale, label).score(X[:, :5] * scale, label) > 0.9
 
 
 def test_width_above_the_rotation_limit_gives_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,5 +167,7 @@ def test_ninety_labels_on_sixteen_thousand_rows_take_seconds() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         start = time.perf_counter()
-        LogisticProbe().fit(X, Y)
-    assert time.perf_counter() - start < 20
+        probe = LogisticProbe().fit(X, Y)
+    # One to two seconds on two idle cores; the bound leaves room for busy ones.
+    assert time.perf_counter() - start < 60
+    assert probe.n_iter_.max() <= 40

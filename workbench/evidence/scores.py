@@ -161,7 +161,7 @@ def auroc_interval(
     Raises:
         ConfigError: for a level outside (0, 1).
 
-    Source: Pepe (2003), section 5.2 (logit interval); Clopper and Pearson (1934) for the boundary.
+    Source: Pepe (2003) for the logit interval; Clopper and Pearson (1934) for the boundary.
     """
     if not 0 < level < 1:
         raise ConfigError(
