@@ -1,0 +1,80 @@
+"""Labels as discrete variables: a column with several values is one variable, each span label is one of two values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from workbench.activations.labels import is_span
+from workbench.analysis import Context
+from workbench.evidence.samples import Sample, samples
+
+MAX_VALUES = 24
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A discrete variable on training and test rows; -1 where it is unknown."""
+
+    name: str
+    y_train: Int[np.ndarray, "n"]
+    y_test: Int[np.ndarray, "m"]
+
+    @property
+    def count(self) -> int:
+        """How many values it has."""
+        return int(max(self.y_train.max(), self.y_test.max())) + 1
+
+
+@dataclass(frozen=True)
+class Group:
+    """Variables that share their rows."""
+
+    level: str
+    variables: list[Variable]
+    x_train: Float[np.ndarray, "n d"]
+    x_test: Float[np.ndarray, "m d"]
+    clusters_train: Int[np.ndarray, "n"]
+    clusters_test: Int[np.ndarray, "m"]
+
+
+def variables(context: Context, site: str, labels: list[str], max_rows: int) -> Iterator[Group]:
+    """The variables of a site, by level."""
+    for sample in samples(context, site, labels, max_rows):
+        found = list(_spans(sample)) if is_span(sample.labels[0]) else list(_columns(sample))
+        if found:
+            train, test = sample.clusters_train, sample.clusters_test
+            yield Group(
+                sample.level,
+                found,
+                sample.x_train,
+                sample.x_test,
+                np.arange(len(sample.x_train)) if train is None else train,
+                np.arange(len(sample.x_test)) if test is None else test,
+            )
+
+
+def _spans(sample: Sample) -> Iterator[Variable]:
+    for i, name in enumerate(sample.labels):
+        y = [np.where(np.isnan(part[:, i]), -1, part[:, i]).astype(np.int64) for part in (sample.y_train, sample.y_test)]
+        yield Variable(name, y[0], y[1])
+
+
+def _columns(sample: Sample) -> Iterator[Variable]:
+    for column in dict.fromkeys(name.split("=")[0] for name in sample.labels):
+        places = [i for i, name in enumerate(sample.labels) if name.startswith(f"{column}=")]
+        if len(places) > MAX_VALUES:
+            continue
+        parts = []
+        for values in (sample.y_train, sample.y_test):
+            part = values[:, places]
+            # A row with none of the values that can be used (a rare value, or no value) is unknown.
+            code = np.where(np.nansum(part, axis=1) == 1, np.nan_to_num(part).argmax(1), -1)
+            if len(places) == 1:
+                code = np.where(np.isnan(part[:, 0]), -1, np.nan_to_num(part[:, 0]).astype(np.int64))
+            parts.append(code.astype(np.int64))
+        if all(len(np.unique(part[part >= 0])) >= 2 for part in parts):
+            yield Variable(column, parts[0], parts[1])
