@@ -24,6 +24,7 @@ from workbench.datasets.splits import assign_splits, stable_digest
 
 KEEP = {"ham": 1600, "hard ham": 250, "spam": 1600}
 BODY = 1000
+SUBJECT = 200
 _KINDS = {
     "easy-ham-1": "ham",
     "easy-ham-2": "ham",
@@ -98,7 +99,7 @@ def mails(source: Path) -> Iterator[dict[str, str]]:
         body = clean(plain(parts[0])) if parts else ""
         if len(body) > BODY:
             body = body[:BODY].rsplit(maxsplit=1)[0]
-        subject = clean(subject_of(message)).replace("\n", " ")
+        subject = clean(subject_of(message)).replace("\n", " ")[:SUBJECT].strip()
         thread, before = subject, ""
         while thread != before:
             before, thread = thread, _REPLY.sub("", thread)

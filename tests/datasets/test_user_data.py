@@ -1,5 +1,6 @@
-"""A person's own data: every kind of file, with every character kept, and the same data set whichever file held it."""
+"""A person's own data: every kind of file, every character kept, the same data set whichever file held it."""
 
+import csv
 import io
 import json
 
@@ -38,7 +39,7 @@ def write_as(table, path):
         table.to_parquet(path)
     else:
         separator = "," if path.suffix == ".csv" else "\t"
-        raw = table.to_csv(None, index=False, sep=separator, lineterminator="\n")
+        raw = table.to_csv(None, index=False, sep=separator, lineterminator="\n", quoting=csv.QUOTE_ALL)
         path.write_bytes(raw.encode())
     return path
 
@@ -142,7 +143,7 @@ def test_unicode_files_need_no_word_about_their_encoding(tmp_path, encoding):
 def test_another_encoding_is_named(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_bytes("text,kind\nplain,a\ncafé,b\n".encode("cp1252"))
-    with pytest.raises(DataError, match='line 3 .*encoding="cp1252"'):
+    with pytest.raises(DataError, match=r'line 3 .*encoding="cp1252"'):
         load_dataset(path)
     data = load_dataset(path, encoding="cp1252")
     assert data.inputs() == ["plain", "café"]
@@ -223,7 +224,7 @@ def test_a_folder_of_texts_has_its_labels_as_sub_folders(tmp_path):
     (tmp_path / "labels.csv").write_text("file,weather\n" + lines)
     assert load_dataset(tmp_path).label("weather").n == {"cold": 4, "hot": 4}
     (tmp_path / "labels.csv").write_text("file,weather\nlost.txt,hot\n")
-    with pytest.raises(DataError, match="names 'lost.txt', which is not in the folder"):
+    with pytest.raises(DataError, match=r"names 'lost.txt', which is not in the folder"):
         load_dataset(tmp_path)
 
 

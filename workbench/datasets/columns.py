@@ -112,10 +112,8 @@ def guess_labels(frame: pd.DataFrame, taken: Collection[str]) -> list[str]:
             continue
         distinct = len({class_text(value) for value in present})
         named = name.lower() in LABEL_NAMES
-        if named or (
-            distinct > 1
-            and (distinct <= min(MOST_GUESSED, max(2, len(frame) // 2)) or _numbers(present) is not None)
-        ):
+        few = distinct <= min(MOST_GUESSED, max(2, len(frame) // 2))
+        if named or (distinct > 1 and (few or _numbers(present) is not None)):
             found.append(name)
     return found
 
