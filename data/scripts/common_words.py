@@ -1,8 +1,9 @@
-"""Make data/common-words.parquet from data/brown.parquet, data/sotu.parquet and Debian `wordnet-base` 1:3.0-37.
+"""Make data/common-words.parquet from data/brown.parquet, data/sotu.parquet and Debian `wordnet-base`
+1:3.0-37.
 
---source is WordNet's folder. The 5,000 words most often met in Brown and the State of the Union addresses that are lemmas
-of nouns, verbs or adjectives in WordNet, inflected forms counted with their lemma: word, per_million (a mean, Brown's modern prose
-weighing three times the addresses). Most frequent first.
+--source is WordNet's folder. The 5,000 words most often met in Brown and the State of the Union addresses
+that are lemmas of nouns, verbs or adjectives in WordNet, inflected forms counted with their lemma: word,
+per_million (a mean, Brown's modern prose weighing three times the addresses). Most frequent first.
 """
 
 from __future__ import annotations

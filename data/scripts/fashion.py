@@ -1,7 +1,7 @@
 """Make data/fashion.parquet from Debian `dataset-fashion-mnist` 0.0~git20200523.55506a9-1.
 
---source is the folder with the four idx files. The first 300 training and 100 test images of each of the ten items, 4,000 in
-all: pixels (784 bytes, 28 rows of 28), item, split. The last 45 of the 300 are validation.
+--source is the folder with the four idx files. The first 300 training and 100 test images of each of the ten
+items, 4,000 in all: pixels (784 bytes, 28 rows of 28), item, split. The last 45 of the 300 are validation.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Make data/nouns.parquet from Debian `wordnet-base` 1:3.0-37 (WordNet 3.0).
 
---source is the folder with index.noun, data.noun and cntlist.rev. One row a noun that WordNet's tagged texts use, whose first sense
-is by far its most used: word, class (the lexicographer's file of that sense: animal, artifact, food ...), gloss, group, split.
+--source is the folder with index.noun, data.noun and cntlist.rev. One row a noun that WordNet's tagged texts
+use, whose first sense is by far its most used: word, class (the lexicographer's file of that sense: animal,
+artifact, food ...), gloss, group, split.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ def build(source: Path) -> None:
         number, gloss = known[fields[-senses]]
         times = met.get(word, {})
         clear = senses == 1 or times.get(1, 0) >= 2 * sum(n for sense, n in times.items() if sense != 1) + 1
-        # Instances (Paris, Shakespeare) are proper names, not nouns of a class; their glosses give dates and places.
+        # Instances (Paris, Shakespeare) are proper names, not nouns of a class; their glosses give dates and
+        # places.
         if number in CLASSES and times and clear and not any(c.isdigit() for c in gloss):
             by_class[CLASSES[number]].append((-times.get(1, 0), word, gloss))
     proper = proper_names(source)

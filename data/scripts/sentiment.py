@@ -1,8 +1,8 @@
 """Make data/film.parquet and data/tweets.parquet from the source archive of PyPI `vaderSentiment` 3.3.2.
 
---source is the folder of the unpacked `additional_resources/hutto_ICWSM_2014.tar.gz`, which lies inside that archive. One
-row a snippet: text, rating (-4 very negative ... 4 very positive, the mean of 20 people), sentiment (positive from 0.5,
-negative from -0.5, missing between), group (snippets of the same words), split.
+--source is the folder of the unpacked `additional_resources/hutto_ICWSM_2014.tar.gz`, which lies inside that
+archive. One row a snippet: text, rating (-4 very negative ... 4 very positive, the mean of 20 people),
+sentiment (positive from 0.5, negative from -0.5, missing between), group (snippets of the same words), split.
 """
 
 from __future__ import annotations

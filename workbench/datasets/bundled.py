@@ -16,8 +16,9 @@ from workbench.datasets.paths import data_file
 from workbench.datasets.spans import no_spans, span_frame
 from workbench.datasets.splits import stable_digest
 
-# The sample that `topics` takes: enough for a probe of every genre, small enough to capture in a minute or two.
-TOPIC_SENTENCES_A_GENRE = 334
+# The sample that `topics` takes: enough for a probe of every genre, small enough to capture in a minute or
+# two.
+TOPIC_SENTENCES_A_GENRE = 325
 TOPIC_WORDS = (6, 40)
 TOPIC_PARAGRAPHS_A_SPEECH = 4
 
@@ -55,7 +56,8 @@ def _brown_table(table: Any) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
     bounds = gaps.offsets.to_numpy()
     counts = np.diff(bounds)
     gap, length, kind = (x.values.to_numpy().astype(np.int64) for x in (gaps, lengths, code))
-    # Gaps and lengths run on from the end of the labelled word before, so their running sum is the end of each word.
+    # Gaps and lengths run on from the end of the labelled word before, so their running sum is the end of
+    # each word.
     end = np.cumsum(gap + length)
     before = np.concatenate([[0], end])[bounds[:-1]]
     end -= np.repeat(before, counts)
@@ -119,7 +121,7 @@ def _fashion() -> Dataset:
 
 
 def _chosen(frame: pd.DataFrame, by: str, most: int, among: np.ndarray) -> np.ndarray:
-    """At most ``most`` rows of each value of ``by``, by the digest of their text: the same rows everywhere."""
+    """At most ``most`` rows of each value of ``by``, by the digest of the text: the same rows everywhere."""
     pool = frame.loc[among, [by]].assign(digest=[stable_digest(text) for text in frame.loc[among, "text"]])
     pool = pool.sort_values("digest")
     return np.sort(pool[pool.groupby(by).cumcount() < most].index.to_numpy())

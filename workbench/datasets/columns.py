@@ -30,6 +30,7 @@ IMAGE_NAMES = ("image", "img", "image_path", "file", "filename", "file_name", "p
 LABEL_NAMES = ("label", "labels", "class", "category", "topic", "genre", "sentiment", "target")
 SPLIT_NAMES = ("split", "fold")
 GROUP_NAMES = ("group", "document_id", "doc_id")
+_NUMBERING = {"id", "index", "idx", "unnamed: 0", ""}
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 MOST_GUESSED = (
@@ -43,9 +44,9 @@ _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 class Label:
     """One label of a data set.
 
-    ``level`` says what carries it: a whole example, a token (a run of characters) or a region of an image. ``values`` are
-    its classes in order and ``n`` how many examples (or spans) carry each. A label of ``kind`` "numeric" is a quantity: its
-    column holds numbers, ``values`` is empty, and it becomes no target.
+    ``level`` says what carries it: a whole example, a token (a run of characters) or a region of an image.
+    ``values`` are its classes in order and ``n`` how many examples (or spans) carry each. A label of ``kind``
+    "numeric" is a quantity: its column holds numbers, ``values`` is empty, and it becomes no target.
     """
 
     name: str
@@ -85,7 +86,8 @@ def guess_content(frame: pd.DataFrame) -> tuple[str, str]:
     if len(wordy) == 1:
         return "text", wordy[0]
     raise DataError(
-        f"Say which column holds the examples, with text= or image=: the columns are {listing(frame.columns)}."
+        "Say which column holds the examples, with text= or image=: the columns are"
+        f" {listing(frame.columns)}."
     )
 
 
@@ -98,20 +100,20 @@ def guess_labels(frame: pd.DataFrame, taken: Collection[str]) -> list[str]:
     """The columns that look like labels: few different values, or numbers."""
     found = []
     for name in map(str, frame.columns):
-        if name in taken:
+        if name in taken or name.lower() in _NUMBERING:
             continue
         present = [value for value in frame[name] if not missing(value)]
         if not present:
             raise DataError(
-                f"The column {quote(name)} is empty in every row: remove it, or name the labels to use with labels=[...]."
+                f"The column {quote(name)} is empty in every row: remove it, or name the labels to use"
+                " with labels=[...]."
             )
         if any(isinstance(value, (list, dict, tuple, np.ndarray, bytes)) for value in present[:100]):
             continue
         distinct = len({class_text(value) for value in present})
         named = name.lower() in LABEL_NAMES
-        if named or (
-            distinct > 1 and (distinct <= min(MOST_GUESSED, len(frame) // 2) or _numbers(present) is not None)
-        ):
+        few = distinct <= min(MOST_GUESSED, max(2, len(frame) // 2))
+        if named or (distinct > 1 and (few or _numbers(present) is not None)):
             found.append(name)
     return found
 
@@ -119,7 +121,8 @@ def guess_labels(frame: pd.DataFrame, taken: Collection[str]) -> list[str]:
 def read_label(column: pd.Series, name: str) -> tuple[pd.Series, Label]:
     """The values of a label column, made uniform, and the label they are.
 
-    Classes become strings with None for missing (blank, null or not-a-number); a quantity becomes float64 with nan.
+    Classes become strings with None for missing (blank, null or not-a-number); a quantity becomes float64
+    with nan.
     """
     values = [None if missing(value) else value for value in column]
     present = [value for value in values if value is not None]
@@ -129,7 +132,8 @@ def read_label(column: pd.Series, name: str) -> tuple[pd.Series, Label]:
         )
     if any(isinstance(value, (list, dict, tuple, np.ndarray)) for value in present):
         raise DataError(
-            f"The label column {quote(name)} holds lists: give each label a column of its own with one value a row."
+            f"The label column {quote(name)} holds lists: give each label a column of its own with one"
+            " value a row."
         )
     numbers = _numbers(present)
     if numbers is not None and len(set(numbers)) > MOST_GUESSED:
@@ -152,11 +156,13 @@ def class_label(name: str, words: Sequence[str], numeric: bool = False) -> Label
     counts = pd.Series(words, dtype=object).value_counts()
     if len(counts) == 1:
         raise DataError(
-            f"The label {quote(name)} has one class only, {quote(words[0])}: a label needs at least two to tell apart."
+            f"The label {quote(name)} has one class only, {quote(words[0])}: a label needs at least two"
+            " to tell apart."
         )
     if len(counts) > MOST_CLASSES:
         raise DataError(
-            f"The label {quote(name)} has {len(counts):,} different values; a label has at most {MOST_CLASSES:,} classes."
+            f"The label {quote(name)} has {len(counts):,} different values; a label has at most"
+            f" {MOST_CLASSES:,} classes."
         )
     ordered = sorted(counts.index, key=float) if numeric else sorted(counts.index)
     return Label(name, "example", tuple(ordered), {value: int(counts[value]) for value in ordered})

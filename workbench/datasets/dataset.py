@@ -21,13 +21,14 @@ from workbench.errors import ConfigError, DataError, UnknownNameError
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Examples with their labels. Do not change the tables in place: other tables refer to their rows by number.
+    """Examples with their labels. Do not change the tables in place: other tables number their rows.
 
-    ``table`` has one row an example: "text" or "image" (uint8 array [h, w] or [h, w, 3]), "split" (train, validation,
-    test), "group" (the document; no split cuts one), then the label columns (None or nan where missing), then what else the
-    source held. ``spans`` has one row a label on part of a text (example, start, end, label; characters) or image (example,
-    x0, y0, x1, y1, label; pixels). ``span_scope`` says which examples were annotated with spans: in the others nothing is
-    known, which is not the same as nothing there. ``load_dataset(**source)`` gives the data set back.
+    ``table`` has one row an example: "text" or "image" (uint8 array [h, w] or [h, w, 3]), "split" (train,
+    validation, test), "group" (the document; no split cuts one), then the label columns (None or nan where
+    missing), then what else the source held. ``spans`` has one row a label on part of a text (example, start,
+    end, label; characters) or image (example, x0, y0, x1, y1, label; pixels). ``span_scope`` says which
+    examples were annotated with spans: in the others nothing is known, which is not the same as nothing
+    there. ``load_dataset(**source)`` gives the data set back.
     """
 
     name: str
@@ -67,7 +68,7 @@ class Dataset:
         return page(self)
 
     def inputs(self, ids: Iterable[int] | None = None) -> list[Any]:
-        """The texts (str) or images (uint8 arrays) of these examples, in this order; of all without ``ids``."""
+        """The texts (str) or images (uint8 arrays) of these examples, in this order; all without ``ids``."""
         column = self.table[self.modality]
         return list(column) if ids is None else list(column.iloc[self._checked(ids)])
 
@@ -77,7 +78,7 @@ class Dataset:
         table = self.table.iloc[chosen].reset_index(drop=True)
         order = np.argsort(chosen, kind="stable")
         old = self.spans["example"].to_numpy()
-        # One old example may be asked for more than once, so each span goes to every place that its example took.
+        # An example may be asked for twice, so each span goes to every place that its example took.
         first = np.searchsorted(chosen[order], old, side="left")
         times = np.searchsorted(chosen[order], old, side="right") - first
         span = np.repeat(np.arange(len(old)), times)
@@ -102,7 +103,7 @@ class Dataset:
         return self.subset(range(min(n, len(self))))
 
     def sample(self, n: int, seed: int = 0, by: str | None = None) -> Dataset:
-        """``n`` examples drawn without replacement, in their old order; ``by`` a label, about as many of each class."""
+        """``n`` examples drawn at random, in their old order; ``by`` a label: about as many of each class."""
         rng = np.random.default_rng(seed)
         if n < 0:
             raise ConfigError(f"A sample cannot have {n} examples: ask for 0 or more.")
@@ -127,7 +128,7 @@ class Dataset:
     def example_targets(
         self, columns: str | Sequence[str] | None = None
     ) -> tuple[list[str], Float[np.ndarray, "n labels"]]:
-        """One target a class of each label: names such as "topic=religion", and 1, 0 or nan (missing) in float32.
+        """One target a class of each label: names such as "topic=religion", and 1, 0 or nan (missing).
 
         ``columns`` chooses labels; without it, all that have classes.
         """
@@ -157,7 +158,7 @@ class Dataset:
         ]
 
     def labels_table(self) -> pd.DataFrame:
-        """One row a class of a label: label, level, value, n, share (of the examples or spans that carry the label)."""
+        """One row a class of a label: label, level, value, n, share (of what carries the label)."""
         rows = []
         for label in self.labels:
             total = max(sum(label.n.values()), 1)

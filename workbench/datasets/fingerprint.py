@@ -16,10 +16,12 @@ def fingerprint(
     spans: pd.DataFrame,
     span_scope: np.ndarray,
 ) -> str:
-    """sha256 (hexadecimal) over the examples in order, their split and group, the named label columns, and the spans.
+    """sha256 (hexadecimal) over the examples in order, their split and group, the named label columns, and
+    the spans.
 
-    The order of the columns and of the spans does not count; the order of the examples does, because every other table
-    refers to examples by their number. The name of the data set and columns that are no labels do not count.
+    The order of the columns and of the spans does not count; the order of the examples does, because every
+    other table refers to examples by their number. The name of the data set and columns that are no labels do
+    not count.
     """
     digest = hashlib.sha256(f"concept-workbench dataset 1 {modality} {len(table)}".encode())
     if modality == "image":
@@ -47,7 +49,8 @@ def _as_text(value: object) -> str | None:
 
 
 def _add_strings(digest: hashlib._Hash, name: str, values: Iterable[str | None]) -> None:
-    # Lengths go first, so that no two lists of strings can run together into the same bytes; -1 is a missing value.
+    # Lengths go first, so that no two lists of strings can run together into the same bytes; -1 is a missing
+    # value.
     encoded = [None if value is None else value.encode("utf-8", "surrogatepass") for value in values]
     digest.update(f"strings {len(name)} {name} {len(encoded)}".encode())
     digest.update(np.array([-1 if raw is None else len(raw) for raw in encoded], "<i8").tobytes())

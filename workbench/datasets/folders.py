@@ -1,8 +1,11 @@
-"""Tables from folders: text files or images with their labels as sub-folders, and Hugging Face data sets on disk."""
+"""Tables from folders: text files or images with their labels as sub-folders, and Hugging Face data sets on
+disk.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -20,21 +23,24 @@ def is_hugging_face(folder: Path) -> bool:
 
 
 def read_folder(folder: Path, encoding: str | None = None) -> pd.DataFrame:
-    """One row a file: "text" or "image" (a path from the folder), "label" and "split" where sub-folders say them, "file".
+    """One row a file: "text" or "image" (a path from the folder), "label" and "split" where sub-folders say
+    them, "file".
 
-    ``<label>/<file>`` or ``<split>/<label>/<file>``; the columns of a labels.csv with a column "file", in the folder or
-    beside it, are added.
+    ``<label>/<file>`` or ``<split>/<label>/<file>``; the columns of a labels.csv with a column "file", in the
+    folder or beside it, are added.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder))
     texts = [path for path in files if path.suffix.lower() == ".txt"]
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     if texts and images:
         raise DataError(
-            f"The folder {quote(folder.name)} holds texts and images ({texts[0].name}, {images[0].name}): keep one kind in it."
+            f"The folder {quote(folder.name)} holds texts and images ({texts[0].name}, {images[0].name}):"
+            " keep one kind in it."
         )
     if not texts and not images:
         raise DataError(
-            f"The folder {quote(folder.name)} is empty: put .txt files or images ({IMAGE_SUFFIXES[0]} ...) in it."
+            f"The folder {quote(folder.name)} is empty: put .txt files or images ({IMAGE_SUFFIXES[0]}"
+            " ...) in it."
         )
     records = []
     for path in texts or images:
@@ -77,7 +83,8 @@ def _with_labels(frame: pd.DataFrame, folder: Path, encoding: str | None) -> pd.
     lost = sorted(set(labels[key]) - set(frame["file"]))
     if lost:
         raise DataError(
-            f"{LABELS_FILE} names {quote(lost[0])}, which is not in the folder: correct the path or add the file."
+            f"{LABELS_FILE} names {quote(lost[0])}, which is not in the folder: correct the path or add"
+            " the file."
         )
     both = (set(labels.columns) & set(frame.columns)) - {key}
     if both:
@@ -116,11 +123,11 @@ def read_hugging_face(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     return pd.concat(frames, ignore_index=True), notes
 
 
-def _hugging_face_table(part, datasets) -> pd.DataFrame:  # type: ignore[no-untyped-def]  # the package is optional
+def _hugging_face_table(part: Any, package: Any) -> pd.DataFrame:
     columns = {}
     for name, feature in part.features.items():
         values = list(part[name])
-        if isinstance(feature, datasets.ClassLabel):
+        if isinstance(feature, package.ClassLabel):
             values = [None if v is None or v < 0 else feature.int2str(v) for v in values]
         columns[name] = pd.Series(values, dtype=object)
     return pd.DataFrame(columns)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def read_image(value: Any, folder: Path | None, row: int) -> np.ndarray:
     """uint8 [height, width] (grey) or [height, width, 3] of a path, encoded bytes, a PIL image or an array.
 
-    A path is taken from ``folder`` and must stay inside it: a table from a stranger must not read other files.
+    A path is taken from ``folder`` and must stay inside it: a table from a stranger must not read other
+    files.
     """
     from PIL import Image
 
@@ -40,7 +41,8 @@ def read_image(value: Any, folder: Path | None, row: int) -> np.ndarray:
         raise
     except FileNotFoundError as error:
         raise DataError(
-            f"The image {quote(value)} of row {row} (the first is 0) is not there: paths count from {quote(folder)};"
+            f"The image {quote(value)} of row {row} (the first is 0) is not there: paths count from"
+            f" {quote(folder)};"
             " pass image_folder= where the images are elsewhere."
         ) from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -38,18 +38,19 @@ def load_dataset(
 ) -> Dataset:
     """Load texts or images with their labels.
 
-    ``name_or_path`` is a bundled name (topics, brown, sotu, spam, film, tweets, nouns, fashion) or a path: a .csv, .tsv,
-    .jsonl or .parquet file, a folder of .txt files or images with their labels as sub-folders, or a folder that
-    ``datasets.save_to_disk`` wrote. ``text`` or ``image``, ``labels``, ``split``, ``group``, ``spans`` and ``regions`` name
-    columns; what is not named is guessed, and ``labels=[]`` means none. Without a split column whole groups are dealt out
-    70, 15 and 15 in a hundred, by a hash; without a group column each different text is its own group.
+    ``name_or_path`` is a bundled name (topics, brown, sotu, spam, film, tweets, nouns, fashion) or a path: a
+    .csv, .tsv, .jsonl or .parquet file, a folder of .txt files or images with their labels as sub-folders, or
+    a folder that ``datasets.save_to_disk`` wrote. ``text`` or ``image``, ``labels``, ``split``, ``group``,
+    ``spans`` and ``regions`` name columns; what is not named is guessed, and ``labels=[]`` means none.
+    Without a split column whole groups are dealt out 70, 15 and 15 in a hundred, by a hash; without a group
+    column each different text is its own group.
 
     ``limit`` keeps that many examples, evenly spread. ``encoding`` is that of a text file (UTF-8 otherwise).
-    ``drop_blank`` drops rows without content instead of refusing them. ``image_folder`` is where image paths start
-    (beside the table otherwise). ``rows`` keeps these examples of the result.
+    ``drop_blank`` drops rows without content instead of refusing them. ``image_folder`` is where image paths
+    start (beside the table otherwise). ``rows`` keeps these examples of the result.
 
-    Raises DataError, in one sentence that says what to do, for anything that cannot be used; UnknownNameError for a name
-    that is neither bundled nor a path.
+    Raises DataError, in one sentence that says what to do, for anything that cannot be used; UnknownNameError
+    for a name that is neither bundled nor a path.
     """
     options = {
         "text": text,
@@ -64,7 +65,7 @@ def load_dataset(
     found = _bundled(str(name_or_path), options, asked, limit)
     if found is None:
         path = _existing(name_or_path)
-        source = {
+        source: dict[str, Any] = {
             "name_or_path": str(path),
             **{key: value for key, value in options.items() if value is not None},
         }
@@ -96,7 +97,8 @@ def dataset_from_table(
 ) -> Dataset:
     """A data set of a DataFrame, for a notebook; the options are those of ``load_dataset``.
 
-    Images may be arrays, PIL images, encoded bytes or paths. ``source`` cannot bring such a data set back: save it first.
+    Images may be arrays, PIL images, encoded bytes or paths. ``source`` cannot bring such a data set back:
+    save it first.
     """
     asked = (labels,) if isinstance(labels, str) else None if labels is None else tuple(labels)
     folder = None if image_folder is None else Path(image_folder)
@@ -114,7 +116,8 @@ def _bundled(
     given = [key for key, value in options.items() if value is not None]
     if given:
         raise ConfigError(
-            f"{quote(name)} is a bundled data set, so {given[0]}= does not apply: to read a file of that name, write ./{name}."
+            f"{quote(name)} is a bundled data set, so {given[0]}= does not apply: to read a file of that"
+            f" name, write ./{name}."
         )
     data = BUNDLED[name]()
     if labels is not None:

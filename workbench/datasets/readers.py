@@ -28,12 +28,15 @@ def read_table(path: Path, encoding: str | None = None) -> pd.DataFrame:
     if suffix == ".parquet":
         return _read_parquet(path)
     raise DataError(
-        f"{quote(path.name)} is of a kind that cannot be read: use {', '.join(SUFFIXES)}, or a folder of texts or images."
+        f"{quote(path.name)} is of a kind that cannot be read: use {', '.join(SUFFIXES)}, or a folder of"
+        " texts or images."
     )
 
 
 def read_text(path: Path, encoding: str | None = None) -> str:
-    """A file's text, every character kept. UTF-8, or UTF-16 with its mark, unless ``encoding`` says otherwise."""
+    """A file's text, every character kept. UTF-8, or UTF-16 with its mark, unless ``encoding`` says
+    otherwise.
+    """
     raw = path.read_bytes()
     if encoding is None:
         utf16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -60,7 +63,8 @@ def _read_delimited(path: Path, separator: str, encoding: str | None) -> pd.Data
     text = read_text(path, encoding)
     if not text.strip():
         raise DataError(f"{quote(path.name)} is empty: it has no rows.")
-    # Python's reader keeps NUL characters and line ends inside quotes; its limit on a field guards other programs' memory.
+    # Python's reader keeps NUL characters and line ends inside quotes; its limit on a field guards other
+    # programs' memory.
     before = csv.field_size_limit(len(text) + 1)
     try:
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
@@ -72,7 +76,8 @@ def _read_delimited(path: Path, separator: str, encoding: str | None) -> pd.Data
                 continue
             if len(row) > len(header):
                 raise DataError(
-                    f"Line {rows.line_num} of {quote(path.name)} has {len(row)} fields where the header has {len(header)}:"
+                    f"Line {rows.line_num} of {quote(path.name)} has {len(row)} fields where the header"
+                    f" has {len(header)}:"
                     " put quotes round a text that holds the separator."
                 )
             for i, column in enumerate(columns):

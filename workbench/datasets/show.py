@@ -5,6 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from workbench.datasets.columns import missing
+
 if TYPE_CHECKING:
     from workbench.datasets.dataset import Dataset
 
@@ -41,7 +43,7 @@ def safe(value: Any) -> str:
     shape = getattr(value, "shape", None)
     if shape:
         return f"image, {shape[1]} by {shape[0]}"
-    return "" if value is None or value != value else escape(printable(value))
+    return "" if missing(value) else escape(printable(value))
 
 
 def printable(value: object) -> str:

@@ -39,7 +39,8 @@ def read_spans(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """The span table of a column of lists (or of their JSON), and which examples were annotated.
 
-    An empty list says that the example was looked at and holds nothing; a missing cell says that nobody looked.
+    An empty list says that the example was looked at and holds nothing; a missing cell says that nobody
+    looked.
     """
     rows: dict[str, list] = {name: [] for name in ("example", *PLACES[modality], "label")}
     scope = np.zeros(len(contents), dtype=bool)
@@ -66,7 +67,8 @@ def _as_list(cell: Any, example: int, modality: str) -> Sequence[Any]:
         return list(cell)
     what = "spans" if modality == "text" else "regions"
     raise DataError(
-        f"The {what} of row {example} (the first is 0) are not {_SHAPES[modality]}: give such a list, or its JSON."
+        f"The {what} of row {example} (the first is 0) are not {_SHAPES[modality]}: give such a list, or"
+        " its JSON."
     )
 
 

@@ -22,7 +22,8 @@ _ALIASES = {
     "evaluation": "test",
 }
 
-# With so few groups no share of 15 in a hundred exists: the order below keeps a test part first, then a validation part.
+# With so few groups no share of 15 in a hundred exists: the order below keeps a test part first, then a
+# validation part.
 _FEW = {
     1: ("train",),
     2: ("train", "test"),
@@ -44,8 +45,8 @@ def stable_digest(text: str) -> str:
 def assign_splits(groups: Iterable[str], salt: str = "") -> dict[str, str]:
     """The split of every distinct group.
 
-    The groups are put in the order of their digest and cut at 70 % and 85 %, so that with five groups or more no split
-    is empty, and a whole group always falls on one side.
+    The groups are put in the order of their digest and cut at 70 % and 85 %, so that with five groups or more
+    no split is empty, and a whole group always falls on one side.
     """
     order = sorted(set(groups), key=lambda group: stable_digest(f"{salt}\0{group}"))
     few = _FEW.get(len(order))

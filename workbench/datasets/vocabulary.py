@@ -15,9 +15,9 @@ VOCABULARIES = ("common-words",)
 def load_vocabulary(name_or_path: str | Path) -> list[str]:
     """The words of a vocabulary, each once, in order.
 
-    "common-words" is bundled: 5,000 English nouns, verbs and adjectives in dictionary form, the most frequent first.
-    Otherwise the path of a .txt file with a word or phrase a line, or of a table (.csv, .tsv, .jsonl, .parquet) whose column
-    "word", or else its first, holds them.
+    "common-words" is bundled: 5,000 English nouns, verbs and adjectives in dictionary form, most frequent
+    first. Otherwise the path of a .txt file with a word or phrase a line, or of a table (.csv, .tsv, .jsonl,
+    .parquet) whose column "word", or else its first, holds them.
     """
     if str(name_or_path) in VOCABULARIES:
         path = data_file(str(name_or_path))
