@@ -37,14 +37,14 @@ def capture(
     limit: int | None = None,
     progress: Progress | None = None,
 ) -> ActivationSet:
-    """The activations of ``sites`` (names or globs) for the first ``limit`` examples, in one pass each.
+    """The activations of ``sites`` (names or globs) for the first ``limit`` examples, in one pass.
 
-    ``pool``: ``token`` (or ``spatial``, for images) keeps a row a position, ``mean``, ``max`` and ``last`` one an
-    example. A whole set with the same manifest hash in ``folder`` is opened instead of captured again. What is cut
-    short leaves nothing. ``progress(done, total, info)`` counts examples.
+    ``pool``: ``token`` (or ``spatial``, for images) keeps a row a position, ``mean``, ``max`` and ``last``
+    one an example. A whole set with the same manifest hash in ``folder`` is opened instead of captured again.
+    What is cut short leaves nothing. ``progress(done, total, info)`` counts examples.
 
-    Raises `ConfigError` for an option, `DataError` for an example without a token or a value that float16 cannot
-    hold, `DiskFullError` when the room does not suffice.
+    Raises `ConfigError` for an option, `DataError` for an example without a token or a value that float16
+    cannot hold, `DiskFullError` when the room does not suffice.
     """
     places = model.match(sites)
     pool = _checked(model, dataset, places, pool, dtype, batch_size)
@@ -104,7 +104,8 @@ def _checked(
 
 
 class _Capture:
-    """One pass over the examples, chunk by chunk: batches of like length inside a chunk, rows in example order."""
+    """One pass over the examples, chunk by chunk: batches of like length inside a chunk, rows in example
+    order."""
 
     def __init__(
         self, model: Model, dataset: Examples, sites: list[Site], request: Request, n: int, batch_size: int
@@ -223,7 +224,7 @@ class _Parts:
 
 
 def pooled(hidden: Tensor, keep: Tensor, pool: str) -> Tensor:
-    """Rows ``[b, t, d]`` where ``keep`` is true, one under another, or one an example: their mean, maximum or last."""
+    """Rows ``[b, t, d]`` where ``keep`` is true, or one an example: their mean, maximum or last."""
     if pool in {"token", "spatial"}:
         return hidden[keep]
     if pool == "mean":

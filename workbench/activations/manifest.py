@@ -82,7 +82,8 @@ def disk_dtype(dtype: Dtype) -> np.dtype:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a set. `StudyError` when the folder is no set, or a shard is not as long as it should be."""
+    """The manifest of a set. `StudyError` when the folder is no set, or a shard is not as long as it should
+    be."""
     try:
         text = (folder / MANIFEST).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

@@ -66,7 +66,7 @@ class Writer:
         if not self.shards or (self.shards[-1] + len(rows[0])) * widest > SHARD_BYTES:
             self._roll()
         for file, block in zip(self._files, rows, strict=True):
-            file.write(memoryview(np.ascontiguousarray(block, self._dtype)).cast("B"))
+            file.write(np.ascontiguousarray(block, self._dtype).reshape(-1).view(np.uint8).data)
         self.shards[-1] += len(rows[0])
         if self._index is None:
             self._index = pq.ParquetWriter(self.folder / INDEX, _SCHEMA, compression="zstd")
@@ -113,7 +113,8 @@ def half(rows: np.ndarray, site: str) -> np.ndarray:
                 f"The model gives values at {site} that are not finite numbers: check its weights."
             )
         raise DataError(
-            f"Activations at {site} reach {np.abs(rows).max():.0f}, more than float16 can hold: use dtype='float32'."
+            f"Activations at {site} reach {np.abs(rows).max():.0f},"
+            " more than float16 can hold: use dtype='float32'."
         )
     return small
 

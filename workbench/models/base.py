@@ -67,8 +67,8 @@ class Output:
     """What a whole pass gives."""
 
     pooled: Float[Tensor, "b o"]
-    """Encoder: mean over attended tokens of the last layer. Decoder: the final hidden state at the last kept token.
-    Vision: the input of the classifier."""
+    """Encoder: mean over attended tokens of the last layer. Decoder: the final hidden state at the last kept
+    token. Vision: the input of the classifier."""
     logits: Tensor | None = None
     """``[b, t, v]`` of a decoder, ``[b, classes]`` of a classifier, None of an encoder."""
 
@@ -162,8 +162,8 @@ class Model(ABC):
     ) -> tuple[Output, dict[Site, Float[Tensor, "b t d"]]]:
         """A whole pass, with the rows of some sites.
 
-        With ``grad``, ``torch.autograd.grad(output.pooled.sum(), rows)`` works for the rows of every site: those
-        that nothing before them makes differentiable are leaves.
+        With ``grad``, ``torch.autograd.grad(output.pooled.sum(), rows)`` works for the rows of every site:
+        those that nothing before them makes differentiable are leaves.
         """
         wanted = [self.site(site) for site in sites]
         with self._recording([*wanted, *self._output_sites()], grad, stop=False) as seen:

@@ -76,7 +76,8 @@ def _blank() -> Any:
 def _converted(pickled: Path) -> dict[str, Tensor]:
     """The package's weights, from a safetensors copy made at the first load.
 
-    The package has a ``.pth`` file, which is a pickle: torch's ``weights_only`` reads tensors from it and runs nothing.
+    The package has a ``.pth`` file, which is a pickle: torch's ``weights_only`` reads tensors from it and
+    runs nothing.
     """
     import torch
     from safetensors import SafetensorError

@@ -26,9 +26,9 @@ def load_pretrained(
 ) -> Model:
     """The text encoder or decoder in a folder, or of this name on the hub.
 
-    ``max_length`` is in tokens, by default the model's own and at most 128. ``bos`` starts a decoder's texts with its
-    beginning-of-sequence token even where the tokenizer does not: the first position of a decoder serves as an
-    attention sink and is like no other. Weights are float32.
+    ``max_length`` is in tokens, by default the model's own and at most 128. ``bos`` starts a decoder's texts
+    with its beginning-of-sequence token even where the tokenizer does not: the first position of a decoder
+    serves as an attention sink and is like no other. Weights are float32.
     """
     if Path(path).is_dir():
         _check_folder(Path(path))
@@ -87,14 +87,14 @@ def _plain(path: str, tokens: Tokens, device: str, known: dict[str, Any]) -> Mod
     )
 
 
-def _weights(maker: Any, path: str, encoder: bool) -> tuple[Any, str]:
+def _weights(maker: Any, path: str, encoder: bool, attention: str | None = None) -> tuple[Any, str]:
     import torch
 
     model, info = maker.from_pretrained(
         path,
         dtype=torch.float32,
         use_safetensors=True,
-        attn_implementation="eager",
+        attn_implementation=attention,
         trust_remote_code=False,
         output_loading_info=True,
     )
@@ -150,7 +150,8 @@ def _check_folder(folder: Path) -> None:
     if not any(name.endswith(".safetensors") for name in names):
         if any(name.endswith((".bin", ".pt", ".pth")) for name in names):
             raise ConfigError(
-                f"{folder} has its weights as a pickle, which is never opened: save it with save_pretrained, as safetensors."
+                f"{folder} has its weights as a pickle, which is never opened:"
+                " save it again with save_pretrained, as safetensors."
             )
         raise ConfigError(f"{folder} has no weights: add its .safetensors file.")
     if not names & set(_TOKENIZER_FILES):
@@ -170,7 +171,7 @@ def _clear_errors(path: str) -> Iterator[None]:
             raise ConfigError(f"The model in {path} could not be loaded: {_sentence(error)}") from error
         if "safetensors" in str(error):
             raise ConfigError(
-                f"{path} has no safetensors on the hub, and a pickle is never opened: take a revision that has them."
+                f"{path} has no safetensors on the hub, and a pickle is never opened: take another model."
             ) from error
         raise unknown_model(path) from error
     except (ValueError, KeyError, RuntimeError, ImportError) as error:
@@ -185,7 +186,8 @@ def unknown_model(name: str) -> UnknownNameError:
         "model",
         name,
         PACKAGED,
-        "It is neither a bundled model nor a folder, and the Hugging Face hub could not be reached or has no such model.",
+        "It is neither a bundled model nor a folder, and the Hugging Face hub could not be reached"
+        " or has no such model.",
     )
 
 

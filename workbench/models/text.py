@@ -131,7 +131,7 @@ class Tokens:
 
 
 def _trim(spans: np.ndarray, texts: Sequence[str]) -> None:
-    """Some tokenizers count the space before a word to its token, others do not: a span starts at the word."""
+    """A span starts at the word, also where the tokenizer counts the space before it to its token."""
     for row, text in enumerate(texts):
         for column, (start, end) in enumerate(spans[row].tolist()):
             word = text[start:end]
