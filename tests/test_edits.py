@@ -90,7 +90,13 @@ def test_edits_compose_in_order():
 
 def test_an_edit_comes_back_from_json():
     v, h = torch.randn(D), torch.randn(2, 3, D)
-    for edit in [steer(SITE, v, 2), project_out(SITE, v), clamp(SITE, v, 1.5), zero(SITE), mean(SITE, v, 0.3)]:
+    for edit in [
+        steer(SITE, v, 2),
+        project_out(SITE, v),
+        clamp(SITE, v, 1.5),
+        zero(SITE),
+        mean(SITE, v, 0.3),
+    ]:
         again = Edit.from_dict(json.loads(json.dumps(edit.to_dict())))
         assert again.site == Site.parse(SITE)
         assert torch.equal(again(h), edit(h))

@@ -14,7 +14,7 @@ from workbench.activations.manifest import MANIFEST, Dtype, Pool, Request
 from workbench.activations.source import Examples
 from workbench.activations.store import ActivationSet
 from workbench.activations.writer import Writer, check_room, half, writing
-from workbench.errors import ConfigError, DataError
+from workbench.errors import ConfigError
 from workbench.models.base import Batch, EmptyInputError, Model
 from workbench.models.sites import Site
 
@@ -236,6 +236,3 @@ def pooled(hidden: Tensor, keep: Tensor, pool: str) -> Tensor:
     return hidden[
         torch.arange(len(hidden), device=hidden.device), torch.where(keep, places, -1).max(1).values
     ]
-
-
-__all__ = ["DataError", "capture", "pooled"]

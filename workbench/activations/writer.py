@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,9 +43,13 @@ def writing(folder: Path, request: Request) -> Iterator[Writer]:
             yield writer
             writer.close()
             _sync(partial)
+            # What stands in the way is no whole set, or it would have been opened.
+            shutil.rmtree(folder, ignore_errors=True)
             os.replace(partial, folder)
     except BaseException:
-        writer.close()
+        # Closing flushes, and on a full disk that fails again; the first error is the one to tell.
+        with suppress(Exception):
+            writer.close()
         shutil.rmtree(partial, ignore_errors=True)
         raise
 
