@@ -56,9 +56,7 @@ class Edit:
     def to_dict(self) -> dict[str, Any]:
         """A JSON description; tensors become lists. `ConfigError` for a custom edit."""
         if self.kind not in _MAKERS:
-            raise ConfigError(
-                "An edit made from a function of your own cannot be written down: use the named ones."
-            )
+            raise ConfigError("An edit made from a function of your own cannot be written down: use the named ones.")
         arguments = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in self.arguments.items()}
         return {"kind": self.kind, "site": str(self.site), "arguments": arguments}
 
@@ -114,9 +112,7 @@ def project_out(site: str | Site, directions: Float[Tensor, "k d"], strength: fl
     """
     vectors = torch.atleast_2d(_tensor(directions))
     if vectors.dim() != 2 or not bool(torch.isfinite(vectors).all()):
-        raise ConfigError(
-            f"Directions to project out are finite numbers of shape [k, d], not {tuple(vectors.shape)}."
-        )
+        raise ConfigError(f"Directions to project out are finite numbers of shape [k, d], not {tuple(vectors.shape)}.")
     base = _orthonormal(vectors)
 
     def transform(rows: Tensor) -> Tensor:
@@ -207,7 +203,5 @@ def _orthonormal(vectors: Float[Tensor, "k d"]) -> Float[Tensor, "r d"]:
 
 def _fit(vectors: Float[Tensor, "... d"], rows: Float[Tensor, "b t d"]) -> Float[Tensor, "... d"]:
     if vectors.shape[-1] != rows.shape[-1]:
-        raise ConfigError(
-            f"The edit has {vectors.shape[-1]} numbers and the site {rows.shape[-1]}: use one of that width."
-        )
+        raise ConfigError(f"The edit has {vectors.shape[-1]} numbers and the site {rows.shape[-1]}: use one of that width.")
     return vectors.to(rows)

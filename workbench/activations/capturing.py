@@ -72,13 +72,12 @@ def capture(
     check_room(home, run.estimate())
     with writing(home, request) as writer:
         run.write(writer, progress)
-        writer.finish(model.describe(), dict(dataset.source), n)
+        grid = model.grid(places[0]) if pool == "spatial" else None
+        writer.finish(model.describe(), dict(dataset.source), n, grid)
     return ActivationSet.open(home)
 
 
-def _checked(
-    model: Model, dataset: Examples, sites: list[Site], pool: Pool, dtype: str, batch_size: int
-) -> Pool:
+def _checked(model: Model, dataset: Examples, sites: list[Site], pool: Pool, dtype: str, batch_size: int) -> Pool:
     if pool not in {"token", "spatial", "mean", "max", "last"}:
         raise ConfigError(f"The pool is token, spatial, mean, max or last, not '{pool}'.")
     if dtype not in {"float16", "float32"}:
@@ -87,9 +86,7 @@ def _checked(
         raise ConfigError("The batch size is at least 1.")
     column = model.modality
     if column not in dataset.table.columns:
-        raise ConfigError(
-            f"{model.name} reads {column}s and {dataset.name} has none: take another data set or model."
-        )
+        raise ConfigError(f"{model.name} reads {column}s and {dataset.name} has none: take another data set or model.")
     if pool not in {"token", "spatial"}:
         return pool
     if model.modality == "text":
@@ -97,9 +94,7 @@ def _checked(
     grids = {str(site): model.grid(site) for site in sites}
     if len(set(grids.values())) > 1:
         shown = ", ".join(f"{site} {h}x{w}" for site, (h, w) in grids.items())
-        raise ConfigError(
-            f"Positions differ between the sites ({shown}): capture them one grid at a time, or pool."
-        )
+        raise ConfigError(f"Positions differ between the sites ({shown}): capture them one grid at a time, or pool.")
     return "spatial"
 
 
@@ -107,9 +102,7 @@ class _Capture:
     """One pass over the examples, chunk by chunk: batches of like length inside a chunk, rows in example
     order."""
 
-    def __init__(
-        self, model: Model, dataset: Examples, sites: list[Site], request: Request, n: int, batch_size: int
-    ) -> None:
+    def __init__(self, model: Model, dataset: Examples, sites: list[Site], request: Request, n: int, batch_size: int) -> None:
         self.model, self.dataset, self.sites, self.request = model, dataset, sites, request
         self.n, self.batch_size = n, batch_size
         self.by_position = request.pool in {"token", "spatial"}
@@ -233,6 +226,4 @@ def pooled(hidden: Tensor, keep: Tensor, pool: str) -> Tensor:
     if pool == "max":
         return hidden.masked_fill(~keep[..., None], -torch.inf).max(1).values
     places = torch.arange(keep.shape[1], device=keep.device)
-    return hidden[
-        torch.arange(len(hidden), device=hidden.device), torch.where(keep, places, -1).max(1).values
-    ]
+    return hidden[torch.arange(len(hidden), device=hidden.device), torch.where(keep, places, -1).max(1).values]

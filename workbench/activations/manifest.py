@@ -62,6 +62,8 @@ class Manifest(BaseModel):
     """The model's own description, with how to load it again."""
     dataset_source: dict[str, Any]
     n_examples: int = Field(ge=0)
+    grid: tuple[int, int] | None = None
+    """Height and width of the grid of positions, of a spatial set."""
     shards: tuple[int, ...]
     """Rows of each shard; the same for every site."""
 
@@ -91,9 +93,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError:
-        raise StudyError(
-            f"The manifest of {folder} is damaged: remove the folder and capture again."
-        ) from None
+        raise StudyError(f"The manifest of {folder} is damaged: remove the folder and capture again.") from None
     size = disk_dtype(manifest.request.dtype).itemsize
     for number, width in enumerate(manifest.request.widths):
         for shard, rows in enumerate(manifest.shards):

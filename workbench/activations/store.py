@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -74,13 +74,28 @@ class ActivationSet:
         """A view with one site; nothing is copied."""
         return ActivationSet(self.folder, self.manifest, [self._site(site)])
 
+    def select(self, sites: Sequence[str | Site]) -> ActivationSet:
+        """A view with some of the sites, in the order given; nothing is copied."""
+        return ActivationSet(self.folder, self.manifest, [self._site(site) for site in sites])
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the grid that an example's rows are, in raster order. `ConfigError` unless spatial."""
+        if self.manifest.grid is None:
+            raise ConfigError(f"The rows of this set are no places in an image (its pool is {self.pool}): capture it as spatial.")
+        return self.manifest.grid
+
+    @property
+    def dataset_record(self) -> dict[str, Any]:
+        """Which data set was captured: name, hash, and how to load it again."""
+        request = self.manifest.request
+        return {"name": request.dataset, "hash": request.dataset_hash, "source": self.manifest.dataset_source}
+
     def width(self, site: str | Site | None = None) -> int:
         """How many numbers a row has."""
         return self.manifest.request.widths[self._number(self._site(site))]
 
-    def read(
-        self, rows: slice | Int[np.ndarray, n] | None = None, site: str | Site | None = None
-    ) -> Float[np.ndarray, "n d"]:
+    def read(self, rows: slice | Int[np.ndarray, n] | None = None, site: str | Site | None = None) -> Float[np.ndarray, "n d"]:
         """Rows as float32, in the order asked for; all of them when ``rows`` is None. Negative numbers count
         back."""
         place = self._site(site)
@@ -94,8 +109,7 @@ class ActivationSet:
         """The numbers of the rows whose example is in a split of the data set; None stands for all."""
         if dataset.hash != self.manifest.request.dataset_hash:
             raise StudyError(
-                f"These activations come from {self.manifest.request.dataset},"
-                f" not from this {dataset.name}: capture again."
+                f"These activations come from {self.manifest.request.dataset}, not from this {dataset.name}: capture again."
             )
         if split is None:
             return np.arange(self.n_rows)

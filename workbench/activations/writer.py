@@ -76,7 +76,9 @@ class Writer:
             self._index = pq.ParquetWriter(self.folder / INDEX, _SCHEMA, compression="zstd")
         self._index.write_table(pa.table(index, schema=_SCHEMA))
 
-    def finish(self, model: dict[str, Any], dataset_source: dict[str, Any], n_examples: int) -> None:
+    def finish(
+        self, model: dict[str, Any], dataset_source: dict[str, Any], n_examples: int, grid: tuple[int, int] | None
+    ) -> None:
         """The manifest: the last thing written."""
         self.close()
         manifest = Manifest(
@@ -84,6 +86,7 @@ class Writer:
             model=model,
             dataset_source=dataset_source,
             n_examples=n_examples,
+            grid=grid,
             shards=tuple(self.shards),
         )
         (self.folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
@@ -101,9 +104,7 @@ class Writer:
         for file in self._files:
             file.close()
         shard = len(self.shards)
-        self._files = [
-            (self.folder / shard_name(number, shard)).open("xb") for number in range(len(self.request.sites))
-        ]
+        self._files = [(self.folder / shard_name(number, shard)).open("xb") for number in range(len(self.request.sites))]
         self.shards.append(0)
 
 
@@ -113,13 +114,8 @@ def half(rows: np.ndarray, site: str) -> np.ndarray:
         small = rows.astype(np.float16)
     if not np.isfinite(small).all():
         if not np.isfinite(rows).all():
-            raise DataError(
-                f"The model gives values at {site} that are not finite numbers: check its weights."
-            )
-        raise DataError(
-            f"Activations at {site} reach {np.abs(rows).max():.0f},"
-            " more than float16 can hold: use dtype='float32'."
-        )
+            raise DataError(f"The model gives values at {site} that are not finite numbers: check its weights.")
+        raise DataError(f"Activations at {site} reach {np.abs(rows).max():.0f}, more than float16 can hold: use dtype='float32'.")
     return small
 
 

@@ -1,1 +1,12 @@
 """The `workbench` command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line and exit with its code."""
+    from workbench.cli.root import main as run
+
+    return run(arguments)

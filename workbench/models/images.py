@@ -20,9 +20,7 @@ Preprocess = Callable[[Any], Any]
 class Images:
     """Stacks what ``preprocess`` makes of each input; without one, inputs are taken as numbers."""
 
-    def __init__(
-        self, preprocess: Preprocess | None, options: dict[str, Any] | None = None, device: str = "cpu"
-    ) -> None:
+    def __init__(self, preprocess: Preprocess | None, options: dict[str, Any] | None = None, device: str = "cpu") -> None:
         self.preprocess = preprocess
         self.device = device
         self._options = options if options is not None else {"preprocess": _fingerprint(preprocess)}
@@ -52,9 +50,7 @@ class Images:
         except DataError as error:
             raise DataError(f"Input {row}: {error}") from error
         except (TypeError, ValueError) as error:
-            raise DataError(
-                f"Input {row} cannot be made a tensor ({error}): check the preprocess."
-            ) from error
+            raise DataError(f"Input {row} cannot be made a tensor ({error}): check the preprocess.") from error
         return tensor.detach().float()
 
 
@@ -64,9 +60,7 @@ def rgb(image: Any) -> Image.Image:
         return image.convert("RGB")
     array = np.asarray(image)
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
-        raise DataError(
-            f"an image is a uint8 array [h, w] or [h, w, 3], not {array.dtype} {list(array.shape)}."
-        )
+        raise DataError(f"an image is a uint8 array [h, w] or [h, w, 3], not {array.dtype} {list(array.shape)}.")
     return Image.fromarray(array).convert("RGB")
 
 

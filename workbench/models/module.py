@@ -112,9 +112,7 @@ class ModuleModel(Model):
             site = Site("layer", path=name)
             self._taps[site] = Tap(site, modules[name], Whole(), width, shape)
         if not self._taps:
-            raise ConfigError(
-                f"No part of {self.name} puts out one tensor a pass, so there is nothing to read."
-            )
+            raise ConfigError(f"No part of {self.name} puts out one tensor a pass, so there is nothing to read.")
 
     @contextmanager
     def _watching_classifier(self) -> Iterator[None]:

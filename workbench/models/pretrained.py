@@ -37,9 +37,7 @@ def load_pretrained(
 
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         if getattr(config, "is_encoder_decoder", False):
-            raise ConfigError(
-                f"{name} has an encoder and a decoder: only models of one of them can be loaded."
-            )
+            raise ConfigError(f"{name} has an encoder and a decoder: only models of one of them can be loaded.")
         kind = _kind(config)
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         length = _length(config, tokenizer, max_length)
@@ -57,12 +55,8 @@ def _bridged(path: str, tokens: Tokens, device: str, known: dict[str, Any]) -> M
     from workbench.models.transformer import TransformerModel
 
     encoder = known["kind"] == "encoder"
-    model, digest = _weights(
-        BertForNextSentencePrediction if encoder else AutoModelForCausalLM, path, encoder
-    )
-    bridge = TransformerBridge.boot_transformers(
-        path, hf_model=model.to(device), tokenizer=tokens.tokenizer, device=device
-    )
+    model, digest = _weights(BertForNextSentencePrediction if encoder else AutoModelForCausalLM, path, encoder)
+    bridge = TransformerBridge.boot_transformers(path, hf_model=model.to(device), tokenizer=tokens.tokenizer, device=device)
     tokens.settle()
     return TransformerModel(bridge, tokens, weights_hash=digest, **known)
 
@@ -155,9 +149,7 @@ def _check_folder(folder: Path) -> None:
             )
         raise ConfigError(f"{folder} has no weights: add its .safetensors file.")
     if not names & set(_TOKENIZER_FILES):
-        raise ConfigError(
-            f"{folder} has no tokenizer: save the model's tokenizer there, with save_pretrained."
-        )
+        raise ConfigError(f"{folder} has no tokenizer: save the model's tokenizer there, with save_pretrained.")
 
 
 @contextmanager
@@ -186,8 +178,7 @@ def unknown_model(name: str) -> UnknownNameError:
         "model",
         name,
         PACKAGED,
-        "It is neither a bundled model nor a folder, and the Hugging Face hub could not be reached"
-        " or has no such model.",
+        "It is neither a bundled model nor a folder, and the Hugging Face hub could not be reached or has no such model.",
     )
 
 

@@ -77,9 +77,7 @@ class Tap:
 class Recorder:
     """What one pass collects: the wanted sites, after the edits."""
 
-    def __init__(
-        self, wanted: Iterable[Site], edits: Sequence[Edit], *, grad: bool, copy: bool, stop: bool
-    ) -> None:
+    def __init__(self, wanted: Iterable[Site], edits: Sequence[Edit], *, grad: bool, copy: bool, stop: bool) -> None:
         self.seen: dict[Site, Tensor] = {}
         self._wanted = set(wanted)
         self._edits = edits
@@ -167,9 +165,7 @@ def hooked(hooks: Mapping[nn.Module, Any]) -> Iterator[None]:
 
 def _same_shape(edit: Edit, before: Tensor, after: Tensor) -> Tensor:
     if after.shape != before.shape:
-        raise ConfigError(
-            f"The edit at {edit.site} made {list(after.shape)} of {list(before.shape)}: keep the shape."
-        )
+        raise ConfigError(f"The edit at {edit.site} made {list(after.shape)} of {list(before.shape)}: keep the shape.")
     return after
 
 

@@ -137,6 +137,4 @@ def _at(site: Site, module: nn.Module, shape: tuple[int, ...], heads: int) -> li
         return []
     each = width // heads
     views: list[View] = [Columns(head * each, (head + 1) * each) for head in range(heads)]
-    return [
-        Tap(Site("head_out", site.layer, head), module, view, each, shape) for head, view in enumerate(views)
-    ]
+    return [Tap(Site("head_out", site.layer, head), module, view, each, shape) for head, view in enumerate(views)]

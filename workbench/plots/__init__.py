@@ -1,1 +1,13 @@
-"""Plotly figures in one visual language."""
+"""Plotly figures in one visual language.
+
+The colours are Okabe and Ito's, which people with colour-blindness tell apart. What was found is blue; nulls and floors are grey.
+"""
+
+from __future__ import annotations
+
+from workbench.plots.figures import density_histogram, dose_curve, forest, lines, site_lines, value_histogram
+from workbench.plots.theme import COLOURS, FOUND, NULL, style
+
+__all__ = [
+    "COLOURS", "FOUND", "NULL", "density_histogram", "dose_curve", "forest", "lines", "site_lines", "style", "value_histogram",
+]  # fmt: skip

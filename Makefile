@@ -1,0 +1,46 @@
+# make demo   installs, runs the main job and serves the app (SERVE=0: without the app)
+# make test   installs and runs every test (make test-fast: without the slow ones)
+# make check  format, lint, types, import direction
+# make bench NAME=detection   one benchmark
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+STAMP := .venv/.installed
+SERVE ?= 1
+PORT ?= 8501
+NAME ?=
+
+.PHONY: install demo test test-fast check format bench clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 13) else "Concept Workbench needs Python 3.11 or 3.12; run make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+demo: install
+	$(BIN)/workbench demo $(if $(filter 0,$(SERVE)),--no-serve,--serve --port $(PORT))
+
+test: install
+	$(BIN)/python -m pytest
+
+test-fast: install
+	$(BIN)/python -m pytest -m "not slow"
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -m pytest -q tests/test_imports.py
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install
+	@test -n "$(NAME)" || { echo "Say which: make bench NAME=detection. There are:"; ls benchmarks | grep -v '^_' | sed -n 's/\.py$$//p'; exit 2; }
+	$(BIN)/python -m benchmarks.$(NAME)
+
+clean:
+	rm -rf .venv studies report.html

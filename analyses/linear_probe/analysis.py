@@ -1,0 +1,249 @@
+"""The analysis: one logistic probe a label and site, measured on held-out examples beside four controls."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import Field
+
+from probes import LogisticProbe, control_task, majority_accuracy, random_direction_accuracy, shuffled_labels
+from workbench.activations.labels import choose_labels
+from workbench.analysis import Analysis, Context, Metric, Result
+from workbench.concepts import LinearConcepts
+from workbench.errors import DataError
+from workbench.evidence.samples import Sample, samples
+from workbench.evidence.scores import auroc_interval, auroc_paired, average_precision, independent_pairs
+from workbench.plots import site_lines
+
+METRICS = (
+    Metric(
+        "probe.auroc",
+        "AUROC",
+        "Area under the ROC curve on the test split; interval clustered by example; null: the same probe fitted to and tried on"
+        " shuffled labels.",
+        neutral=0.5,
+    ),
+    Metric(
+        "probe.ap",
+        "Average precision",
+        "Average precision on the test split; null: the share of positives.",
+        shown=False,
+    ),
+    Metric(
+        "probe.accuracy",
+        "Accuracy",
+        "Share of test rows that are right; null: always saying the commoner class.",
+    ),
+    Metric(
+        "probe.selectivity",
+        "Selectivity",
+        "Accuracy less that of the same probe on a control task, where each word type has a label drawn at random (Hewitt and"
+        " Liang, 2019); near 0 the probe may only have learnt words.",
+        neutral=0.0,
+    ),
+    Metric(
+        "probe.random",
+        "Random direction",
+        "Accuracy of the best of 100 random directions with a fitted threshold.",
+        shown=False,
+    ),
+    Metric(
+        "probe.shuffled",
+        "Shuffled",
+        "AUROC of the probe fitted to and tried on shuffled labels, with its interval.",
+        shown=False,
+    ),
+    Metric(
+        "probe.column",
+        "Column accuracy",
+        "Accuracy of the largest margin over all values of a label; null: the commonest value.",
+    ),
+)
+
+
+class LinearProbes(Analysis):
+    """Fit a logistic probe (Alain and Bengio, 2016) for every label at every site; each probe is a concept.
+
+    A label of spans is probed on positions, a label of examples on the mean activation of each example.
+    """
+
+    name: ClassVar[str] = "linear_probe"
+    title: ClassVar[str] = "Linear probes"
+    method: ClassVar[str] = "probe"
+    metrics: ClassVar[tuple[Metric, ...]] = METRICS
+
+    target: str | tuple[str, ...] | None = Field(None, description="A label, a column, 'tokens', or several; all when left out.")
+    C: float = Field(0.02, gt=0, description="Inverse strength of the L2 penalty, as in scikit-learn.")
+    max_rows: int = Field(12_000, ge=100, description="Rows to train on, drawn by whole examples.")
+    max_iter: int = Field(200, ge=1, description="Largest number of solver steps.")
+    controls: bool = Field(True, description="Also fit the control probes.")
+
+    def run(self, context: Context) -> Result:
+        """Probe every site."""
+        labels = choose_labels(context.dataset, list(self.target) if isinstance(self.target, tuple) else self.target)
+        sites = [str(s) for s in context.activations.sites]
+        result, rows, skipped = Result(), [], []
+        for number, site in enumerate(sites):
+            for sample in samples(context, site, labels, self.max_rows):
+                context.progress(number, len(sites), f"probing {site}, {len(sample.labels)} labels by {sample.level}")
+                found, metrics = self._probe(sample, site, context)
+                result.concepts.append(found)
+                rows += metrics
+                if number == 0:
+                    skipped += sample.skipped
+        context.progress(len(sites), len(sites), "probing")
+        if not result.concepts:
+            reasons = "; ".join(sorted({s["reason"] for s in skipped})) or "there are no captured examples of them"
+            raise DataError(
+                f"None of the labels {', '.join(labels[:8])} can be probed: {reasons}. Capture or label more examples."
+            )
+        result.metrics = pd.DataFrame(rows)
+        result.tables["skipped"] = pd.DataFrame(skipped, columns=["label", "reason"])
+        result.figures["auroc"] = _figure(result.metrics)
+        return result
+
+    def _probe(self, sample: Sample, site: str, context: Context) -> tuple[LinearConcepts, list[dict[str, Any]]]:
+        true = sample.y_train
+        columns = [true]
+        if self.controls:
+            columns.append(shuffled_labels(true, context.seed, sample.clusters_train))
+            if sample.words_train is not None:
+                columns.append(control_task(sample.words_train, true, context.seed))
+        count = true.shape[1]
+        usable = [bool(len(np.unique(y[~np.isnan(y)])) == 2) for y in np.concatenate(columns, axis=1).T]
+        stacked = np.concatenate(columns, axis=1)
+        probe = LogisticProbe(C=self.C, max_iter=self.max_iter, tol=1e-4, balanced=False)
+        probe.fit(sample.x_train, stacked[:, usable])
+        weights, bias = np.zeros((stacked.shape[1], sample.x_train.shape[1])), np.zeros(stacked.shape[1])
+        weights[usable], bias[usable] = probe.coef_, probe.intercept_
+        margins = sample.x_test @ weights.T + bias
+        rows = _scores(sample, margins[:, :count])
+        if self.controls:
+            rows += _controls(sample, margins, count, context.seed)
+        rows += _columns(sample, margins[:, :count])
+        concepts = LinearConcepts(
+            site,
+            torch.from_numpy(weights[:count]).float(),
+            torch.from_numpy(bias[:count]).float(),
+            table=pd.DataFrame({"label": sample.labels}),
+            level=sample.level,
+        )
+        return concepts, [row | {"site": site} for row in rows]
+
+
+def _scores(sample: Sample, margins: np.ndarray) -> list[dict[str, Any]]:
+    y, clusters = sample.y_test, sample.clusters_test
+    value, error = auroc_paired(margins, y, clusters)
+    low, high = auroc_interval(value, error, independent_pairs(y, clusters))
+    precision, share = average_precision(margins, y), np.nanmean(y, axis=0)
+    known = ~np.isnan(y)
+    right = ((margins > 0) == (y == 1)) & known
+    accuracy = right.sum(0) / known.sum(0)
+    majority = majority_accuracy(sample.y_train, y)
+    rows: list[dict[str, Any]] = []
+    for i, label in enumerate(sample.labels):
+        n = int(known[:, i].sum())
+        half = 1.96 * _clustered_error(right[:, i][known[:, i]], _pick(clusters, known[:, i], n))
+        rows += [
+            {"metric": "probe.auroc", "label": label, "value": value[i], "low": low[i], "high": high[i], "n": n},
+            {"metric": "probe.ap", "label": label, "value": precision[i], "null": share[i], "n": n},
+            {
+                "metric": "probe.accuracy", "label": label, "value": accuracy[i], "low": accuracy[i] - half,
+                "high": min(1.0, accuracy[i] + half), "null": majority[i], "n": n,
+            },
+        ]  # fmt: skip
+    return rows
+
+
+def _controls(sample: Sample, margins: np.ndarray, count: int, seed: int) -> list[dict[str, Any]]:
+    y, clusters = sample.y_test, sample.clusters_test
+    # The shuffled probe is tried on labels shuffled in the same way: fitted to nothing, tried on nothing.
+    shuffled = shuffled_labels(y, seed + 1, clusters)
+    value, error = auroc_paired(margins[:, count : 2 * count], shuffled, clusters)
+    low, high = auroc_interval(value, error, independent_pairs(shuffled, clusters))
+    random = random_direction_accuracy(sample.x_train, sample.y_train, sample.x_test, y, seed=seed)
+    known = (~np.isnan(y)).sum(0)
+    rows: list[dict[str, Any]] = [
+        {
+            "metric": "probe.shuffled",
+            "label": name,
+            "value": value[i],
+            "low": low[i],
+            "high": high[i],
+            "n": int(known[i]),
+        }
+        for i, name in enumerate(sample.labels)
+    ]
+    rows += [
+        {"metric": "probe.random", "label": name, "value": random[i], "n": int(known[i])} for i, name in enumerate(sample.labels)
+    ]
+    if sample.words_test is not None:
+        control = control_task(sample.words_test, y, seed)
+        ok = ~np.isnan(y)
+        on_task = ((margins[:, :count] > 0) == (y == 1)).astype(float)
+        on_control = ((margins[:, 2 * count : 3 * count] > 0) == (control == 1)).astype(float)
+        for i, name in enumerate(sample.labels):
+            difference = (on_task - on_control)[ok[:, i], i]
+            half = 1.96 * _clustered_error(difference, _pick(clusters, ok[:, i], len(difference)))
+            mean = float(difference.mean())
+            rows.append(
+                {
+                    "metric": "probe.selectivity",
+                    "label": name,
+                    "value": mean,
+                    "low": mean - half,
+                    "high": mean + half,
+                    "null": 0.0,
+                    "n": len(difference),
+                }  # fmt: skip
+            )
+    return rows
+
+
+def _columns(sample: Sample, margins: np.ndarray) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    columns = sorted({name.split("=")[0] for name in sample.labels if "=" in name})
+    for column in columns:
+        places = [i for i, name in enumerate(sample.labels) if name.startswith(f"{column}=")]
+        if len(places) < 3:
+            continue
+        y = sample.y_test[:, places]
+        known = np.nansum(y, axis=1) == 1
+        truth = y[known].argmax(1)
+        right = margins[known][:, places].argmax(1) == truth
+        # Choosing the commonest value by the training split, as a guesser would.
+        guess = int(np.nanmean(sample.y_train[:, places], axis=0).argmax())
+        half = 1.96 * float(right.std() / np.sqrt(max(len(right), 1)))
+        mean = float(right.mean())
+        rows.append(
+            {
+                "metric": "probe.column",
+                "label": column,
+                "value": mean,
+                "low": mean - half,
+                "high": mean + half,
+                "null": float((truth == guess).mean()),
+                "n": len(right),
+            }  # fmt: skip
+        )
+    return rows
+
+
+def _pick(clusters: np.ndarray | None, known: np.ndarray, n: int) -> np.ndarray:
+    return np.arange(n) if clusters is None else clusters[known]
+
+
+def _clustered_error(values: np.ndarray, clusters: np.ndarray) -> float:
+    _, owner = np.unique(clusters, return_inverse=True)
+    sums = np.bincount(owner, weights=values - values.mean())
+    return float(np.sqrt(np.square(sums).sum()) / len(values))
+
+
+def _figure(metrics: pd.DataFrame) -> Any:
+    table = metrics[metrics["metric"].eq("probe.auroc")]
+    best = table.groupby("label")["value"].max().sort_values(ascending=False)
+    shown = table[table["label"].isin(best.index[:8])].assign(series=lambda t: t["label"])
+    return site_lines(shown, "Held-out AUROC of the probes by site", "AUROC", null=0.5)

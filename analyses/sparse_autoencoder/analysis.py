@@ -1,0 +1,67 @@
+"""The analysis: train a TopK sparse autoencoder on one site, measure it on held-out rows, return its latents."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import Field
+
+from analyses.sparse_autoencoder.metrics import METRICS, density_figure, loss_figure, quality
+from analyses.sparse_autoencoder.training import train
+from workbench.analysis import Analysis, Context, Metric, Result
+from workbench.dictionary import DictionaryConcepts
+from workbench.errors import ConfigError
+
+
+class SparseAutoencoder(Analysis):
+    """Train a TopK sparse autoencoder (Gao et al., 2024) on one site; each latent is a concept.
+
+    The trainer is sae-lens; the weights are kept in its format and load there.
+    """
+
+    name: ClassVar[str] = "sparse_autoencoder"
+    title: ClassVar[str] = "Sparse autoencoder (TopK)"
+    method: ClassVar[str] = "SAE"
+    metrics: ClassVar[tuple[Metric, ...]] = METRICS
+
+    d_sae: int = Field(2048, ge=2, le=1_000_000, description="How many latents.")
+    k: int = Field(32, ge=1, description="How many latents may be active on a row.")
+    samples: int = Field(400_000, ge=1, description="How many rows to train on, repeats counted.")
+    batch_size: int = Field(2048, ge=1, description="Rows a step.")
+    lr: float = Field(1e-3, gt=0, description="Peak learning rate of Adam.")
+    aux: float = Field(1 / 32, ge=0, description="Weight of the auxiliary loss that revives dead latents.")
+
+    def run(self, context: Context) -> Result:
+        """Train on the training split, measure on the test split."""
+        acts = context.activations
+        if len(acts.sites) != 1:
+            sites = ", ".join(str(s) for s in acts.sites)
+            raise ConfigError(
+                f"A sparse autoencoder is trained on one site, and these activations have {sites}: use acts.at(site)."
+            )
+        if self.k > self.d_sae:
+            raise ConfigError(f"k={self.k} latents cannot be active in a dictionary of {self.d_sae}: lower k or raise d_sae.")
+        site = str(acts.sites[0])
+        rows = acts.rows("train", context.dataset)
+        if len(rows) < self.batch_size:
+            raise ConfigError(
+                f"There are {len(rows):,} training rows, fewer than a batch of {self.batch_size:,}: capture more, or lower batch_size."
+            )
+        held = acts.rows("test", context.dataset)
+        held = np.sort(np.random.default_rng(context.seed).permutation(held)[:20_000])
+        trained, losses = train(self, context, rows)
+        sae_tensors, config = trained
+        dictionary = DictionaryConcepts(site, sae_tensors, config)
+        x = torch.from_numpy(acts.read(held))
+        mean = torch.from_numpy(acts.read(np.sort(rows[:: max(1, len(rows) // 20_000)]))).mean(0)
+        metrics, fired = quality(dictionary, x, acts.index["example"].to_numpy()[held], mean, site, context)
+        dictionary.table["held_out_density"] = fired
+        return Result(
+            concepts=[dictionary],
+            metrics=pd.DataFrame(metrics),
+            tables={"losses": losses},
+            figures={"density": density_figure(fired), "loss": loss_figure(losses)},
+        )

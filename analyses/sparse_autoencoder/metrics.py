@@ -1,0 +1,155 @@
+"""What is measured of a dictionary, on rows that had no part in its training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workbench.analysis import Metric
+from workbench.dictionary import DictionaryConcepts
+from workbench.evidence.floors import random_like
+from workbench.plots import density_histogram, lines
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from workbench.analysis import Context
+
+METRICS = (
+    Metric(
+        "sae.fvu",
+        "Unexplained variance",
+        "Fraction of the held-out variance that the reconstruction leaves; null: a dictionary with random directions.",
+        direction="down",
+    ),
+    Metric("sae.l0", "L0", "Mean number of active latents a held-out row.", unit="latents", direction="none"),
+    Metric("sae.dead", "Dead", "Share of latents that fire on no held-out row.", direction="down"),
+    Metric(
+        "sae.cosine",
+        "Cosine",
+        "Mean cosine of held-out activations with their reconstruction; null: the mean activation.",
+    ),
+    Metric(
+        "sae.output_kept",
+        "Output kept",
+        "One minus the output's shift when the reconstruction stands in for the activations, as a share of the shift when the mean"
+        " activation does; 1 is a perfect stand-in, 0 no better than the mean.",
+        neutral=0.0,
+    ),
+)
+
+SPLICED_EXAMPLES = 64
+
+
+def quality(
+    dictionary: DictionaryConcepts,
+    x: Float[Tensor, "n d"],
+    example: Int[np.ndarray, "n"],
+    mean: Float[Tensor, "d"],
+    site: str,
+    context: Context,
+) -> tuple[list[dict[str, Any]], Float[np.ndarray, "c"]]:
+    """Metric rows with intervals over examples, and every latent's density on the held-out rows."""
+    null = random_like(dictionary, mean, context.seed)
+    assert isinstance(null, DictionaryConcepts)
+    error, fired, active, cosine = _reconstruct(dictionary, x)
+    null_error, _, _, _ = _reconstruct(null, x)
+    spread = (x - mean).square().sum(-1)
+    mean_cosine = torch.nn.functional.cosine_similarity(x, mean[None].expand_as(x), dim=-1)
+    low, high = _ratio_interval(error.numpy(), spread.numpy(), example)
+    dead = float((fired == 0).float().mean())
+    count = len(dictionary)
+    half = 1.96 * np.sqrt(dead * (1 - dead) / count)
+    rows = [
+        _row(
+            "sae.fvu",
+            float(error.sum() / spread.sum()),
+            low,
+            high,
+            float(null_error.sum() / spread.sum()),
+            len(x),
+        ),
+        _row("sae.l0", float(active.mean()), *_mean_interval(active.numpy(), example), float("nan"), len(x)),
+        _row("sae.dead", dead, max(0.0, dead - half), min(1.0, dead + half), float("nan"), count),
+        _row(
+            "sae.cosine",
+            float(cosine.mean()),
+            *_mean_interval(cosine.numpy(), example),
+            float(mean_cosine.mean()),
+            len(x),
+        ),
+        spliced(dictionary, mean, site, context),
+    ]
+    return [row | {"site": site} for row in rows], (fired / len(x)).numpy()
+
+
+def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str, context: Context) -> dict[str, Any]:
+    """How much of the model's output survives when the reconstruction takes the activations' place."""
+    from workbench.edits import Edit
+    from workbench.evidence.causes import output_shift
+
+    model, dataset = context.model(), context.dataset
+    held = np.flatnonzero(dataset.table["split"].eq("test"))
+    chosen = np.random.default_rng(context.seed).permutation(held)[:SPLICED_EXAMPLES]
+    where = model.site(site)
+    ours, floor = [], []
+    for begin in range(0, len(chosen), 16):
+        batch = model.batch(dataset.inputs(chosen[begin : begin + 16].tolist()))
+        base, _ = model.forward(batch)
+        with torch.no_grad():
+            with model.edited(Edit(where, lambda h: dictionary.decode(dictionary.encode(h.flatten(0, 1))).view_as(h))):
+                ours.append(output_shift(base, model.forward(batch)[0], batch.keep))
+            with model.edited(Edit(where, lambda h: mean.expand_as(h))):
+                floor.append(output_shift(base, model.forward(batch)[0], batch.keep))
+    a, b = torch.cat(ours).double().numpy(), torch.cat(floor).double().numpy()
+    low, high = _ratio_interval(a, b, np.arange(len(a)))
+    return _row("sae.output_kept", 1 - a.sum() / b.sum(), 1 - high, 1 - low, 0.0, len(a))
+
+
+def density_figure(fired: Float[np.ndarray, "c"]) -> Figure:
+    """How often latents fire."""
+    return density_histogram(fired, "How often latents fire on held-out rows", "share of rows (log10)")
+
+
+def loss_figure(losses: pd.DataFrame) -> Figure:
+    """Training loss against rows seen."""
+    return lines(losses, x="samples", y="mse", title="Training", x_title="rows seen", y_title="squared error a row")
+
+
+def _reconstruct(
+    dictionary: DictionaryConcepts, x: Float[Tensor, "n d"], chunk: int = 4096
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    errors, active, cosines = [], [], []
+    fired = torch.zeros(len(dictionary))
+    for part in x.split(chunk):
+        codes = dictionary.encode(part)
+        back = dictionary.decode(codes)
+        errors.append((part - back).square().sum(-1))
+        cosines.append(torch.nn.functional.cosine_similarity(part, back, dim=-1))
+        active.append((codes > 0).sum(-1).float())
+        fired += (codes > 0).sum(0)
+    return torch.cat(errors), fired, torch.cat(active), torch.cat(cosines)
+
+
+def _row(metric: str, value: float, low: float, high: float, null: float, n: int) -> dict[str, Any]:
+    return {"metric": metric, "value": value, "low": low, "high": high, "null": null, "n": n}
+
+
+def _mean_interval(values: Float[np.ndarray, "n"], example: Int[np.ndarray, "n"]) -> tuple[float, float]:
+    return _ratio_interval(values, np.ones_like(values), example)
+
+
+def _ratio_interval(
+    top: Float[np.ndarray, "n"], bottom: Float[np.ndarray, "n"], example: Int[np.ndarray, "n"]
+) -> tuple[float, float]:
+    # Rows of one example are not independent: the linearised variance of a ratio of sums over examples.
+    _, owner = np.unique(example, return_inverse=True)
+    a, b = np.bincount(owner, weights=top), np.bincount(owner, weights=bottom)
+    ratio = a.sum() / b.sum()
+    error = np.sqrt(np.square(a - ratio * b).sum()) / b.sum()
+    return float(ratio - 1.96 * error), float(ratio + 1.96 * error)

@@ -1,0 +1,92 @@
+"""Training by sae-lens' own trainer, fed from the activation set."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from analyses.sparse_autoencoder.analysis import SparseAutoencoder
+    from workbench.analysis import Context
+
+LOG_EVERY = 10
+
+
+def train(
+    options: SparseAutoencoder, context: Context, rows: np.ndarray
+) -> tuple[tuple[dict[str, Tensor], dict[str, Any]], pd.DataFrame]:
+    """Train and return the exported weights and configuration, and the losses: ``samples, mse, dead``."""
+    # sae-lens imports wandb, which must neither ask nor call anyone.
+    os.environ.setdefault("WANDB_MODE", "disabled")
+    from sae_lens.config import LoggingConfig, SAETrainerConfig
+    from sae_lens.saes.topk_sae import TopKTrainingSAE, TopKTrainingSAEConfig
+    from sae_lens.training.sae_trainer import SAETrainer
+
+    acts = context.activations
+    torch.manual_seed(context.seed)
+    steps = max(1, options.samples // options.batch_size)
+    config = TopKTrainingSAEConfig(
+        d_in=acts.width(),
+        d_sae=options.d_sae,
+        k=options.k,
+        aux_loss_coefficient=options.aux,
+        normalize_activations="expected_average_only_in",
+        device="cpu",
+    )
+    config.metadata.hook_name = str(acts.sites[0])
+    config.metadata.model_name = acts.manifest.request.model
+    sae = TopKTrainingSAE(config)
+    sample = torch.from_numpy(acts.read(np.sort(np.random.default_rng(context.seed).permutation(rows)[:20_000])))
+    scale = float(acts.width() ** 0.5 / sample.norm(dim=-1).mean())
+    # Latents start from the data's mean, so that none is spent on it.
+    sae.b_dec.data = sample.mean(0) * scale
+    trainer = SAETrainer(
+        SAETrainerConfig(
+            total_training_samples=steps * options.batch_size,
+            train_batch_size_samples=options.batch_size,
+            lr=options.lr,
+            # sae-lens decays from lr_end to zero; anything but lr itself would be a jump.
+            lr_end=options.lr,
+            lr_scheduler_name="constant",
+            lr_warm_up_steps=min(20, steps // 5),
+            lr_decay_steps=steps // 3,
+            # A latent is dead when a tenth of the training has gone by without it.
+            dead_feature_window=max(10, steps // 10),
+            logger=LoggingConfig(log_to_wandb=False),
+        ),
+        sae,
+        _batches(options, context, rows),
+    )
+    trainer.activation_scaler.scaling_factor = scale
+    losses = []
+    for step in range(steps):
+        output = trainer.step(next(trainer.data_provider))
+        trainer.n_training_steps += 1
+        if step % LOG_EVERY == 0 or step == steps - 1:
+            mse, dead = float(output.losses["mse_loss"]), int(trainer.dead_neurons.sum())
+            losses.append({"samples": (step + 1) * options.batch_size, "mse": mse, "dead": dead})
+            context.progress(step + 1, steps, f"training {options.d_sae:,} latents, loss {mse:.3f}, {dead} dead")
+    sae.fold_activation_norm_scaling_factor(scale)
+    return _exported(sae), pd.DataFrame(losses)
+
+
+def _batches(options: SparseAutoencoder, context: Context, rows: np.ndarray) -> Iterator[Tensor]:
+    return context.activations.batches(options.batch_size, seed=context.seed, rows=rows, epochs=None)
+
+
+def _exported(sae: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    # What is kept and measured is the inference model that sae-lens writes, not the one in training.
+    with tempfile.TemporaryDirectory() as folder:
+        sae.save_inference_model(folder)
+        config = json.loads((Path(folder) / "cfg.json").read_text())
+        return load_file(Path(folder) / "sae_weights.safetensors"), config

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import rankdata
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from workbench.errors import ConfigError, DataError
+from workbench.evidence.ranks import midranks
+from workbench.evidence.scores import (
+    auroc_interval,
+    auroc_matrix,
+    auroc_paired,
+    average_precision,
+    independent_pairs,
+    permuted_auroc,
+)
+
+
+@st.composite
+def scored_labels(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Scores full of ties, and labels with unknown rows."""
+    n, c = draw(st.integers(4, 40)), draw(st.integers(1, 4))
+    scores = draw(arrays(np.float32, (n, c), elements=st.sampled_from([0, 0, 0, -1.5, 0.25, 1, 2])))
+    labels = draw(arrays(np.float32, (n, c), elements=st.sampled_from([0, 1, 1, 0, np.nan])))
+    return scores, labels
+
+
+def has_both(label: np.ndarray) -> bool:
+    return bool((label == 0).any() and (label == 1).any())
+
+
+@given(scored_labels())
+@settings(max_examples=150, deadline=None)
+def test_every_score_agrees_with_sklearn_with_ties_and_unknown_rows(
+    case: tuple[np.ndarray, np.ndarray],
+) -> None:
+    scores, labels = case
+    matrix = auroc_matrix(scores, labels)
+    paired, _ = auroc_paired(scores, labels)
+    precision = average_precision(scores, labels)
+    np.testing.assert_allclose(np.diag(matrix), paired, rtol=1e-9)
+    for column in range(labels.shape[1]):
+        known = ~np.isnan(labels[:, column])
+        truth = labels[known, column]
+        if (truth == 1).any():
+            expected = average_precision_score(truth, scores[known, column])
+            assert precision[column] == pytest.approx(expected)
+        else:
+            assert np.isnan(precision[column])
+        for concept in range(scores.shape[1]):
+            if has_both(truth):
+                expected = roc_auc_score(truth, scores[known, concept])
+                assert matrix[concept, column] == pytest.approx(expected)
+            else:
+                assert np.isnan(matrix[concept, column])
+
+
+@given(
+    arrays(
+        np.float32,
+        st.tuples(st.integers(1, 30), st.integers(1, 5)),
+        elements=st.sampled_from([0, 0, 1, 2, 5]),
+    )
+)
+def test_midranks_are_scipys(scores: np.ndarray) -> None:
+    np.testing.assert_array_equal(midranks(scores), rankdata(scores, axis=0))
+
+
+def test_a_perfect_score_is_one_and_its_reverse_is_zero() -> None:
+    labels = np.array([[0.0], [0], [1], [1]])
+    assert auroc_matrix(np.arange(4.0)[:, None], labels)[0, 0] == 1
+    assert auroc_matrix(-np.arange(4.0)[:, None], labels)[0, 0] == 0
+
+
+def test_delong_error_matches_the_definition() -> None:
+    rng = np.random.default_rng(3)
+    label = (rng.random(60) < 0.4).astype(float)
+    score = np.round(rng.standard_normal(60) + label, 1)
+    pos, neg = score[label == 1], score[label == 0]
+    kernel = (pos[:, None] > neg) + 0.5 * (pos[:, None] == neg)
+    variance = kernel.mean(1).var(ddof=1) / len(pos) + kernel.mean(0).var(ddof=1) / len(neg)
+    value, error = auroc_paired(score[:, None], label[:, None])
+    assert value[0] == pytest.approx(kernel.mean())
+    assert error[0] == pytest.approx(np.sqrt(variance))
+
+
+def clustered(rng: np.random.Generator, n_clusters: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Examples of 5-15 tokens: the label, a shared offset, and labels that lean one way in an example."""
+    ids = np.repeat(np.arange(n_clusters), rng.integers(5, 16, n_clusters))
+    lean = rng.beta(0.7, 0.7, n_clusters)
+    label = (rng.random(len(ids)) < lean[ids]).astype(float)
+    score = label + rng.standard_normal(n_clusters)[ids] + rng.standard_normal(len(ids))
+    return score, label, ids
+
+
+def test_clustered_intervals_cover_and_unclustered_ones_do_not() -> None:
+    from scipy.stats import norm
+
+    rng = np.random.default_rng(0)
+    # label and offset are independent, so two rows differ by N(1, 2 * (1 + 1)).
+    truth = norm.cdf(1 / 2)
+    hits = {"clustered": 0, "rows": 0}
+    for _ in range(300):
+        score, label, ids = clustered(rng, 50)
+        for name, clusters in (("clustered", ids), ("rows", None)):
+            value, error = auroc_paired(score[:, None], label[:, None], clusters)
+            pairs = independent_pairs(label[:, None], clusters)
+            low, high = auroc_interval(value, error, pairs)
+            hits[name] += int(low[0] <= truth <= high[0])
+    assert 0.90 <= hits["clustered"] / 300 <= 0.985, hits
+    assert hits["rows"] / 300 < 0.85, hits
+
+
+def test_clustered_error_matches_the_cluster_bootstrap() -> None:
+    rng = np.random.default_rng(1)
+    score, label, ids = clustered(rng, 80)
+    members = [np.flatnonzero(ids == k) for k in range(80)]
+    draws = []
+    for _ in range(400):
+        rows = np.concatenate([members[k] for k in rng.integers(0, 80, 80)])
+        draws.append(auroc_matrix(score[rows, None], label[rows, None])[0, 0])
+    _, error = auroc_paired(score[:, None], label[:, None], ids)
+    assert error[0] == pytest.approx(np.std(draws), rel=0.15)
+
+
+def test_intervals_stay_inside_and_a_perfect_score_is_not_certain() -> None:
+    low, high = auroc_interval(np.array([0.99, 1.0, 0.0]), np.array([0.05, 0.0, 0.0]), np.array([10, 10, 10]))
+    assert (low >= 0).all()
+    assert (high <= 1).all()
+    assert 0 < low[0] < 0.99 < high[0] < 1
+    assert low[1] == pytest.approx(0.025**0.1)
+    assert high[2] == pytest.approx(1 - 0.025**0.1)
+
+
+def test_shuffled_labels_give_one_half_within_the_interval() -> None:
+    rng = np.random.default_rng(5)
+    scores = rng.standard_normal((500, 200))
+    labels = (rng.random((500, 200)) < 0.3).astype(float)
+    value, error = auroc_paired(scores, labels)
+    low, high = auroc_interval(value, error, independent_pairs(labels))
+    inside = (low <= 0.5) & (high >= 0.5)
+    assert inside.mean() > 0.9
+    assert value.mean() == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_permuted_null_is_centred_and_its_paired_form_is_its_diagonal() -> None:
+    rng = np.random.default_rng(2)
+    labels = (rng.random((300, 3)) < 0.3).astype(float)
+    labels[:50, 1] = np.nan
+    scores = rng.standard_normal((300, 3)) + np.nan_to_num(labels)
+    null = permuted_auroc(scores, labels, 200, seed=4)
+    paired = permuted_auroc(scores, labels, 200, seed=4, paired=True)
+    assert null.shape == (200, 3, 3)
+    np.testing.assert_allclose(np.diagonal(null, axis1=1, axis2=2), paired, rtol=1e-5)
+    assert np.abs(null.mean(axis=0) - 0.5).max() < 0.02
+    np.testing.assert_array_equal(null, permuted_auroc(scores, labels, 200, seed=4))
+
+
+def test_shifts_keep_autocorrelation_so_their_null_is_wider() -> None:
+    rng = np.random.default_rng(6)
+    runs = np.repeat(rng.standard_normal(100), 20)
+    labels = np.repeat((rng.random(100) < 0.5).astype(float), 20)
+    rows = permuted_auroc(runs[:, None], labels[:, None], 300)
+    shifts = permuted_auroc(runs[:, None], labels[:, None], 300, how="shift")
+    assert shifts.std() > 2.5 * rows.std()
+
+
+def test_columns_in_blocks_equal_columns_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(7)
+    scores = np.maximum(rng.standard_normal((50, 9)) - 0.5, 0)
+    labels = (rng.random((50, 9)) < 0.5).astype(float)
+    whole = auroc_matrix(scores, labels), auroc_paired(scores, labels), average_precision(scores, labels)
+    monkeypatch.setattr("workbench.evidence.scores._BLOCK_CELLS", 100)
+    np.testing.assert_array_equal(whole[0], auroc_matrix(scores, labels))
+    np.testing.assert_array_equal(whole[1], auroc_paired(scores, labels))
+    np.testing.assert_array_equal(whole[2], average_precision(scores, labels))
+
+
+def test_one_positive_cluster_has_no_error() -> None:
+    labels = np.array([1.0, 1, 0, 0, 0, 0])[:, None]
+    value, error = auroc_paired(np.arange(6.0)[:, None], labels, np.array([0, 0, 1, 1, 2, 2]))
+    assert value[0] == 0
+    assert np.isnan(error[0])
+
+
+def test_wrong_input_says_what_to_do() -> None:
+    good = np.array([[0.0], [1.0]])
+    with pytest.raises(DataError, match="1, 0 and nan"):
+        auroc_matrix(good, np.array([[0.0], [2.0]]))
+    with pytest.raises(DataError, match="nan or infinity"):
+        auroc_matrix(np.array([[0.0], [np.inf]]), good)
+    with pytest.raises(DataError, match="do not fit"):
+        auroc_paired(np.zeros((2, 2)), good)
+    with pytest.raises(DataError, match="one cluster a row"):
+        auroc_paired(good, good, np.array([1]))
+    with pytest.raises(ConfigError, match="'shift'"):
+        permuted_auroc(good, good, how="blocks")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="at least one"):
+        permuted_auroc(good, good, 0)

@@ -1,0 +1,152 @@
+"""Labels on the rows of an activation set, and the means of a set's examples.
+
+A label of an example is broadcast to its rows. A labelled span (characters of a text, a box in an image) marks the rows that
+overlap it; rows of examples that nobody annotated are unknown (NaN), never negative.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from workbench.activations.store import ActivationSet
+from workbench.datasets import Dataset
+from workbench.errors import DataError
+
+POSITION_POOLS = frozenset({"token", "spatial"})
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Binary labels.
+
+    Attributes:
+        names: ``column=value`` for a label of examples, ``token:label`` or ``region:label`` for a span.
+        values: ``[n, l]``: 1 present, 0 absent, NaN unknown.
+    """
+
+    names: list[str]
+    values: Float[np.ndarray, "n l"]
+
+    def only(self, names: list[str]) -> Targets:
+        """Those of the given names, in that order."""
+        return Targets(names, self.values[:, [self.names.index(name) for name in names]])
+
+
+def is_span(label: str) -> bool:
+    """Whether a label's name is that of a span (``token:…``, ``region:…``) and not of whole examples."""
+    return label.startswith(("token:", "region:"))
+
+
+def all_labels(dataset: Dataset) -> list[str]:
+    """Every binary label of a data set: of examples first, then of spans."""
+    return [*dataset.example_targets()[0], *dataset.span_targets()]
+
+
+def choose_labels(dataset: Dataset, target: str | list[str] | None) -> list[str]:
+    """The binary labels that ``target`` means: a label, a column (all its values), ``tokens``, a list of these, or all.
+
+    Raises:
+        DataError: There is no such label; those that exist are named.
+    """
+    every = all_labels(dataset)
+    if not every:
+        raise DataError(f"Data set '{dataset.name}' has no labels; load it with labels=[…] or a column of spans.")
+    if target is None:
+        return every
+    chosen: list[str] = []
+    for item in [target] if isinstance(target, str) else target:
+        prefixes = ("token:", "region:") if item in {"tokens", "token", "regions"} else (f"{item}=",)
+        found = [n for n in every if n in {item, f"token:{item}", f"region:{item}"} or n.startswith(prefixes)]
+        if not found:
+            columns = sorted({n.split("=")[0] if "=" in n and not is_span(n) else n for n in every})
+            raise DataError(
+                f"Data set '{dataset.name}' has no label '{item}'. Its labels: {', '.join(columns[:30])}."
+                " A label whose values are all the same cannot be a target."
+            )
+        chosen += [n for n in found if n not in chosen]
+    return chosen
+
+
+def row_targets(acts: ActivationSet, dataset: Dataset, rows: Int[np.ndarray, "n"] | None = None) -> Targets:
+    """Every label of the data set on the chosen rows, spans only where rows are positions."""
+    example_names, example_values = dataset.example_targets()
+    example = acts.index["example"].to_numpy()
+    rows = np.arange(acts.n_rows) if rows is None else rows
+    names, columns = list(example_names), [example_values[example[rows]]]
+    if acts.pool in POSITION_POOLS:
+        spans = dataset.span_targets()
+        names += spans
+        columns.append(_span_values(acts, dataset, spans)[rows])
+    return Targets(names, np.concatenate(columns, axis=1).astype(np.float32))
+
+
+def example_means(acts: ActivationSet, examples: Int[np.ndarray, "e"], chunk: int = 512) -> Float[np.ndarray, "e d"]:
+    """The mean activation of each example. Of a pooled set, the rows themselves.
+
+    ``examples`` are numbers in the data set; each must be in the set.
+    """
+    starts, stops = example_bounds(acts)
+    out = np.empty((len(examples), acts.width()), dtype=np.float32)
+    for begin in range(0, len(examples), chunk):
+        part = examples[begin : begin + chunk]
+        lengths = stops[part] - starts[part]
+        rows = ranges(starts[part], lengths)
+        sums = np.add.reduceat(acts.read(rows), np.concatenate([[0], np.cumsum(lengths)[:-1]]), axis=0)
+        out[begin : begin + chunk] = sums / lengths[:, None]
+    return out
+
+
+def example_bounds(acts: ActivationSet) -> tuple[Int[np.ndarray, "e"], Int[np.ndarray, "e"]]:
+    """First row and one past the last row of each example number up to the largest in the set."""
+    example = acts.index["example"].to_numpy()
+    numbers = np.arange(int(example.max()) + 1)
+    return np.searchsorted(example, numbers, side="left"), np.searchsorted(example, numbers, side="right")
+
+
+def ranges(starts: Int[np.ndarray, "k"], lengths: Int[np.ndarray, "k"]) -> Int[np.ndarray, "n"]:
+    """``arange(start, start + length)`` of each pair, one after the other."""
+    total = int(lengths.sum())
+    offsets = np.repeat(starts - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
+    return np.arange(total) + offsets
+
+
+def _span_values(acts: ActivationSet, dataset: Dataset, names: list[str]) -> Float[np.ndarray, "n l"]:
+    values = np.zeros((acts.n_rows, len(names)), dtype=np.float32)
+    example = acts.index["example"].to_numpy().astype(np.int64)
+    if not names:
+        return values
+    column = {name.split(":", 1)[1]: i for i, name in enumerate(names)}
+    spans = dataset.spans[dataset.spans["label"].isin(column)]
+    spans = spans[spans["example"].isin(set(example.tolist()))]
+    if dataset.modality == "image":
+        _mark_boxes(values, acts, dataset, spans, column)
+    else:
+        scale = int(max(acts.index["end"].max(), spans["end"].max() if len(spans) else 0)) + 2
+        first = np.searchsorted(
+            example * scale + acts.index["end"].to_numpy(),
+            (spans["example"] * scale + spans["start"]).to_numpy(),
+            "right",
+        )
+        last = np.searchsorted(
+            example * scale + acts.index["start"].to_numpy(),
+            (spans["example"] * scale + spans["end"]).to_numpy(),
+            "left",
+        )
+        lengths = np.maximum(last - first, 0)
+        values[ranges(first, lengths), np.repeat(spans["label"].map(column).to_numpy(dtype=np.int64), lengths)] = 1.0
+    values[~dataset.span_scope[example]] = np.nan
+    return values
+
+
+def _mark_boxes(values: Float[np.ndarray, "n l"], acts: ActivationSet, dataset: Dataset, spans: object, column: object) -> None:
+    grid_rows, grid_columns = acts.grid
+    starts, _ = example_bounds(acts)
+    for box in spans.itertuples():  # type: ignore[attr-defined]
+        height, width = np.asarray(dataset.table["image"].iloc[box.example]).shape[:2]
+        y = (np.arange(grid_rows) + 0.5) * height / grid_rows
+        x = (np.arange(grid_columns) + 0.5) * width / grid_columns
+        inside = ((y >= box.y0) & (y < box.y1))[:, None] & ((x >= box.x0) & (x < box.x1))[None, :]
+        values[starts[box.example] + np.flatnonzero(inside), column[box.label]] = 1.0  # type: ignore[index]

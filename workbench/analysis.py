@@ -1,0 +1,158 @@
+"""The contract of an analysis, and the registry of those that are installed.
+
+An analysis is a frozen pydantic model: its fields are its configuration, its docstring is its description, and ``run`` turns a
+:class:`Context` into a :class:`Result`. It never touches the store. The runner (``workbench.runner``) records.
+
+A package offers an analysis by an entry point in the group ``concept_workbench.analyses``; the built-in ones come the same way.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from workbench.errors import ConfigError, UnknownNameError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+    from workbench.activations import ActivationSet
+    from workbench.concepts import ConceptSet
+    from workbench.datasets import Dataset
+    from workbench.evidence.readout import Readout
+    from workbench.models import Model
+
+GROUP = "concept_workbench.analyses"
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that an analysis or the trial reports, described well enough that a page needs no code of its own for it.
+
+    Attributes:
+        key: Stable identifier, ``family.name``.
+        title: What a table header says.
+        description: One sentence: what the number means and what its null is.
+        unit: ``""`` for a share or a score; otherwise ``bits``, ``nats``, ``cosine`` and so on.
+        direction: ``up`` when more is better, ``down`` when less is, ``none`` when neither.
+        shown: Whether tables show it unasked.
+        neutral: What the metric reads when there is nothing to see (.5 for an AUROC), or None.
+    """
+
+    key: str
+    title: str
+    description: str
+    unit: str = ""
+    direction: str = "up"
+    shown: bool = True
+    neutral: float | None = None
+
+
+@dataclass
+class Result:
+    """What an analysis found.
+
+    Attributes:
+        concepts: One set a site, in the order the concepts are numbered.
+        metrics: Rows of ``metric, value`` and any of ``low, high, null, n, site, label``; ``metric`` is a declared key.
+        tables: More tables, by name.
+        tensors: Tensors to keep, by name.
+        figures: Plotly figures, by name.
+    """
+
+    concepts: list[ConceptSet] = field(default_factory=list)
+    metrics: pd.DataFrame | None = None
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Context:
+    """What an analysis may read.
+
+    Attributes:
+        activations: The activations, at the sites that were asked for.
+        dataset: The data they were captured from.
+        seed: Every random choice must come from it.
+        progress: Call with ``(done, total, text)``.
+        model: Call to get the model; loading it is left until it is needed.
+        readout: Call to get the frozen linear readout of the model's output for the data set's labels.
+    """
+
+    activations: ActivationSet
+    dataset: Dataset
+    seed: int
+    progress: Progress
+    model: Callable[[], Model]
+    readout: Callable[[], Readout]
+
+
+class Analysis(BaseModel, ABC):
+    """Base of every analysis: fields are the configuration, frozen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    method: ClassVar[str]
+    version: ClassVar[int] = 1
+    metrics: ClassVar[tuple[Metric, ...]] = ()
+
+    @abstractmethod
+    def run(self, context: Context) -> Result:
+        """Do the work. Raises a WorkbenchError when the input does not fit."""
+
+    @classmethod
+    def configured(cls, options: dict[str, Any]) -> Analysis:
+        """An instance from options.
+
+        Raises:
+            ConfigError: An option is unknown or has a value that does not fit; all of them are named.
+        """
+        try:
+            return cls(**options)
+        except ValidationError as error:
+            known = ", ".join(cls.model_fields)
+            faults = []
+            for item in error.errors():
+                where = ".".join(map(str, item["loc"])) or "options"
+                faults.append(f"'{where}': {item['msg'].removeprefix('Value error, ')}")
+            raise ConfigError(f"{cls.name} cannot take {'; '.join(faults)}. Its options: {known}.") from error
+
+
+_registered: dict[str, type[Analysis]] = {}
+
+
+def register(analysis: type[Analysis]) -> type[Analysis]:
+    """Offer an analysis that no installed package declares, from a notebook for instance. Usable as a decorator."""
+    _registered[analysis.name] = analysis
+    return analysis
+
+
+def analysis_names() -> list[str]:
+    """The names of all the analyses there are; nothing is imported."""
+    return sorted({*_registered, *(point.name for point in entry_points(group=GROUP))})
+
+
+def find_analysis(name: str) -> type[Analysis]:
+    """The analysis of that name.
+
+    Raises:
+        UnknownNameError: There is none.
+    """
+    if name in _registered:
+        return _registered[name]
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            loaded: type[Analysis] = point.load()
+            return loaded
+    raise UnknownNameError("analysis", name, analysis_names())

@@ -1,0 +1,127 @@
+"""What the commands print: tables, JSON, progress."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+console = Console()
+errors = Console(stderr=True)
+
+
+@dataclass
+class State:
+    """Options of the whole command."""
+
+    json: bool = False
+    quiet: bool = False
+    debug: bool = False
+
+    def reset(self) -> None:
+        """Back to the defaults, for a second call in one process."""
+        self.json = self.quiet = self.debug = False
+
+
+STATE = State()
+
+
+def visible(value: Any, limit: int = 60) -> str:
+    """A cell as one line of visible characters: a terminal must not be steered by a token or a name."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
+    text = "".join(c if c.isprintable() else "·" for c in str(value))
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def show_table(frame: pd.DataFrame, title: str = "", limit: int = 60) -> None:
+    """Print a data frame: as JSON records, or as a table."""
+    if STATE.json:
+        show_json(frame.to_dict("records"))
+        return
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        header_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
+    for column in frame.columns:
+        table.add_column(
+            str(column),
+            justify="right" if pd.api.types.is_numeric_dtype(frame[column]) else "left",
+            overflow="fold",
+        )
+    for row in frame.itertuples(index=False):
+        table.add_row(*[Text(visible(v, limit)) for v in row])
+    console.print(table)
+
+
+def show_json(value: Any) -> None:
+    """Print JSON; numbers that JSON has no word for become null."""
+    print(json.dumps(_clean(value), ensure_ascii=False, default=str))
+
+
+def say(text: str) -> None:
+    """Print a sentence, unless only JSON is wanted."""
+    if not STATE.json:
+        console.print(Text(text), soft_wrap=True)
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _clean(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(v) for v in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[int, int, str], None]]:
+    """A progress callback that draws bars with the time left on standard error; each kind of work has a bar."""
+    if STATE.quiet or STATE.json:
+        yield lambda _done, _total, _text: None
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=errors, transient=not errors.is_terminal) as bars:
+        current: dict[str, Any] = {}
+
+        def show(done: int, total: int, text: str) -> None:
+            kind = text.split(",", maxsplit=1)[0][:48]
+            if current.get("kind") != kind:
+                if "task" in current:
+                    bars.update(current["task"], visible=errors.is_terminal)
+                current["kind"], current["task"] = kind, bars.add_task(visible(text, 60), total=max(total, 1))
+            bars.update(current["task"], completed=done, total=max(total, 1), description=visible(text, 60))
+
+        yield show

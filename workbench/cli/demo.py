@@ -1,0 +1,91 @@
+"""The main job: the study 'topics', on MiniLM with Brown and the State of the Union."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from workbench.cli.console import STATE, progress, say, show_json, show_table
+from workbench.runner import peak_memory
+from workbench.store.runs import Run
+from workbench.store.study import Study, open_study
+
+SITE = "resid_post.3"
+
+
+def run_demo(folder: Path, report: Path) -> None:
+    """Make the study, or reuse what is there, print what was found, and write the report."""
+    started = time.monotonic()
+    with peak_memory() as peak, open_study(folder) as study:
+        fresh = len(study.runs()) == 0
+        with progress() as show:
+            runs = make(study, show)
+        findings = found_by_label(study, runs)
+        pairs = study.counterparts()
+        path = study.report(report)
+        seconds = time.monotonic() - started
+    if STATE.json:
+        show_json(
+            {
+                "study": str(folder),
+                "report": str(path),
+                "seconds": seconds,
+                "peak_mib": peak(),
+                "found": findings.to_dict("records"),
+            }
+        )
+        return
+    show_table(findings, title=f"Held-out AUROC by label at {SITE}: each method beside its floors")
+    same = pairs[pairs["verdict"].eq("same")]
+    say(f"\n{len(same) // 2} pairs of concepts were found to be the same by two methods; `workbench match {folder}` lists them.")
+    say(f"Report: {path}")
+    say(f"{'Made' if fresh else 'Reused'} {folder} in {seconds:.0f} s, at most {peak() / 1024:.1f} GiB of memory.")
+
+
+def make(study: Study, show: object) -> dict[str, Run]:
+    """Capture, four analyses, names, and the trial."""
+    from workbench.datasets import load_dataset
+    from workbench.models import load_model
+
+    options = {"progress": show}
+    model, texts = load_model("minilm"), load_dataset("topics")
+    acts = study.capture(model, texts, sites="resid_post.*", pool="token", **options)
+    runs = {
+        "SAE": study.run("sparse_autoencoder", acts.at(SITE), d_sae=2048, k=32, **options),
+        "probe": study.run("linear_probe", acts, **options),
+        "CAV": study.run("concept_activation", acts, **options),
+        "information": study.run("mutual_information", acts, **options),
+    }
+    if study.catalog.names(f"{runs['SAE'].id}.0").empty and not _named(study, runs["SAE"]):
+        runs["SAE"].concepts.name(vocabulary="common-words", **options)
+    study.examine(runs["SAE"], texts, **options)
+    for method in ("probe", "CAV"):
+        study.examine(runs[method], texts, sites=[SITE], **options)
+    study.counterparts(**options)
+    return runs
+
+
+def _named(study: Study, run: Run) -> bool:
+    names = study.catalog.current_names()
+    return bool(len(names)) and bool(names["concept"].str.startswith(f"{run.id}.").any())
+
+
+def found_by_label(study: Study, runs: dict[str, Run]) -> pd.DataFrame:
+    """One row a label: probe, CAV and best latent on the test split, with the floors of neurons and random dictionaries."""
+    examined = study.runs()
+    examined = examined[examined["analysis"].eq("examine")]
+    labels = [Run(study, row).tables["labels"].assign(parent=row["config"]["run"]) for row in examined.to_dict("records")]
+    table = pd.concat(labels)
+    latents = table[table["parent"].eq(runs["SAE"].id)].set_index("label")
+    out = pd.DataFrame(index=latents.index)
+    for method in ("probe", "CAV"):
+        evidence = study.evidence(["detects.auroc"])
+        mine = evidence[evidence["concept"].str.startswith(f"{runs[method].id}.") & evidence["status"].eq("ok")]
+        out[method] = mine.groupby("label")["value"].max()
+    out["best latent"] = latents["test"]
+    out["random SAE"], out["best neuron"] = latents["random"], latents["neuron"]
+    names = study.catalog.current_names().set_index("concept")["text"]
+    out["latent's name"] = latents["concept"].map(names)
+    return out.reset_index().sort_values("probe", ascending=False)

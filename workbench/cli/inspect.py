@@ -1,0 +1,153 @@
+"""Commands that only look: models, sites, data, analyses, studies, concepts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from workbench.cli.console import STATE, say, show_json, show_table
+from workbench.cli.work import StudyPath
+
+
+def models() -> None:
+    """List the models that come with the workbench."""
+    from workbench.models.packaged import PACKAGED
+
+    rows = [{"model": name, "what": (maker.__doc__ or "").split("\n")[0].strip()} for name, maker in PACKAGED.items()]
+    show_table(pd.DataFrame(rows), limit=120)
+    say("Any Hugging Face hub name or local folder works as well.")
+
+
+def sites(model: Annotated[str, typer.Argument(help="Bundled name, hub name, or local folder.")]) -> None:
+    """List a model's sites."""
+    from workbench.models import load_model
+
+    loaded = load_model(model)
+    show_table(pd.DataFrame([{"site": str(s), "width": loaded.width(s)} for s in loaded.sites]))
+
+
+def data(
+    name: Annotated[str | None, typer.Argument(help="A data set to describe; all when left out.")] = None,
+) -> None:
+    """List the data sets that come with the workbench, or describe one."""
+    from workbench.datasets import bundled_names, load_dataset
+
+    if name is None:
+        show_table(pd.DataFrame(bundled_names(), columns=["data", "what"]), limit=120)
+        return
+    dataset = load_dataset(name)
+    if STATE.json:
+        show_json(dataset.describe())
+        return
+    say(f"{dataset!r}")
+    show_table(dataset.labels_table())
+
+
+def analyses(
+    name: Annotated[str | None, typer.Argument(help="An analysis to describe; all when left out.")] = None,
+) -> None:
+    """List the analyses, or describe one's options and metrics."""
+    from workbench.analysis import analysis_names, find_analysis
+
+    if name is None:
+        rows = [{"analysis": n, "title": find_analysis(n).title} for n in analysis_names()]
+        show_table(pd.DataFrame(rows))
+        return
+    found = find_analysis(name)
+    if STATE.json:
+        show_json(
+            {
+                "name": name,
+                "options": found.model_json_schema(),
+                "metrics": [m.__dict__ for m in found.metrics],
+            }
+        )
+        return
+    say(f"{found.title}\n{(found.__doc__ or '').strip()}")
+    options = [{"option": k, "default": str(f.default), "what": f.description or ""} for k, f in found.model_fields.items()]
+    show_table(pd.DataFrame(options), limit=200)
+    show_table(
+        pd.DataFrame([{"metric": m.key, "unit": m.unit, "what": m.description} for m in found.metrics]),
+        limit=300,
+    )
+
+
+def show(study: StudyPath) -> None:
+    """Show a study: model, activations, runs, and how runs that did not finish ended."""
+    from workbench.store.study import open_study
+
+    with open_study(study, create=False) as opened:
+        runs = opened.runs(status=None)
+        acts = [
+            {"activations": a.id, "rows": a.n_rows, "sites": len(a.sites), "data": a.dataset_record["name"]}
+            for a in opened.activations()
+        ]
+        title = repr(opened)
+    columns = ["id", "analysis", "status", "seed", "started", "seconds", "peak_mib", "error"]
+    if STATE.json:
+        show_json({"study": str(study), "activations": acts, "runs": runs[columns].to_dict("records")})
+        return
+    say(title)
+    show_table(pd.DataFrame(acts))
+    show_table(runs[columns])
+
+
+def concepts(
+    study: StudyPath,
+    query: Annotated[str | None, typer.Argument(help="Words to find by name or meaning.")] = None,
+    method: Annotated[str | None, typer.Option(help="Only concepts of this method: SAE, probe, CAV.")] = None,
+    site: Annotated[str | None, typer.Option(help="Only concepts at this site.")] = None,
+    run: Annotated[str | None, typer.Option(help="Only concepts of this run.")] = None,
+    fires_on: Annotated[str | None, typer.Option(help="Order by how strongly they are present in this text.")] = None,
+    sort: Annotated[str | None, typer.Option(help="Order by this metric, such as detects.auroc.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many.")] = 20,
+) -> None:
+    """Find concepts by name, by an input, or by evidence."""
+    from workbench.store.study import open_study
+
+    where = {k: v for k, v in {"method": method, "site": site, "run": run}.items() if v}
+    with open_study(study, create=False) as opened:
+        found = opened.concepts(query, fires_on=fires_on, **where)
+        if sort:
+            found = found.sort(sort)
+        table = type(found)(opened, found.ids[:limit], found.relevance[:limit] if found.relevance else None).table()
+    keep = [
+        "relevance",
+        "name",
+        "method",
+        "site",
+        "detects",
+        "detects.auroc",
+        "causes.readout",
+        "stable.cosine",
+        "named.auroc",
+        "id",
+    ]
+    show_table(table if STATE.json else table[[c for c in keep if c in table]])
+
+
+def concept(study: StudyPath, identifier: Annotated[str, typer.Argument(help="The concept's id.")]) -> None:
+    """Show one concept: names, evidence, examples."""
+    from workbench.store.study import open_study
+
+    with open_study(study, create=False) as opened:
+        found = opened.concept(identifier)
+        evidence, names, examples = found.evidence(), found.names(), found.examples(6)
+        title = repr(found)
+    examples = examples.assign(input=examples["input"].astype(str).str.slice(0, 200))
+    if STATE.json:
+        parts = {"names": names, "evidence": evidence, "examples": examples}
+        show_json({"concept": identifier} | {k: v.to_dict("records") for k, v in parts.items()})
+        return
+    say(title)
+    show_table(names[["text", "source", "author", "at"]])
+    show_table(evidence[["metric", "label", "status", "value", "low", "high", "null", "null_high", "p", "n", "error"]])
+    show_table(examples[["value", "token", "input"]], limit=100)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    for command in (models, sites, data, analyses, show, concepts, concept):
+        app.command()(command)

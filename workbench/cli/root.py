@@ -1,0 +1,84 @@
+"""The command's root: its sub-commands, and how errors reach the person."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from typing import Annotated, Any
+
+import click
+import typer
+
+from workbench.cli.console import STATE, errors
+from workbench.errors import WorkbenchError
+
+app = typer.Typer(
+    name="workbench",
+    help="Find, name, test and intervene on the concepts inside a model.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+INTERRUPTED = 130
+
+
+@app.callback()
+def options(
+    as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON, and nothing else, on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
+) -> None:
+    """Options of every command."""
+    STATE.json, STATE.quiet, STATE.debug = as_json, quiet, debug
+
+
+def _load() -> None:
+    from workbench.cli import inspect, serve, work
+
+    for module in (work, inspect, serve):
+        module.add_to(app)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse, run, and exit: 0 when it went well, 2 for a mendable error, 3 for a full disk, 130 for Ctrl-C."""
+    # Model hubs and libraries print and phone home unless told otherwise.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("WANDB_MODE", "disabled")
+    signal.signal(signal.SIGTERM, _terminated)
+    _load()
+    STATE.reset()
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except click.ClickException as error:
+        _say(error.format_message(), 2)
+    except (KeyboardInterrupt, click.Abort):
+        _say(
+            "Stopped. What was finished is kept, what was half done is removed; the same command goes on from there.",
+            INTERRUPTED,
+        )
+    except WorkbenchError as error:
+        if STATE.debug:
+            raise
+        _say(str(error), error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _terminated(_signal: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(text: str, code: int) -> None:
+    if STATE.json:
+        print(json.dumps({"error": text}))
+    else:
+        errors.print(f"Error: {text}", markup=False, highlight=False, style="red", soft_wrap=True)
+    sys.exit(code)

@@ -1,0 +1,81 @@
+"""Commands that open something for a person: the demo and the app."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from workbench.cli.console import console, say
+from workbench.errors import ConfigError, StudyError
+
+LOCAL = {"localhost", "127.0.0.1", "::1"}
+
+
+def app(
+    studies: Annotated[list[Path] | None, typer.Argument(help="Study folders, or folders of studies.")] = None,
+    port: Annotated[int, typer.Option(help="Port on this machine.")] = 8501,
+    address: Annotated[
+        str, typer.Option(help="Address to listen on; other than localhost needs Streamlit's sign-in.")
+    ] = "localhost",
+    browser: Annotated[bool, typer.Option(help="Open a browser window.")] = False,
+) -> None:
+    """Serve the app on this machine."""
+    folders = [p.resolve() for p in studies or [Path("studies")]]
+    for folder in folders:
+        if not folder.is_dir():
+            raise StudyError(f"{folder} is not a folder; make a study first, for instance with `workbench demo --no-serve`.")
+    if address not in LOCAL and not _signs_in():
+        raise ConfigError(
+            f"The app has no sign-in configured, so it is served on localhost only and not on {address}. Configure Streamlit's"
+            " [auth] section in .streamlit/secrets.toml first."
+        )
+    spec = find_spec("app")
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError("The app is not installed; run `pip install concept-workbench` again.")
+    main = Path(next(iter(spec.submodule_search_locations))) / "main.py"
+    command = [
+        sys.executable, "-m", "streamlit", "run", str(main), "--server.address", address, "--server.port", str(port),
+        "--server.headless", "false" if browser else "true", "--browser.gatherUsageStats", "false",
+        "--server.fileWatcherType", "none", "--client.toolbarMode", "minimal", "--client.showErrorDetails", "none",
+    ]  # fmt: skip
+    environment = os.environ | {
+        "WORKBENCH_STUDIES": os.pathsep.join(map(str, folders)),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    say(f"Serving {', '.join(f.name for f in folders)} at http://{address}:{port} (Ctrl-C stops it)")
+    console.file.flush()
+    try:
+        raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+def _signs_in() -> bool:
+    places = (Path.cwd() / ".streamlit" / "secrets.toml", Path.home() / ".streamlit" / "secrets.toml")
+    return any(p.is_file() and "[auth" in p.read_text(errors="replace") for p in places)
+
+
+def demo(
+    study: Annotated[Path, typer.Option(help="Where the study is made.")] = Path("studies/topics"),
+    report: Annotated[Path, typer.Option(help="The report to write.")] = Path("report.html"),
+    serve: Annotated[bool, typer.Option(help="Serve the app afterwards.")] = True,
+    port: Annotated[int, typer.Option(help="Port of the app.")] = 8501,
+) -> None:
+    """Run the main job on bundled data: capture, four analyses, the trial, a report, the app."""
+    from workbench.cli.demo import run_demo
+
+    run_demo(study, report)
+    if serve:
+        app([study], port=port, address="localhost", browser=False)
+
+
+def add_to(root: typer.Typer) -> None:
+    """Register the commands."""
+    root.command()(app)
+    root.command()(demo)

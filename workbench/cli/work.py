@@ -1,0 +1,209 @@
+"""Commands that make something: capture, run, name, examine, match, report, export."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from workbench.cli.console import STATE, progress, say, show_json, show_table
+from workbench.errors import ConfigError
+
+StudyPath = Annotated[Path, typer.Argument(help="The study's folder.")]
+
+
+def capture(
+    study: StudyPath,
+    data: Annotated[str, typer.Option(help="Bundled name, or a CSV, Parquet, JSONL file or folder.")],
+    model: Annotated[str, typer.Option(help="Bundled name, hub name, or local folder.")] = "minilm",
+    sites: Annotated[list[str] | None, typer.Option(help="Sites, with * for any layer; may be repeated.")] = None,
+    pool: Annotated[str, typer.Option(help="token, spatial, mean, max or last.")] = "token",
+    limit: Annotated[int | None, typer.Option(help="Only the first so many examples.")] = None,
+    dtype: Annotated[str, typer.Option(help="float16 or float32, on disk.")] = "float16",
+    text: Annotated[str | None, typer.Option(help="The column with the texts.")] = None,
+    image: Annotated[str | None, typer.Option(help="The column with the images.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="A column with labels; may be repeated.")] = None,
+) -> None:
+    """Capture a model's activations on data."""
+    from workbench.datasets import load_dataset
+    from workbench.models import load_model
+    from workbench.store.study import open_study
+
+    options = {k: v for k, v in {"text": text, "image": image, "labels": label}.items() if v}
+    dataset = load_dataset(data, **options)
+    loaded = load_model(model)
+    wanted = sites or ["resid_post.*"]
+    loaded.match(wanted)
+    with open_study(study) as opened, progress() as show:
+        acts = opened.capture(loaded, dataset, sites=wanted, pool=pool, limit=limit, dtype=dtype, progress=show)
+        facts = {
+            "activations": acts.id,
+            "rows": acts.n_rows,
+            "examples": acts.n_examples,
+            "sites": [str(s) for s in acts.sites],
+        }
+    if STATE.json:
+        show_json(facts)
+    else:
+        say(f"{acts!r}")
+
+
+def run(
+    study: StudyPath,
+    analysis: Annotated[str, typer.Argument(help="Its name; `workbench analyses` lists them.")],
+    at: Annotated[list[str] | None, typer.Option(help="Only these sites; may be repeated.")] = None,
+    acts: Annotated[str | None, typer.Option(help="The activation set's id; the newest when left out.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="An option of the analysis, name=value; may be repeated."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Every random choice comes from it.")] = 0,
+    force: Annotated[bool, typer.Option(help="Run again although it is there.")] = False,
+) -> None:
+    """Run an analysis on captured activations."""
+    from workbench.store.study import open_study
+
+    options = parse_options(option or [])
+    with open_study(study, create=False) as opened, progress() as show:
+        chosen = opened.activation_set(acts)
+        view = chosen.select(at) if at else chosen
+        done = opened.run(analysis, view, seed=seed, force=force, progress=show, **options)
+        metrics = done.metrics
+        facts = {"run": done.id, "seconds": done.record["seconds"], "peak_mib": done.record["peak_mib"]}
+    if STATE.json:
+        show_json(facts | {"metrics": metrics.to_dict("records")})
+        return
+    say(f"{done!r}")
+    order = metrics.sort_values("value", ascending=False) if len(metrics) > 20 else metrics
+    show_table(order.head(20)[[c for c in ("site", "label", "metric", "value", "low", "high", "null", "n") if c in order]])
+
+
+def name(
+    study: StudyPath,
+    run: Annotated[str, typer.Argument(help="The run whose concepts are named.")],
+    vocabulary: Annotated[str, typer.Option(help="A bundled vocabulary, or a file with a word a line.")] = "common-words",
+) -> None:
+    """Name a run's discovered concepts from a vocabulary."""
+    from workbench.store.study import open_study
+
+    with open_study(study, create=False) as opened, progress() as show:
+        table = opened.get_run(run).concepts.name(vocabulary=vocabulary, progress=show)
+    show_table(table.sort_values("confidence", ascending=False).head(20 if not STATE.json else len(table)))
+
+
+def rename(
+    study: StudyPath,
+    concept: Annotated[str, typer.Argument(help="The concept's id.")],
+    text: Annotated[str, typer.Argument(help="Its new name.")],
+    author: Annotated[str, typer.Option(help="Who gives it.")] = "command line",
+) -> None:
+    """Give a concept a name; the earlier ones stay in its history."""
+    from workbench.store.study import open_study
+
+    with open_study(study, create=False) as opened:
+        found = opened.concept(concept)
+        found.rename(text, author)
+        history = found.names()
+    show_table(history[["text", "source", "author", "at"]])
+
+
+def examine(
+    study: StudyPath,
+    run: Annotated[str, typer.Argument(help="The run whose concepts stand trial.")],
+    at: Annotated[list[str] | None, typer.Option(help="Only concepts at these sites; may be repeated.")] = None,
+    family: Annotated[list[str] | None, typer.Option(help="Only this kind of evidence; may be repeated.")] = None,
+    steer: Annotated[int, typer.Option(help="How many concepts of a set get a dose curve.")] = 12,
+    replicate: Annotated[bool, typer.Option(help="Run the analysis with another seed for stability.")] = True,
+    concept: Annotated[list[int] | None, typer.Option(help="Only the concept of this number; may be repeated.")] = None,
+) -> None:
+    """Put a run's concepts on trial."""
+    from workbench.evidence import FAMILIES
+    from workbench.store.study import open_study
+
+    with open_study(study, create=False) as opened, progress() as show:
+        found = opened.get_run(run)
+        chosen: Any = [opened.concept(f"{found.id}.{n}") for n in concept] if concept else found
+        rows = opened.examine(
+            chosen,
+            families=tuple(family or FAMILIES),
+            sites=at,
+            steer=steer,
+            replicate=replicate,
+            progress=show,
+        )
+    best = rows[rows["metric"].eq("detects.auroc")].sort_values("value", ascending=False)
+    shown = rows if STATE.json else best.head(20)
+    show_table(shown[["concept", "metric", "label", "status", "value", "low", "high", "null", "p", "n"]])
+
+
+def match(study: StudyPath) -> None:
+    """List concepts that several methods found."""
+    from workbench.store.study import open_study
+
+    with open_study(study, create=False) as opened, progress() as show:
+        pairs = opened.counterparts(progress=show)
+        names = dict(zip(*[opened.catalog.current_names()[c] for c in ("concept", "text")], strict=True))
+    same = pairs[pairs["verdict"].eq("same")].sort_values("cofiring", ascending=False)
+    same = same.assign(name=same["concept"].map(names), other_name=same["other"].map(names))
+    show_table(same[["name", "method", "other_name", "other_method", "site", "cosine", "cofiring", "concept", "other"]])
+
+
+def report(
+    study: StudyPath,
+    out: Annotated[Path, typer.Argument(help="The HTML file to write.")] = Path("report.html"),
+    tables: Annotated[Path | None, typer.Option(help="Also write every table into this folder, as CSV and Parquet.")] = None,
+) -> None:
+    """Write a report: one HTML file that opens without a network."""
+    from workbench.reports import export_tables
+    from workbench.store.study import open_study
+
+    with open_study(study, create=False) as opened:
+        path = opened.report(out)
+        written = export_tables(opened, tables) if tables else []
+    if STATE.json:
+        show_json({"report": str(path), "tables": [str(p) for p in written]})
+    else:
+        say(f"Wrote {path}" + (f" and {len(written)} tables in {tables}" if written else ""))
+
+
+def export(
+    study: StudyPath,
+    run: Annotated[str, typer.Argument(help="The run to export.")],
+    folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
+) -> None:
+    """Write a run's concepts (an SAE in the format of sae-lens) and tables into a folder."""
+    from workbench.reports import export_run
+    from workbench.store.study import open_study
+
+    with open_study(study, create=False) as opened:
+        written = export_run(opened.get_run(run), folder)
+    if STATE.json:
+        show_json({"files": [str(p) for p in written]})
+    else:
+        say(f"Wrote {len(written)} files into {folder}")
+
+
+def parse_options(items: list[str]) -> dict[str, Any]:
+    """``name=value`` pairs; a value is read as JSON where it is JSON, and as text otherwise.
+
+    Raises:
+        ConfigError: An item has no ``=``.
+    """
+    options: dict[str, Any] = {}
+    for item in items:
+        key, sign, value = item.partition("=")
+        if not sign or not key:
+            raise ConfigError(f"'{item}' is not an option; write --set name=value.")
+        try:
+            options[key] = json.loads(value)
+        except ValueError:
+            options[key] = value
+    return options
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    for command in (capture, run, name, rename, examine, match, report, export):
+        app.command()(command)

@@ -1,0 +1,214 @@
+"""Which column is which, and what a label column holds."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from workbench.errors import DataError
+
+TEXT_NAMES = (
+    "text",
+    "sentence",
+    "content",
+    "body",
+    "document",
+    "review",
+    "comment",
+    "message",
+    "tweet",
+    "prompt",
+)
+IMAGE_NAMES = ("image", "img", "image_path", "file", "filename", "file_name", "path")
+LABEL_NAMES = ("label", "labels", "class", "category", "topic", "genre", "sentiment", "target")
+SPLIT_NAMES = ("split", "fold")
+GROUP_NAMES = ("group", "document_id", "doc_id")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+MOST_GUESSED = (
+    50  # a column of more different values is a label only when asked for; a numeric one is then a quantity
+)
+MOST_CLASSES = 1000
+_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Label:
+    """One label of a data set.
+
+    ``level`` says what carries it: a whole example, a token (a run of characters) or a region of an image. ``values`` are
+    its classes in order and ``n`` how many examples (or spans) carry each. A label of ``kind`` "numeric" is a quantity: its
+    column holds numbers, ``values`` is empty, and it becomes no target.
+    """
+
+    name: str
+    level: Literal["example", "token", "region"]
+    values: tuple[str, ...]
+    n: dict[str, int] = field(default_factory=dict)
+    kind: Literal["class", "numeric"] = "class"
+
+
+def find_column(frame: pd.DataFrame, asked: str | None, usual: Sequence[str], what: str) -> str | None:
+    """The column that was asked for, or else the first usual name that is there, or None."""
+    if asked is not None:
+        return require_column(frame.columns, asked, what)
+    by_name = {str(name).lower(): str(name) for name in reversed(list(frame.columns))}
+    return next((by_name[name] for name in usual if name in by_name), None)
+
+
+def require_column(columns: Iterable[object], name: str, what: str) -> str:
+    """``name``, if there is such a column; else a DataError with the columns there are."""
+    there = [str(column) for column in columns]
+    if name in there:
+        return name
+    close = difflib.get_close_matches(name, there, n=3, cutoff=0.5)
+    meant = f" Did you mean {' or '.join(map(quote, close))}?" if close else ""
+    raise DataError(f"There is no {what} column {quote(name)}.{meant} The columns are {listing(there)}.")
+
+
+def guess_content(frame: pd.DataFrame) -> tuple[str, str]:
+    """("text" or "image", column) of a table for which neither was named."""
+    text = find_column(frame, None, TEXT_NAMES, "text")
+    image = find_column(frame, None, IMAGE_NAMES, "image")
+    if image is not None and (text is None or str(image).lower() in {"image", "img", "image_path"}):
+        return "image", image
+    if text is not None:
+        return "text", text
+    wordy = [str(name) for name in frame.columns if _reads_as_text(frame[name])]
+    if len(wordy) == 1:
+        return "text", wordy[0]
+    raise DataError(
+        f"Say which column holds the examples, with text= or image=: the columns are {listing(frame.columns)}."
+    )
+
+
+def _reads_as_text(column: pd.Series) -> bool:
+    values = [value for value in column if isinstance(value, str) and value.strip()]
+    return len(values) == len(column) > 0 and sum(" " in value.strip() for value in values) > len(values) / 2
+
+
+def guess_labels(frame: pd.DataFrame, taken: Collection[str]) -> list[str]:
+    """The columns that look like labels: few different values, or numbers."""
+    found = []
+    for name in map(str, frame.columns):
+        if name in taken:
+            continue
+        present = [value for value in frame[name] if not missing(value)]
+        if not present:
+            raise DataError(
+                f"The column {quote(name)} is empty in every row: remove it, or name the labels to use with labels=[...]."
+            )
+        if any(isinstance(value, (list, dict, tuple, np.ndarray, bytes)) for value in present[:100]):
+            continue
+        distinct = len({class_text(value) for value in present})
+        named = name.lower() in LABEL_NAMES
+        if named or (
+            distinct > 1 and (distinct <= min(MOST_GUESSED, len(frame) // 2) or _numbers(present) is not None)
+        ):
+            found.append(name)
+    return found
+
+
+def read_label(column: pd.Series, name: str) -> tuple[pd.Series, Label]:
+    """The values of a label column, made uniform, and the label they are.
+
+    Classes become strings with None for missing (blank, null or not-a-number); a quantity becomes float64 with nan.
+    """
+    values = [None if missing(value) else value for value in column]
+    present = [value for value in values if value is not None]
+    if not present:
+        raise DataError(
+            f"The label column {quote(name)} is empty in every row: choose another, or fill it in."
+        )
+    if any(isinstance(value, (list, dict, tuple, np.ndarray)) for value in present):
+        raise DataError(
+            f"The label column {quote(name)} holds lists: give each label a column of its own with one value a row."
+        )
+    numbers = _numbers(present)
+    if numbers is not None and len(set(numbers)) > MOST_GUESSED:
+        each = iter(numbers)
+        quantity = [math.nan if value is None else next(each) for value in values]
+        return pd.Series(quantity, dtype="float64"), Label(name, "example", (), {}, "numeric")
+    if numbers is not None:
+        words = [class_text(number) for number in numbers]
+    else:
+        words = [class_text(value) for value in present]
+        if {word.lower() for word in words} <= {"true", "false"}:
+            words = [word.lower() for word in words]
+    each_word = iter(words)
+    classes: list[str | None] = [None if value is None else next(each_word) for value in values]
+    return pd.Series(classes, dtype=object), class_label(name, words, numeric=numbers is not None)
+
+
+def class_label(name: str, words: Sequence[str], numeric: bool = False) -> Label:
+    """The label with these classes, after checking that there are at least two and not too many."""
+    counts = pd.Series(words, dtype=object).value_counts()
+    if len(counts) == 1:
+        raise DataError(
+            f"The label {quote(name)} has one class only, {quote(words[0])}: a label needs at least two to tell apart."
+        )
+    if len(counts) > MOST_CLASSES:
+        raise DataError(
+            f"The label {quote(name)} has {len(counts):,} different values; a label has at most {MOST_CLASSES:,} classes."
+        )
+    ordered = sorted(counts.index, key=float) if numeric else sorted(counts.index)
+    return Label(name, "example", tuple(ordered), {value: int(counts[value]) for value in ordered})
+
+
+def missing(value: Any) -> bool:
+    """Whether a cell holds nothing: None, nan, NaT or blanks."""
+    if value is None or value is pd.NA or value is pd.NaT:
+        return True
+    if isinstance(value, str):
+        return not value.strip()
+    return isinstance(value, (float, np.floating)) and math.isnan(value)
+
+
+def class_text(value: object) -> str:
+    """A class as a string: 1.0 and 1 are one class "1", True is "true"."""
+    if isinstance(value, (bool, np.bool_)):
+        return "true" if value else "false"
+    if isinstance(value, (int, np.integer)):
+        return str(int(value))
+    if isinstance(value, (float, np.floating)):
+        number = float(value)
+        return str(int(number)) if number.is_integer() else repr(number)
+    return str(value).strip()
+
+
+def _numbers(present: Sequence[object]) -> list[float] | None:
+    """The values as numbers, where all of them are (or are written as numbers, as in a CSV file)."""
+    numbers = []
+    for value in present:
+        if isinstance(value, (bool, np.bool_)):
+            return None
+        if isinstance(value, (int, float, np.integer, np.floating)) or (
+            isinstance(value, str) and _NUMBER.fullmatch(value.strip())
+        ):
+            numbers.append(float(value))
+        else:
+            return None
+    return numbers
+
+
+def quote(name: object) -> str:
+    """A name for a message: quoted, and cut where it is long."""
+    shown = str(name)
+    return f"'{shown if len(shown) <= 60 else shown[:57] + '…'}'"
+
+
+def listing(names: Iterable[object]) -> str:
+    """The first twelve names, for a message."""
+    shown = [quote(name) for name in names]
+    return (
+        ", ".join(shown[:12]) + (f" and {len(shown) - 12} more" if len(shown) > 12 else "")
+        if shown
+        else "none"
+    )

@@ -1,0 +1,54 @@
+"""The hash of a data set: the same for the same examples and labels on every machine and in every process."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+
+def fingerprint(
+    modality: str,
+    table: pd.DataFrame,
+    columns: Sequence[str],
+    spans: pd.DataFrame,
+    span_scope: np.ndarray,
+) -> str:
+    """sha256 (hexadecimal) over the examples in order, their split and group, the named label columns, and the spans.
+
+    The order of the columns and of the spans does not count; the order of the examples does, because every other table
+    refers to examples by their number. The name of the data set and columns that are no labels do not count.
+    """
+    digest = hashlib.sha256(f"concept-workbench dataset 1 {modality} {len(table)}".encode())
+    if modality == "image":
+        for image in table["image"]:
+            digest.update(f"image {image.shape}".encode())
+            digest.update(np.ascontiguousarray(image).tobytes())
+    else:
+        _add_strings(digest, "text", table["text"])
+    for name in ("split", "group", *sorted(columns)):
+        _add_strings(digest, name, map(_as_text, table[name]))
+    places = [name for name in spans.columns if name != "label"]
+    order = spans.sort_values([*places, "label"], kind="stable")
+    for name in places:
+        digest.update(f"span {name}".encode())
+        digest.update(order[name].to_numpy().astype("<i8").tobytes())
+    _add_strings(digest, "span label", order["label"])
+    digest.update(np.packbits(np.asarray(span_scope, bool)).tobytes())
+    return digest.hexdigest()
+
+
+def _as_text(value: object) -> str | None:
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return None
+    return repr(float(value)) if isinstance(value, float) else str(value)
+
+
+def _add_strings(digest: hashlib._Hash, name: str, values: Iterable[str | None]) -> None:
+    # Lengths go first, so that no two lists of strings can run together into the same bytes; -1 is a missing value.
+    encoded = [None if value is None else value.encode("utf-8", "surrogatepass") for value in values]
+    digest.update(f"strings {len(name)} {name} {len(encoded)}".encode())
+    digest.update(np.array([-1 if raw is None else len(raw) for raw in encoded], "<i8").tobytes())
+    digest.update(b"".join(raw for raw in encoded if raw is not None))

@@ -1,0 +1,86 @@
+"""One image as an array of bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.datasets.columns import quote
+from workbench.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def read_image(value: Any, folder: Path | None, row: int) -> np.ndarray:
+    """uint8 [height, width] (grey) or [height, width, 3] of a path, encoded bytes, a PIL image or an array.
+
+    A path is taken from ``folder`` and must stay inside it: a table from a stranger must not read other files.
+    """
+    from PIL import Image
+
+    if isinstance(value, Mapping):  # how Hugging Face and Parquet keep an image
+        value = value.get("bytes") or value.get("path")
+    try:
+        if isinstance(value, np.ndarray):
+            return _from_array(value)
+        if isinstance(value, Image.Image):
+            return _from_pil(value)
+        if isinstance(value, (bytes, bytearray)):
+            with Image.open(io.BytesIO(value)) as opened:
+                return _from_pil(opened)
+        if isinstance(value, str):
+            with Image.open(_inside(value, folder, row)) as opened:
+                return _from_pil(opened)
+    except DataError:
+        raise
+    except FileNotFoundError as error:
+        raise DataError(
+            f"The image {quote(value)} of row {row} (the first is 0) is not there: paths count from {quote(folder)};"
+            " pass image_folder= where the images are elsewhere."
+        ) from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        shown = f" {quote(value)}" if isinstance(value, str) else ""
+        raise DataError(f"The image{shown} of row {row} (the first is 0) cannot be read: {error}.") from error
+    raise DataError(
+        f"Row {row} (the first is 0) holds no image: give a path, the bytes of a file, or an array."
+    )
+
+
+def _inside(path: str, folder: Path | None, row: int) -> Path:
+    base = (folder or Path()).resolve()
+    full = (base / path).resolve()
+    if not full.is_relative_to(base):
+        raise DataError(
+            f"The image {quote(path)} of row {row} (the first is 0) lies outside {quote(base)}:"
+            " pass image_folder= with the folder that holds the images."
+        )
+    return full
+
+
+def _from_pil(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I") or image.mode == "F":
+        return _from_array(np.asarray(image))
+    return np.array(image.convert("L" if image.mode in {"1", "L"} else "RGB"), dtype=np.uint8)
+
+
+def _from_array(values: np.ndarray) -> np.ndarray:
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[:, :, 0]
+    if not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] == 3)) or values.size == 0:
+        raise ValueError(f"its shape is {values.shape}, not (height, width) or (height, width, 3)")
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == np.uint16 or (
+        values.dtype.kind in "iu" and values.min() >= 0 and 255 < values.max() < 65536
+    ):
+        return (values.astype(np.uint32) >> 8).astype(np.uint8)
+    if values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1:
+        return np.round(values * 255).astype(np.uint8)
+    if values.dtype.kind in "iu" and values.min() >= 0 and values.max() <= 255:
+        return values.astype(np.uint8)
+    raise ValueError("its values are neither bytes (0 to 255) nor numbers from 0 to 1")

@@ -1,0 +1,136 @@
+"""Tables from files: CSV, TSV, JSON Lines and Parquet, as columns of plain values."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from workbench.datasets.build import check_columns
+from workbench.datasets.columns import quote
+from workbench.errors import DataError
+
+SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl")
+
+
+def read_table(path: Path, encoding: str | None = None) -> pd.DataFrame:
+    """The table in a file, by its suffix. DataError, in one sentence, where it cannot be read."""
+    suffix = path.suffix.lower()
+    if suffix in {".csv", ".tsv"}:
+        return _read_delimited(path, "," if suffix == ".csv" else "\t", encoding)
+    if suffix == ".jsonl":
+        return _read_json_lines(path, encoding)
+    if suffix == ".parquet":
+        return _read_parquet(path)
+    raise DataError(
+        f"{quote(path.name)} is of a kind that cannot be read: use {', '.join(SUFFIXES)}, or a folder of texts or images."
+    )
+
+
+def read_text(path: Path, encoding: str | None = None) -> str:
+    """A file's text, every character kept. UTF-8, or UTF-16 with its mark, unless ``encoding`` says otherwise."""
+    raw = path.read_bytes()
+    if encoding is None:
+        utf16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        chosen = "utf-16" if utf16 else "utf-8-sig"
+    else:
+        chosen = encoding
+    try:
+        return raw.decode(chosen)
+    except LookupError as error:
+        raise DataError(
+            f"There is no encoding {quote(chosen)}: try utf-8, utf-16, cp1252 or latin-1."
+        ) from error
+    except UnicodeError as error:
+        start = getattr(error, "start", 0)
+        line = raw[:start].count(b"\n") + 1
+        named = "UTF-8" if chosen == "utf-8-sig" else chosen
+        raise DataError(
+            f"{quote(path.name)} is not {named}: line {line} holds a byte that does not belong;"
+            ' save it as UTF-8, or pass its encoding, such as encoding="cp1252".'
+        ) from error
+
+
+def _read_delimited(path: Path, separator: str, encoding: str | None) -> pd.DataFrame:
+    text = read_text(path, encoding)
+    if not text.strip():
+        raise DataError(f"{quote(path.name)} is empty: it has no rows.")
+    # Python's reader keeps NUL characters and line ends inside quotes; its limit on a field guards other programs' memory.
+    before = csv.field_size_limit(len(text) + 1)
+    try:
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        header = next(rows)
+        check_columns(header)
+        columns: list[list[str | None]] = [[] for _ in header]
+        for row in rows:
+            if not row:
+                continue
+            if len(row) > len(header):
+                raise DataError(
+                    f"Line {rows.line_num} of {quote(path.name)} has {len(row)} fields where the header has {len(header)}:"
+                    " put quotes round a text that holds the separator."
+                )
+            for i, column in enumerate(columns):
+                column.append(row[i] if i < len(row) else None)
+    except csv.Error as error:
+        raise DataError(f"Line {rows.line_num} of {quote(path.name)} cannot be read: {error}.") from error
+    finally:
+        csv.field_size_limit(before)
+    return pd.DataFrame({name: pd.Series(v, dtype=object) for name, v in zip(header, columns, strict=True)})
+
+
+def _read_json_lines(path: Path, encoding: str | None) -> pd.DataFrame:
+    records = []
+    # Only a line feed ends a record: JSON strings may hold the other line ends that str.splitlines knows.
+    for number, line in enumerate(read_text(path, encoding).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line, object_pairs_hook=_pairs)
+        except DataError as error:
+            raise DataError(f"Line {number} of {quote(path.name)}: {error}") from error
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise DataError(f"Line {number} of {quote(path.name)} is not JSON: {error}.") from error
+        if not isinstance(record, dict):
+            raise DataError(
+                f"Line {number} of {quote(path.name)} is no JSON object: write one {{...}} a line."
+            )
+        records.append(record)
+    if not records:
+        raise DataError(f"{quote(path.name)} is empty: it has no rows.")
+    return table_of_records(records)
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    check_columns([name for name, _ in pairs])
+    return dict(pairs)
+
+
+def table_of_records(records: list[dict[str, Any]]) -> pd.DataFrame:
+    """A table of dictionaries; a key that one lacks is a missing value."""
+    names = dict.fromkeys(name for record in records for name in record)
+    return pd.DataFrame({name: pd.Series([r.get(name) for r in records], dtype=object) for name in names})
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(path).read()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{quote(path.name)} is not a whole Parquet file: write it again.") from error
+    check_columns(table.column_names)
+    columns = {}
+    for name in table.column_names:
+        values = table[name]
+        if pa.types.is_floating(values.type) or pa.types.is_integer(values.type):
+            columns[name] = values.to_pandas()
+        else:
+            columns[name] = pd.Series(values.to_pylist(), dtype=object)
+    return pd.DataFrame(columns)

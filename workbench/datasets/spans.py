@@ -1,0 +1,102 @@
+"""Labels on part of an example: runs of characters in a text, boxes in an image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workbench.datasets.columns import missing
+from workbench.errors import DataError
+
+PLACES = {"text": ("start", "end"), "image": ("x0", "y0", "x1", "y1")}
+LEVELS = {"text": "token", "image": "region"}
+_SHAPES = {
+    "text": "a list of {start, end, label}",
+    "image": "a list of {x0, y0, x1, y1, label}",
+}
+
+
+def no_spans(modality: str) -> pd.DataFrame:
+    """A span table without rows."""
+    return span_frame(modality, {})
+
+
+def span_frame(modality: str, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """A span table with its columns in order and of their types."""
+    names = ("example", *PLACES[modality])
+    frame = pd.DataFrame({name: np.asarray(columns.get(name, []), dtype=np.int64) for name in names})
+    frame["label"] = pd.Series(columns.get("label", []), dtype=object)
+    return frame
+
+
+def read_spans(
+    cells: Sequence[Any], contents: Sequence[Any], modality: str
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """The span table of a column of lists (or of their JSON), and which examples were annotated.
+
+    An empty list says that the example was looked at and holds nothing; a missing cell says that nobody looked.
+    """
+    rows: dict[str, list] = {name: [] for name in ("example", *PLACES[modality], "label")}
+    scope = np.zeros(len(contents), dtype=bool)
+    for example, (cell, content) in enumerate(zip(cells, contents, strict=True)):
+        if cell is None or (not isinstance(cell, (list, tuple, np.ndarray)) and missing(cell)):
+            continue
+        scope[example] = True
+        for item in _as_list(cell, example, modality):
+            place, label = _one(item, content, example, modality)
+            rows["example"].append(example)
+            rows["label"].append(label)
+            for name, value in zip(PLACES[modality], place, strict=True):
+                rows[name].append(value)
+    return span_frame(modality, rows), scope
+
+
+def _as_list(cell: Any, example: int, modality: str) -> Sequence[Any]:
+    if isinstance(cell, str):
+        try:
+            cell = json.loads(cell)
+        except (json.JSONDecodeError, RecursionError):
+            cell = None
+    if isinstance(cell, (list, tuple, np.ndarray)):
+        return list(cell)
+    what = "spans" if modality == "text" else "regions"
+    raise DataError(
+        f"The {what} of row {example} (the first is 0) are not {_SHAPES[modality]}: give such a list, or its JSON."
+    )
+
+
+def _one(item: Any, content: Any, example: int, modality: str) -> tuple[tuple[int, ...], str]:
+    what = "span" if modality == "text" else "region"
+    names = PLACES[modality]
+    if (
+        not isinstance(item, Mapping)
+        or not all(_whole(item.get(name)) for name in names)
+        or missing(item.get("label"))
+    ):
+        raise DataError(
+            f"A {what} of row {example} (the first is 0) is not {_SHAPES[modality][10:]}"
+            " with whole numbers and a label: mend it in the file."
+        )
+    place = tuple(int(item[name]) for name in names)
+    if modality == "text":
+        inside, size = 0 <= place[0] < place[1] <= len(content), f"{len(content)} characters"
+    else:
+        height, width = content.shape[:2]
+        inside = 0 <= place[0] < place[2] <= width and 0 <= place[1] < place[3] <= height
+        size = f"{width} by {height} pixels"
+    if not inside:
+        where = ", ".join(map(str, place))
+        raise DataError(
+            f"A {what} of row {example} (the first is 0), {where}, lies outside its example of {size}"
+            " or is empty: count from 0, with the end after the last one inside."
+        )
+    return place, str(item["label"]).strip()
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and float(value).is_integer()

@@ -1,0 +1,90 @@
+"""Sentence and word vectors from a text encoder, kept on disk so that no text is embedded twice in a study."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from workbench.errors import disk_errors
+
+if TYPE_CHECKING:
+    from workbench.models import Model
+    from workbench.store.study import Study
+
+MAX_CHARACTERS = 2000
+
+
+class Embedder:
+    """Embeds texts with the study's model when that is a text encoder, and with MiniLM otherwise.
+
+    Args:
+        study: Its folder holds the cache.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        record = study.model_record()
+        self._own = record["kind"] == "encoder"
+        self._key = record["weights_hash"][:16] if self._own else "minilm"
+        self._folder = study.folder / "cache" / "embeddings"
+        self._known: dict[bytes, int] = {}
+        self._vectors: Float[np.ndarray, "n d"] | None = None
+        self._load()
+
+    def embed(self, texts: Sequence[str], progress: Callable[[int, int, str], None] | None = None) -> Float[np.ndarray, "n d"]:
+        """Unit vectors ``[n, d]``, in the order of the texts; each is read up to its first 2,000 characters."""
+        short = [text[:MAX_CHARACTERS] or " " for text in texts]
+        digests = [hashlib.sha256(t.encode("utf-8", "surrogatepass")).digest()[:16] for t in short]
+        missing = {d: t for d, t in zip(digests, short, strict=True) if d not in self._known}
+        if missing:
+            self._add(missing, progress)
+        assert self._vectors is not None
+        return self._vectors[[self._known[d] for d in digests]].astype(np.float32)
+
+    def _add(self, missing: dict[bytes, str], progress: Callable[[int, int, str], None] | None) -> None:
+        model = self._model()
+        # Texts of like length go together, so that little of a batch is padding.
+        order = sorted(missing, key=lambda d: len(missing[d]))
+        parts = []
+        for begin in range(0, len(order), 256):
+            if progress:
+                progress(begin, len(order), "embedding texts")
+            parts.append(model.embed([missing[d] for d in order[begin : begin + 256]]))
+        fresh = np.concatenate(parts).astype(np.float16)
+        first = 0 if self._vectors is None else len(self._vectors)
+        self._known |= {d: first + i for i, d in enumerate(order)}
+        self._vectors = fresh if self._vectors is None else np.concatenate([self._vectors, fresh])
+        self._save()
+
+    def _model(self) -> Model:
+        if self._own:
+            return self.study.model
+        from workbench.models import load_model
+
+        return load_model("minilm")
+
+    def _load(self) -> None:
+        keys, vectors = self._folder / f"{self._key}.keys", self._folder / f"{self._key}.npy"
+        if keys.exists() and vectors.exists():
+            raw = keys.read_bytes()
+            table = np.load(vectors, allow_pickle=False)
+            digests = [raw[i : i + 16] for i in range(0, len(raw), 16)]
+            if len(digests) == len(table):
+                self._known, self._vectors = {d: i for i, d in enumerate(digests)}, table
+
+    def _save(self) -> None:
+        assert self._vectors is not None
+        with disk_errors("the cache of embeddings"):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for name, content in (("keys", b"".join(self._known)), ("npy", None)):
+                partial = self._folder / f"{self._key}.{name}.partial"
+                with partial.open("wb") as file:
+                    if content is None:
+                        np.save(file, self._vectors, allow_pickle=False)
+                    else:
+                        file.write(content)
+                partial.replace(self._folder / f"{self._key}.{name}")

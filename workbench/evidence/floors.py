@@ -1,0 +1,55 @@
+"""What anybody gets for free: single neurons, and a dictionary or directions with random weights, tried the same way."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+
+from workbench.concepts import ConceptSet, LinearConcepts
+from workbench.dictionary import DictionaryConcepts, DictionarySlice
+from workbench.evidence.detection import all_areas
+from workbench.evidence.held_out import HeldOut, codes
+
+
+def neurons(site: str, width: int) -> LinearConcepts:
+    """Every coordinate of the activation, and its negative, as concepts."""
+    eye = torch.eye(width)
+    return LinearConcepts(site, torch.cat([eye, -eye]))
+
+
+def random_like(concepts: ConceptSet, mean_d: torch.Tensor, seed: int) -> ConceptSet:
+    """As many concepts of the same kind with random directions: a dictionary keeps its sparsity, a linear set its size."""
+    generator = torch.Generator().manual_seed(seed)
+    if isinstance(concepts, DictionarySlice):
+        concepts = concepts.whole
+    weights = torch.randn(len(concepts), concepts.width, generator=generator)
+    weights = torch.nn.functional.normalize(weights, dim=-1)
+    if isinstance(concepts, DictionaryConcepts):
+        tensors = {"W_enc": weights.T, "W_dec": weights, "b_enc": torch.zeros(len(weights)), "b_dec": mean_d}
+        config = {"architecture": "topk", "k": concepts.config.get("k", 32), "apply_b_dec_to_input": True}
+        return DictionaryConcepts(concepts.site, tensors, config, level=concepts.level)
+    return LinearConcepts(concepts.site, weights, level=concepts.level)
+
+
+def best_by_label(matrix: pd.DataFrame) -> pd.DataFrame:
+    """For each label the concept with the largest validation AUROC, and its test AUROC: ``label, place, test``."""
+    best = matrix.dropna().sort_values("validation").groupby("label").tail(1)
+    return best[["label", "place", "test"]].sort_values("label").reset_index(drop=True)
+
+
+def floor_table(concepts: ConceptSet, validation: HeldOut, test: HeldOut, seed: int) -> pd.DataFrame:
+    """Best neuron and best random concept of each label, chosen and measured as the real ones: ``label, neuron, random``."""
+    held, tried = validation.read(concepts.site), test.read(concepts.site)
+    floors = {
+        "neuron": neurons(concepts.site, concepts.width),
+        "random": random_like(concepts, held.mean(0), seed),
+    }
+    table = pd.DataFrame({"label": test.labels})
+    for name, floor in floors.items():
+        on_validation = all_areas(codes(floor, held), validation)
+        on_test = all_areas(codes(floor, tried), test)
+        ok = np.isfinite(on_validation).all(0) & np.isfinite(on_test).all(0)
+        best = np.where(np.isnan(on_validation), -np.inf, on_validation).argmax(0)
+        table[name] = np.where(ok, on_test[best, np.arange(len(best))], np.nan)
+    return table

@@ -1,0 +1,90 @@
+"""What the trial reports, described for people and pages."""
+
+from __future__ import annotations
+
+from workbench.analysis import Metric
+
+FAMILIES = {
+    "detects": "Detects: does it tell a labelled concept apart on held-out data?",
+    "informs": "Informs: how many bits does it carry about that label?",
+    "locates": "Locates: is its peak where the concept is?",
+    "causes": "Causes: does writing it move the model's output?",
+    "stable": "Stable: does another seed find it again?",
+    "named": "Named: does its name say where it is present?",
+}
+
+TRIAL = (
+    Metric(
+        "detects.auroc",
+        "AUROC",
+        "Area under the ROC curve for the label that it detects best, chosen on the validation split and measured on the test"
+        " split; interval clustered by example (Obuchowski 1997); null: shifted labels.",
+        neutral=0.5,
+    ),
+    Metric(
+        "detects.ap",
+        "Average precision",
+        "Average precision for the same label on the test split; null: the share of positives.",
+        shown=False,
+    ),
+    Metric(
+        "informs.bits",
+        "Information",
+        "Mutual information of the concept, cut into up to eight equal-count bins, with the same label; null: shifted labels.",
+        unit="bits",
+        neutral=0.0,
+    ),
+    Metric(
+        "locates.pointing",
+        "Pointing",
+        "Share of held-out examples that hold the labelled span in which the concept peaks inside it; null: a position at random.",
+    ),
+    Metric(
+        "locates.overlap",
+        "Overlap",
+        "Share of the concept's positive activation that lies inside the labelled span; null: the span's share of positions.",
+        shown=False,
+    ),
+    Metric(
+        "causes.sensitivity",
+        "Sensitivity",
+        "Mean directional derivative of the frozen readout's logit for its label along the concept, per typical activation norm;"
+        " null: random directions (95th percentile of the absolute value).",
+        unit="logits",
+        direction="none",
+        shown=False,
+        neutral=0.0,
+    ),
+    Metric(
+        "causes.readout",
+        "Readout slope",
+        "Change of the frozen readout's logit for its label per dose of one typical activation norm, measured by steering;"
+        " null: random directions of the same norm (95th percentile of the absolute value).",
+        unit="logits",
+        direction="none",
+        neutral=0.0,
+    ),
+    Metric(
+        "causes.output",
+        "Output shift",
+        "How far the model's own output moves at the largest dose: KL of the next-token or class distribution in nats, or one"
+        " minus cosine of the sentence vector; null: random directions of the same norm.",
+        direction="none",
+    ),
+    Metric(
+        "stable.cosine",
+        "Stability",
+        "Cosine with its best match in a run with another seed (for a labelled concept: with that label's concept); null: the"
+        " best match of random directions. One other seed gives no interval.",
+        unit="cosine",
+    ),
+    Metric(
+        "named.auroc",
+        "Name",
+        "How well its name, by embedding, predicts the held-out words on which it is present; null: the names of the other"
+        " concepts.",
+        neutral=0.5,
+    ),
+)
+
+BY_KEY = {metric.key: metric for metric in TRIAL}

@@ -1,0 +1,222 @@
+"""A frozen linear readout of the model's output: for every label, a logistic regression on the pooled output.
+
+It is fitted once for a model and a data set, on training examples, and never again. Concepts that found their own direction
+are judged by what they do to it: nothing about a concept enters its fit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from workbench.analysis import Progress
+from workbench.errors import DataError, disk_errors
+from workbench.evidence.scores import auroc_paired
+
+if TYPE_CHECKING:
+    from workbench.datasets import Dataset
+    from workbench.models import Model, Site
+    from workbench.store.study import Study
+
+MIN_POSITIVES = 15
+
+
+@dataclass(frozen=True)
+class Readout:
+    """Logistic readouts of the pooled output.
+
+    Attributes:
+        labels: One a column.
+        weights: ``[l, o]``.
+        bias: ``[l]``.
+        auroc: ``[l]``, on validation examples: how well the model's output tells the label at all.
+        error: ``[l]``, its standard error.
+    """
+
+    labels: list[str]
+    weights: Float[Tensor, "l o"]
+    bias: Float[Tensor, "l"]
+    auroc: Float[np.ndarray, "l"]
+    error: Float[np.ndarray, "l"]
+
+    def logits(self, pooled_bo: Float[Tensor, "b o"]) -> Float[Tensor, "b l"]:
+        """Logits of every label."""
+        return pooled_bo @ self.weights.T + self.bias
+
+    def works_for(self, label: str) -> bool:
+        """Whether the output tells the label better than chance: its AUROC less 1.96 standard errors is above one half."""
+        if label not in self.labels:
+            return False
+        i = self.labels.index(label)
+        return bool(self.auroc[i] - 1.96 * np.nan_to_num(self.error[i], nan=1.0) > 0.5)
+
+    def save(self, folder: Path) -> None:
+        """Write into ``folder``, which is made."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {
+            "weights": self.weights.contiguous(), "bias": self.bias,
+            "auroc": torch.from_numpy(self.auroc), "error": torch.from_numpy(self.error),
+        }  # fmt: skip
+        save_file(tensors, folder / "readout.safetensors")
+        (folder / "labels.json").write_text(json.dumps(self.labels))
+
+    @staticmethod
+    def load(folder: Path) -> Readout:
+        """Read what :meth:`save` wrote."""
+        tensors = load_file(folder / "readout.safetensors")
+        labels = json.loads((folder / "labels.json").read_text())
+        return Readout(labels, tensors["weights"], tensors["bias"], tensors["auroc"].numpy(), tensors["error"].numpy())
+
+
+def study_readout(study: Study, dataset: Dataset, *, progress: Progress | None = None, examples: int = 1500) -> Readout:
+    """The study's readout for a data set: from disk, or fitted now and kept."""
+    key = f"{study.model_record()['weights_hash']}/{dataset.hash}/{examples}/1"
+    folder = study.folder / "cache" / "readouts" / hashlib.sha256(key.encode()).hexdigest()[:16]
+    if (folder / "labels.json").exists():
+        return Readout.load(folder)
+    readout = fit_readout(study.model, dataset, examples, progress=progress)
+    with disk_errors("the readout"):
+        readout.save(folder)
+    return readout
+
+
+def fit_readout(
+    model: Model, dataset: Dataset, examples: int = 1500, seed: int = 0, *, progress: Progress | None = None
+) -> Readout:
+    """Fit the readout on at most ``examples`` training examples, rare labels first, and score it on validation examples.
+
+    Raises:
+        DataError: No label has enough positives and negatives to fit.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    names, values = labels_of_examples(dataset)
+    rng = np.random.default_rng(seed)
+    split = dataset.table["split"].to_numpy()
+    train = _sample(values, np.flatnonzero(split == "train"), examples, rng)
+    check = _sample(values, np.flatnonzero(split == "validation"), max(examples // 3, 50), rng)
+    pooled = pooled_outputs(model, dataset, np.concatenate([train, check]), progress).numpy()
+    fit, held = pooled[: len(train)], pooled[len(train) :]
+    centre, scale = fit.mean(0), fit.std(0) + 1e-6
+    kept, weights, bias = [], [], []
+    for column, name in enumerate(names):
+        y = values[train, column]
+        known = ~np.isnan(y)
+        if min((y[known] == 1).sum(), (y[known] == 0).sum()) < MIN_POSITIVES:
+            continue
+        classifier = LogisticRegression(C=0.1, max_iter=300).fit((fit[known] - centre) / scale, y[known])
+        w = classifier.coef_[0] / scale
+        kept.append(column)
+        weights.append(w)
+        bias.append(float(classifier.intercept_[0]) - w @ centre)
+    if not kept:
+        raise DataError(
+            f"No label of data set '{dataset.name}' has {MIN_POSITIVES} examples with it and {MIN_POSITIVES} without it in its"
+            " training split; a readout cannot be fitted. Label more examples."
+        )
+    W, b = np.stack(weights).astype(np.float32), np.array(bias, dtype=np.float32)
+    value, error = auroc_paired(held @ W.T + b, values[check][:, kept])
+    return Readout([names[i] for i in kept], torch.from_numpy(W), torch.from_numpy(b), value, error)
+
+
+def labels_of_examples(dataset: Dataset) -> tuple[list[str], Float[np.ndarray, "n l"]]:
+    """Every label on whole examples; a span label says whether the example holds such a span."""
+    names, values = dataset.example_targets()
+    spans = dataset.span_targets()
+    holds = np.zeros((len(dataset), len(spans)), dtype=np.float32)
+    if spans:
+        column = {name.split(":", 1)[1]: i for i, name in enumerate(spans)}
+        known = dataset.spans[dataset.spans["label"].isin(column)]
+        holds[known["example"].to_numpy(), known["label"].map(column).to_numpy()] = 1.0
+        holds[~dataset.span_scope] = np.nan
+    return [*names, *spans], np.concatenate([values, holds], axis=1).astype(np.float32)
+
+
+def pooled_outputs(
+    model: Model,
+    dataset: Dataset,
+    examples: Int[np.ndarray, "e"],
+    progress: Progress | None = None,
+    batch_size: int = 32,
+) -> Float[Tensor, "e o"]:
+    """The model's pooled output on examples, in their order."""
+    inputs = dataset.inputs(examples.tolist())
+    order = by_length(inputs)
+    parts: list[Tensor] = []
+    for begin in range(0, len(order), batch_size):
+        if progress:
+            progress(begin, len(order), "reading the model's output")
+        batch = model.batch([inputs[i] for i in order[begin : begin + batch_size]])
+        parts.append(model.forward(batch)[0].pooled.detach().float())
+    return torch.cat(parts)[torch.from_numpy(np.argsort(order))]
+
+
+def output_gradients(
+    model: Model,
+    dataset: Dataset,
+    readout: Readout,
+    sites: Sequence[Site],
+    labels: Sequence[str],
+    per_label: int = 40,
+    seed: int = 0,
+    split: str = "test",
+    progress: Progress | None = None,
+) -> dict[str, dict[str, Float[Tensor, "e d"]]]:
+    """Gradients of each label's readout logit, on inputs that have the label, summed over positions.
+
+    The dot product of a row with a direction is the change of the logit per unit of that direction added at every position.
+
+    Returns:
+        ``{site: {label: [e, d]}}``; labels without inputs in the split are left out.
+    """
+    names, values = labels_of_examples(dataset)
+    rng = np.random.default_rng(seed)
+    in_split = dataset.table["split"].eq(split).to_numpy()
+    pairs: list[tuple[int, str]] = []
+    for label in labels:
+        found = np.flatnonzero(in_split & (values[:, names.index(label)] == 1))
+        pairs += [(int(e), label) for e in rng.permutation(found)[:per_label]]
+    inputs = dataset.inputs([e for e, _ in pairs])
+    order = by_length(inputs)
+    out: dict[str, dict[str, list[Tensor]]] = {str(s): {label: [] for label in labels} for s in sites}
+    for begin in range(0, len(order), 16):
+        if progress:
+            progress(begin, len(order), "gradients of the readout")
+        part = order[begin : begin + 16]
+        output, acts = model.forward(model.batch([inputs[i] for i in part]), sites, grad=True)
+        columns = torch.tensor([readout.labels.index(pairs[i][1]) for i in part])
+        logits = readout.logits(output.pooled.float()).gather(1, columns[:, None])
+        grads = torch.autograd.grad(logits.sum(), [acts[s] for s in sites])
+        for site, grad in zip(sites, grads, strict=True):
+            for i, row in zip(part, grad.sum(1), strict=True):
+                out[str(site)][pairs[i][1]].append(row)
+    return {s: {k: torch.stack(v) for k, v in rows.items() if v} for s, rows in out.items()}
+
+
+def by_length(inputs: Sequence[object]) -> list[int]:
+    """An order in which texts of like length stand together; images keep theirs."""
+    return sorted(range(len(inputs)), key=lambda i: len(inputs[i]) if isinstance(inputs[i], str) else 0)  # type: ignore[arg-type]
+
+
+def _sample(
+    values: Float[np.ndarray, "n l"], pool: Int[np.ndarray, "m"], count: int, rng: np.random.Generator
+) -> Int[np.ndarray, "k"]:
+    pool = rng.permutation(pool)
+    if len(pool) <= count:
+        return pool
+    chosen: set[int] = set()
+    for column in range(values.shape[1]):
+        positive = pool[values[pool, column] == 1]
+        chosen.update(positive[: max(MIN_POSITIVES * 2, count // max(4 * values.shape[1], 1))].tolist())
+    rest = [i for i in pool.tolist() if i not in chosen]
+    return np.array(sorted(chosen) + rest[: max(0, count - len(chosen))])

@@ -1,0 +1,371 @@
+"""Detection scores of many concepts at once, with their uncertainty and their null.
+
+Scores are float ``[n, c]`` (rows by concepts) and labels ``[n, l]`` hold 1, 0 or nan; nan says that the row
+is unknown for that label and leaves it out there. Larger scores should mean 1. A label with no known
+positive or no known negative has no score: its values are nan. Everything is computed column block by
+column block, so memory stays near a few copies of ``[n, 64]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+from scipy.special import expit, logit
+from scipy.stats import norm
+
+from workbench.errors import ConfigError, DataError
+from workbench.evidence.ranks import midranks_by_column, tie_groups
+
+_BLOCK_CELLS = 1 << 21
+"""Cells of scores ranked at once: 16 MiB of float64."""
+
+
+def auroc_matrix(
+    scores: Shaped[np.ndarray, "n c"], labels: Shaped[np.ndarray, "n l"]
+) -> Float[np.ndarray, "c l"]:
+    """Area under the ROC curve of every concept for every label (the Mann-Whitney statistic with midranks).
+
+    Args:
+        scores: ``[n, c]``, finite.
+        labels: ``[n, l]`` of 1, 0 and nan.
+
+    Returns:
+        ``[c, l]`` in [0, 1]; .5 is chance; nan for a label with one class only.
+
+    Raises:
+        DataError: for shapes that do not fit, scores that are not finite, or labels other than 1, 0, nan.
+
+    Source: Mann and Whitney (1947); Hanley and McNeil (1982).
+    """
+    scores, labels = _checked(scores, labels)
+    areas = np.full((scores.shape[1], labels.shape[1]), np.nan)
+    for rows, columns in _mask_groups(labels):
+        known = labels[np.ix_(rows, columns)]
+        positives = known.sum(axis=0)
+        for block in _column_blocks(len(rows), scores.shape[1]):
+            ranks = midranks_by_column(_rows_of_block(scores, rows, block))
+            areas[block, columns] = _areas(ranks @ known, positives, len(rows))
+    return areas
+
+
+def average_precision(
+    scores: Shaped[np.ndarray, "n c"], labels: Shaped[np.ndarray, "n c"]
+) -> Float[np.ndarray, " c"]:
+    """Average precision of concept j for label j: precision averaged over the recall gained.
+
+    Args:
+        scores: ``[n, c]``, finite.
+        labels: ``[n, c]`` of 1, 0 and nan; its chance level is the share of 1 among the known rows.
+
+    Returns:
+        ``[c]`` in (0, 1]; nan where no row is positive.
+
+    Raises:
+        DataError: as :func:`auroc_matrix`, and when the two have different numbers of columns.
+
+    Source: the definition of ``sklearn.metrics.average_precision_score`` (no interpolation; ties are one
+    threshold).
+    """
+    scores, labels = _checked(scores, labels, paired=True)
+    values = np.empty(scores.shape[1])
+    for block in _column_blocks(len(scores), scores.shape[1]):
+        order, _, last = tie_groups(-_by_column(scores, block))
+        label = np.take_along_axis(_by_column(labels, block), order, axis=1)
+        hit = label == 1
+        found = np.take_along_axis(np.cumsum(hit, axis=1), last, axis=1)
+        seen = np.take_along_axis(np.cumsum(~np.isnan(label), axis=1), last, axis=1)
+        precision = np.divide(found, seen, out=np.zeros(found.shape), where=seen > 0)
+        with np.errstate(invalid="ignore"):
+            values[block] = (precision * hit).sum(axis=1) / hit.sum(axis=1)
+    return values
+
+
+def auroc_paired(
+    scores: Shaped[np.ndarray, "n c"],
+    labels: Shaped[np.ndarray, "n c"],
+    clusters: Shaped[np.ndarray, " n"] | None = None,
+) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
+    """Area under the ROC curve of concept j for label j, with its standard error.
+
+    Rows of one cluster (the tokens of one example) are not independent: give ``clusters`` and the error
+    accounts for it. Without clusters the error is DeLong's, of which the clustered one is the generalisation.
+
+    Args:
+        scores: ``[n, c]``, finite.
+        labels: ``[n, c]`` of 1, 0 and nan.
+        clusters: ``[n]`` the example of each row, any hashable type that sorts; None makes every row its own.
+
+    Returns:
+        value ``[c]`` and standard error ``[c]``. The error is nan where fewer than two clusters hold a
+        positive, or a negative. It is 0 where the classes are separated perfectly: :func:`auroc_interval`
+        then uses another bound.
+
+    Raises:
+        DataError: as :func:`average_precision`, and for clusters of another length.
+
+    Source: DeLong, DeLong and Clarke-Pearson (1988); Obuchowski (1997), "Nonparametric analysis of
+    clustered ROC curve data".
+    """
+    scores, labels = _checked(scores, labels, paired=True)
+    ids, n_clusters = _cluster_ids(clusters, len(scores))
+    value, error = np.empty(scores.shape[1]), np.empty(scores.shape[1])
+    for block in _column_blocks(len(scores), scores.shape[1]):
+        label = _by_column(labels, block)
+        value[block], error[block] = _clustered_area(_by_column(scores, block), label, ids, n_clusters)
+    return value, error
+
+
+def independent_pairs(
+    labels: Shaped[np.ndarray, "n c"], clusters: Shaped[np.ndarray, " n"] | None = None
+) -> Int[np.ndarray, " c"]:
+    """Count the independent pairs of each label: the smaller of its positive and its negative clusters."""
+    labels = _checked_labels(labels)
+    ids, n_clusters = _cluster_ids(clusters, len(labels))
+    counts = []
+    for wanted in (1, 0):
+        held = np.zeros((n_clusters, labels.shape[1]), dtype=bool)
+        rows, columns = np.nonzero(labels == wanted)
+        held[ids[rows], columns] = True
+        counts.append(held.sum(axis=0))
+    return np.minimum(counts[0], counts[1])
+
+
+class Interval(NamedTuple):
+    """The two ends of a confidence interval, each ``[c]``."""
+
+    low: Float[np.ndarray, " c"]
+    high: Float[np.ndarray, " c"]
+
+
+def auroc_interval(
+    value: Float[np.ndarray, " c"],
+    error: Float[np.ndarray, " c"],
+    pairs: Int[np.ndarray, " c"],
+    level: float = 0.95,
+) -> Interval:
+    """Interval of an AUROC on the logit scale, so that it stays inside [0, 1].
+
+    Where the estimate is 0 or 1 its standard error is 0 and says nothing. There the far end is the area at
+    which ``pairs`` independent pairs would all agree with probability (1 - level) / 2: .69 for 10 pairs at
+    95 %.
+
+    Args:
+        value: ``[c]`` from :func:`auroc_paired`.
+        error: ``[c]`` from :func:`auroc_paired`.
+        pairs: ``[c]`` from :func:`independent_pairs`.
+        level: coverage, in (0, 1).
+
+    Raises:
+        ConfigError: for a level outside (0, 1).
+
+    Source: Pepe (2003), section 5.2 (logit interval); Clopper and Pearson (1934) for the boundary.
+    """
+    if not 0 < level < 1:
+        raise ConfigError(
+            f"The level of an interval lies between 0 and 1, not {level}: pass .95, for example."
+        )
+    value, error = np.asarray(value, dtype=float), np.asarray(error, dtype=float)
+    tail = (1 - level) / 2
+    inside = (value > 0) & (value < 1)
+    safe = np.where(inside, value, 0.5)
+    reach = norm.ppf(1 - tail) * error / (safe * (1 - safe))
+    low, high = expit(logit(safe) - reach), expit(logit(safe) + reach)
+    far = tail ** (1 / np.maximum(pairs, 1))
+    low = np.where(inside, low, np.where(value == 1, far, value))
+    high = np.where(inside, high, np.where(value == 0, 1 - far, value))
+    return Interval(low, high)
+
+
+def permuted_auroc(
+    scores: Shaped[np.ndarray, "n c"],
+    labels: Shaped[np.ndarray, "n l"],
+    permutations: int = 100,
+    seed: int = 0,
+    *,
+    how: Literal["rows", "shift"] = "rows",
+    paired: bool = False,
+) -> Float[np.ndarray, "p c l"] | Float[np.ndarray, "p c"]:
+    """AUROC under labels that carry nothing about the scores: the null of :func:`auroc_matrix`.
+
+    ``how="rows"`` permutes rows and suits one row an example. Neighbouring tokens share labels and
+    activations, so for token rows use ``how="shift"``: it turns the sequence of labels by a random offset,
+    which keeps its runs (its autocorrelation) and breaks only its alignment with the scores. A null of
+    permuted token rows is too narrow.
+
+    Args:
+        scores: ``[n, c]``, finite; for ``"shift"``, rows in the order of the text.
+        labels: ``[n, l]`` of 1, 0 and nan. Only known rows are permuted among themselves.
+        permutations: how many nulls.
+        seed: of the permutations; the same seed gives the same null for every column.
+        how: ``"rows"`` or ``"shift"``.
+        paired: compare concept j with label j only; c must equal l.
+
+    Returns:
+        float32 ``[permutations, c, l]``, or ``[permutations, c]`` when paired; nan for a label with one
+        class.
+
+    Raises:
+        ConfigError: for an unknown ``how`` or fewer than one permutation.
+        DataError: as :func:`auroc_matrix`.
+    """
+    if how not in ("rows", "shift"):
+        raise ConfigError(f"The null is 'rows' or 'shift', not {how!r}: token rows need 'shift'.")
+    if permutations < 1:
+        raise ConfigError(
+            f"A null needs at least one permutation, not {permutations}: pass 100, for example."
+        )
+    scores, labels = _checked(scores, labels, paired=paired)
+    n_concepts, n_labels = scores.shape[1], labels.shape[1]
+    null = np.full((permutations, n_concepts) + (() if paired else (n_labels,)), np.nan, dtype=np.float32)
+    for rows, columns in _mask_groups(labels):
+        known = labels[np.ix_(rows, columns)]
+        positives = known.sum(axis=0)
+        turns = _permutations(len(rows), permutations, seed, how)
+        if paired:
+            ranks = midranks_by_column(np.ascontiguousarray(scores[np.ix_(rows, columns)].T))
+            for number, turn in enumerate(turns):
+                sums = np.einsum("cn,nc->c", ranks, known[turn])
+                null[number, columns] = _areas(sums, positives, len(rows))
+            continue
+        for block in _column_blocks(len(rows), n_concepts):
+            ranks = midranks_by_column(_rows_of_block(scores, rows, block))
+            for number, turn in enumerate(turns):
+                null[number][block, columns] = _areas(ranks @ known[turn], positives, len(rows))
+    return null
+
+
+def _permutations(n: int, count: int, seed: int, how: str) -> list[Int[np.ndarray, " n"]]:
+    rng = np.random.default_rng(seed)
+    if how == "rows":
+        return [rng.permutation(n) for _ in range(count)]
+    rows = np.arange(n)
+    # An offset of 0 would be the observed alignment itself.
+    return [(rows + rng.integers(1, max(n, 2))) % max(n, 1) for _ in range(count)]
+
+
+def _areas(rank_sums: Float[np.ndarray, "*c l"], positives: Float[np.ndarray, " l"], n: int) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (rank_sums - positives * (positives + 1) / 2) / (positives * (n - positives))
+
+
+def _clustered_area(
+    scores: Shaped[np.ndarray, "c n"],
+    labels: Float[np.ndarray, "c n"],
+    ids: Int[np.ndarray, " n"],
+    n_clusters: int,
+) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
+    positive, negative = labels == 1, labels == 0
+    n_pos, n_neg = positive.sum(axis=1), negative.sum(axis=1)
+    order, first, last = tie_groups(scores)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # The placements: how many of the other class lie below (of a positive) or above (of a negative),
+        # ties counting half.
+        below = _count_below(negative, order, first, last) / n_neg[:, None]
+        above = 1 - _count_below(positive, order, first, last) / n_pos[:, None]
+        area = np.where(n_pos > 0, np.where(positive, below, 0).sum(axis=1) / n_pos, np.nan)
+        centred_pos = _sum_by_cluster(np.where(positive, below - area[:, None], 0), ids, n_clusters)
+        centred_neg = _sum_by_cluster(np.where(negative, above - area[:, None], 0), ids, n_clusters)
+        k_pos = (_sum_by_cluster(positive.astype(float), ids, n_clusters) > 0).sum(axis=1)
+        k_neg = (_sum_by_cluster(negative.astype(float), ids, n_clusters) > 0).sum(axis=1)
+        own_pos = k_pos / (k_pos - 1) * (centred_pos**2).sum(axis=1) / n_pos**2
+        own_neg = k_neg / (k_neg - 1) * (centred_neg**2).sum(axis=1) / n_neg**2
+        k_any = (_sum_by_cluster((positive | negative).astype(float), ids, n_clusters) > 0).sum(axis=1)
+        cross = k_any / (k_any - 1) * (centred_pos * centred_neg).sum(axis=1) / (n_pos * n_neg)
+        error = np.sqrt(np.maximum(own_pos + own_neg + 2 * cross, 0))
+    # k / (k - 1) is infinite at one cluster, and infinity times 0 is already nan.
+    return area, np.where((k_pos > 1) & (k_neg > 1), error, np.nan)
+
+
+def _count_below(
+    members: Bool[np.ndarray, "c n"],
+    order: Int[np.ndarray, "c n"],
+    first: Int[np.ndarray, "c n"],
+    last: Int[np.ndarray, "c n"],
+) -> Float[np.ndarray, "c n"]:
+    """Per row, the members with a smaller score plus half of those with the same."""
+    sorted_members = np.take_along_axis(members, order, axis=1)
+    upto = np.cumsum(sorted_members, axis=1)
+    through = np.take_along_axis(upto, last, axis=1)
+    before = np.take_along_axis(upto, first, axis=1) - np.take_along_axis(sorted_members, first, axis=1)
+    counts = np.empty(members.shape)
+    np.put_along_axis(counts, order, (through + before) / 2, axis=1)
+    return counts
+
+
+def _sum_by_cluster(
+    values: Float[np.ndarray, "c n"], ids: Int[np.ndarray, " n"], n_clusters: int
+) -> Float[np.ndarray, "c k"]:
+    return np.stack([np.bincount(ids, weights=row, minlength=n_clusters) for row in values])
+
+
+def _mask_groups(
+    labels: Float[np.ndarray, "n l"],
+) -> Iterator[tuple[Int[np.ndarray, " k"], Int[np.ndarray, " m"]]]:
+    """Yield (rows, label columns) for labels that know the same rows; a label that knows none is left out."""
+    known = ~np.isnan(labels)
+    groups: dict[bytes, list[int]] = {}
+    for column in range(labels.shape[1]):
+        groups.setdefault(np.packbits(known[:, column]).tobytes(), []).append(column)
+    for columns in groups.values():
+        rows = np.flatnonzero(known[:, columns[0]])
+        if rows.size:
+            yield rows, np.array(columns)
+
+
+def _column_blocks(n_rows: int, n_columns: int) -> Iterator[slice]:
+    step = max(1, _BLOCK_CELLS // max(n_rows, 1))
+    for start in range(0, n_columns, step):
+        yield slice(start, min(start + step, n_columns))
+
+
+def _by_column(values: np.ndarray, block: slice) -> np.ndarray:
+    return np.ascontiguousarray(values[:, block].T)
+
+
+def _rows_of_block(scores: np.ndarray, rows: Int[np.ndarray, " k"], block: slice) -> np.ndarray:
+    picked = scores[:, block] if len(rows) == len(scores) else scores[rows, block]
+    return np.ascontiguousarray(picked.T)
+
+
+def _cluster_ids(clusters: Shaped[np.ndarray, " n"] | None, n_rows: int) -> tuple[Int[np.ndarray, " n"], int]:
+    if clusters is None:
+        return np.arange(n_rows), n_rows
+    clusters = np.asarray(clusters)
+    if clusters.shape != (n_rows,):
+        raise DataError(
+            f"There are {n_rows} rows and clusters of shape {clusters.shape}: give one cluster a row."
+        )
+    names, ids = np.unique(clusters, return_inverse=True)
+    return ids, len(names)
+
+
+def _checked_labels(labels: Shaped[np.ndarray, "n l"]) -> Float[np.ndarray, "n l"]:
+    labels = np.asarray(labels, dtype=np.float64)
+    if labels.ndim != 2:
+        raise DataError(
+            f"Labels have the shape {labels.shape}: pass [rows, labels], for one label labels[:, None]."
+        )
+    if not (np.isnan(labels) | (labels == 0) | (labels == 1)).all():
+        raise DataError(
+            "Labels hold values other than 1, 0 and nan: code each label as 1, 0 or nan (unknown)."
+        )
+    return labels
+
+
+def _checked(
+    scores: Shaped[np.ndarray, "n c"], labels: Shaped[np.ndarray, "n l"], paired: bool = False
+) -> tuple[Shaped[np.ndarray, "n c"], Float[np.ndarray, "n l"]]:
+    scores, labels = np.asarray(scores), _checked_labels(labels)
+    if scores.ndim != 2 or len(scores) != len(labels) or (paired and scores.shape != labels.shape):
+        wanted = "[n, c] and [n, c]" if paired else "[n, c] and [n, l]"
+        raise DataError(f"Scores {scores.shape} and labels {labels.shape} do not fit: pass {wanted}.")
+    if scores.dtype.kind in "bui":
+        scores = scores.astype(np.float64)
+    if not np.isfinite(scores).all():
+        raise DataError(
+            "Scores hold nan or infinity: leave those rows out, or label them nan and score them 0."
+        )
+    return scores, labels

@@ -1,0 +1,299 @@
+"""The trial: the same for every concept, whichever method found it.
+
+An examination is a run of its own: it is recorded with its options and seed, its tables lie beside those of the analyses, and
+its evidence rows enter the catalog.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from workbench.analysis import Progress, Result
+from workbench.concepts import ConceptSet
+from workbench.errors import ConfigError, DataError, UnknownNameError
+from workbench.evidence.causes import RANDOM_DIRECTIONS as CONTROLS
+from workbench.evidence.causes import cause_rows, dose_response, random_directions, sensitivity_rows
+from workbench.evidence.detection import adjust, detect, locate
+from workbench.evidence.floors import best_by_label, floor_table
+from workbench.evidence.held_out import HeldOut, held_out
+from workbench.evidence.metrics import FAMILIES
+from workbench.evidence.named import name_rows
+from workbench.evidence.readout import output_gradients
+from workbench.evidence.stability import stability_rows
+from workbench.runner import record_run, silent
+from workbench.store import catalog as tables
+from workbench.store.bound import BoundConcepts, ConceptList
+from workbench.store.concept import Concept
+from workbench.store.runs import Run
+
+if TYPE_CHECKING:
+    from workbench.datasets import Dataset
+    from workbench.store.study import Study
+
+EXAMPLES_STEERED = 16
+STEERED_CHARACTERS = 120
+
+
+def examine(
+    study: Study,
+    concepts: ConceptList | Run | Concept | Sequence[Concept],
+    dataset: Dataset | None = None,
+    *,
+    families: Sequence[str] = tuple(FAMILIES),
+    sites: Sequence[str] | None = None,
+    steer: int = 12,
+    replicate: bool = True,
+    max_rows: int = 15_000,
+    seed: int = 0,
+    force: bool = False,
+    progress: Progress = silent,
+) -> pd.DataFrame:
+    """Put concepts on trial and keep the evidence.
+
+    Args:
+        study: The study.
+        concepts: ``run.concepts``, a run, a concept, or several concepts of one run.
+        dataset: The data of the concepts' activations when left out; another one must have activations in the study.
+        families: Which of ``detects, informs, locates, causes, stable, named``; ``informs`` comes with ``detects``.
+        sites: Only the concepts at these sites.
+        steer: How many concepts of a set get a measured dose-response curve, those that detect best first; every concept gets
+            its sensitivity.
+        replicate: Run the analysis again with the next seed for stability, when no such run is there.
+        max_rows: About how many rows of the test split.
+        seed: Every random choice comes from it.
+        force: Examine again although the same examination is there.
+        progress: Called with ``(done, total, text)``.
+
+    Returns:
+        The evidence rows, with the concept's id.
+
+    Raises:
+        UnknownNameError: No such family or site.
+        DataError: The captured examples hold no validation or test examples.
+    """
+    for family in families:
+        if family not in FAMILIES:
+            raise UnknownNameError("family of evidence", family, FAMILIES)
+    run, numbers = _chosen(study, concepts)
+    trial = _Trial(study, run, numbers, dataset, list(families), sites, steer, replicate, max_rows, seed, progress)
+    record = trial.execute(force)
+    return record.tables["evidence"]
+
+
+def _chosen(study: Study, concepts: Any) -> tuple[Run, list[int] | None]:
+    if isinstance(concepts, Run):
+        return concepts, None
+    if isinstance(concepts, BoundConcepts):
+        return concepts.run, None
+    several = [concepts] if isinstance(concepts, Concept) else list(concepts)
+    if not several:
+        raise ConfigError("There are no concepts to examine; run an analysis first.")
+    runs = {c.run_id for c in several}
+    if len(runs) > 1:
+        raise ConfigError(f"Examine the concepts of one run at a time; these are of {', '.join(sorted(runs))}.")
+    return study.get_run(several[0].run_id), sorted(c.number for c in several)
+
+
+class _Trial:
+    def __init__(
+        self, study: Study, run: Run, numbers: list[int] | None, dataset: Dataset | None, families: list[str],
+        sites: Sequence[str] | None, steer: int, replicate: bool, max_rows: int, seed: int, progress: Progress,
+    ) -> None:  # fmt: skip
+        self.study, self.run, self.numbers = study, run, numbers
+        self.families, self.steer, self.seed, self.progress = families, steer, seed, progress
+        self.replicate = replicate
+        self.acts = study.activation_set(run.record["inputs"]["activations"])
+        self.dataset = study.dataset_of(self.acts)
+        if dataset is not None and dataset.hash != self.dataset.hash:
+            found = [a for a in study.activations() if a.dataset_record["hash"] == dataset.hash]
+            if not found:
+                raise DataError(f"The study has no activations of '{dataset.name}'; capture them first, then examine on them.")
+            self.acts, self.dataset = found[-1], dataset
+            study.use_dataset(dataset)
+        self.sites = None if sites is None else [str(s) for s in sites]
+        known = [s.site for s in run.sets]
+        for site in self.sites or []:
+            if site not in known:
+                raise UnknownNameError(f"site of run {run.id}", site, known)
+        self.max_rows = max_rows
+
+    def execute(self, force: bool) -> Run:
+        names = self._names()
+        config = {
+            "run": self.run.id, "numbers": self.numbers, "families": self.families, "sites": self.sites, "steer": self.steer,
+            "replicate": self.replicate, "max_rows": self.max_rows,
+        }  # fmt: skip
+        named = hashlib.sha256(json.dumps(sorted(names.items())).encode()).hexdigest()[:8]
+        inputs = {
+            "activations": self.acts.id, "dataset": self.dataset.name, "dataset_hash": self.dataset.hash,
+            "parents": [self.run.id], "names": named,
+        }  # fmt: skip
+        key = json.dumps([config, inputs, self.seed], sort_keys=True)
+        run_id = f"examine-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+        evidence: list[dict[str, Any]] = []
+
+        def work() -> Result:
+            result, rows = self._work(run_id, names)
+            evidence.extend(rows)
+            return result
+
+        record = record_run(self.study, run_id, "examine", config, self.seed, inputs, work, _write_tables, force)
+        if evidence:
+            kept = [{c: row.get(c) for c in tables.EVIDENCE_COLUMNS} | {"run": record.id} for row in evidence]
+            self.study.catalog.insert(tables.evidence, kept)
+        return record
+
+    def _names(self) -> dict[str, str]:
+        current = self.study.catalog.current_names()
+        mine = current[current["concept"].str.startswith(f"{self.run.id}.")] if len(current) else current
+        return dict(zip(mine["concept"], mine["text"], strict=True)) if len(mine) else {}
+
+    def _work(self, run_id: str, names: dict[str, str]) -> tuple[Result, list[dict[str, Any]]]:
+        validation = held_out(self.acts, self.dataset, "validation", max(self.max_rows // 2, 500), self.seed)
+        test = held_out(self.acts, self.dataset, "test", self.max_rows, self.seed)
+        replica = self._replica()
+        evidence, labels, curves, matrices = [], [], [], []
+        first = 0
+        for place, whole in enumerate(self.run.sets):
+            numbers = [n for n in range(first, first + len(whole)) if self.numbers is None or n in set(self.numbers)]
+            if numbers and (self.sites is None or whole.site in self.sites):
+                part = whole if len(numbers) == len(whole) else whole.subset([n - first for n in numbers])
+                own = [names.get(f"{self.run.id}.{n}", "") for n in numbers]
+                rows, extra = self._one_set(part, own, replica.sets[place] if replica else None, validation, test)
+                evidence += [
+                    {k: v for k, v in row.items() if k != "place"}
+                    | {
+                        "concept": f"{self.run.id}.{numbers[row['place']]}",
+                        "dataset": self.dataset.name,
+                        "run": run_id,
+                    }
+                    for row in rows
+                ]
+                for table, into in (
+                    (extra["labels"], labels),
+                    (extra["curves"], curves),
+                    (extra["matrix"], matrices),
+                ):
+                    into.append(
+                        table.assign(site=whole.site, concept=[f"{self.run.id}.{numbers[p]}" for p in table["place"]]).drop(
+                            columns="place"
+                        )
+                    )
+            first += len(whole)
+        if not evidence:
+            raise ConfigError(f"Run {self.run.id} has no concepts to examine at these sites.")
+        adjust([row for row in evidence if row["metric"] == "detects.auroc"])
+        frame = pd.DataFrame(evidence).reindex(columns=tables.EVIDENCE_COLUMNS)
+        result = Result(
+            tables={
+                "evidence": frame, "labels": pd.concat(labels), "curves": pd.concat(curves), "detection": pd.concat(matrices),
+            }
+        )  # fmt: skip
+        return result, evidence
+
+    def _one_set(
+        self,
+        part: ConceptSet,
+        names: list[str],
+        replica: ConceptSet | None,
+        validation: HeldOut,
+        test: HeldOut,
+    ) -> tuple[list[dict[str, Any]], dict[str, pd.DataFrame]]:
+        self.progress(0, 5, f"detection at {part.site}")
+        found = detect(part, validation, test, self.seed)
+        keep = {m for m in ("detects", "informs") if m in self.families}
+        rows: list[dict[str, Any]] = [r for r in found.rows if str(r["metric"]).split(".")[0] in keep]
+        labels = best_by_label(found.matrix)
+        if "detects" in self.families and len(labels):
+            labels = labels.merge(floor_table(part, validation, test, self.seed), on="label", how="left")
+        if "locates" in self.families and test.by_position and part.level != "example":
+            self.progress(1, 5, f"location at {part.site}")
+            rows += locate(len(part), found.codes, found.choice, test)
+        curves = pd.DataFrame(columns=["place"])
+        if "causes" in self.families and len(self.dataset.labels):
+            cause, curves = self._causes(part, found.choice, found.matrix, test)
+            rows += cause
+        if "stable" in self.families and replica is not None:
+            rows += stability_rows(part, replica, self.seed)
+        if "named" in self.families and test.by_position and self.dataset.modality == "text":
+            self.progress(4, 5, f"names at {part.site}")
+            embedder = self.study.embedder()
+            rows += name_rows(part, names, found.codes, test, self.dataset, embedder, self.seed)
+        self.progress(5, 5, f"trial at {part.site}")
+        return rows, {"labels": labels, "curves": curves, "matrix": found.matrix}
+
+    def _causes(
+        self, part: ConceptSet, choice: list[str], matrix: pd.DataFrame, test: HeldOut
+    ) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+        self.progress(2, 5, f"causes at {part.site}")
+        model = self.study.model
+        readout = self.study.readout(self.dataset, progress=self.progress)
+        site = model.site(part.site)
+        scale = float(test.read(part.site)[:4096].norm(dim=-1).mean())
+        wanted = [label for label in readout.labels if label in set(choice)]
+        grads = output_gradients(model, self.dataset, readout, [site], wanted, seed=self.seed, progress=self.progress)
+        directions = part.directions()
+        rows = sensitivity_rows(choice, directions, grads[part.site], readout, scale, self.seed)
+        places = self._steered(choice, matrix)
+        if not places:
+            return rows, pd.DataFrame(columns=["place"])
+        inputs = self._inputs(test)
+        response = dose_response(model, site, directions[places], inputs, readout, scale, progress=self.progress)
+        random = random_directions(CONTROLS, part.width, self.seed)
+        control = dose_response(model, site, random, inputs, readout, scale, progress=self.progress)
+        measured, curves = cause_rows(places, choice, directions[places], response, control, readout)
+        return rows + measured, curves
+
+    def _steered(self, choice: list[str], matrix: pd.DataFrame) -> list[int]:
+        if self.numbers is not None:
+            return list(range(len(choice)))
+        own = matrix[[choice[p] == label for p, label in zip(matrix["place"], matrix["label"], strict=True)]]
+        # One concept a label first, so that the curves are not twelve copies of the easiest label.
+        own = own.dropna().sort_values("validation", ascending=False)
+        own = own.assign(turn=own.groupby("label").cumcount()).sort_values(["turn", "validation"], ascending=[True, False])
+        return [int(p) for p in own["place"].head(self.steer)]
+
+    def _inputs(self, test: HeldOut) -> list[Any]:
+        order = np.random.default_rng(self.seed).permutation(test.examples)
+        inputs = self.dataset.inputs(order[: EXAMPLES_STEERED * 4].tolist())
+        if self.dataset.modality == "text":
+            inputs = [t for t in sorted(inputs, key=len) if t.strip()]
+            middle = inputs[len(inputs) // 4 :] or inputs
+            # The start of a text says enough, and every extra token is paid once a direction and dose.
+            return [t[:STEERED_CHARACTERS] for t in middle[:EXAMPLES_STEERED]]
+        return list(inputs[:EXAMPLES_STEERED])
+
+    def _replica(self) -> Run | None:
+        if "stable" not in self.families:
+            return None
+        record = self.run.record
+        siblings = self.study.runs()
+        same = siblings["analysis"].eq(record["analysis"]) & siblings["seed"].ne(record["seed"])
+        for row in siblings[same].to_dict("records"):
+            if row["config"] == record["config"] and row["inputs"] == record["inputs"]:
+                return Run(self.study, row)
+        if not self.replicate:
+            return None
+        acts = self.study.activation_set(record["inputs"]["activations"])
+        sites = record["inputs"]["sites"]
+        view = acts.at(sites[0]) if len(sites) == 1 else acts.select(sites)
+        return self.study.run(record["analysis"], view, seed=int(record["seed"]) + 1, progress=self.progress, **record["config"])
+
+
+def _write_tables(folder: Path, result: Result) -> None:
+    (folder / "tables").mkdir()
+    for name, table in result.tables.items():
+        table.to_parquet(folder / "tables" / f"{name}.parquet", index=False, compression="zstd")
+
+
+def typical_norm(acts_nd: torch.Tensor) -> float:
+    """Mean norm of activations ``[n, d]``: what dose 1 adds."""
+    return float(acts_nd.norm(dim=-1).mean())

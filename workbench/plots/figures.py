@@ -1,0 +1,150 @@
+"""The figures of the reports and the app."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from workbench.plots.theme import COLOURS, FOUND, NULL, style
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+MAX_TICK = 40
+
+
+def plain(text: object, limit: int = MAX_TICK) -> str:
+    """Text for a label of a figure. Plotly reads a few HTML tags in labels, so angle brackets are written as entities."""
+    shown = "".join(c if c.isprintable() else " " for c in str(text))
+    shown = shown if len(shown) <= limit else shown[: limit - 1] + "…"
+    return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def lines(table: pd.DataFrame, x: str, y: str, title: str, x_title: str, y_title: str) -> Figure:
+    """One line."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure(go.Scatter(x=table[x].tolist(), y=table[y].tolist(), mode="lines", line={"color": FOUND}))
+    return style(figure, title, x_title, y_title)
+
+
+def density_histogram(shares: Float[np.ndarray, "c"], title: str, x_title: str) -> Figure:
+    """Histogram of log10 shares; those that are zero are counted in the title."""
+    import plotly.graph_objects as go
+
+    alive = shares[shares > 0]
+    figure = go.Figure(go.Histogram(x=np.log10(alive).tolist(), nbinsx=40, marker={"color": FOUND}))
+    return style(figure, f"{title} ({int((shares == 0).sum()):,} of {len(shares):,} never)", x_title, "latents")
+
+
+def value_histogram(table: pd.DataFrame, title: str = "Activation where present") -> Figure:
+    """Bars from ``left, right, count``."""
+    import plotly.graph_objects as go
+
+    middle, width = (table["left"] + table["right"]) / 2, table["right"] - table["left"]
+    bars = go.Bar(x=middle.tolist(), y=table["count"].tolist(), width=width.tolist(), marker={"color": FOUND})
+    return style(go.Figure(bars), title, "activation", "rows (sample)", height=260)
+
+
+def site_lines(
+    table: pd.DataFrame,
+    title: str,
+    y_title: str,
+    series: str = "series",
+    null: float | None = None,
+    height: int = 380,
+) -> Figure:
+    """Values by site, with intervals: ``site, value, series`` and any of ``low, high``; a series called null is grey."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for i, (name, part) in enumerate(table.groupby(series, sort=False)):
+        grey = str(name).startswith("null")
+        colour = NULL if grey else COLOURS[i % len(COLOURS)]
+        error = None
+        if {"low", "high"} <= set(part.columns) and part["low"].notna().any():
+            error = {
+                "type": "data",
+                "symmetric": False,
+                "array": (part["high"] - part["value"]).tolist(),
+                "arrayminus": (part["value"] - part["low"]).tolist(),
+                "thickness": 1,
+                "width": 3,
+            }
+        figure.add_trace(
+            go.Scatter(
+                x=part["site"].tolist(),
+                y=part["value"].tolist(),
+                name=plain(name),
+                mode="lines+markers",
+                line={"color": colour, "dash": "dot" if grey else "solid"},
+                error_y=error,
+            )
+        )
+    if null is not None:
+        figure.add_hline(y=null, line={"color": NULL, "dash": "dot", "width": 1})
+    return style(figure, title, "", y_title, height=height)
+
+
+def forest(table: pd.DataFrame, title: str, x_title: str, null: float | None = None) -> Figure:
+    """A value with its interval a row, and its floors beside it: ``name, value, low, high`` and any of ``floor`` columns."""
+    import plotly.graph_objects as go
+
+    names = [plain(n) for n in table["name"]]
+    figure = go.Figure()
+    for column, symbol in (("random", "x-thin"), ("neuron", "line-ns")):
+        if column in table:
+            marker = {"symbol": symbol, "size": 9, "color": NULL, "line": {"width": 2, "color": NULL}}
+            label = "best random direction" if column == "random" else "best single neuron"
+            figure.add_trace(go.Scatter(x=table[column].tolist(), y=names, mode="markers", name=label, marker=marker))
+    error = {
+        "type": "data",
+        "symmetric": False,
+        "array": (table["high"] - table["value"]).tolist(),
+        "arrayminus": (table["value"] - table["low"]).tolist(),
+        "thickness": 1.5,
+    }
+    marker = {"color": FOUND, "size": 9}
+    figure.add_trace(go.Scatter(x=table["value"].tolist(), y=names, mode="markers", name="found", error_x=error, marker=marker))
+    if null is not None:
+        figure.add_vline(x=null, line={"color": NULL, "dash": "dot", "width": 1})
+    figure.update_yaxes(autorange="reversed")
+    return style(figure, title, x_title, "", height=110 + 26 * len(table))
+
+
+def dose_curve(table: pd.DataFrame, title: str) -> Figure:
+    """A dose curve with its interval and the band of random directions: the ``curves`` table of an examination."""
+    import plotly.graph_objects as go
+
+    table = table.sort_values("dose")
+    dose = table["dose"].tolist()
+    figure = go.Figure()
+    hidden = {"width": 0}
+    figure.add_trace(go.Scatter(x=dose, y=table["null_high"].tolist(), line=hidden, showlegend=False, hoverinfo="skip"))
+    figure.add_trace(
+        go.Scatter(
+            x=dose, y=table["null_low"].tolist(), line=hidden, fill="tonexty", fillcolor="rgba(138,143,152,0.3)",
+            name="95% of random directions", hoverinfo="skip",
+        )
+    )  # fmt: skip
+    error = {
+        "type": "data",
+        "symmetric": False,
+        "array": (table["logit_high"] - table["logit"]).tolist(),
+        "arrayminus": (table["logit"] - table["logit_low"]).tolist(),
+        "thickness": 1.5,
+    }
+    figure.add_trace(
+        go.Scatter(
+            x=dose,
+            y=table["logit"].tolist(),
+            mode="lines+markers",
+            name="this concept",
+            line={"color": FOUND},
+            error_y=error,
+        )
+    )
+    return style(figure, title, "dose (typical activation norms)", "change of the readout's logit", height=320)

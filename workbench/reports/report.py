@@ -1,0 +1,213 @@
+"""The report: what a study found, with every null, in one file that opens without a network."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from workbench.errors import disk_errors
+from workbench.evidence.metrics import BY_KEY, FAMILIES, TRIAL
+from workbench.plots import dose_curve, forest
+from workbench.reports.highlight import highlight, visible
+from workbench.store.runs import Run
+
+if TYPE_CHECKING:
+    from workbench.store.concept import Concept
+    from workbench.store.study import Study
+
+CARDS = 12
+
+
+def write_report(study: Study, path: Path, concepts: list[str] | None = None, notes: str = "") -> Path:
+    """Write the report.
+
+    Args:
+        study: What to report.
+        path: The HTML file; written whole or not at all.
+        concepts: Ids of the concepts to show with a card; those with the widest evidence when left out.
+        notes: A text of the author's to put first.
+
+    Returns:
+        The path.
+    """
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=PackageLoader("workbench.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "visible": visible}
+    text = environment.get_template("report.html.j2").render(
+        study=study,
+        notes=notes,
+        # Plotly's own code; "</script" does not occur in it, and it fetches nothing for the figures used here.
+        plotly=Markup(get_plotlyjs()),
+        facts=_facts(study),
+        sections=[_section(run) for run in _analyses(study)],
+        labels=_labels(study),
+        cards=[_card(study.concept(i)) for i in (concepts or cards_of(study))],
+        pairs=_pairs(study),
+        failures=_failures(study),
+        unfinished=_unfinished(study),
+        metrics=[m for m in TRIAL if m.shown],
+        families=FAMILIES,
+        runs=study.runs().to_dict("records"),
+    )
+    with disk_errors(f"the report {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.partial")
+        partial.write_text(text, encoding="utf-8", errors="replace")
+        partial.replace(path)
+    return path
+
+
+def number(value: Any) -> str:
+    """A number for a reader; a dash where there is none."""
+    if value is None or pd.isna(value):
+        return "–"
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) >= 100):
+        return f"{int(value):,}"
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.1f}"
+
+
+def cards_of(study: Study, count: int = CARDS) -> list[str]:
+    """Concepts worth a card: with a dose curve, from every method in turn, those that detect best first."""
+    evidence = study.evidence(["detects.auroc", "causes.readout", "causes.output"])
+    if evidence.empty:
+        return []
+    steered = set(evidence.loc[evidence["metric"].eq("causes.output"), "concept"])
+    areas = evidence[evidence["metric"].eq("detects.auroc") & evidence["concept"].isin(steered)]
+    areas = areas.sort_values("value", ascending=False).drop_duplicates("concept")
+    method = areas["concept"].str.rsplit(".", n=1).str[0]
+    turn = areas.groupby(method).cumcount()
+    return list(areas.assign(turn=turn).sort_values(["turn", "value"], ascending=[True, False])["concept"].head(count))
+
+
+def figure_html(figure: Any) -> Markup:
+    """A figure as a part of a page that has Plotly already. Plotly writes ``<``, ``>`` and ``/`` in its data as escapes."""
+    config = {
+        "displaylogo": False,
+        "responsive": True,
+        "modeBarButtonsToRemove": ["sendDataToCloud", "lasso2d", "select2d"],
+    }
+    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config=config, default_width="100%"))
+
+
+def example_html(concept: Concept, example: int, text: Any) -> Markup:
+    """One of a concept's examples, with its activation over the tokens."""
+    if not isinstance(text, str):
+        return Markup("<em>image {}</em>").format(example)
+    tokens = concept.over_tokens(example)
+    marks = zip(tokens["start"].tolist(), tokens["end"].tolist(), tokens["value"].tolist(), strict=True)
+    return Markup(highlight(text, marks))
+
+
+def _facts(study: Study) -> list[tuple[str, str]]:
+    model = study.model_record()
+    rows = [("Model", f"{model['name']} ({model['kind']}, weights {model['weights_hash'][:12]})")]
+    for acts in study.activations():
+        record = acts.dataset_record
+        sites = ", ".join(str(s) for s in acts.sites)
+        rows.append(
+            (
+                "Data",
+                f"{record['name']}: {acts.n_examples:,} examples, {acts.n_rows:,} rows ({acts.pool}) at {sites}",
+            )
+        )
+    return rows
+
+
+def _analyses(study: Study) -> list[Run]:
+    frame = study.runs()
+    frame = frame[~frame["analysis"].isin(["examine", "counterparts"])]
+    newest = frame.sort_values(["seed", "started"], ascending=[True, False]).drop_duplicates("analysis")
+    return [Run(study, row) for row in newest.sort_values("started").to_dict("records")]
+
+
+def _section(run: Run) -> dict[str, Any]:
+    from workbench.analysis import find_analysis
+
+    analysis = find_analysis(run.analysis)
+    declared = {m.key: m for m in analysis.metrics}
+    table = run.metrics
+    shown = table[table["metric"].map(lambda k: k in declared and declared[k].shown)] if len(table) else table
+    rows = shown.assign(order=shown.groupby("metric")["value"].rank(ascending=False, method="first"))
+    rows = rows[rows["order"] <= 12].sort_values(["metric", "order"])
+    return {
+        "run": run,
+        "title": analysis.title,
+        "about": (analysis.__doc__ or "").strip(),
+        "metrics": [declared[k] for k in dict.fromkeys(rows["metric"])] if len(rows) else [],
+        "rows": rows.to_dict("records"),
+        "total": len(table),
+        "figures": [figure_html(figure) for figure in run.figures.values()],
+    }
+
+
+def _labels(study: Study) -> list[Any]:
+    frame = study.runs()
+    out = []
+    for row in frame[frame["analysis"].eq("examine")].to_dict("records"):
+        run = Run(study, row)
+        parent = study.get_run(row["config"]["run"])
+        if row["config"]["numbers"] is not None or parent.concepts[0].label:
+            continue
+        table = run.tables["labels"]
+        evidence = run.tables["evidence"]
+        area = evidence[evidence["metric"].eq("detects.auroc")]
+        table = table.merge(area[["concept", "label", "value", "low", "high"]], on=["concept", "label"], how="inner")
+        table = table.sort_values("value", ascending=False).rename(columns={"label": "name"})
+        title = f"Best concept of {parent.id} for each label, beside the floors"
+        out.append(figure_html(forest(table, title, "AUROC on the test split", null=0.5)))
+    return out
+
+
+def _card(concept: Concept) -> dict[str, Any]:
+    evidence = concept.evidence()
+    curves = []
+    for run_id in dict.fromkeys(evidence["run"]):
+        run = concept.study.get_run(run_id)
+        if "curves" in run.tables:
+            table = run.tables.where("curves", "concept = ?", [concept.id])
+            if len(table):
+                label = str(table["label"].iloc[0])
+                curves.append(figure_html(dose_curve(table, f"Effect on the readout of {html.escape(visible(label))}")))
+    examples = concept.examples(5)
+    return {
+        "concept": concept,
+        "name": concept.name,
+        "history": concept.names().to_dict("records"),
+        "rows": [row | {"about": BY_KEY.get(row["metric"])} for row in evidence.to_dict("records")],
+        "examples": [example_html(concept, int(row["example"]), row["input"]) for row in examples.to_dict("records")],
+        "curves": curves[-1:],
+    }
+
+
+def _pairs(study: Study) -> list[dict[str, Any]]:
+    pairs = study.counterparts()
+    if pairs.empty:
+        return []
+    names = study.catalog.current_names().set_index("concept")["text"].to_dict()
+    pairs = pairs[pairs["verdict"].eq("same") & (pairs["concept"] < pairs["other"])].sort_values("cofiring", ascending=False)
+    pairs = pairs.assign(name=pairs["concept"].map(names), other_name=pairs["other"].map(names))
+    return pairs.head(40).to_dict("records")
+
+
+def _failures(study: Study) -> list[dict[str, Any]]:
+    evidence = study.evidence()
+    failed = evidence[evidence["status"].eq("failed")]
+    counts = failed.groupby(["metric", "error"]).size().reset_index(name="concepts")
+    return counts.sort_values("concepts", ascending=False).head(20).to_dict("records")
+
+
+def _unfinished(study: Study) -> list[dict[str, Any]]:
+    runs = study.runs(status=None)
+    return runs[~runs["status"].isin(["done", "running"])].to_dict("records")

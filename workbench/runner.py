@@ -1,0 +1,292 @@
+"""How a run is executed, recorded and reused.
+
+A run is written into ``runs/<id>.partial`` and renamed when whole, then its concepts enter the catalog. The id comes from what the
+run depends on (analysis, version, options, seed, activations), so the same call finds the finished run and returns it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import resource
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+
+from workbench.analysis import Analysis, Context, Progress, Result, find_analysis
+from workbench.errors import StudyError, WorkbenchError, disk_errors
+from workbench.store import catalog as tables
+from workbench.store.runs import Run, write_json
+
+if TYPE_CHECKING:
+    from workbench.activations import ActivationSet
+    from workbench.store.study import Study
+
+PACKAGES = (
+    "concept-workbench",
+    "torch",
+    "transformers",
+    "transformer-lens",
+    "sae-lens",
+    "scikit-learn",
+    "numpy",
+    "pandas",
+)
+PROFILE_ROWS = 60_000
+
+
+def silent(_done: int, _total: int, _text: str) -> None:
+    """A progress callback that shows nothing."""
+
+
+def execute(
+    study: Study,
+    name: str,
+    acts: ActivationSet,
+    options: dict[str, Any],
+    seed: int = 0,
+    force: bool = False,
+    progress: Progress = silent,
+) -> Run:
+    """Run an analysis over activations and record it, or return the finished run of the same call.
+
+    Raises:
+        UnknownNameError: No analysis has that name.
+        ConfigError: An option does not fit.
+        WorkbenchError: What the analysis itself raised; the study is as it was.
+    """
+    analysis = find_analysis(name).configured(options)
+    dataset = study.dataset_of(acts)
+    config = json.loads(analysis.model_dump_json())
+    inputs = {
+        "activations": acts.id,
+        "sites": [str(s) for s in acts.sites],
+        "dataset": dataset.name,
+        "dataset_hash": dataset.hash,
+        "model": study.model_record()["name"],
+        "weights_hash": study.model_record()["weights_hash"],
+    }
+    key = {"analysis": name, "version": analysis.version, "config": config, "seed": seed, "inputs": inputs}
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
+
+    def work() -> Result:
+        return analysis.run(
+            Context(
+                acts,
+                dataset,
+                seed,
+                progress,
+                lambda: study.model,
+                lambda: study.readout(dataset, progress=progress),
+            )
+        )
+
+    def fill(folder: Path, result: Result) -> None:
+        _write_result(folder, result, acts, study, progress)
+
+    return record_run(study, f"{name}-{digest}", analysis.name, config, seed, inputs, work, fill, force, analysis)
+
+
+def record_run(
+    study: Study,
+    run_id: str,
+    analysis_name: str,
+    config: dict[str, Any],
+    seed: int,
+    inputs: dict[str, Any],
+    work: Callable[[], Result],
+    fill: Callable[[Path, Result], None],
+    force: bool = False,
+    analysis: Analysis | None = None,
+) -> Run:
+    """Do a piece of work as a run: timed, measured, written whole or not at all."""
+    base, attempt = run_id, 1
+    while (found := study.catalog.run(run_id)) is not None:
+        if found["status"] == "done" and not force:
+            return Run(study, found)
+        attempt += 1
+        run_id = f"{base}-{attempt}"
+    started = time.monotonic()
+    record = {
+        "id": run_id, "analysis": analysis_name, "status": "running", "config": config, "seed": seed, "inputs": inputs,
+        "provenance": provenance(), "started": tables.now(), "seconds": None, "peak_mib": None, "error": None,
+    }  # fmt: skip
+    study.catalog.insert(tables.runs, [record])
+    partial = study.folder / "runs" / f"{run_id}.partial"
+    try:
+        with peak_memory() as peak, disk_errors(f"run {run_id}"):
+            partial.mkdir(parents=True)
+            result = work()
+            fill(partial, result)
+            write_json(partial / "config.json", record)
+            partial.rename(study.folder / "runs" / run_id)
+        seconds = time.monotonic() - started
+        _register_concepts(study, run_id, result, analysis)
+        study.catalog.update_run(run_id, status="done", seconds=seconds, peak_mib=peak())
+    except BaseException as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        cancelled = isinstance(error, KeyboardInterrupt | SystemExit)
+        _note_end(study, run_id, "cancelled" if cancelled else "failed", error, time.monotonic() - started)
+        raise
+    found = study.catalog.run(run_id)
+    assert found is not None
+    return Run(study, found)
+
+
+def _note_end(study: Study, run_id: str, status: str, error: BaseException, seconds: float) -> None:
+    text = str(error) if isinstance(error, WorkbenchError) else f"{type(error).__name__}: {error}"
+    try:
+        study.catalog.update_run(run_id, status=status, error=text[:2000], seconds=seconds)
+    except (WorkbenchError, OSError):
+        # With a full disk even this row may not fit; the original error is the one to show.
+        return
+
+
+def _write_result(folder: Path, result: Result, acts: ActivationSet, study: Study, progress: Progress) -> None:
+    import pandas as pd
+    from safetensors.torch import save_file
+
+    (folder / "tables").mkdir()
+    if result.concepts:
+        result.tables |= profile_tables(result, acts, study, progress)
+    if result.metrics is not None:
+        result.tables["metrics"] = pd.DataFrame(result.metrics)
+    for number, concept_set in enumerate(result.concepts):
+        concept_set.save(folder / "concepts" / str(number))
+    for name, table in result.tables.items():
+        table.to_parquet(folder / "tables" / f"{name}.parquet", index=False, compression="zstd")
+    if result.tensors:
+        save_file({k: v.contiguous() for k, v in result.tensors.items()}, folder / "tensors.safetensors")
+    for name, figure in result.figures.items():
+        (folder / "figures").mkdir(exist_ok=True)
+        (folder / "figures" / f"{name}.json").write_text(figure.to_json())
+
+
+def profile_tables(result: Result, acts: ActivationSet, study: Study, progress: Progress) -> dict[str, Any]:
+    """Summary, examples and histogram of every concept, from rows that are not in the test split.
+
+    Names come from these examples, so the examples on which names are scored must not be among them.
+    """
+    import pandas as pd
+
+    from workbench.profiles import profile
+
+    dataset = study.dataset_of(acts)
+    held_out = dataset.table["split"].eq("test").to_numpy()
+    example = acts.index["example"].to_numpy()
+    rows = np.flatnonzero(~held_out[example])
+    if len(rows) > PROFILE_ROWS:
+        chosen = np.random.default_rng(0).permutation(np.unique(example[rows]))
+        kept = chosen[: max(1, int(len(chosen) * PROFILE_ROWS / len(rows)))]
+        rows = rows[np.isin(example[rows], kept)]
+    parts, first = [], 0
+    for done, concept_set in enumerate(result.concepts):
+        progress(done, len(result.concepts), "profiling concepts")
+        parts.append(profile(concept_set, acts.at(concept_set.site), rows, first))
+        first += len(concept_set)
+    progress(len(result.concepts), len(result.concepts), "profiling concepts")
+    return {
+        "summary": pd.concat([p.summary for p in parts]),
+        "examples": pd.concat([p.examples for p in parts]),
+        "histogram": pd.concat([p.histogram for p in parts]),
+    }
+
+
+def _register_concepts(study: Study, run_id: str, result: Result, analysis: Analysis | None) -> None:
+    rows, names = [], []
+    for concept_set in result.concepts:
+        for label in concept_set.table["label"]:
+            number = len(rows)
+            concept = f"{run_id}.{number}"
+            rows.append(
+                {
+                    "id": concept,
+                    "run": run_id,
+                    "number": number,
+                    "method": analysis.method if analysis else "",
+                    "site": concept_set.site,
+                    "level": concept_set.level,
+                    "label": label,
+                }  # fmt: skip
+            )
+            if label:
+                text = label.split(":", 1)[1] if label.startswith(("token:", "region:")) else label.replace("=", ": ")
+                names.append({"concept": concept, "text": text, "source": "method", "author": "label", "run": run_id})
+    study.catalog.insert(tables.concepts, rows)
+    study.catalog.add_names(names)
+
+
+def provenance() -> dict[str, Any]:
+    """Package versions and the machine."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    machine = {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "cores": psutil.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+    }
+    return {
+        "python": platform.python_version(),
+        "packages": versions,
+        "machine": machine,
+        "command": Path(sys.argv[0]).name,
+    }
+
+
+def peak_rss_mib() -> float:
+    """The largest resident memory of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+@contextmanager
+def peak_memory(interval: float = 0.2) -> Iterator[Callable[[], float]]:
+    """Measure the largest resident memory, in MiB, while the block runs, by looking every ``interval`` seconds."""
+    process, peak, done = psutil.Process(), [0.0], threading.Event()
+
+    def look() -> None:
+        while True:
+            peak[0] = max(peak[0], process.memory_info().rss / 2**20)
+            if done.wait(interval):
+                return
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield lambda: peak[0]
+    finally:
+        done.set()
+        thread.join()
+
+
+def require_same_model(study: Study, described: dict[str, Any]) -> None:
+    """A study holds one model: refuse another.
+
+    Raises:
+        StudyError: The weights differ from those that the study was made with.
+    """
+    known = study.catalog.info("model")
+    if known is None:
+        study.catalog.set_info("model", json.dumps(described))
+        return
+    record = json.loads(known)
+    if record["weights_hash"] != described["weights_hash"]:
+        raise StudyError(
+            f"Study '{study.name}' was made with the model '{record['name']}' (weights {record['weights_hash'][:8]}), not with"
+            f" '{described['name']}' (weights {described['weights_hash'][:8]}). Open another study for it."
+        )

@@ -1,0 +1,130 @@
+"""Many concepts of a study at once: those of a run, or those a search found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+from workbench.errors import UnknownNameError
+from workbench.store import catalog as tables
+
+if TYPE_CHECKING:
+    from workbench.concepts import ConceptSet
+    from workbench.store.concept import Concept
+    from workbench.store.runs import Run
+    from workbench.store.study import Study
+
+
+class ConceptList:
+    """Concepts in an order, such as that of a search.
+
+    Attributes:
+        ids: Their ids, best first.
+        relevance: One number each, or None where the order means nothing.
+    """
+
+    def __init__(self, study: Study, ids: list[str], relevance: list[float] | None = None) -> None:
+        self.study, self.ids, self.relevance = study, ids, relevance
+
+    def best(self) -> Concept:
+        """The first.
+
+        Raises:
+            UnknownNameError: Nothing was found.
+        """
+        if not self.ids:
+            raise UnknownNameError("concept", "that you searched for", [], "Try other words, or name some concepts first.")
+        return self.study.concept(self.ids[0])
+
+    def sort(self, metric: str, ascending: bool = False) -> ConceptList:
+        """By a metric of the trial; concepts without it come last."""
+        found = self.study.evidence([metric])
+        if found.empty:
+            known = self.study.evidence()["metric"].unique()
+            raise UnknownNameError("metric with evidence", metric, known)
+        best = found.groupby("concept")["value"].agg("min" if ascending else "max")
+        order = best.reindex(self.ids).sort_values(ascending=ascending, na_position="last", kind="stable")
+        return ConceptList(self.study, list(order.index))
+
+    def table(self, metrics: list[str] | None = None) -> pd.DataFrame:
+        """One row a concept: id, name, method, site, label, relevance, and the value of each metric."""
+        return concept_table(self.study, self.ids, metrics, self.relevance)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Concept]:
+        return (self.study.concept(i) for i in self.ids)
+
+    def __getitem__(self, place: int) -> Concept:
+        return self.study.concept(self.ids[place])
+
+    def _repr_html_(self) -> str:
+        return str(self.table().head(20).to_html(escape=True))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"'{c.name}'" for c in list(self)[:5])
+        return f"<{len(self):,} concepts: {shown}{', …' if len(self) > 5 else ''}>"
+
+
+class BoundConcepts(ConceptList):
+    """The concepts of a run."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        count = sum(len(s) for s in run.sets)
+        super().__init__(run.study, [f"{run.id}.{number}" for number in range(count)])
+
+    @property
+    def sets(self) -> list[ConceptSet]:
+        """The concept sets, one a site."""
+        return self.run.sets
+
+    def name(
+        self,
+        vocabulary: str | list[str] = "common-words",
+        progress: Callable[[int, int, str], None] | None = None,
+        **options: Any,
+    ) -> pd.DataFrame:
+        """Name every concept that was fitted to no label from a vocabulary; see :func:`workbench.naming.name_concepts`."""
+        from workbench.naming import name_concepts
+        from workbench.runner import silent
+
+        return name_concepts(self, vocabulary, progress=progress or silent, **options)
+
+
+def concept_table(
+    study: Study,
+    ids: list[str] | None = None,
+    metrics: list[str] | None = None,
+    relevance: list[float] | None = None,
+) -> pd.DataFrame:
+    """One row a concept with its current name, where it was found, its density and the value of each metric."""
+    frame = study.catalog.frame(sa.select(tables.concepts))
+    names = study.catalog.current_names()
+    frame = frame.merge(
+        names[["concept", "text", "source"]].rename(columns={"concept": "id", "text": "name", "source": "named_by"}),
+        on="id",
+        how="left",
+    )
+    frame["name"] = frame["name"].fillna(frame["id"])
+    evidence = study.evidence(metrics)
+    if len(evidence):
+        evidence = evidence[evidence["status"].eq("ok")]
+        # A concept has one row a metric, except where it was tried against several labels: keep the strongest.
+        wide = evidence.sort_values("value").groupby(["concept", "metric"])["value"].last().unstack("metric")
+        frame = frame.merge(wide, left_on="id", right_index=True, how="left")
+        best = evidence[evidence["metric"].eq("detects.auroc")].sort_values("value").groupby("concept").tail(1)
+        frame = frame.merge(
+            best[["concept", "label"]].rename(columns={"concept": "id", "label": "detects"}),
+            on="id",
+            how="left",
+        )
+    if ids is not None:
+        frame = frame.set_index("id").reindex(ids).reset_index()
+    if relevance is not None:
+        frame.insert(1, "relevance", relevance)
+    return frame

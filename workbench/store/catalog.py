@@ -1,0 +1,246 @@
+"""The catalog of a study: runs, concepts, names, evidence and notes in one SQL database.
+
+SQLite in WAL mode by default. Names, evidence and notes are only ever appended. Every value is bound, never spliced into SQL.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+from workbench.errors import StudyError, disk_errors
+
+SCHEMA_VERSION = 1
+
+metadata = sa.MetaData()
+
+info = sa.Table("info", metadata, sa.Column("key", sa.String(64), primary_key=True), sa.Column("value", sa.Text))
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("id", sa.String(128), primary_key=True),
+    sa.Column("analysis", sa.String(64), index=True, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),  # running, done, failed, cancelled
+    sa.Column("config", sa.JSON, nullable=False),
+    sa.Column("seed", sa.Integer, nullable=False),
+    sa.Column("inputs", sa.JSON, nullable=False),  # activations, dataset, model, parent runs
+    sa.Column("provenance", sa.JSON, nullable=False),  # package versions, machine
+    sa.Column("started", sa.String(32), nullable=False),
+    sa.Column("seconds", sa.Float),
+    sa.Column("peak_mib", sa.Float),
+    sa.Column("error", sa.Text),
+)
+
+concepts = sa.Table(
+    "concepts",
+    metadata,
+    sa.Column("id", sa.String(160), primary_key=True),
+    sa.Column("run", sa.String(128), sa.ForeignKey("runs.id"), index=True, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("method", sa.String(64), nullable=False),
+    sa.Column("site", sa.String(200), index=True, nullable=False),
+    sa.Column("level", sa.String(16), nullable=False),
+    sa.Column("label", sa.Text, nullable=False),
+)
+
+names = sa.Table(
+    "names",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("concept", sa.String(160), sa.ForeignKey("concepts.id"), index=True, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("source", sa.String(16), nullable=False),  # human or method
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("confidence", sa.Float),
+    sa.Column("at", sa.String(32), nullable=False),
+    sa.Column("run", sa.String(128)),
+    sa.Column("supersedes", sa.Integer),
+)
+
+evidence = sa.Table(
+    "evidence",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("concept", sa.String(160), sa.ForeignKey("concepts.id"), index=True, nullable=False),
+    sa.Column("metric", sa.String(64), index=True, nullable=False),
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),  # ok, failed
+    sa.Column("value", sa.Float),
+    sa.Column("low", sa.Float),
+    sa.Column("high", sa.Float),
+    sa.Column("n", sa.Integer),
+    sa.Column("null", sa.Float),
+    sa.Column("null_high", sa.Float),
+    sa.Column("p", sa.Float),
+    sa.Column("dataset", sa.String(200), nullable=False),
+    sa.Column("run", sa.String(128), nullable=False),
+    sa.Column("error", sa.Text),
+)
+
+notes = sa.Table(
+    "notes",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("concept", sa.String(160), sa.ForeignKey("concepts.id"), index=True, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("at", sa.String(32), nullable=False),
+)
+
+EVIDENCE_COLUMNS = [c.name for c in evidence.columns if c.name != "id"]
+
+
+def now() -> str:
+    """The time as ISO 8601 in UTC, to the second."""
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+
+
+class Catalog:
+    """Reads and writes one catalog.
+
+    Args:
+        url: An SQLAlchemy URL, such as ``sqlite:////path/to/catalog.db``.
+    """
+
+    def __init__(self, url: str) -> None:
+        arguments = {"timeout": 30} if url.startswith("sqlite") else {}
+        self.engine = sa.create_engine(url, connect_args=arguments)
+        if url.startswith("sqlite"):
+            sa.event.listen(self.engine, "connect", _sqlite_settings)
+        with disk_errors("the study's catalog"):
+            try:
+                metadata.create_all(self.engine)
+                version = self.info("schema")
+            except sa.exc.DatabaseError as error:
+                if isinstance(error, sa.exc.OperationalError) and "full" in str(error.orig):
+                    raise
+                raise StudyError(
+                    f"The study's catalog cannot be read ({error.orig}). Restore catalog.db from a copy, or open a new study."
+                ) from error
+            if version is None:
+                self.set_info("schema", str(SCHEMA_VERSION))
+            elif int(version) > SCHEMA_VERSION:
+                raise StudyError(
+                    f"This study was written by a newer Concept Workbench (schema {version}, this one knows"
+                    f" {SCHEMA_VERSION}). Upgrade with `pip install -U concept-workbench`."
+                )
+
+    def close(self) -> None:
+        """Let go of the database file."""
+        self.engine.dispose()
+
+    def info(self, key: str) -> str | None:
+        """A fact about the study, or None."""
+        with self.engine.connect() as connection:
+            return connection.execute(sa.select(info.c.value).where(info.c.key == key)).scalar()
+
+    def set_info(self, key: str, value: str) -> None:
+        """Keep a fact about the study."""
+        with disk_errors("the study's catalog"), self.engine.begin() as connection:
+            connection.execute(sa.delete(info).where(info.c.key == key))
+            connection.execute(sa.insert(info).values(key=key, value=value))
+
+    def insert(self, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+        """Append rows in one transaction. NaN is stored as NULL."""
+        if not rows:
+            return
+        clean = [{k: _plain(v) for k, v in row.items()} for row in rows]
+        with disk_errors("the study's catalog"), self.engine.begin() as connection:
+            connection.execute(sa.insert(table), clean)
+
+    def update_run(self, run: str, **values: Any) -> None:
+        """Change a run's record."""
+        with disk_errors("the study's catalog"), self.engine.begin() as connection:
+            connection.execute(sa.update(runs).where(runs.c.id == run).values(**{k: _plain(v) for k, v in values.items()}))
+
+    def delete_run(self, run: str) -> None:
+        """Take away the record of a run that has no concepts, so that it can be run again."""
+        with disk_errors("the study's catalog"), self.engine.begin() as connection:
+            connection.execute(sa.delete(runs).where(runs.c.id == run))
+
+    def frame(self, query: sa.Select[Any]) -> pd.DataFrame:
+        """The rows of a query."""
+        with self.engine.connect() as connection:
+            result = connection.execute(query)
+            return pd.DataFrame(result.fetchall(), columns=list(result.keys()))
+
+    def run(self, run: str) -> dict[str, Any] | None:
+        """One run's record, or None."""
+        with self.engine.connect() as connection:
+            row = connection.execute(sa.select(runs).where(runs.c.id == run)).mappings().first()
+            return dict(row) if row else None
+
+    def add_names(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Append names; each supersedes the name that is current now.
+
+        The current names are read and the new ones written in one transaction, so two writers cannot both supersede the
+        same row unseen: the later one sees the earlier one.
+        """
+        if not rows:
+            return
+        with disk_errors("the study's catalog"), self.engine.begin() as connection:
+            if self.engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            current: dict[str, int] = {}
+            for part in _chunks([row["concept"] for row in rows], 500):
+                query = sa.select(names.c.concept, sa.func.max(names.c.id)).where(names.c.concept.in_(part))
+                current |= {row[0]: row[1] for row in connection.execute(query.group_by(names.c.concept))}
+            at = now()
+            connection.execute(
+                sa.insert(names),
+                [
+                    {"confidence": None, "run": None, "at": at, "supersedes": current.get(row["concept"])}
+                    | {k: _plain(v) for k, v in row.items()}
+                    for row in rows
+                ],
+            )
+
+    def names(self, concept: str | None = None) -> pd.DataFrame:
+        """The names of one concept or of all, oldest first."""
+        query = sa.select(names).order_by(names.c.id)
+        return self.frame(query if concept is None else query.where(names.c.concept == concept))
+
+    def current_names(self) -> pd.DataFrame:
+        """One name a concept: the newest human one, or the newest by a method where no human gave one."""
+        every = self.names()
+        if every.empty:
+            return every
+        human = every["source"].eq("human")
+        return every.assign(_human=human).sort_values(["_human", "id"]).groupby("concept").tail(1).drop(columns="_human")
+
+    def evidence(self, concept: str | None = None, metrics: Iterable[str] | None = None) -> pd.DataFrame:
+        """The newest evidence row of each concept, metric and label."""
+        latest = sa.select(sa.func.max(evidence.c.id)).group_by(evidence.c.concept, evidence.c.metric, evidence.c.label)
+        if concept is not None:
+            latest = latest.where(evidence.c.concept == concept)
+        if metrics is not None:
+            latest = latest.where(evidence.c.metric.in_(list(metrics)))
+        return self.frame(sa.select(evidence).where(evidence.c.id.in_(latest)).order_by(evidence.c.id))
+
+
+def _sqlite_settings(connection: Any, _record: Any) -> None:
+    # Python's driver opens transactions late by itself; with None, SQLAlchemy's BEGIN is the only one.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _chunks(items: list[str], size: int) -> Iterable[list[str]]:
+    return (items[i : i + size] for i in range(0, len(items), size))

@@ -1,0 +1,192 @@
+"""One concept of a study: its name and history, its evidence, its examples, and the edits it offers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+
+from workbench.errors import ConfigError
+from workbench.store import catalog as tables
+
+if TYPE_CHECKING:
+    import torch
+
+    from workbench.concepts import ConceptSet
+    from workbench.edits import Edit
+    from workbench.store.runs import Run
+    from workbench.store.study import Study
+
+MAX_NAME = 200
+
+
+class Concept:
+    """A concept, the same object whichever method found it.
+
+    Attributes:
+        id: ``<run>.<number>``.
+        method: ``SAE``, ``probe``, ``CAV`` and so on.
+        site: Where it lives.
+        level: Whether it is read at each position or of a whole example.
+        label: The labelled concept it was fitted to; empty when it was discovered.
+    """
+
+    def __init__(self, study: Study, record: dict[str, Any]) -> None:
+        self.study = study
+        self.id = str(record["id"])
+        self.run_id = str(record["run"])
+        self.number = int(record["number"])
+        self.method = str(record["method"])
+        self.site = str(record["site"])
+        self.level = str(record["level"])
+        self.label = str(record["label"])
+
+    # Names
+
+    @property
+    def name(self) -> str:
+        """The current name: the newest that a person gave, or else a method; the id where there is none."""
+        history = self.names()
+        if history.empty:
+            return self.id
+        human = history[history["source"].eq("human")]
+        return str((history if human.empty else human)["text"].iloc[-1])
+
+    def names(self) -> pd.DataFrame:
+        """Every name it ever had, oldest first."""
+        return self.study.catalog.names(self.id)
+
+    def rename(self, text: str, author: str = "someone") -> None:
+        """Give it a name. The earlier ones stay in the history.
+
+        Raises:
+            ConfigError: The name is blank or too long.
+        """
+        text = clean_name(text)
+        self.study.catalog.add_names([{"concept": self.id, "text": text, "source": "human", "author": author or "someone"}])
+
+    def note(self, text: str, author: str = "someone") -> None:
+        """Add a note."""
+        row = {"concept": self.id, "text": text, "author": author or "someone", "at": tables.now()}
+        self.study.catalog.insert(tables.notes, [row])
+
+    def notes(self) -> pd.DataFrame:
+        """Its notes, oldest first."""
+        query = sa.select(tables.notes).where(tables.notes.c.concept == self.id).order_by(tables.notes.c.id)
+        return self.study.catalog.frame(query)
+
+    # Where it was found
+
+    @property
+    def run(self) -> Run:
+        """The run that found it."""
+        return self.study.get_run(self.run_id)
+
+    @property
+    def place(self) -> tuple[ConceptSet, int]:
+        """Its set, and its column there."""
+        return self.run.locate(self.number)
+
+    @property
+    def direction(self) -> torch.Tensor:
+        """Unit vector ``[d]``: what steering adds."""
+        concept_set, column = self.place
+        return concept_set.directions()[column]
+
+    # Edits
+
+    def steer(self, strength: float) -> Edit:
+        """Add ``strength`` times its unit direction at its site."""
+        from workbench.edits import steer
+
+        return steer(self.site, self.direction, strength)
+
+    def ablate(self) -> Edit:
+        """Take its direction out of the activations at its site."""
+        from workbench.edits import project_out
+
+        return project_out(self.site, self.direction[None])
+
+    def clamp(self, value: float) -> Edit:
+        """Hold the activations' coordinate along its direction at ``value``."""
+        from workbench.edits import clamp
+
+        return clamp(self.site, self.direction, value)
+
+    # What is known
+
+    def evidence(self) -> pd.DataFrame:
+        """Its evidence, the newest row a metric and label."""
+        return self.study.catalog.evidence(self.id)
+
+    def summary(self) -> pd.Series:
+        """How often and how strongly it is present."""
+        rows = self.run.tables.where("summary", "number = ?", [self.number])
+        return rows.iloc[0] if len(rows) else pd.Series(dtype=float)
+
+    def histogram(self) -> pd.DataFrame:
+        """``left, right, count`` of its activation."""
+        return self.run.tables.where("histogram", "number = ?", [self.number]).sort_values("left")
+
+    def examples(self, k: int = 12) -> pd.DataFrame:
+        """The data's examples where it is strongest: ``rank, example, position, token, value, input``."""
+        run = self.run
+        table = run.tables.where("examples", "number = ? and rank < ?", [self.number, k]).sort_values("rank")
+        dataset = self.study.dataset_of(self.study.activation_set(run.record["inputs"]["activations"]))
+        return table.assign(input=dataset.inputs(table["example"].tolist())).reset_index(drop=True)
+
+    def over_tokens(self, example: int) -> pd.DataFrame:
+        """Its activation at every position of an example: ``position, token, start, end, value``."""
+        import torch
+
+        acts = self.study.activation_set(self.run.record["inputs"]["activations"]).at(self.site)
+        low, high = np.searchsorted(acts.index["example"].to_numpy(), [example, example + 1])
+        if low == high:
+            raise ConfigError(f"Example {example} is not among the captured activations.")
+        concept_set, column = self.place
+        codes = concept_set.encode(torch.from_numpy(acts.read(np.arange(low, high))))[:, column]
+        table = acts.index.iloc[low:high][["position", "token", "start", "end"]]
+        return table.assign(value=codes.numpy()).reset_index(drop=True)
+
+    def on_text(self, text: str) -> pd.DataFrame:
+        """Its activation at every position of a text of your own: ``position, token, start, end, value``."""
+        model = self.study.model
+        batch = model.batch([text])
+        acts_btd = model.activations(batch, [model.site(self.site)])[model.site(self.site)]
+        keep = batch.keep[0].numpy()
+        concept_set, column = self.place
+        values = concept_set.encode(acts_btd[0][batch.keep[0]])[:, column].numpy()
+        spans = np.asarray(batch.spans)[0][keep]
+        pieces = [piece for piece, kept in zip(batch.pieces[0], keep, strict=True) if kept]
+        return pd.DataFrame(
+            {
+                "position": np.flatnonzero(keep),
+                "token": pieces,
+                "start": spans[:, 0],
+                "end": spans[:, 1],
+                "value": values,
+            }
+        )
+
+    def counterparts(self) -> pd.DataFrame:
+        """Concepts of other methods at its site that may be the same: cosine, co-firing, their nulls, and the verdict."""
+        return self.study.counterparts().query("concept == @self.id").sort_values("cofiring", ascending=False)
+
+    def __repr__(self) -> str:
+        return f"<Concept '{self.name}': {self.method} at {self.site}, {self.id}>"
+
+
+def clean_name(text: str) -> str:
+    """A name fit to keep: one line, no control characters.
+
+    Raises:
+        ConfigError: It is blank or longer than 200 characters.
+    """
+    text = " ".join("".join(c if c.isprintable() or c.isspace() else " " for c in text).split())
+    if not text:
+        raise ConfigError("A name must have at least one visible character.")
+    if len(text) > MAX_NAME:
+        raise ConfigError(f"A name may have at most {MAX_NAME} characters; this one has {len(text):,}.")
+    return text

@@ -1,0 +1,141 @@
+"""A finished run, as it lies on disk: configuration, concept sets, tables, tensors, figures."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from workbench.errors import StudyError, UnknownNameError
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+    from torch import Tensor
+
+    from workbench.concepts import ConceptSet
+    from workbench.store.bound import BoundConcepts
+    from workbench.store.study import Study
+
+
+class Run:
+    """One run of an analysis.
+
+    Attributes:
+        id: Also the folder's name under ``runs/``.
+        record: What the catalog says: analysis, configuration, seed, inputs, provenance, duration, peak memory.
+    """
+
+    def __init__(self, study: Study, record: dict[str, Any]) -> None:
+        self.study = study
+        self.record = record
+        self.id = str(record["id"])
+        self.folder = study.folder / "runs" / self.id
+        if record["status"] == "done" and not self.folder.is_dir():
+            raise StudyError(f"The folder of run {self.id} is missing; run the analysis again with force=True.")
+
+    @property
+    def analysis(self) -> str:
+        """Name of the analysis."""
+        return str(self.record["analysis"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Its options."""
+        return dict(self.record["config"])
+
+    @cached_property
+    def sets(self) -> list[ConceptSet]:
+        """The concept sets, one a site, in numbering order."""
+        import workbench.dictionary  # noqa: F401  (makes its kind known)
+        from workbench.concepts import ConceptSet
+
+        folders = sorted((self.folder / "concepts").glob("*"), key=lambda f: int(f.name))
+        return [ConceptSet.load(folder) for folder in folders]
+
+    @cached_property
+    def concepts(self) -> BoundConcepts:
+        """All the concepts of the run, with their names and evidence."""
+        from workbench.store.bound import BoundConcepts
+
+        return BoundConcepts(self)
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The run's tables, by name: ``run.tables["metrics"]``."""
+        return Tables(self.folder / "tables")
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """The analysis's own metrics."""
+        return self.tables["metrics"] if "metrics" in self.tables else pd.DataFrame(columns=["metric", "value"])
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """The run's tensors, by name."""
+        from safetensors.torch import load_file
+
+        path = self.folder / "tensors.safetensors"
+        return load_file(path) if path.exists() else {}
+
+    @cached_property
+    def figures(self) -> dict[str, Figure]:
+        """The run's figures, by name."""
+        import plotly.io as pio
+
+        paths = sorted((self.folder / "figures").glob("*.json"))
+        return {path.stem: pio.from_json(path.read_text()) for path in paths}
+
+    def locate(self, number: int) -> tuple[ConceptSet, int]:
+        """The set that holds the concept of a number, and its place there."""
+        first = 0
+        for concept_set in self.sets:
+            if number < first + len(concept_set):
+                return concept_set, number - first
+            first += len(concept_set)
+        raise UnknownNameError("concept", f"{self.id}.{number}", [])
+
+    def __repr__(self) -> str:
+        seconds = self.record.get("seconds")
+        took = f", {seconds:.0f} s" if seconds is not None else ""
+        count = sum(len(s) for s in self.sets) if self.record["status"] == "done" else 0
+        return f"<Run {self.id}: {count:,} concepts, {self.record['status']}{took}>"
+
+
+class Tables:
+    """Parquet tables of a run, read when asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __contains__(self, name: str) -> bool:
+        return (self.folder / f"{name}.parquet").exists()
+
+    def __iter__(self) -> Any:
+        return iter(sorted(path.stem for path in self.folder.glob("*.parquet")))
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        if name not in set(self):
+            raise UnknownNameError("table", name, self)
+        return pd.read_parquet(self.folder / f"{name}.parquet")
+
+    def where(self, name: str, condition: str, values: list[Any]) -> pd.DataFrame:
+        """Rows of a table by a DuckDB condition with ``?`` for values, without reading the rest."""
+        import duckdb
+
+        if name not in set(self):
+            raise UnknownNameError("table", name, self)
+        path = str(self.folder / f"{name}.parquet")
+        with duckdb.connect() as connection:
+            # Study paths are the user's own; the condition is ours and its values are bound.
+            return connection.execute(f"select * from read_parquet(?) where {condition}", [path, *values]).df()
+
+    def __repr__(self) -> str:
+        return f"<Tables: {', '.join(self) or 'none'}>"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON for a person to read."""
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False, default=str))

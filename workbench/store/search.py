@@ -1,0 +1,101 @@
+"""Find concepts: by the words of a name, by its meaning, or by an input on which they are strong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import sqlalchemy as sa
+
+from workbench.errors import UnknownNameError
+from workbench.store import catalog as tables
+from workbench.store.bound import ConceptList
+
+if TYPE_CHECKING:
+    from workbench.store.study import Study
+
+FILTERS = ("method", "run", "site", "label")
+
+
+def search(
+    study: Study,
+    query: str | None = None,
+    *,
+    fires_on: str | None = None,
+    limit: int | None = None,
+    **where: str,
+) -> ConceptList:
+    """Concepts that match.
+
+    Args:
+        study: Where to look.
+        query: Words. Names that contain them come first, then names by cosine of meaning, best first. A leading "about" is
+            left out, so that "about money" finds "money".
+        fires_on: A text of your own; concepts are ordered by how many deviations their peak on it lies above their mean.
+        limit: At most so many.
+        where: ``method``, ``run``, ``site``, ``label`` must equal.
+    """
+    unknown = set(where) - set(FILTERS)
+    if unknown:
+        raise UnknownNameError("filter", sorted(unknown)[0], [*FILTERS, "fires_on", "limit"])
+    statement = sa.select(tables.concepts).order_by(tables.concepts.c.run, tables.concepts.c.number)
+    for column, value in where.items():
+        statement = statement.where(tables.concepts.c[column] == value)
+    frame = study.catalog.frame(statement)
+    ids: list[str] = frame["id"].tolist()
+    relevance: list[float] | None = None
+    if fires_on is not None and ids:
+        scores = _firing(study, frame, fires_on)
+        ids, relevance = _ranked(ids, scores)
+    elif query and ids:
+        scores = _matching(study, ids, query)
+        ids, relevance = _ranked(ids, scores)
+    return ConceptList(study, ids[:limit], relevance[:limit] if relevance is not None else None)
+
+
+def _ranked(ids: list[str], scores: np.ndarray) -> tuple[list[str], list[float]]:
+    order = [i for i in np.argsort(-scores, kind="stable") if np.isfinite(scores[i])]
+    return [ids[i] for i in order], [float(scores[i]) for i in order]
+
+
+def _matching(study: Study, ids: list[str], query: str) -> np.ndarray:
+    words = query.strip().removeprefix("about ").strip() or query
+    current = study.catalog.current_names()
+    by_id = dict(zip(current["concept"], current["text"], strict=True)) if len(current) else {}
+    named = [by_id.get(i, "") for i in ids]
+    scores = np.full(len(ids), -np.inf)
+    unique = sorted({n for n in named if n})
+    if unique:
+        embedder = study.embedder()
+        cosine = embedder.embed(unique) @ embedder.embed([words])[0]
+        value = dict(zip(unique, cosine.tolist(), strict=True))
+        scores = np.array([value.get(n, -np.inf) for n in named])
+    needle = words.casefold()
+    exact = np.array([needle in n.casefold() or needle == i.casefold() for n, i in zip(named, ids, strict=True)])
+    # A name that holds the very words stands before any name that only means something like them.
+    return np.where(exact, 1.0 + np.where(np.isfinite(scores), scores, 0.0), scores)
+
+
+def _firing(study: Study, frame: object, text: str) -> np.ndarray:
+    import pandas as pd
+    import torch
+
+    table = pd.DataFrame(frame)
+    model = study.model
+    batch = model.batch([text])
+    sites = {site: model.site(site) for site in table["site"].unique()}
+    acts = model.activations(batch, list(sites.values()))
+    keep = batch.keep[0]
+    scores = np.full(len(table), -np.inf)
+    for run_id, rows in table.groupby("run"):
+        run = study.get_run(str(run_id))
+        summary = run.tables["summary"].set_index("number")
+        peaks = []
+        for concept_set in run.sets:
+            codes = concept_set.encode(acts[sites[concept_set.site]][0][keep])
+            peaks.append(codes.mean(0) if concept_set.level == "example" else codes.amax(0))
+        peak = torch.cat(peaks).numpy()
+        mean, deviation = summary["mean"].to_numpy(), summary["deviation"].to_numpy()
+        above = np.where(peak > 0, (peak - mean) / np.maximum(deviation, 1e-6), -np.inf)
+        scores[np.flatnonzero(table["run"].eq(run_id))] = above[rows["number"].to_numpy()]
+    return scores

@@ -1,0 +1,339 @@
+"""A study: one folder with a catalog, activations and runs. Everything a script does starts here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import pandas as pd
+import sqlalchemy as sa
+
+from workbench.errors import StudyError, UnknownNameError, disk_errors
+from workbench.store import catalog as tables
+from workbench.store.catalog import Catalog
+from workbench.store.runs import Run
+
+if TYPE_CHECKING:
+    from workbench.activations import ActivationSet
+    from workbench.datasets import Dataset
+    from workbench.embedding import Embedder
+    from workbench.evidence.readout import Readout
+    from workbench.models import Model, Site
+    from workbench.store.bound import BoundConcepts, ConceptList
+    from workbench.store.concept import Concept
+
+STUDY_FILE = "study.json"
+
+
+class Study:
+    """A study on disk. Open one with :func:`open_study`.
+
+    Attributes:
+        folder: Where it lies.
+        name: The folder's name.
+        catalog: The SQL catalog.
+    """
+
+    def __init__(self, folder: Path, catalog: Catalog) -> None:
+        self.folder = folder
+        self.name = folder.name
+        self.catalog = catalog
+        self._model: Model | None = None
+        self._datasets: dict[str, Dataset] = {}
+
+    # Inputs
+
+    @property
+    def model(self) -> Model:
+        """The model the study is about, loaded when first asked for.
+
+        Raises:
+            StudyError: The study has no model yet, or the one that loads now has other weights.
+        """
+        if self._model is None:
+            from workbench.models import load_model
+
+            record = self.model_record()
+            source = dict(record["source"])
+            if "spec" not in source:
+                raise StudyError(
+                    f"The model '{record['name']}' of this study was built in Python; load it and give it once:"
+                    " study.use_model(model)."
+                )
+            self.use_model(load_model(source.pop("spec"), **source))
+        assert self._model is not None
+        return self._model
+
+    def use_model(self, model: Model) -> None:
+        """Give the study its model object.
+
+        Raises:
+            StudyError: The study was made with other weights.
+        """
+        from workbench.runner import require_same_model
+
+        require_same_model(self, model.describe())
+        self._model = model
+
+    def model_record(self) -> dict[str, Any]:
+        """What is known of the model without loading it."""
+        known = self.catalog.info("model")
+        if known is None:
+            raise StudyError(f"Study '{self.name}' has no activations yet; capture some first: study.capture(model, data, …).")
+        record: dict[str, Any] = json.loads(known)
+        return record
+
+    def dataset_of(self, acts: ActivationSet) -> Dataset:
+        """The data set that activations were captured from.
+
+        Raises:
+            StudyError: It cannot be loaded again, or has changed since.
+        """
+        return self._dataset(acts.dataset_record)
+
+    def datasets(self) -> list[Dataset]:
+        """Every data set that the study has activations of."""
+        return list({acts.dataset_record["hash"]: self.dataset_of(acts) for acts in self.activations()}.values())
+
+    def _dataset(self, record: dict[str, Any]) -> Dataset:
+        if record["hash"] not in self._datasets:
+            from workbench.datasets import load_dataset
+
+            source = record.get("source") or {}
+            if not source:
+                raise StudyError(
+                    f"The data set '{record['name']}' of this study was built in Python; load it and give it once:"
+                    " study.use_dataset(dataset)."
+                )
+            dataset = load_dataset(**source)
+            if dataset.hash != record["hash"]:
+                raise StudyError(
+                    f"The data set '{record['name']}' has changed since its activations were captured. Restore it, or capture"
+                    " again: study.capture(model, dataset, …)."
+                )
+            self.use_dataset(dataset)
+        return self._datasets[record["hash"]]
+
+    def use_dataset(self, dataset: Dataset) -> None:
+        """Give the study a data set object."""
+        self._datasets[dataset.hash] = dataset
+
+    # Activations
+
+    def capture(
+        self,
+        model: Model,
+        dataset: Dataset,
+        sites: str | Site | Sequence[str | Site],
+        pool: str = "token",
+        **options: Any,
+    ) -> ActivationSet:
+        """Capture activations of a model on a data set, or open those that were captured before.
+
+        Args:
+            model: The model; a study holds one.
+            dataset: The data.
+            sites: Site names, with ``*`` for any layer.
+            pool: ``token`` (or ``spatial`` for images), ``mean``, ``max`` or ``last``.
+            options: Passed to :func:`workbench.activations.capture`: ``dtype``, ``batch_size``, ``limit``, ``progress``.
+
+        Raises:
+            StudyError: The study was made with another model.
+            UnknownNameError: The model has no such site.
+            DiskFullError: There is no room.
+        """
+        from workbench.activations import capture
+
+        matched = model.match(sites)
+        self.use_model(model)
+        self.use_dataset(dataset)
+        with disk_errors("activations"):
+            (self.folder / "activations").mkdir(exist_ok=True)
+        show = options.pop("progress", None)
+
+        def tell(done: int, total: int, _facts: dict[str, Any]) -> None:
+            if show:
+                show(done, total, f"capturing {len(matched)} sites")
+
+        return capture(
+            model,
+            dataset,
+            sites=matched,
+            pool=pool,
+            folder=self.folder / "activations",
+            progress=tell,
+            **options,
+        )
+
+    def activations(self) -> list[ActivationSet]:
+        """Every whole activation set of the study, oldest first."""
+        from workbench.activations import ActivationSet
+
+        folders = [f for f in (self.folder / "activations").glob("*") if (f / "manifest.json").exists()]
+        return [ActivationSet.open(f) for f in sorted(folders, key=lambda f: (f / "manifest.json").stat().st_mtime)]
+
+    def activation_set(self, identifier: str | None = None) -> ActivationSet:
+        """An activation set by the first characters of its id; the newest when none is given."""
+        every = self.activations()
+        found = [acts for acts in every if identifier is None or acts.id.startswith(identifier)]
+        if not found:
+            raise UnknownNameError("activation set", identifier or "", [acts.id for acts in every], "Capture one first.")
+        return found[-1]
+
+    # Runs
+
+    def run(
+        self,
+        analysis: str,
+        acts: ActivationSet,
+        *,
+        seed: int = 0,
+        force: bool = False,
+        progress: Callable[[int, int, str], None] | None = None,
+        **options: Any,
+    ) -> Run:
+        """Run an analysis on activations. The same call again returns the finished run.
+
+        Args:
+            analysis: Its name, such as ``linear_probe``; ``workbench analyses`` lists them.
+            acts: What it reads; ``acts.at(site)`` for one site.
+            seed: Every random choice comes from it.
+            force: Run again although a finished run is there.
+            progress: Called with ``(done, total, text)``.
+            options: The analysis's own.
+
+        Raises:
+            UnknownNameError: No such analysis.
+            ConfigError: An option does not fit.
+        """
+        from workbench.runner import execute, silent
+
+        return execute(self, analysis, acts, options, seed, force, progress or silent)
+
+    def runs(self, status: str | None = "done") -> pd.DataFrame:
+        """The runs, oldest first."""
+        query = sa.select(tables.runs).order_by(tables.runs.c.started, tables.runs.c.id)
+        return self.catalog.frame(query if status is None else query.where(tables.runs.c.status == status))
+
+    def get_run(self, identifier: str) -> Run:
+        """A run by its id or the first characters of it."""
+        every = self.runs(status=None)
+        found = every[every["id"].eq(identifier)]
+        if found.empty:
+            found = every[every["id"].str.startswith(identifier) & every["status"].eq("done")]
+        if found.empty:
+            raise UnknownNameError("run", identifier, every["id"])
+        return Run(self, found.iloc[-1].to_dict())
+
+    # Concepts and their evidence
+
+    def concept(self, identifier: str) -> Concept:
+        """A concept by its id (``linear_probe-1a2b3c4d.17``)."""
+        from workbench.store.concept import Concept
+
+        frame = self.catalog.frame(sa.select(tables.concepts).where(tables.concepts.c.id == identifier))
+        if frame.empty:
+            every = self.catalog.frame(sa.select(tables.concepts.c.id).limit(2000))["id"]
+            raise UnknownNameError("concept", identifier, every)
+        return Concept(self, frame.iloc[0].to_dict())
+
+    def concepts(self, query: str | None = None, **where: Any) -> ConceptList:
+        """Find concepts.
+
+        Args:
+            query: Words to find by name, such as ``about money``; by meaning where a text encoder is at hand.
+            where: ``method=``, ``run=``, ``site=``, ``label=``; ``fires_on=`` a text; ``limit=``.
+        """
+        from workbench.store.search import search
+
+        return search(self, query, **where)
+
+    def examine(self, concepts: BoundConcepts | Run, dataset: Dataset | None = None, **options: Any) -> pd.DataFrame:
+        """Put concepts on trial; see :func:`workbench.evidence.examine`."""
+        from workbench.evidence import examine
+
+        return examine(self, concepts, dataset, **options)
+
+    def counterparts(self, **options: Any) -> pd.DataFrame:
+        """Pairs of concepts of different methods at one site, with what says that they are the same or not."""
+        from workbench.evidence.counterparts import counterparts
+
+        return counterparts(self, **options)
+
+    def families(self, **options: Any) -> pd.DataFrame:
+        """Concepts that several methods found and that are one: ``family, concept, method, site``."""
+        from workbench.evidence.counterparts import families
+
+        return families(self, **options)
+
+    def evidence(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+        """The newest evidence of every concept."""
+        return self.catalog.evidence(metrics=metrics)
+
+    def readout(self, dataset: Dataset, **options: Any) -> Readout:
+        """The frozen linear readout of the model's output for a data set's labels; fitted once, then kept."""
+        from workbench.evidence.readout import study_readout
+
+        return study_readout(self, dataset, **options)
+
+    def embedder(self) -> Embedder:
+        """The text encoder that compares names, words and texts."""
+        from workbench.embedding import Embedder
+
+        return Embedder(self)
+
+    # Out
+
+    def report(self, path: str | Path = "report.html", **options: Any) -> Path:
+        """Write a report: one HTML file that opens without a network."""
+        from workbench.reports import write_report
+
+        return write_report(self, Path(path), **options)
+
+    def close(self) -> None:
+        """Let go of the catalog."""
+        self.catalog.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        counts = self.catalog.frame(sa.select(sa.func.count()).select_from(tables.concepts)).iloc[0, 0]
+        known = self.catalog.info("model")
+        model = json.loads(known)["name"] if known else "no model yet"
+        return f"<Study '{self.name}': {model}, {len(self.runs())} runs, {counts:,} concepts>"
+
+
+def open_study(path: str | Path, create: bool = True) -> Study:
+    """Open a study, and make it when it is not there.
+
+    Args:
+        path: A folder.
+        create: Make it when it does not exist; otherwise that is an error.
+
+    Raises:
+        StudyError: The folder holds something else, or cannot be read.
+    """
+    folder = Path(path).expanduser().resolve()
+    marker = folder / STUDY_FILE
+    if not marker.exists():
+        if not create:
+            raise StudyError(f"There is no study at {path}. Make one with `workbench capture {path} …`.")
+        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+            raise StudyError(f"{path} is not a study and not empty; choose another folder for the study.")
+        with disk_errors("the study"):
+            (folder / "runs").mkdir(parents=True)
+            marker.write_text(json.dumps({"format": 1, "name": folder.name}, indent=1))
+    else:
+        try:
+            header = json.loads(marker.read_text())
+        except ValueError as error:
+            raise StudyError(f"{marker} is damaged: {error}. Restore it from a copy.") from error
+        if header.get("format") != 1:
+            raise StudyError(f"{path} is a study of format {header.get('format')}; this workbench reads format 1. Upgrade it.")
+    return Study(folder, Catalog(f"sqlite:///{folder / 'catalog.db'}"))
