@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -31,8 +31,8 @@ def capture(
     *,
     sites: str | Site | Sequence[str | Site],
     folder: str | Path,
-    pool: Pool = "token",
-    dtype: Dtype = "float16",
+    pool: str = "token",
+    dtype: str = "float16",
     batch_size: int = 32,
     limit: int | None = None,
     progress: Progress | None = None,
@@ -47,7 +47,7 @@ def capture(
     cannot hold, `DiskFullError` when the room does not suffice.
     """
     places = model.match(sites)
-    pool = _checked(model, dataset, places, pool, dtype, batch_size)
+    rows = _checked(model, dataset, places, pool, dtype, batch_size)
     n = len(dataset) if limit is None else min(limit, len(dataset))
     if n < 1:
         raise ConfigError("There is no example to capture: raise the limit or take another data set.")
@@ -62,8 +62,8 @@ def capture(
         limit=None if n == len(dataset) else n,
         sites=tuple(map(str, places)),
         widths=tuple(map(model.width, places)),
-        pool=pool,
-        dtype=dtype,
+        pool=rows,
+        dtype=cast(Dtype, dtype),
     )
     home = Path(folder) / request.id
     if (home / MANIFEST).is_file():
@@ -72,12 +72,12 @@ def capture(
     check_room(home, run.estimate())
     with writing(home, request) as writer:
         run.write(writer, progress)
-        grid = model.grid(places[0]) if pool == "spatial" else None
+        grid = model.grid(places[0]) if rows == "spatial" else None
         writer.finish(model.describe(), dict(dataset.source), n, grid)
     return ActivationSet.open(home)
 
 
-def _checked(model: Model, dataset: Examples, sites: list[Site], pool: Pool, dtype: str, batch_size: int) -> Pool:
+def _checked(model: Model, dataset: Examples, sites: list[Site], pool: str, dtype: str, batch_size: int) -> Pool:
     if pool not in {"token", "spatial", "mean", "max", "last"}:
         raise ConfigError(f"The pool is token, spatial, mean, max or last, not '{pool}'.")
     if dtype not in {"float16", "float32"}:
@@ -88,7 +88,7 @@ def _checked(model: Model, dataset: Examples, sites: list[Site], pool: Pool, dty
     if column not in dataset.table.columns:
         raise ConfigError(f"{model.name} reads {column}s and {dataset.name} has none: take another data set or model.")
     if pool not in {"token", "spatial"}:
-        return pool
+        return cast(Pool, pool)
     if model.modality == "text":
         return "token"
     grids = {str(site): model.grid(site) for site in sites}
