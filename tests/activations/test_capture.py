@@ -40,7 +40,7 @@ def test_capture_is_what_the_model_does(exact, minilm, texts):
     np.testing.assert_allclose(exact.read(slice(0, len(again)), "mlp_out.2"), again.numpy(), atol=2e-5)
 
 
-def test_one_batch_is_kept_to_the_last_bit(minilm, texts, tmp_path):
+def test_the_rows_of_one_batch_are_kept_to_a_millionth(minilm, texts, tmp_path):
     part = capture(minilm, texts, sites="resid_post.1", folder=tmp_path, dtype="float32", limit=5)
     batch = minilm.batch(texts.inputs(range(5)))
     hidden = minilm.activations(batch, ["resid_post.1"])[Site("resid_post", 1)]
