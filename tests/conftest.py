@@ -28,7 +28,15 @@ def planted_table(examples: int, seed: int) -> pd.DataFrame:
                 spans.append({"start": place, "end": place + len(word), "label": "planted"})
             place += len(word) + 1
         split = ("train", "train", "validation", "test")[number % 4]
-        rows.append({"text": text, "kind": "left" if rng.random() < 0.5 else "right", "spans": spans, "split": split, "group": str(number)})
+        rows.append(
+            {
+                "text": text,
+                "kind": "left" if rng.random() < 0.5 else "right",
+                "spans": spans,
+                "split": split,
+                "group": str(number),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -73,7 +81,13 @@ def planted(tmp_path: Path) -> Iterator[Callable]:
 
     def make(strength: float = 4.0, examples: int = 400, width: int = 24, seed: int = 0):
         dataset = wb.dataset_from_table(
-            planted_table(examples, seed), text="text", labels=["kind"], spans="spans", split="split", group="group", name="planted"
+            planted_table(examples, seed),
+            text="text",
+            labels=["kind"],
+            spans="spans",
+            split="split",
+            group="group",
+            name="planted",
         )
         index = word_index(dataset.inputs())
         rng = np.random.default_rng(seed)

@@ -36,7 +36,9 @@ def test_topk_codes_are_at_most_k_and_never_negative(k: int, seed: int) -> None:
     assert float(codes.min()) >= 0
 
 
-@pytest.mark.parametrize("make", [dictionary, lambda: dictionary(architecture="jumprelu"), lambda: LinearConcepts("final", torch.randn(4, 6))])
+@pytest.mark.parametrize(
+    "make", [dictionary, lambda: dictionary(architecture="jumprelu"), lambda: LinearConcepts("final", torch.randn(4, 6))]
+)
 def test_a_set_comes_back_from_disk_as_it_was(tmp_path, make) -> None:
     before, x = make(), torch.randn(9, 6)
     before.table["label"] = [f"label {i}" for i in range(len(before))]

@@ -46,7 +46,9 @@ def test_a_search_by_meaning_puts_the_very_word_first(small_study) -> None:
 
 
 def test_a_search_by_input_finds_what_is_present_in_it(small_study) -> None:
-    found = small_study.concepts(fires_on="She should have gone, he could not, they would never.", method="probe", site="resid_post.3")
+    found = small_study.concepts(
+        fires_on="She should have gone, he could not, they would never.", method="probe", site="resid_post.3"
+    )
     assert "modal" in [c.name for c in list(found)[:5]]
 
 

@@ -25,7 +25,7 @@ def test_probes_find_what_was_planted_and_controls_find_nothing(planted) -> None
 
 
 def test_selectivity_is_low_where_a_word_gives_the_label_away(planted) -> None:
-    # 'planted' is a function of the word and so is the control task. A linear probe on noise plus one direction reads the first only.
+    # 'planted' is a function of the word and so is the control task; only the first has a direction in the activations.
     study, acts, _, _ = planted()
     metrics = study.run("linear_probe", acts, target="planted").metrics.set_index("metric")
     assert metrics.loc["probe.selectivity", "value"] > 0

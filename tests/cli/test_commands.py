@@ -23,7 +23,20 @@ def call(capsys, *arguments: str) -> tuple[int, str, str]:
 def test_help_lists_every_command(capsys) -> None:
     code, out, _ = call(capsys, "--help")
     assert code == 0
-    for command in ("capture", "run", "name", "examine", "match", "report", "export", "concepts", "concept", "show", "app", "demo"):
+    for command in (
+        "capture",
+        "run",
+        "name",
+        "examine",
+        "match",
+        "report",
+        "export",
+        "concepts",
+        "concept",
+        "show",
+        "app",
+        "demo",
+    ):
         assert command in out
 
 
@@ -45,7 +58,9 @@ def test_the_job_by_commands(small_study, tmp_path, capsys) -> None:
 
     code, out, _ = call(capsys, "--json", "concept", folder, found["id"])
     assert code == 0
-    assert {e["metric"] for e in json.loads(out)["evidence"]} >= {"detects.auroc", "informs.bits"} or found["site"] != "resid_post.3"
+    assert {e["metric"] for e in json.loads(out)["evidence"]} >= {"detects.auroc", "informs.bits"} or found[
+        "site"
+    ] != "resid_post.3"
 
     code, _, _ = call(capsys, "rename", folder, found["id"], "verbs that are over", "--author", "ada")
     assert code == 0

@@ -25,7 +25,9 @@ class Given(Analysis):
     def run(self, context):
         """Return them."""
         table = pd.DataFrame({"label": self.labels or [""] * len(self.directions)})
-        noise = torch.randn(len(self.directions), context.activations.width(), generator=torch.Generator().manual_seed(context.seed))
+        noise = torch.randn(
+            len(self.directions), context.activations.width(), generator=torch.Generator().manual_seed(context.seed)
+        )
         # Another seed moves the directions a little, so that stability has something to measure.
         weights = torch.tensor(self.directions) + 0.02 * noise
         return Result(concepts=[LinearConcepts("resid_post.0", weights, table=table)])
@@ -35,7 +37,7 @@ register(Given)
 
 
 def trial(planted, extra: int = 3):
-    study, acts, dataset, directions = planted()
+    study, acts, _, directions = planted()
     rng = np.random.default_rng(5)
     others = rng.normal(size=(extra, directions.shape[1]))
     others -= others @ directions.T @ directions
@@ -114,7 +116,7 @@ def test_the_same_examination_is_not_done_twice(planted) -> None:
 
 def test_unknown_families_sites_and_missing_splits_are_named(planted) -> None:
     study, run, _ = trial(planted)
-    with pytest.raises(UnknownNameError, match="family of evidence called 'cause'.*Did you mean 'causes'"):
+    with pytest.raises(UnknownNameError, match=r"family of evidence called 'cause'.*Did you mean 'causes'"):
         study.examine(run, families=("cause",))
     with pytest.raises(UnknownNameError, match="site of run"):
         study.examine(run, sites=["resid_post.9"])
@@ -153,7 +155,7 @@ def test_labels_are_chosen_by_name_column_or_kind(planted) -> None:
     _, _, dataset, _ = planted(examples=60)
     assert choose_labels(dataset, "planted") == ["token:planted"]
     assert choose_labels(dataset, ["kind", "tokens"]) == ["kind=left", "kind=right", "token:planted"]
-    with pytest.raises(DataError, match="no label 'topc'.*kind"):
+    with pytest.raises(DataError, match=r"no label 'topc'.*kind"):
         choose_labels(dataset, "topc")
 
 

@@ -45,7 +45,9 @@ def test_the_same_call_finds_the_finished_run(planted) -> None:
     assert len(study.runs()) == 2
 
 
-@pytest.mark.parametrize(("how", "error", "status"), [("interrupt", KeyboardInterrupt, "cancelled"), ("error", ZeroDivisionError, "failed")])
+@pytest.mark.parametrize(
+    ("how", "error", "status"), [("interrupt", KeyboardInterrupt, "cancelled"), ("error", ZeroDivisionError, "failed")]
+)
 def test_a_run_that_ends_early_leaves_nothing_but_its_record(planted, how, error, status) -> None:
     study, acts, _, _ = planted()
     with pytest.raises(error):
@@ -101,15 +103,15 @@ def test_several_processes_name_one_concept_and_no_name_is_lost(planted) -> None
 def test_a_study_refuses_another_model(tmp_path, minilm) -> None:
     with wb.open_study(tmp_path / "study") as study:
         study.catalog.set_info("model", json.dumps({"name": "gpt2", "weights_hash": "f" * 64, "source": {}, "kind": "decoder"}))
-        with pytest.raises(StudyError, match="made with the model 'gpt2'.*not with 'minilm'"):
+        with pytest.raises(StudyError, match=r"made with the model 'gpt2'.*not with 'minilm'"):
             study.capture(minilm, wb.load_dataset("film", limit=10), sites="resid_post.0")
         assert study.activations() == []
 
 
 def test_a_data_set_made_in_python_is_kept_with_the_study(tmp_path, minilm) -> None:
-    from workbench.datasets import dataset_from_table
-
     import pandas as pd
+
+    from workbench.datasets import dataset_from_table
 
     table = pd.DataFrame({"text": ["money in the bank", "a walk by the river"] * 6, "topic": ["money", "nature"] * 6})
     dataset = dataset_from_table(table, text="text", labels=["topic"])
