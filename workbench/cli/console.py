@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,6 +108,9 @@ def progress() -> Iterator[Callable[[int, int, str], None]]:
     if STATE.quiet or STATE.json:
         yield lambda _done, _total, _text: None
         return
+    if not errors.is_terminal:
+        yield _plain_lines()
+        return
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
@@ -115,15 +119,28 @@ def progress() -> Iterator[Callable[[int, int, str], None]]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=errors, transient=not errors.is_terminal) as bars:
+    with Progress(*columns, console=errors) as bars:
         current: dict[str, Any] = {}
 
         def show(done: int, total: int, text: str) -> None:
             kind = text.split(",", maxsplit=1)[0][:48]
             if current.get("kind") != kind:
-                if "task" in current:
-                    bars.update(current["task"], visible=errors.is_terminal)
                 current["kind"], current["task"] = kind, bars.add_task(visible(text, 60), total=max(total, 1))
             bars.update(current["task"], completed=done, total=max(total, 1), description=visible(text, 60))
 
         yield show
+
+
+def _plain_lines() -> Callable[[int, int, str], None]:
+    """A line for each new kind of work, for a log file."""
+    current = {"kind": "", "since": time.monotonic()}
+
+    def show(_done: int, total: int, text: str) -> None:
+        kind = text.split(",")[0][:48]
+        if kind != current["kind"]:
+            current["kind"] = kind
+            errors.print(
+                f"{time.monotonic() - float(current['since']):6.0f} s  {visible(kind)} ({total:,})", markup=False, highlight=False
+            )
+
+    return show

@@ -61,7 +61,7 @@ def make(study: Study, show: Progress) -> dict[str, Run]:
         "CAV": study.run("concept_activation", acts, **options),
         "information": study.run("mutual_information", acts, **options),
     }
-    if study.catalog.names(f"{runs['SAE'].id}.0").empty and not _named(study, runs["SAE"]):
+    if not _named(study, runs["SAE"]):
         runs["SAE"].concepts.name(vocabulary="common-words", **options)
     study.examine(runs["SAE"], texts, **options)
     for method in ("probe", "CAV"):

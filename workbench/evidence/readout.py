@@ -78,7 +78,7 @@ class Readout:
         return Readout(labels, tensors["weights"], tensors["bias"], tensors["auroc"].numpy(), tensors["error"].numpy())
 
 
-def study_readout(study: Study, dataset: Dataset, *, progress: Progress | None = None, examples: int = 1500) -> Readout:
+def study_readout(study: Study, dataset: Dataset, *, progress: Progress | None = None, examples: int = 800) -> Readout:
     """The study's readout for a data set: from disk, or fitted now and kept."""
     key = f"{study.model_record()['weights_hash']}/{dataset.hash}/{examples}/1"
     folder = study.folder / "cache" / "readouts" / hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -91,7 +91,7 @@ def study_readout(study: Study, dataset: Dataset, *, progress: Progress | None =
 
 
 def fit_readout(
-    model: Model, dataset: Dataset, examples: int = 1500, seed: int = 0, *, progress: Progress | None = None
+    model: Model, dataset: Dataset, examples: int = 800, seed: int = 0, *, progress: Progress | None = None
 ) -> Readout:
     """Fit the readout on at most ``examples`` training examples, rare labels first, and score it on validation examples.
 
