@@ -1,7 +1,7 @@
 """Interventions: pure functions on the activations of one site.
 
-An edit takes rows ``[b, t, d]`` and gives rows of the same shape. Nothing is changed in place. ``model.edited(edit)``
-applies it while the model runs; ``a + b`` is both, ``a`` first.
+An edit takes rows ``[b, t, d]`` and gives rows of the same shape. Nothing is changed in place.
+``model.edited(edit)`` applies it while the model runs; ``a + b`` is both, ``a`` first.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Transform = Callable[[Tensor], Tensor]
 class Edit:
     """A change of the activations at ``site``; ``kind`` and ``arguments`` describe it for a record.
 
-    ``transform`` maps ``[b, t, d]`` to ``[b, t, d]``. An edit of kind ``custom`` runs like any other, but cannot be
-    written as JSON.
+    ``transform`` maps ``[b, t, d]`` to ``[b, t, d]``. An edit of kind ``custom`` runs like any other, but
+    cannot be written as JSON.
     """
 
     site: Site
@@ -46,8 +46,8 @@ class Edit:
     def strength(self, value: float) -> Edit:
         """The same edit at another strength.
 
-        For `steer` the multiple of the direction, for `clamp` the coordinate, for `project_out`, `zero` and `mean`
-        the fraction of the change (1 is the whole). A custom edit has none: `ConfigError`.
+        For `steer` the multiple of the direction, for `clamp` the coordinate, for `project_out`, `zero` and
+        `mean` the fraction of the change (1 is the whole). A custom edit has none: `ConfigError`.
         """
         if self.kind not in _STRENGTH:
             raise ConfigError(f"An edit of kind '{self.kind}' has no strength: make a new edit instead.")
@@ -56,7 +56,7 @@ class Edit:
     def to_dict(self) -> dict[str, Any]:
         """A JSON description; tensors become lists. `ConfigError` for a custom edit."""
         if self.kind not in _MAKERS:
-            raise ConfigError("An edit made from a function of your own cannot be written down: name its parts instead.")
+            raise ConfigError("An edit made from a function of your own cannot be written down: use the named ones.")
         arguments = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in self.arguments.items()}
         return {"kind": self.kind, "site": str(self.site), "arguments": arguments}
 
@@ -203,7 +203,5 @@ def _orthonormal(vectors: Float[Tensor, "k d"]) -> Float[Tensor, "r d"]:
 
 def _fit(vectors: Float[Tensor, "... d"], rows: Float[Tensor, "b t d"]) -> Float[Tensor, "... d"]:
     if vectors.shape[-1] != rows.shape[-1]:
-        raise ConfigError(
-            f"The edit has {vectors.shape[-1]} numbers and the site has {rows.shape[-1]}: use a direction of that site."
-        )
+        raise ConfigError(f"The edit has {vectors.shape[-1]} numbers and the site {rows.shape[-1]}: use one of that width.")
     return vectors.to(rows)

@@ -1,7 +1,7 @@
 """Names from a vocabulary, by embedding.
 
-A concept's strongest examples (none of them from the test split) each offer the word at the peak. A vocabulary word's score is its
-mean cosine with those words, weighted by how strongly the concept was present, less its mean score over all concepts: a word
+A concept's strongest examples (none of them from the test split) each offer the word at the peak. A vocabulary word's score is
+its mean cosine with those words, weighted by how strongly the concept was present, less its mean score over all concepts: a word
 that is near everything names nothing. The same idea as Discover-then-Name (Rao et al., 2024), with words in the place of images.
 """
 

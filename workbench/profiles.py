@@ -54,10 +54,7 @@ def profile(
         chunk: Rows at a time.
     """
     whole = concepts.level == "example"
-    if whole:
-        units = np.unique(acts.index["example"].to_numpy()[rows])
-    else:
-        units = rows
+    units = np.unique(acts.index["example"].to_numpy()[rows]) if whole else rows
     count = len(concepts)
     best, where = torch.full((TOP * 6, count), -torch.inf), torch.zeros((TOP * 6, count), dtype=torch.long)
     fired, total, squares = (

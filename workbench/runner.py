@@ -1,7 +1,7 @@
 """How a run is executed, recorded and reused.
 
-A run is written into ``runs/<id>.partial`` and renamed when whole, then its concepts enter the catalog. The id comes from what the
-run depends on (analysis, version, options, seed, activations), so the same call finds the finished run and returns it.
+A run is written into ``runs/<id>.partial`` and renamed when whole, then its concepts enter the catalog. The id comes from what
+the run depends on (analysis, version, options, seed, activations), so the same call finds the finished run and returns it.
 """
 
 from __future__ import annotations
@@ -203,7 +203,8 @@ def profile_tables(result: Result, acts: ActivationSet, study: Study, progress: 
 
 
 def _register_concepts(study: Study, run_id: str, result: Result, analysis: Analysis | None) -> None:
-    rows, names = [], []
+    rows: list[dict[str, Any]] = []
+    names: list[dict[str, Any]] = []
     for concept_set in result.concepts:
         for label in concept_set.table["label"]:
             number = len(rows)
@@ -217,7 +218,7 @@ def _register_concepts(study: Study, run_id: str, result: Result, analysis: Anal
                     "site": concept_set.site,
                     "level": concept_set.level,
                     "label": label,
-                }  # fmt: skip
+                }
             )
             if label:
                 text = label.split(":", 1)[1] if label.startswith(("token:", "region:")) else label.replace("=", ": ")

@@ -16,6 +16,7 @@ from workbench.analysis import Analysis, Context, Metric, Result
 from workbench.concepts import LinearConcepts
 from workbench.errors import ConfigError, DataError
 from workbench.evidence.readout import output_gradients
+from workbench.frames import records
 from workbench.plots import site_lines
 
 METRICS = (
@@ -90,8 +91,8 @@ class ConceptActivation(Analysis):
         context.progress(len(sites), len(sites), "concept activation vectors")
         if not table:
             raise DataError(
-                f"None of the labels {', '.join(wanted[:8])} has enough captured examples for a vector: 20 training and 8 test rows"
-                " with it and without it. Capture or label more examples."
+                f"None of the labels {', '.join(wanted[:8])} has enough captured examples for a vector: 20 training and 8 test"
+                " rows with it and without it. Capture or label more examples."
             )
         scores = pd.concat(table, ignore_index=True)
         _holm(scores)
@@ -150,7 +151,7 @@ def _holm(table: pd.DataFrame) -> None:
 
 def _metric_rows(scores: pd.DataFrame) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for row in scores.to_dict("records"):
+    for row in records(scores):
         common = {"site": row["site"], "label": row["concept"], "class": row["class"], "n": row["n"]}
         rows.append(
             common

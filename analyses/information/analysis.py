@@ -39,7 +39,13 @@ METRICS = (
         unit="bits",
         neutral=0.0,
     ),
-    Metric("mi.entropy", "Entropy", "Entropy of the label on the test split: no estimate should be above it.", unit="bits", shown=False),
+    Metric(
+        "mi.entropy",
+        "Entropy",
+        "Entropy of the label on the test split: no estimate should be above it.",
+        unit="bits",
+        shown=False,
+    ),
 )
 
 
@@ -47,8 +53,8 @@ class MutualInformation(Analysis):
     """Estimate the mutual information of each site with each label, with a permuted floor beside every number.
 
     One estimator bounds from below by a linear classifier (Barber and Agakov, 2003). The other is continuous: nearest
-    neighbours after compression to a few principal coordinates, where such estimators can be trusted. The principal directions are
-    kept as concepts and can stand trial like any other.
+    neighbours after compression to a few principal coordinates, where such estimators can be trusted. The principal directions
+    are kept as concepts and can stand trial like any other.
     """
 
     name: ClassVar[str] = "mutual_information"

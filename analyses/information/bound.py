@@ -21,7 +21,8 @@ def classifier_bounds(group: Group, permutations: int, seed: int, C: float = 0.0
     """
     rng = np.random.default_rng(seed)
     turns = [np.arange(len(group.x_train)), *(_deal(group.clusters_train, rng) for _ in range(permutations))]
-    columns, places = [], []
+    columns: list[Float[np.ndarray, "n"]] = []
+    places: list[tuple[str, int, range]] = []
     for variable in group.variables:
         values = range(1, 2) if variable.count == 2 else range(variable.count)
         for number, turn in enumerate(turns):

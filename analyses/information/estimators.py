@@ -121,9 +121,7 @@ def gaussian_logdet(X: Any, Y: Any) -> Estimate:
     return Estimate(float((nats - bias) / np.log(2)), "point", n, float(error / np.log(2)), note=note)
 
 
-def plugin_discrete(
-    codes: Shaped[np.ndarray, "n ..."], y: Shaped[np.ndarray, " n"], *, correct: bool = True
-) -> Estimate:
+def plugin_discrete(codes: Shaped[np.ndarray, "n ..."], y: Shaped[np.ndarray, " n"], *, correct: bool = True) -> Estimate:
     """Information between two discrete variables from their counts, in bits.
 
     Args:
@@ -149,9 +147,7 @@ def plugin_discrete(
     return from_terms(terms, "point", shift=shift, note="Miller-Madow" if correct else "plug-in")
 
 
-def equal_count_bins(
-    X: Any, bins: int = 30
-) -> tuple[Int[np.ndarray, "n d"], list[Float[np.ndarray, " edges"]]]:
+def equal_count_bins(X: Any, bins: int = 30) -> tuple[Int[np.ndarray, "n d"], list[Float[np.ndarray, " edges"]]]:
     """Cut every feature at equal counts of its distinct values.
 
     Counting distinct values rather than rows keeps a heap of equal values (the zeros of a ReLU) in one bin.
@@ -189,9 +185,7 @@ def apply_bins(X: Any, edges: list[Float[np.ndarray, " edges"]]) -> Int[np.ndarr
     """
     features = read_features(X)
     if features.shape[1] != len(edges):
-        raise DataError(
-            f"X has {features.shape[1]} features, the edges {len(edges)}: pass the same features."
-        )
+        raise DataError(f"X has {features.shape[1]} features, the edges {len(edges)}: pass the same features.")
     coded = [np.searchsorted(e, x, side="right") for x, e in zip(features.T, edges, strict=True)]
     return np.stack(coded, axis=1)
 

@@ -198,7 +198,7 @@ def _controls(sample: Sample, margins: np.ndarray, count: int, seed: int) -> lis
                     "high": mean + half,
                     "null": 0.0,
                     "n": len(difference),
-                }  # fmt: skip
+                }
             )
     return rows
 
@@ -227,7 +227,7 @@ def _columns(sample: Sample, margins: np.ndarray) -> list[dict[str, Any]]:
                 "high": mean + half,
                 "null": float((truth == guess).mean()),
                 "n": len(right),
-            }  # fmt: skip
+            }
         )
     return rows
 

@@ -48,7 +48,7 @@ class SparseAutoencoder(Analysis):
         rows = acts.rows("train", context.dataset)
         if len(rows) < self.batch_size:
             raise ConfigError(
-                f"There are {len(rows):,} training rows, fewer than a batch of {self.batch_size:,}: capture more, or lower batch_size."
+                f"{len(rows):,} training rows are fewer than a batch of {self.batch_size:,}: capture more, or lower batch_size."
             )
         held = acts.rows("test", context.dataset)
         held = np.sort(np.random.default_rng(context.seed).permutation(held)[:20_000])

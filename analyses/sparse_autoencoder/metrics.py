@@ -37,8 +37,8 @@ METRICS = (
     Metric(
         "sae.output_kept",
         "Output kept",
-        "One minus the output's shift when the reconstruction stands in for the activations, as a share of the shift when the mean"
-        " activation does; 1 is a perfect stand-in, 0 no better than the mean.",
+        "One minus the output's shift when the reconstruction stands in for the activations, as a share of the shift when the"
+        " mean activation does; 1 is a perfect stand-in, 0 no better than the mean.",
         neutral=0.0,
     ),
 )
@@ -104,7 +104,7 @@ def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str,
         with torch.no_grad():
             with model.edited(Edit(where, lambda h: dictionary.decode(dictionary.encode(h.flatten(0, 1))).view_as(h))):
                 ours.append(output_shift(base, model.forward(batch)[0], batch.keep))
-            with model.edited(Edit(where, lambda h: mean.expand_as(h))):
+            with model.edited(Edit(where, mean.expand_as)):
                 floor.append(output_shift(base, model.forward(batch)[0], batch.keep))
     a, b = torch.cat(ours).double().numpy(), torch.cat(floor).double().numpy()
     low, high = _ratio_interval(a, b, np.arange(len(a)))

@@ -73,7 +73,7 @@ def train(
         output = trainer.step(next(trainer.data_provider))
         trainer.n_training_steps += 1
         if step % LOG_EVERY == 0 or step == steps - 1:
-            mse, dead = float(output.losses["mse_loss"]), int(trainer.dead_neurons.sum())
+            mse, dead = float(output.losses["mse_loss"].detach()), int(trainer.dead_neurons.sum())
             losses.append({"samples": (step + 1) * options.batch_size, "mse": mse, "dead": dead})
             context.progress(step + 1, steps, f"training {options.d_sae:,} latents, loss {mse:.3f}, {dead} dead")
     sae.fold_activation_norm_scaling_factor(scale)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from workbench.activations.manifest import MANIFEST, Dtype, Pool, Request
 from workbench.activations.source import Examples
 from workbench.activations.store import ActivationSet
 from workbench.activations.writer import Writer, check_room, half, writing
-from workbench.errors import ConfigError, DataError
+from workbench.errors import ConfigError
 from workbench.models.base import Batch, EmptyInputError, Model
 from workbench.models.sites import Site
 
@@ -31,23 +31,23 @@ def capture(
     *,
     sites: str | Site | Sequence[str | Site],
     folder: str | Path,
-    pool: Pool = "token",
-    dtype: Dtype = "float16",
+    pool: str = "token",
+    dtype: str = "float16",
     batch_size: int = 32,
     limit: int | None = None,
     progress: Progress | None = None,
 ) -> ActivationSet:
-    """The activations of ``sites`` (names or globs) for the first ``limit`` examples, in one pass each.
+    """The activations of ``sites`` (names or globs) for the first ``limit`` examples, in one pass.
 
-    ``pool``: ``token`` (or ``spatial``, for images) keeps a row a position, ``mean``, ``max`` and ``last`` one an
-    example. A whole set with the same manifest hash in ``folder`` is opened instead of captured again. What is cut
-    short leaves nothing. ``progress(done, total, info)`` counts examples.
+    ``pool``: ``token`` (or ``spatial``, for images) keeps a row a position, ``mean``, ``max`` and ``last``
+    one an example. A whole set with the same manifest hash in ``folder`` is opened instead of captured again.
+    What is cut short leaves nothing. ``progress(done, total, info)`` counts examples.
 
-    Raises `ConfigError` for an option, `DataError` for an example without a token or a value that float16 cannot
-    hold, `DiskFullError` when the room does not suffice.
+    Raises `ConfigError` for an option, `DataError` for an example without a token or a value that float16
+    cannot hold, `DiskFullError` when the room does not suffice.
     """
     places = model.match(sites)
-    pool = _checked(model, dataset, places, pool, dtype, batch_size)
+    rows = _checked(model, dataset, places, pool, dtype, batch_size)
     n = len(dataset) if limit is None else min(limit, len(dataset))
     if n < 1:
         raise ConfigError("There is no example to capture: raise the limit or take another data set.")
@@ -62,8 +62,8 @@ def capture(
         limit=None if n == len(dataset) else n,
         sites=tuple(map(str, places)),
         widths=tuple(map(model.width, places)),
-        pool=pool,
-        dtype=dtype,
+        pool=rows,
+        dtype=cast(Dtype, dtype),
     )
     home = Path(folder) / request.id
     if (home / MANIFEST).is_file():
@@ -72,13 +72,12 @@ def capture(
     check_room(home, run.estimate())
     with writing(home, request) as writer:
         run.write(writer, progress)
-        writer.finish(model.describe(), dict(dataset.source), n)
+        grid = model.grid(places[0]) if rows == "spatial" else None
+        writer.finish(model.describe(), dict(dataset.source), n, grid)
     return ActivationSet.open(home)
 
 
-def _checked(
-    model: Model, dataset: Examples, sites: list[Site], pool: Pool, dtype: str, batch_size: int
-) -> Pool:
+def _checked(model: Model, dataset: Examples, sites: list[Site], pool: str, dtype: str, batch_size: int) -> Pool:
     if pool not in {"token", "spatial", "mean", "max", "last"}:
         raise ConfigError(f"The pool is token, spatial, mean, max or last, not '{pool}'.")
     if dtype not in {"float16", "float32"}:
@@ -87,28 +86,23 @@ def _checked(
         raise ConfigError("The batch size is at least 1.")
     column = model.modality
     if column not in dataset.table.columns:
-        raise ConfigError(
-            f"{model.name} reads {column}s and {dataset.name} has none: take another data set or model."
-        )
+        raise ConfigError(f"{model.name} reads {column}s and {dataset.name} has none: take another data set or model.")
     if pool not in {"token", "spatial"}:
-        return pool
+        return cast(Pool, pool)
     if model.modality == "text":
         return "token"
     grids = {str(site): model.grid(site) for site in sites}
     if len(set(grids.values())) > 1:
         shown = ", ".join(f"{site} {h}x{w}" for site, (h, w) in grids.items())
-        raise ConfigError(
-            f"Positions differ between the sites ({shown}): capture them one grid at a time, or pool."
-        )
+        raise ConfigError(f"Positions differ between the sites ({shown}): capture them one grid at a time, or pool.")
     return "spatial"
 
 
 class _Capture:
-    """One pass over the examples, chunk by chunk: batches of like length inside a chunk, rows in example order."""
+    """One pass over the examples, chunk by chunk: batches of like length inside a chunk, rows in example
+    order."""
 
-    def __init__(
-        self, model: Model, dataset: Examples, sites: list[Site], request: Request, n: int, batch_size: int
-    ) -> None:
+    def __init__(self, model: Model, dataset: Examples, sites: list[Site], request: Request, n: int, batch_size: int) -> None:
         self.model, self.dataset, self.sites, self.request = model, dataset, sites, request
         self.n, self.batch_size = n, batch_size
         self.by_position = request.pool in {"token", "spatial"}
@@ -223,7 +217,7 @@ class _Parts:
 
 
 def pooled(hidden: Tensor, keep: Tensor, pool: str) -> Tensor:
-    """Rows ``[b, t, d]`` where ``keep`` is true, one under another, or one an example: their mean, maximum or last."""
+    """Rows ``[b, t, d]`` where ``keep`` is true, or one an example: their mean, maximum or last."""
     if pool in {"token", "spatial"}:
         return hidden[keep]
     if pool == "mean":
@@ -232,9 +226,4 @@ def pooled(hidden: Tensor, keep: Tensor, pool: str) -> Tensor:
     if pool == "max":
         return hidden.masked_fill(~keep[..., None], -torch.inf).max(1).values
     places = torch.arange(keep.shape[1], device=keep.device)
-    return hidden[
-        torch.arange(len(hidden), device=hidden.device), torch.where(keep, places, -1).max(1).values
-    ]
-
-
-__all__ = ["DataError", "capture", "pooled"]
+    return hidden[torch.arange(len(hidden), device=hidden.device), torch.where(keep, places, -1).max(1).values]

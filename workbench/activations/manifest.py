@@ -62,6 +62,8 @@ class Manifest(BaseModel):
     """The model's own description, with how to load it again."""
     dataset_source: dict[str, Any]
     n_examples: int = Field(ge=0)
+    grid: tuple[int, int] | None = None
+    """Height and width of the grid of positions, of a spatial set."""
     shards: tuple[int, ...]
     """Rows of each shard; the same for every site."""
 
@@ -82,7 +84,8 @@ def disk_dtype(dtype: Dtype) -> np.dtype:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a set. `StudyError` when the folder is no set, or a shard is not as long as it should be."""
+    """The manifest of a set. `StudyError` when the folder is no set, or a shard is not as long as it should
+    be."""
     try:
         text = (folder / MANIFEST).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -90,9 +93,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError:
-        raise StudyError(
-            f"The manifest of {folder} is damaged: remove the folder and capture again."
-        ) from None
+        raise StudyError(f"The manifest of {folder} is damaged: remove the folder and capture again.") from None
     size = disk_dtype(manifest.request.dtype).itemsize
     for number, width in enumerate(manifest.request.widths):
         for shard, rows in enumerate(manifest.shards):

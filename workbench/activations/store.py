@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 
 class ActivationSet:
-    """Rows of one or several sites, in example order. Made by `capture`, opened by ``ActivationSet.open(folder)``."""
+    """Rows of one or several sites, in example order. Made by `capture`, opened by
+    ``ActivationSet.open(folder)``."""
 
     def __init__(self, folder: Path, manifest: Manifest, sites: list[Site]) -> None:
         self.folder = folder
@@ -66,9 +67,7 @@ class ActivationSet:
         except Exception as error:
             raise StudyError(f"The row index of {self.folder} is damaged: capture again.") from error
         if len(table) != self.n_rows:
-            raise StudyError(
-                f"The row index of {self.folder} has {len(table)} rows, not {self.n_rows}: capture again."
-            )
+            raise StudyError(f"The row index of {self.folder} has not {self.n_rows} rows: capture again.")
         return table
 
     def at(self, site: str | Site) -> ActivationSet:
@@ -80,6 +79,13 @@ class ActivationSet:
         return ActivationSet(self.folder, self.manifest, [self._site(site) for site in sites])
 
     @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the grid that an example's rows are, in raster order. `ConfigError` unless spatial."""
+        if self.manifest.grid is None:
+            raise ConfigError(f"The rows of this set are no places in an image (its pool is {self.pool}): capture it as spatial.")
+        return self.manifest.grid
+
+    @property
     def dataset_record(self) -> dict[str, Any]:
         """Which data set was captured: name, hash, and how to load it again."""
         request = self.manifest.request
@@ -89,10 +95,9 @@ class ActivationSet:
         """How many numbers a row has."""
         return self.manifest.request.widths[self._number(self._site(site))]
 
-    def read(
-        self, rows: slice | Int[np.ndarray, n] | None = None, site: str | Site | None = None
-    ) -> Float[np.ndarray, "n d"]:
-        """Rows as float32, in the order asked for; all of them when ``rows`` is None. Negative numbers count back."""
+    def read(self, rows: slice | Int[np.ndarray, n] | None = None, site: str | Site | None = None) -> Float[np.ndarray, "n d"]:
+        """Rows as float32, in the order asked for; all of them when ``rows`` is None. Negative numbers count
+        back."""
         place = self._site(site)
         if rows is None or (isinstance(rows, slice) and rows.step in {None, 1}):
             start, stop, _ = (rows or slice(None)).indices(self.n_rows)
@@ -101,10 +106,10 @@ class ActivationSet:
         return self._gather(place, numbers)
 
     def rows(self, split: str | None, dataset: Examples) -> Int[np.ndarray, n]:
-        """The numbers of the rows whose example is in a split of the data set; all rows when ``split`` is None."""
+        """The numbers of the rows whose example is in a split of the data set; None stands for all."""
         if dataset.hash != self.manifest.request.dataset_hash:
             raise StudyError(
-                f"These activations come from {self.manifest.request.dataset}, not from this {dataset.name}: capture it."
+                f"These activations come from {self.manifest.request.dataset}, not from this {dataset.name}: capture again."
             )
         if split is None:
             return np.arange(self.n_rows)
@@ -123,8 +128,8 @@ class ActivationSet:
     ) -> Iterator[torch.Tensor]:
         """Shuffled float32 batches ``[batch_size, d]`` of the rows asked for, each row once an epoch.
 
-        Every epoch has its own order, drawn from the seed. The last batch of an epoch may be smaller. ``epochs=None``
-        never ends. Only a batch is in memory at a time, besides the row numbers.
+        Every epoch has its own order, drawn from the seed. The last batch of an epoch may be smaller.
+        ``epochs=None`` never ends. Only a batch is in memory at a time, besides the row numbers.
         """
         import torch
 
@@ -145,7 +150,8 @@ class ActivationSet:
     def __repr__(self) -> str:
         request = self.manifest.request
         where = ", ".join(map(str, self.sites[:4])) + (", …" if len(self.sites) > 4 else "")
-        return f"<ActivationSet {self.id}: {self.n_rows:,} rows ({self.pool}) of {request.dataset} in {request.model} at {where}>"
+        what = f"{self.n_rows:,} rows ({self.pool}) of {request.dataset} in {request.model} at {where}"
+        return f"<ActivationSet {self.id}: {what}>"
 
     def _site(self, site: str | Site | None) -> Site:
         if site is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,9 +43,13 @@ def writing(folder: Path, request: Request) -> Iterator[Writer]:
             yield writer
             writer.close()
             _sync(partial)
+            # What stands in the way is no whole set, or it would have been opened.
+            shutil.rmtree(folder, ignore_errors=True)
             os.replace(partial, folder)
     except BaseException:
-        writer.close()
+        # Closing flushes, and on a full disk that fails again; the first error is the one to tell.
+        with suppress(Exception):
+            writer.close()
         shutil.rmtree(partial, ignore_errors=True)
         raise
 
@@ -66,13 +70,15 @@ class Writer:
         if not self.shards or (self.shards[-1] + len(rows[0])) * widest > SHARD_BYTES:
             self._roll()
         for file, block in zip(self._files, rows, strict=True):
-            file.write(memoryview(np.ascontiguousarray(block, self._dtype)).cast("B"))
+            file.write(np.ascontiguousarray(block, self._dtype).reshape(-1).view(np.uint8).data)
         self.shards[-1] += len(rows[0])
         if self._index is None:
             self._index = pq.ParquetWriter(self.folder / INDEX, _SCHEMA, compression="zstd")
         self._index.write_table(pa.table(index, schema=_SCHEMA))
 
-    def finish(self, model: dict[str, Any], dataset_source: dict[str, Any], n_examples: int) -> None:
+    def finish(
+        self, model: dict[str, Any], dataset_source: dict[str, Any], n_examples: int, grid: tuple[int, int] | None
+    ) -> None:
         """The manifest: the last thing written."""
         self.close()
         manifest = Manifest(
@@ -80,6 +86,7 @@ class Writer:
             model=model,
             dataset_source=dataset_source,
             n_examples=n_examples,
+            grid=grid,
             shards=tuple(self.shards),
         )
         (self.folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
@@ -97,9 +104,7 @@ class Writer:
         for file in self._files:
             file.close()
         shard = len(self.shards)
-        self._files = [
-            (self.folder / shard_name(number, shard)).open("xb") for number in range(len(self.request.sites))
-        ]
+        self._files = [(self.folder / shard_name(number, shard)).open("xb") for number in range(len(self.request.sites))]
         self.shards.append(0)
 
 
@@ -109,12 +114,8 @@ def half(rows: np.ndarray, site: str) -> np.ndarray:
         small = rows.astype(np.float16)
     if not np.isfinite(small).all():
         if not np.isfinite(rows).all():
-            raise DataError(
-                f"The model gives values at {site} that are not finite numbers: check its weights."
-            )
-        raise DataError(
-            f"Activations at {site} reach {np.abs(rows).max():.0f}, more than float16 can hold: use dtype='float32'."
-        )
+            raise DataError(f"The model gives values at {site} that are not finite numbers: check its weights.")
+        raise DataError(f"Activations at {site} reach {np.abs(rows).max():.0f}, more than float16 can hold: use dtype='float32'.")
     return small
 
 

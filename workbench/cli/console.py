@@ -22,6 +22,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from workbench.frames import records
+
 console = Console()
 errors = Console(stderr=True)
 
@@ -55,7 +57,7 @@ def visible(value: Any, limit: int = 60) -> str:
 def show_table(frame: pd.DataFrame, title: str = "", limit: int = 60) -> None:
     """Print a data frame: as JSON records, or as a table."""
     if STATE.json:
-        show_json(frame.to_dict("records"))
+        show_json(records(frame))
         return
     table = Table(
         title=title or None,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from workbench.analysis import Progress
 from workbench.cli.console import STATE, progress, say, show_json, show_table
+from workbench.frames import records
 from workbench.runner import peak_memory
 from workbench.store.runs import Run
 from workbench.store.study import Study, open_study
@@ -33,7 +36,7 @@ def run_demo(folder: Path, report: Path) -> None:
                 "report": str(path),
                 "seconds": seconds,
                 "peak_mib": peak(),
-                "found": findings.to_dict("records"),
+                "found": records(findings),
             }
         )
         return
@@ -44,12 +47,12 @@ def run_demo(folder: Path, report: Path) -> None:
     say(f"{'Made' if fresh else 'Reused'} {folder} in {seconds:.0f} s, at most {peak() / 1024:.1f} GiB of memory.")
 
 
-def make(study: Study, show: object) -> dict[str, Run]:
+def make(study: Study, show: Progress) -> dict[str, Run]:
     """Capture, four analyses, names, and the trial."""
     from workbench.datasets import load_dataset
     from workbench.models import load_model
 
-    options = {"progress": show}
+    options: dict[str, Any] = {"progress": show}
     model, texts = load_model("minilm"), load_dataset("topics")
     acts = study.capture(model, texts, sites="resid_post.*", pool="token", **options)
     runs = {
@@ -76,7 +79,7 @@ def found_by_label(study: Study, runs: dict[str, Run]) -> pd.DataFrame:
     """One row a label: probe, CAV and best latent on the test split, with the floors of neurons and random dictionaries."""
     examined = study.runs()
     examined = examined[examined["analysis"].eq("examine")]
-    labels = [Run(study, row).tables["labels"].assign(parent=row["config"]["run"]) for row in examined.to_dict("records")]
+    labels = [Run(study, row).tables["labels"].assign(parent=row["config"]["run"]) for row in records(examined)]
     table = pd.concat(labels)
     latents = table[table["parent"].eq(runs["SAE"].id)].set_index("label")
     out = pd.DataFrame(index=latents.index)

@@ -9,6 +9,7 @@ import typer
 
 from workbench.cli.console import STATE, say, show_json, show_table
 from workbench.cli.work import StudyPath
+from workbench.frames import records
 
 
 def models() -> None:
@@ -32,10 +33,12 @@ def data(
     name: Annotated[str | None, typer.Argument(help="A data set to describe; all when left out.")] = None,
 ) -> None:
     """List the data sets that come with the workbench, or describe one."""
-    from workbench.datasets import bundled_names, load_dataset
+    from workbench.datasets import load_dataset
+    from workbench.datasets.bundled import BUNDLED
 
     if name is None:
-        show_table(pd.DataFrame(bundled_names(), columns=["data", "what"]), limit=120)
+        rows = [{"data": key, "what": (maker.__doc__ or "").split("\n")[0].strip()} for key, maker in BUNDLED.items()]
+        show_table(pd.DataFrame(rows), limit=120)
         return
     dataset = load_dataset(name)
     if STATE.json:
@@ -87,7 +90,7 @@ def show(study: StudyPath) -> None:
         title = repr(opened)
     columns = ["id", "analysis", "status", "seed", "started", "seconds", "peak_mib", "error"]
     if STATE.json:
-        show_json({"study": str(study), "activations": acts, "runs": runs[columns].to_dict("records")})
+        show_json({"study": str(study), "activations": acts, "runs": records(runs[columns])})
         return
     say(title)
     show_table(pd.DataFrame(acts))
@@ -139,7 +142,7 @@ def concept(study: StudyPath, identifier: Annotated[str, typer.Argument(help="Th
     examples = examples.assign(input=examples["input"].astype(str).str.slice(0, 200))
     if STATE.json:
         parts = {"names": names, "evidence": evidence, "examples": examples}
-        show_json({"concept": identifier} | {k: v.to_dict("records") for k, v in parts.items()})
+        show_json({"concept": identifier} | {k: records(v) for k, v in parts.items()})
         return
     say(title)
     show_table(names[["text", "source", "author", "at"]])

@@ -10,6 +10,7 @@ import typer
 
 from workbench.cli.console import STATE, progress, say, show_json, show_table
 from workbench.errors import ConfigError
+from workbench.frames import records
 
 StudyPath = Annotated[Path, typer.Argument(help="The study's folder.")]
 
@@ -31,7 +32,7 @@ def capture(
     from workbench.models import load_model
     from workbench.store.study import open_study
 
-    options = {k: v for k, v in {"text": text, "image": image, "labels": label}.items() if v}
+    options: dict[str, Any] = {k: v for k, v in {"text": text, "image": image, "labels": label}.items() if v}
     dataset = load_dataset(data, **options)
     loaded = load_model(model)
     wanted = sites or ["resid_post.*"]
@@ -73,7 +74,7 @@ def run(
         metrics = done.metrics
         facts = {"run": done.id, "seconds": done.record["seconds"], "peak_mib": done.record["peak_mib"]}
     if STATE.json:
-        show_json(facts | {"metrics": metrics.to_dict("records")})
+        show_json(facts | {"metrics": records(metrics)})
         return
     say(f"{done!r}")
     order = metrics.sort_values("value", ascending=False) if len(metrics) > 20 else metrics

@@ -84,7 +84,7 @@ def dose_response(
     """
     from workbench.edits import Edit
 
-    batch = model.batch(list(inputs))  # type: ignore[arg-type]
+    batch = model.batch(list(inputs))
     base, _ = model.forward(batch)
     logits = readout.logits(base.pooled.float())
     jobs = [(k, q) for k in range(len(directions)) for q in range(len(doses))]

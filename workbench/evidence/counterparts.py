@@ -22,6 +22,7 @@ from workbench.concepts import ConceptSet
 from workbench.evidence.causes import random_directions
 from workbench.evidence.held_out import HeldOut, codes, held_out
 from workbench.evidence.stability import cofiring
+from workbench.frames import records
 from workbench.runner import record_run, silent
 from workbench.store.runs import Run
 
@@ -85,7 +86,7 @@ def _runs(study: Study) -> list[Run]:
     frame = frame[~frame["analysis"].isin(["examine", "counterparts"])]
     # A run repeated with another seed is a replica for stability, not another method.
     newest = frame.sort_values(["seed", "started"], ascending=[True, False]).drop_duplicates("analysis")
-    runs = [Run(study, row) for row in newest.sort_values("id").to_dict("records")]
+    runs = [Run(study, row) for row in records(newest.sort_values("id"))]
     return [run for run in runs if run.sets and find_analysis(run.analysis)]
 
 

@@ -201,7 +201,7 @@ def locate(concepts_count: int, codes_nc: Float[np.ndarray, "n c"], choice: list
         inside = data.tokens.values[:, data.tokens.names.index(label)] == 1
         holds = np.add.reduceat(inside.astype(np.int64), starts) > 0
         use = holds[data.segment]
-        z, within = codes_nc[np.ix_(np.flatnonzero(use), places)], inside[use]
+        z, within = codes_nc[use][:, places], inside[use]
         _, segment = np.unique(data.segment[use], return_inverse=True)
         rows += _location_rows(places, label, z, within, segment)
     return rows

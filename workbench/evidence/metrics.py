@@ -37,7 +37,7 @@ TRIAL = (
     Metric(
         "locates.pointing",
         "Pointing",
-        "Share of held-out examples that hold the labelled span in which the concept peaks inside it; null: a position at random.",
+        "Share of held-out examples that hold the labelled span where the concept peaks inside it; null: a position at random.",
     ),
     Metric(
         "locates.overlap",

@@ -109,7 +109,7 @@ def fit_readout(
     fit, held = pooled[: len(train)], pooled[len(train) :]
     centre, scale = fit.mean(0), fit.std(0) + 1e-6
     kept, weights, bias = [], [], []
-    for column, name in enumerate(names):
+    for column in range(len(names)):
         y = values[train, column]
         known = ~np.isnan(y)
         if min((y[known] == 1).sum(), (y[known] == 0).sum()) < MIN_POSITIVES:

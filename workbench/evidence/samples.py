@@ -66,7 +66,10 @@ def _usable(names: list[str], train: np.ndarray, test: np.ndarray) -> tuple[list
     for i, name in enumerate(names):
         counts = [int((part[:, i] == value).sum()) for part in (train, test) for value in (1, 0)]
         if min(counts[:2]) < MIN_TRAIN or min(counts[2:]) < MIN_TEST:
-            reason = f"'{name}' needs {MIN_TRAIN} training and {MIN_TEST} test rows of each class and has {counts[:2]} and {counts[2:]}"
+            reason = (
+                f"'{name}' needs {MIN_TRAIN} training and {MIN_TEST} test rows of each class and has {counts[:2]}"
+                f" and {counts[2:]}"
+            )
             skipped.append({"label": name, "reason": reason})
         else:
             keep.append(i)
@@ -107,7 +110,8 @@ def _by_example(acts: ActivationSet, context: Context, labels: list[str]) -> Sam
     y_train, y_test = values[train][:, columns], values[test][:, columns]
     keep, skipped = _usable(labels, y_train, y_test)
     if not keep:
-        return Sample("example", [], *[np.empty((0, 0))] * 4, skipped=skipped)
+        none = np.empty((0, 0))
+        return Sample("example", [], none, none, none, none, skipped=skipped)
     return Sample(
         "example",
         [labels[i] for i in keep],

@@ -28,6 +28,7 @@ from workbench.evidence.metrics import FAMILIES
 from workbench.evidence.named import name_rows
 from workbench.evidence.readout import output_gradients
 from workbench.evidence.stability import stability_rows
+from workbench.frames import records
 from workbench.runner import record_run, silent
 from workbench.store import catalog as tables
 from workbench.store.bound import BoundConcepts, ConceptList
@@ -160,7 +161,10 @@ class _Trial:
         validation = held_out(self.acts, self.dataset, "validation", max(self.max_rows // 2, 500), self.seed)
         test = held_out(self.acts, self.dataset, "test", self.max_rows, self.seed)
         replica = self._replica()
-        evidence, labels, curves, matrices = [], [], [], []
+        evidence: list[dict[str, Any]] = []
+        labels: list[pd.DataFrame] = []
+        curves: list[pd.DataFrame] = []
+        matrices: list[pd.DataFrame] = []
         first = 0
         for place, whole in enumerate(self.run.sets):
             numbers = [n for n in range(first, first + len(whole)) if self.numbers is None or n in set(self.numbers)]
@@ -277,7 +281,7 @@ class _Trial:
         record = self.run.record
         siblings = self.study.runs()
         same = siblings["analysis"].eq(record["analysis"]) & siblings["seed"].ne(record["seed"])
-        for row in siblings[same].to_dict("records"):
+        for row in records(siblings[same]):
             if row["config"] == record["config"] and row["inputs"] == record["inputs"]:
                 return Run(self.study, row)
         if not self.replicate:

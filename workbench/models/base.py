@@ -67,8 +67,8 @@ class Output:
     """What a whole pass gives."""
 
     pooled: Float[Tensor, "b o"]
-    """Encoder: mean over attended tokens of the last layer. Decoder: the final hidden state at the last kept token.
-    Vision: the input of the classifier."""
+    """Encoder: mean over attended tokens of the last layer. Decoder: the final hidden state at the last kept
+    token. Vision: the input of the classifier."""
     logits: Tensor | None = None
     """``[b, t, v]`` of a decoder, ``[b, classes]`` of a classifier, None of an encoder."""
 
@@ -146,9 +146,7 @@ class Model(ABC):
             return shape[2], shape[3]
         return (1, shape[1]) if len(shape) == 3 else (1, 1)
 
-    def activations(
-        self, batch: Batch, sites: Sequence[str | Site], grad: bool = False
-    ) -> dict[Site, Float[Tensor, "b t d"]]:
+    def activations(self, batch: Batch, sites: Sequence[str | Site], grad: bool = False) -> dict[Site, Float[Tensor, "b t d"]]:
         """The rows of some sites. The pass ends at the deepest of them."""
         wanted = [self.site(site) for site in sites]
         if not wanted:
@@ -162,8 +160,8 @@ class Model(ABC):
     ) -> tuple[Output, dict[Site, Float[Tensor, "b t d"]]]:
         """A whole pass, with the rows of some sites.
 
-        With ``grad``, ``torch.autograd.grad(output.pooled.sum(), rows)`` works for the rows of every site: those
-        that nothing before them makes differentiable are leaves.
+        With ``grad``, ``torch.autograd.grad(output.pooled.sum(), rows)`` works for the rows of every site:
+        those that nothing before them makes differentiable are leaves.
         """
         wanted = [self.site(site) for site in sites]
         with self._recording([*wanted, *self._output_sites()], grad, stop=False) as seen:
@@ -215,9 +213,7 @@ class Model(ABC):
         shown = ", ".join(names[:3]) + (f", … {names[-1]}" if len(names) > 3 else "")
         return f"<{type(self).__name__} {self.name!r}: {self.kind}, {len(names)} sites ({shown})>"
 
-    def _recording(
-        self, wanted: Sequence[Site], grad: bool, *, stop: bool
-    ) -> AbstractContextManager[dict[Site, Tensor]]:
+    def _recording(self, wanted: Sequence[Site], grad: bool, *, stop: bool) -> AbstractContextManager[dict[Site, Tensor]]:
         return recording(self._taps, wanted, self._edits, grad=grad, copy=self._may_work_in_place, stop=stop)
 
     def _pooled(self, batch: Batch) -> Float[Tensor, "b o"]:
@@ -234,7 +230,5 @@ class Model(ABC):
 
     def _found(self, site: Site, seen: Mapping[Site, Tensor]) -> Tensor:
         if site not in seen:
-            raise ConfigError(
-                f"A pass of {self.name} did not reach {site} with this input: leave that site out."
-            )
+            raise ConfigError(f"A pass of {self.name} did not reach {site} with this input: leave that site out.")
         return seen[site]

@@ -20,9 +20,7 @@ Preprocess = Callable[[Any], Any]
 class Images:
     """Stacks what ``preprocess`` makes of each input; without one, inputs are taken as numbers."""
 
-    def __init__(
-        self, preprocess: Preprocess | None, options: dict[str, Any] | None = None, device: str = "cpu"
-    ) -> None:
+    def __init__(self, preprocess: Preprocess | None, options: dict[str, Any] | None = None, device: str = "cpu") -> None:
         self.preprocess = preprocess
         self.device = device
         self._options = options if options is not None else {"preprocess": _fingerprint(preprocess)}
@@ -52,9 +50,7 @@ class Images:
         except DataError as error:
             raise DataError(f"Input {row}: {error}") from error
         except (TypeError, ValueError) as error:
-            raise DataError(
-                f"Input {row} cannot be made a tensor ({error}): check it or the preprocess."
-            ) from error
+            raise DataError(f"Input {row} cannot be made a tensor ({error}): check the preprocess.") from error
         return tensor.detach().float()
 
 
@@ -64,14 +60,12 @@ def rgb(image: Any) -> Image.Image:
         return image.convert("RGB")
     array = np.asarray(image)
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
-        raise DataError(
-            f"an image is a uint8 array [h, w] or [h, w, 3], not {array.dtype} {list(array.shape)}: convert it."
-        )
+        raise DataError(f"an image is a uint8 array [h, w] or [h, w, 3], not {array.dtype} {list(array.shape)}.")
     return Image.fromarray(array).convert("RGB")
 
 
 def scaled(size: int, mean: float, scale: float) -> Preprocess:
-    """Resize to a square by bicubic interpolation, and take ``(pixel - mean) / scale``; ``[3, size, size]``."""
+    """Resize to a square by bicubic interpolation; ``(pixel - mean) / scale`` as ``[3, size, size]``."""
 
     def preprocess(image: Any) -> np.ndarray:
         small = rgb(image).resize((size, size), Image.Resampling.BICUBIC)
@@ -83,7 +77,8 @@ def scaled(size: int, mean: float, scale: float) -> Preprocess:
 def _fingerprint(preprocess: Preprocess | None) -> str | None:
     if preprocess is None:
         return None
-    name = f"{getattr(preprocess, '__module__', '')}.{getattr(preprocess, '__qualname__', type(preprocess).__name__)}"
+    qualified = getattr(preprocess, "__qualname__", type(preprocess).__name__)
+    name = f"{getattr(preprocess, '__module__', '')}.{qualified}"
     try:
         text = inspect.getsource(preprocess)
     except (OSError, TypeError):

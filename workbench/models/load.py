@@ -16,12 +16,15 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re
 
 
 def load_model(spec: str | Path | nn.Module, **options: Any) -> Model:
-    """A model by its bundled name, its local Hugging Face folder, its hub name, or a torch module of your own.
+    """A model by its bundled name, its local Hugging Face folder, its hub name, or a torch module of your
+    own.
 
-    Options of text models: ``max_length`` (tokens), ``bos``, ``device``. Of a module: ``preprocess``, ``name``,
-    ``example``, ``classes``, ``device``. ``load_model(**model.source)`` gives a model back, unless it came from a module.
+    Options of text models: ``max_length`` (tokens), ``bos``, ``device``. Of a module: ``preprocess``,
+    ``name``, ``example``, ``classes``, ``device``. ``load_model(**model.source)`` gives a model back, unless
+    it came from a module.
 
-    Raises `UnknownNameError` when a name leads nowhere, `ConfigError` when a model or an option cannot be used.
+    Raises `UnknownNameError` when a name leads nowhere, `ConfigError` when a model or an option cannot be
+    used.
     """
     try:
         return _load(spec, options)

@@ -32,8 +32,8 @@ class Reader(Protocol):
 class ModuleModel(Model):
     """A module whose sites are ``layer:<module path>``, found by one dry run.
 
-    A module is a site when it runs once a pass and puts out a tensor (or a tuple that starts with one) of two to
-    four dimensions, the first of them the batch.
+    A module is a site when it runs once a pass and puts out a tensor (or a tuple that starts with one) of two
+    to four dimensions, the first of them the batch.
     """
 
     _may_work_in_place = True
@@ -92,7 +92,8 @@ class ModuleModel(Model):
         return Output(pooled.flatten(1), logits if logits is not None and logits.dim() == 2 else None)
 
     def _embedding_width(self) -> int:
-        return int(self.net.config.hidden_size)
+        config: Any = self.net.config
+        return int(config.hidden_size)
 
     def _discover(self, trial: Batch) -> None:
         modules = {name: module for name, module in self.net.named_modules() if name}
@@ -111,9 +112,7 @@ class ModuleModel(Model):
             site = Site("layer", path=name)
             self._taps[site] = Tap(site, modules[name], Whole(), width, shape)
         if not self._taps:
-            raise ConfigError(
-                f"No part of {self.name} puts out one tensor a pass, so there is nothing to read."
-            )
+            raise ConfigError(f"No part of {self.name} puts out one tensor a pass, so there is nothing to read.")
 
     @contextmanager
     def _watching_classifier(self) -> Iterator[None]:
@@ -164,9 +163,9 @@ def load_module(
 ) -> ModuleModel:
     """A model from a torch module of your own.
 
-    ``preprocess`` makes an array or a tensor of one input; without it inputs are taken as numbers. ``example`` is one
-    input for the dry run; without it a few usual shapes are tried. The module is put in evaluation mode, and its
-    parameters no longer collect gradients.
+    ``preprocess`` makes an array or a tensor of one input; without it inputs are taken as numbers.
+    ``example`` is one input for the dry run; without it a few usual shapes are tried. The module is put in
+    evaluation mode, and its parameters no longer collect gradients.
     """
     from workbench.models.images import Images
 

@@ -21,9 +21,7 @@ def minilm(**options: Any) -> Model:
 
     from workbench.models.pretrained import load_pretrained
 
-    return load_pretrained(
-        str(get_model_path()), name="minilm", source={"spec": "minilm", **options}, **options
-    )
+    return load_pretrained(str(get_model_path()), name="minilm", source={"spec": "minilm", **options}, **options)
 
 
 def efficientnet_lite0(*, device: str = "cpu") -> Model:
@@ -76,7 +74,8 @@ def _blank() -> Any:
 def _converted(pickled: Path) -> dict[str, Tensor]:
     """The package's weights, from a safetensors copy made at the first load.
 
-    The package has a ``.pth`` file, which is a pickle: torch's ``weights_only`` reads tensors from it and runs nothing.
+    The package has a ``.pth`` file, which is a pickle: torch's ``weights_only`` reads tensors from it and
+    runs nothing.
     """
     import torch
     from safetensors import SafetensorError
@@ -87,9 +86,7 @@ def _converted(pickled: Path) -> dict[str, Tensor]:
     if copy.is_file():
         with suppress(SafetensorError, OSError):
             return load_file(copy)
-    state = {
-        name: t.contiguous() for name, t in torch.load(pickled, weights_only=True, map_location="cpu").items()
-    }
+    state = {name: t.contiguous() for name, t in torch.load(pickled, weights_only=True, map_location="cpu").items()}
     # A cache that cannot be written costs a conversion each time, and nothing else.
     with suppress(OSError, SafetensorError):
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -26,9 +26,9 @@ def load_pretrained(
 ) -> Model:
     """The text encoder or decoder in a folder, or of this name on the hub.
 
-    ``max_length`` is in tokens, by default the model's own and at most 128. ``bos`` starts a decoder's texts with its
-    beginning-of-sequence token even where the tokenizer does not: the first position of a decoder serves as an
-    attention sink and is like no other. Weights are float32.
+    ``max_length`` is in tokens, by default the model's own and at most 128. ``bos`` starts a decoder's texts
+    with its beginning-of-sequence token even where the tokenizer does not: the first position of a decoder
+    serves as an attention sink and is like no other. Weights are float32.
     """
     if Path(path).is_dir():
         _check_folder(Path(path))
@@ -37,9 +37,7 @@ def load_pretrained(
 
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         if getattr(config, "is_encoder_decoder", False):
-            raise ConfigError(
-                f"{name} has an encoder and a decoder: only models of one of them can be loaded."
-            )
+            raise ConfigError(f"{name} has an encoder and a decoder: only models of one of them can be loaded.")
         kind = _kind(config)
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         length = _length(config, tokenizer, max_length)
@@ -57,12 +55,8 @@ def _bridged(path: str, tokens: Tokens, device: str, known: dict[str, Any]) -> M
     from workbench.models.transformer import TransformerModel
 
     encoder = known["kind"] == "encoder"
-    model, digest = _weights(
-        BertForNextSentencePrediction if encoder else AutoModelForCausalLM, path, encoder
-    )
-    bridge = TransformerBridge.boot_transformers(
-        path, hf_model=model.to(device), tokenizer=tokens.tokenizer, device=device
-    )
+    model, digest = _weights(BertForNextSentencePrediction if encoder else AutoModelForCausalLM, path, encoder)
+    bridge = TransformerBridge.boot_transformers(path, hf_model=model.to(device), tokenizer=tokens.tokenizer, device=device)
     tokens.settle()
     return TransformerModel(bridge, tokens, weights_hash=digest, **known)
 
@@ -87,14 +81,14 @@ def _plain(path: str, tokens: Tokens, device: str, known: dict[str, Any]) -> Mod
     )
 
 
-def _weights(maker: Any, path: str, encoder: bool) -> tuple[Any, str]:
+def _weights(maker: Any, path: str, encoder: bool, attention: str | None = None) -> tuple[Any, str]:
     import torch
 
     model, info = maker.from_pretrained(
         path,
         dtype=torch.float32,
         use_safetensors=True,
-        attn_implementation="eager",
+        attn_implementation=attention,
         trust_remote_code=False,
         output_loading_info=True,
     )
@@ -150,13 +144,12 @@ def _check_folder(folder: Path) -> None:
     if not any(name.endswith(".safetensors") for name in names):
         if any(name.endswith((".bin", ".pt", ".pth")) for name in names):
             raise ConfigError(
-                f"{folder} has its weights as a pickle, which is never opened: save it with save_pretrained, as safetensors."
+                f"{folder} has its weights as a pickle, which is never opened:"
+                " save it again with save_pretrained, as safetensors."
             )
         raise ConfigError(f"{folder} has no weights: add its .safetensors file.")
     if not names & set(_TOKENIZER_FILES):
-        raise ConfigError(
-            f"{folder} has no tokenizer: save the model's tokenizer there, with save_pretrained."
-        )
+        raise ConfigError(f"{folder} has no tokenizer: save the model's tokenizer there, with save_pretrained.")
 
 
 @contextmanager
@@ -170,7 +163,7 @@ def _clear_errors(path: str) -> Iterator[None]:
             raise ConfigError(f"The model in {path} could not be loaded: {_sentence(error)}") from error
         if "safetensors" in str(error):
             raise ConfigError(
-                f"{path} has no safetensors on the hub, and a pickle is never opened: take a revision that has them."
+                f"{path} has no safetensors on the hub, and a pickle is never opened: take another model."
             ) from error
         raise unknown_model(path) from error
     except (ValueError, KeyError, RuntimeError, ImportError) as error:

@@ -19,10 +19,11 @@ _FORMS = "embed, final, resid_pre.L, resid_post.L, mlp_out.L, attn_out.L, head_o
 class Site:
     """One place in a model whose activations can be read and edited.
 
-    ``str(site)`` and ``Site.parse`` are inverses. The kinds: ``embed``, the residual stream that enters block 0;
-    ``resid_pre.L`` and ``resid_post.L``, the stream before and after block L; ``mlp_out.L`` and ``attn_out.L``,
-    what that part writes to the stream; ``head_out.L.H``, what the output projection of attention reads from
-    head H; ``final``, the stream after the last norm; ``layer:<path>``, the output of a module by its path.
+    ``str(site)`` and ``Site.parse`` are inverses. The kinds: ``embed``, the residual stream that enters block
+    0; ``resid_pre.L`` and ``resid_post.L``, the stream before and after block L; ``mlp_out.L`` and
+    ``attn_out.L``, what that part writes to the stream; ``head_out.L.H``, what the output projection of
+    attention reads from head H; ``final``, the stream after the last norm; ``layer:<path>``, the output of a
+    module by its path.
     """
 
     kind: str

@@ -32,7 +32,7 @@ class View(Protocol):
 
 @dataclass(frozen=True)
 class Whole:
-    """The whole output: ``[b, d]`` is one row an input, ``[b, t, d]`` itself, ``[b, c, h, w]`` raster-ordered rows."""
+    """The whole output: ``[b, d]`` as one row an input, ``[b, c, h, w]`` as rows in raster order."""
 
     def rows(self, output: Tensor) -> Float[Tensor, "b t d"]:
         """The output as rows."""
@@ -77,9 +77,7 @@ class Tap:
 class Recorder:
     """What one pass collects: the wanted sites, after the edits."""
 
-    def __init__(
-        self, wanted: Iterable[Site], edits: Sequence[Edit], *, grad: bool, copy: bool, stop: bool
-    ) -> None:
+    def __init__(self, wanted: Iterable[Site], edits: Sequence[Edit], *, grad: bool, copy: bool, stop: bool) -> None:
         self.seen: dict[Site, Tensor] = {}
         self._wanted = set(wanted)
         self._edits = edits
@@ -134,8 +132,8 @@ def recording(
 ) -> Iterator[dict[Site, Tensor]]:
     """A context in which a model runs edited, and the wanted sites are collected.
 
-    ``taps`` is in execution order. ``copy`` protects what is recorded from modules that work in place. ``stop``
-    ends the pass once every wanted site has been seen. No hook is left, whatever happens.
+    ``taps`` is in execution order. ``copy`` protects what is recorded from modules that work in place.
+    ``stop`` ends the pass once every wanted site has been seen. No hook is left, whatever happens.
     """
     recorder = Recorder(wanted, edits, grad=grad, copy=copy, stop=stop)
     groups: dict[nn.Module, list[Tap]] = {}
@@ -167,9 +165,7 @@ def hooked(hooks: Mapping[nn.Module, Any]) -> Iterator[None]:
 
 def _same_shape(edit: Edit, before: Tensor, after: Tensor) -> Tensor:
     if after.shape != before.shape:
-        raise ConfigError(
-            f"The edit at {edit.site} made {list(after.shape)} of {list(before.shape)}: an edit keeps the shape."
-        )
+        raise ConfigError(f"The edit at {edit.site} made {list(after.shape)} of {list(before.shape)}: keep the shape.")
     return after
 
 

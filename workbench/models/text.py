@@ -24,14 +24,10 @@ class Tokens:
     def __init__(self, tokenizer: Any, max_length: int, *, bos: bool, device: str = "cpu") -> None:
         """``bos`` puts the beginning-of-sequence token first where the tokenizer itself does not."""
         if not getattr(tokenizer, "is_fast", False):
-            raise ConfigError(
-                "The model's tokenizer has no fast version, so tokens cannot be found in the text."
-            )
+            raise ConfigError("The model's tokenizer has no fast version, so tokens cannot be found in the text.")
         if tokenizer.pad_token is None:
             if tokenizer.eos_token is None:
-                raise ConfigError(
-                    "The model's tokenizer has neither a padding nor an end token: set one and save it."
-                )
+                raise ConfigError("The model's tokenizer has neither a padding nor an end token: set one and save it.")
             tokenizer.pad_token = tokenizer.eos_token
         self.tokenizer = tokenizer
         self.settle()
@@ -92,9 +88,7 @@ class Tokens:
         # A lone surrogate cannot be tokenised; a mark of the same length keeps the spans right.
         return text[: self.max_length * _CHARACTERS_PER_TOKEN].encode("utf-8", "replace").decode("utf-8")
 
-    def _padded(
-        self, ids: list[list[int]], offsets: list[list[tuple[int, int]]]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _padded(self, ids: list[list[int]], offsets: list[list[tuple[int, int]]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         first = int(self.bos)
         longest = max(max(map(len, ids)) + first, 1)
         padded = np.full((len(ids), longest), self.tokenizer.pad_token_id, np.int64)
@@ -131,7 +125,7 @@ class Tokens:
 
 
 def _trim(spans: np.ndarray, texts: Sequence[str]) -> None:
-    """Some tokenizers count the space before a word to its token, others do not: a span starts at the word."""
+    """A span starts at the word, also where the tokenizer counts the space before it to its token."""
     for row, text in enumerate(texts):
         for column, (start, end) in enumerate(spans[row].tolist()):
             word = text[start:end]

@@ -1,4 +1,4 @@
-"""Text models through transformer_lens's `TransformerBridge`: raw weights, one set of names for every architecture."""
+"""Text models through transformer_lens's `TransformerBridge`: raw weights, the same names for all."""
 
 from __future__ import annotations
 
@@ -104,7 +104,8 @@ def _points(bridge: Any, kind: Kind) -> dict[Site, nn.Module]:
     blocks = list(bridge.blocks)
     points: dict[Site, nn.Module | None] = {Site("embed"): _point(blocks[0], "hook_in")}
     for layer, block in enumerate(blocks):
-        # A post-norm encoder adds attention's output to the stream before its norm, so hook_attn_out comes too late.
+        # A post-norm encoder adds attention's output to the stream before its norm, so hook_attn_out comes
+        # too late.
         attention = ("attn.o.hook_out",) if kind == "encoder" else ("hook_attn_out", "attn.hook_out")
         points[Site("resid_pre", layer)] = _point(block, "hook_in")
         points[Site("head_out", layer, 0)] = _point(block, "attn.o.hook_in")
@@ -136,6 +137,4 @@ def _at(site: Site, module: nn.Module, shape: tuple[int, ...], heads: int) -> li
         return []
     each = width // heads
     views: list[View] = [Columns(head * each, (head + 1) * each) for head in range(heads)]
-    return [
-        Tap(Site("head_out", site.layer, head), module, view, each, shape) for head, view in enumerate(views)
-    ]
+    return [Tap(Site("head_out", site.layer, head), module, view, each, shape) for head, view in enumerate(views)]

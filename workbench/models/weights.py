@@ -21,7 +21,7 @@ def weights_hash(tensors: Mapping[str, Tensor]) -> str:
             continue
         seen.add(place)
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(memoryview(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -33,8 +33,8 @@ def module_hash(module: nn.Module) -> str:
 def pretrained_hash(model: nn.Module, *, base_only: bool, missing: Iterable[str] = ()) -> str:
     """`weights_hash` of a Hugging Face model, the same whichever head it was loaded with.
 
-    Names are those inside the base model. ``base_only`` leaves heads out; ``missing`` are weights that the file did
-    not have, whose random values identify nothing.
+    Names are those inside the base model. ``base_only`` leaves heads out; ``missing`` are weights that the
+    file did not have, whose random values identify nothing.
     """
     prefix = f"{getattr(model, 'base_model_prefix', '')}."
     absent = set(missing)

@@ -33,10 +33,10 @@ def highlight(text: str, marks: Iterable[tuple[int, int, float]], window: int = 
     for start, end, value in marks:
         if end <= place or start >= high or value <= 0 or strongest <= 0:
             continue
-        start = max(start, place)
-        parts.append(html.escape(visible(text[place:start])))
+        begin = max(start, place)
+        parts.append(html.escape(visible(text[place:begin])))
         shade = round(100 * min(1.0, value / strongest))
-        shown = html.escape(visible(text[start : min(end, high)]))
+        shown = html.escape(visible(text[begin : min(end, high)]))
         parts.append(f'<mark class="fire" style="--fire:{shade}%" title="{value:.3g}">{shown}</mark>')
         place = min(end, high)
     parts.append(html.escape(visible(text[place:high])) + ("…" if high < len(text) else ""))

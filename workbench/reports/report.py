@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from workbench.errors import disk_errors
 from workbench.evidence.metrics import BY_KEY, FAMILIES, TRIAL
+from workbench.frames import records
 from workbench.plots import dose_curve, forest
 from workbench.reports.highlight import highlight, visible
 from workbench.store.runs import Run
@@ -59,7 +60,7 @@ def write_report(study: Study, path: Path, concepts: list[str] | None = None, no
         unfinished=_unfinished(study),
         metrics=[m for m in TRIAL if m.shown],
         families=FAMILIES,
-        runs=study.runs().to_dict("records"),
+        runs=records(study.runs()),
     )
     with disk_errors(f"the report {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +130,7 @@ def _analyses(study: Study) -> list[Run]:
     frame = study.runs()
     frame = frame[~frame["analysis"].isin(["examine", "counterparts"])]
     newest = frame.sort_values(["seed", "started"], ascending=[True, False]).drop_duplicates("analysis")
-    return [Run(study, row) for row in newest.sort_values("started").to_dict("records")]
+    return [Run(study, row) for row in records(newest.sort_values("started"))]
 
 
 def _section(run: Run) -> dict[str, Any]:
@@ -146,7 +147,7 @@ def _section(run: Run) -> dict[str, Any]:
         "title": analysis.title,
         "about": (analysis.__doc__ or "").strip(),
         "metrics": [declared[k] for k in dict.fromkeys(rows["metric"])] if len(rows) else [],
-        "rows": rows.to_dict("records"),
+        "rows": records(rows),
         "total": len(table),
         "figures": [figure_html(figure) for figure in run.figures.values()],
     }
@@ -155,7 +156,7 @@ def _section(run: Run) -> dict[str, Any]:
 def _labels(study: Study) -> list[Any]:
     frame = study.runs()
     out = []
-    for row in frame[frame["analysis"].eq("examine")].to_dict("records"):
+    for row in records(frame[frame["analysis"].eq("examine")]):
         run = Run(study, row)
         parent = study.get_run(row["config"]["run"])
         if row["config"]["numbers"] is not None or parent.concepts[0].label:
@@ -184,9 +185,9 @@ def _card(concept: Concept) -> dict[str, Any]:
     return {
         "concept": concept,
         "name": concept.name,
-        "history": concept.names().to_dict("records"),
-        "rows": [row | {"about": BY_KEY.get(row["metric"])} for row in evidence.to_dict("records")],
-        "examples": [example_html(concept, int(row["example"]), row["input"]) for row in examples.to_dict("records")],
+        "history": records(concept.names()),
+        "rows": [row | {"about": BY_KEY.get(row["metric"])} for row in records(evidence)],
+        "examples": [example_html(concept, int(row["example"]), row["input"]) for row in records(examples)],
         "curves": curves[-1:],
     }
 
@@ -198,16 +199,16 @@ def _pairs(study: Study) -> list[dict[str, Any]]:
     names = study.catalog.current_names().set_index("concept")["text"].to_dict()
     pairs = pairs[pairs["verdict"].eq("same") & (pairs["concept"] < pairs["other"])].sort_values("cofiring", ascending=False)
     pairs = pairs.assign(name=pairs["concept"].map(names), other_name=pairs["other"].map(names))
-    return pairs.head(40).to_dict("records")
+    return records(pairs.head(40))
 
 
 def _failures(study: Study) -> list[dict[str, Any]]:
     evidence = study.evidence()
     failed = evidence[evidence["status"].eq("failed")]
     counts = failed.groupby(["metric", "error"]).size().reset_index(name="concepts")
-    return counts.sort_values("concepts", ascending=False).head(20).to_dict("records")
+    return records(counts.sort_values("concepts", ascending=False).head(20))
 
 
 def _unfinished(study: Study) -> list[dict[str, Any]]:
     runs = study.runs(status=None)
-    return runs[~runs["status"].isin(["done", "running"])].to_dict("records")
+    return records(runs[~runs["status"].isin(["done", "running"])])

@@ -12,6 +12,8 @@ from workbench.store import catalog as tables
 from workbench.store.bound import ConceptList
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from workbench.store.study import Study
 
 FILTERS = ("method", "run", "site", "label")
@@ -76,11 +78,9 @@ def _matching(study: Study, ids: list[str], query: str) -> np.ndarray:
     return np.where(exact, 1.0 + np.where(np.isfinite(scores), scores, 0.0), scores)
 
 
-def _firing(study: Study, frame: object, text: str) -> np.ndarray:
-    import pandas as pd
+def _firing(study: Study, table: pd.DataFrame, text: str) -> np.ndarray:
     import torch
 
-    table = pd.DataFrame(frame)
     model = study.model
     batch = model.batch([text])
     sites = {site: model.site(site) for site in table["site"].unique()}

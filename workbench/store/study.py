@@ -11,6 +11,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from workbench.errors import StudyError, UnknownNameError, disk_errors
+from workbench.frames import records
 from workbench.store import catalog as tables
 from workbench.store.catalog import Catalog
 from workbench.store.runs import Run
@@ -101,13 +102,12 @@ class Study:
         if record["hash"] not in self._datasets:
             from workbench.datasets import load_dataset
 
-            source = record.get("source") or {}
-            if not source:
-                raise StudyError(
-                    f"The data set '{record['name']}' of this study was built in Python; load it and give it once:"
-                    " study.use_dataset(dataset)."
-                )
-            dataset = load_dataset(**source)
+            kept = self._kept(record["hash"])
+            if kept.exists():
+                about = json.loads(kept.with_suffix(".json").read_text())
+                dataset = load_dataset(kept, text="text", split="split", group="group", **about)
+            else:
+                dataset = load_dataset(**record["source"])
             if dataset.hash != record["hash"]:
                 raise StudyError(
                     f"The data set '{record['name']}' has changed since its activations were captured. Restore it, or capture"
@@ -120,6 +120,25 @@ class Study:
         """Give the study a data set object."""
         self._datasets[dataset.hash] = dataset
 
+    def _keep(self, dataset: Dataset) -> None:
+        """Keep a copy of texts that were built in Python, so that the study can be opened without them."""
+        source = str(dataset.source.get("name_or_path", ""))
+        if dataset.modality != "text" or not source.startswith("memory:") or self._kept(dataset.hash).exists():
+            return
+        path = self._kept(dataset.hash)
+        path.parent.mkdir(exist_ok=True)
+        about: dict[str, Any] = {
+            "labels": [label.name for label in dataset.labels if label.level == "example"],
+            "name": dataset.name,
+        }
+        if dataset.span_scope.any():
+            about["spans"] = "spans"
+        path.with_suffix(".json").write_text(json.dumps(about))
+        dataset.save(path)
+
+    def _kept(self, digest: str) -> Path:
+        return self.folder / "datasets" / f"{digest[:16]}.parquet"
+
     # Activations
 
     def capture(
@@ -127,7 +146,7 @@ class Study:
         model: Model,
         dataset: Dataset,
         sites: str | Site | Sequence[str | Site],
-        pool: str = "token",
+        pool: Pool = "token",
         **options: Any,
     ) -> ActivationSet:
         """Capture activations of a model on a data set, or open those that were captured before.
@@ -151,6 +170,7 @@ class Study:
         self.use_dataset(dataset)
         with disk_errors("activations"):
             (self.folder / "activations").mkdir(exist_ok=True)
+            self._keep(dataset)
         show = options.pop("progress", None)
 
         def tell(done: int, total: int, _facts: dict[str, Any]) -> None:
@@ -225,7 +245,7 @@ class Study:
             found = every[every["id"].str.startswith(identifier) & every["status"].eq("done")]
         if found.empty:
             raise UnknownNameError("run", identifier, every["id"])
-        return Run(self, found.iloc[-1].to_dict())
+        return Run(self, records(found)[-1])
 
     # Concepts and their evidence
 
@@ -237,7 +257,7 @@ class Study:
         if frame.empty:
             every = self.catalog.frame(sa.select(tables.concepts.c.id).limit(2000))["id"]
             raise UnknownNameError("concept", identifier, every)
-        return Concept(self, frame.iloc[0].to_dict())
+        return Concept(self, records(frame)[0])
 
     def concepts(self, query: str | None = None, **where: Any) -> ConceptList:
         """Find concepts.
@@ -338,4 +358,4 @@ def open_study(path: str | Path, create: bool = True) -> Study:
             raise StudyError(f"{marker} is damaged: {error}. Restore it from a copy.") from error
         if header.get("format") != 1:
             raise StudyError(f"{path} is a study of format {header.get('format')}; this workbench reads format 1. Upgrade it.")
-    return Study(folder, Catalog(f"sqlite:///{folder / 'catalog.db'}"))
+    return Study(folder, Catalog(f"sqlite:///{folder.as_posix()}/catalog.db"))

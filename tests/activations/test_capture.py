@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import errno
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from workbench.activations import ActivationSet, capture, capturing, writer
+from workbench.edits import Edit, steer
+from workbench.errors import ConfigError, DataError, DiskFullError, StudyError, UnknownNameError
+from workbench.models import Site
+
+SITES = ["resid_post.0", "mlp_out.2", "head_out.1.3"]
+
+
+@pytest.fixture(scope="module")
+def exact(minilm, texts, tmp_path_factory):
+    return capture(minilm, texts, sites=SITES, folder=tmp_path_factory.mktemp("a"), dtype="float32", batch_size=7)
+
+
+def direct(model, dataset, site, keep=True):
+    rows = []
+    for text in dataset.inputs(range(len(dataset))):
+        batch = model.batch([text])
+        hidden = model.activations(batch, [site])[model.site(site)]
+        rows.append(hidden[0][batch.keep[0]].numpy())
+    return rows
+
+
+def test_capture_is_what_the_model_does(exact, minilm, texts):
+    for site in SITES:
+        expected = np.concatenate(direct(minilm, texts, site))
+        assert exact.n_rows == len(expected)
+        # One text at a time and in batches, matrix products round differently.
+        np.testing.assert_allclose(exact.at(site).read(), expected, atol=2e-5)
+    batch = minilm.batch(texts.inputs(range(7)))
+    again = capturing.pooled(minilm.activations(batch, ["mlp_out.2"])[Site("mlp_out", 2)], batch.keep, "token")
+    np.testing.assert_allclose(exact.read(slice(0, len(again)), "mlp_out.2"), again.numpy(), atol=2e-5)
+
+
+def test_the_rows_of_one_batch_are_kept_to_a_millionth(minilm, texts, tmp_path):
+    part = capture(minilm, texts, sites="resid_post.1", folder=tmp_path, dtype="float32", limit=5)
+    batch = minilm.batch(texts.inputs(range(5)))
+    hidden = minilm.activations(batch, ["resid_post.1"])[Site("resid_post", 1)]
+    np.testing.assert_allclose(part.read(), hidden[batch.keep].numpy(), atol=1e-6)
+    assert part.n_examples == 5
+    assert part.manifest.request.limit == 5
+
+
+def test_the_index_says_where_each_row_stands(exact, texts):
+    index = exact.index
+    assert list(index.columns) == ["example", "position", "token", "start", "end"]
+    assert index["example"].is_monotonic_increasing
+    assert set(index["example"]) == set(range(len(texts)))
+    assert all(index.groupby("example")["position"].apply(lambda p: p.is_monotonic_increasing))
+    for row in index.itertuples():
+        shown = texts.table["text"][row.example][row.start : row.end]
+        assert shown.lower() == row.token.removeprefix("##") or shown == row.token
+
+
+@pytest.mark.parametrize("pool", ["mean", "max", "last"])
+def test_pools_agree_with_the_rows_of_tokens(exact, minilm, texts, tmp_path, pool):
+    pooled = capture(minilm, texts, sites=SITES, folder=tmp_path, dtype="float32", pool=pool)
+    assert pooled.n_rows == len(texts)
+    assert (pooled.index["position"] == -1).all()
+    assert pooled.index["example"].tolist() == list(range(len(texts)))
+    how = {"mean": lambda r: r.mean(0), "max": lambda r: r.max(0), "last": lambda r: r[-1]}[pool]
+    example = exact.index["example"].to_numpy()
+    for site in SITES:
+        rows = exact.read(site=site)
+        expected = np.stack([how(rows[example == i]) for i in range(len(texts))])
+        np.testing.assert_allclose(pooled.read(site=site), expected, atol=2e-5)
+
+
+def test_half_precision_is_the_default_and_close(exact, minilm, texts, tmp_path):
+    half = capture(minilm, texts, sites=SITES[:1], folder=tmp_path)
+    assert half.manifest.request.dtype == "float16"
+    assert half.read().dtype == np.float32
+    np.testing.assert_allclose(half.read(), exact.read(site=SITES[0]), atol=2e-3, rtol=2e-3)
+
+
+def test_chunks_and_shards_do_not_show(exact, minilm, texts, tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "SHARD_BYTES", 100 * 384 * 4)
+    monkeypatch.setitem(capturing._CHUNK_EXAMPLES, "text", 6)
+    many = capture(minilm, texts, sites=SITES, folder=tmp_path, dtype="float32", batch_size=7)
+    assert len(many.manifest.shards) > 2
+    assert many.index.equals(exact.index)
+    rows = np.random.default_rng(0).integers(0, many.n_rows, 200)
+    for site in SITES:
+        np.testing.assert_allclose(many.read(site=site), exact.read(site=site), atol=2e-5)
+        assert np.array_equal(many.read(rows, site), many.read(site=site)[rows])
+        assert np.array_equal(many.read(slice(90, 110), site), many.read(site=site)[90:110])
+
+
+def test_a_whole_set_is_opened_not_captured_again(minilm, texts, tmp_path):
+    calls = []
+    first = capture(minilm, texts, sites="embed", folder=tmp_path, pool="mean")
+    again = capture(minilm, texts, sites="embed", folder=tmp_path, pool="mean", progress=lambda *a: calls.append(a))
+    assert again.id == first.id
+    assert again.folder.name == first.id
+    assert not calls
+    ids = {
+        first.id,
+        capture(minilm, texts, sites="embed", folder=tmp_path, pool="max").id,
+        capture(minilm, texts, sites="embed", folder=tmp_path, pool="mean", dtype="float32").id,
+        capture(minilm, texts, sites="embed", folder=tmp_path, pool="mean", limit=3).id,
+        capture(minilm, texts, sites="mlp_out.0", folder=tmp_path, pool="mean").id,
+    }
+    assert len(ids) == 5
+
+
+def test_edited_activations_are_another_set(minilm, texts, tmp_path):
+    base = capture(minilm, texts, sites="embed", folder=tmp_path, pool="mean", dtype="float32")
+    with minilm.edited(steer("embed", torch.ones(384), 2.0)):
+        moved = capture(minilm, texts, sites="embed", folder=tmp_path, pool="mean", dtype="float32")
+    assert moved.id != base.id
+    np.testing.assert_allclose(moved.read(), base.read() + 2, atol=1e-5)
+
+
+def test_progress_counts_examples(minilm, texts, tmp_path):
+    seen = []
+    made = capture(
+        minilm,
+        texts,
+        sites="embed",
+        folder=tmp_path,
+        progress=lambda d, n, info: seen.append((d, n, info["rows"])),
+    )
+    assert seen[-1] == (len(texts), len(texts), made.n_rows)
+    assert [d for d, *_ in seen] == sorted({d for d, *_ in seen})
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_what_is_interrupted_leaves_nothing_and_can_be_done_again(minilm, texts, tmp_path, error):
+    def stop(done, total, info):
+        if done >= 20:
+            raise error
+
+    with pytest.raises(error):
+        capture(minilm, texts, sites="embed", folder=tmp_path, batch_size=10, progress=stop)
+    assert list(tmp_path.iterdir()) == []
+    assert capture(minilm, texts, sites="embed", folder=tmp_path).n_examples == len(texts)
+    assert [path.suffix for path in tmp_path.iterdir()] == [""]
+
+
+def test_a_partial_folder_of_a_killed_run_is_replaced(minilm, texts, tmp_path):
+    made = capture(minilm, texts, sites="embed", folder=tmp_path / "one", pool="mean")
+    partial = tmp_path / "two" / f"{made.id}.partial"
+    partial.mkdir(parents=True)
+    (partial / "site000-00000.bin").write_bytes(b"rest")
+    again = capture(minilm, texts, sites="embed", folder=tmp_path / "two", pool="mean")
+    assert np.array_equal(again.read(), made.read())
+    assert not partial.exists()
+
+
+def test_a_full_disk_is_said_before_and_during(minilm, texts, tmp_path, monkeypatch):
+    class Usage:
+        free = 10
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer.shutil, "disk_usage", lambda _: Usage)
+        with pytest.raises(DiskFullError, match=r"needs about .* MiB and .* has 0\.0 MiB free"):
+            capture(minilm, texts, sites="embed", folder=tmp_path)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer.Writer, "append", full)
+        with pytest.raises(DiskFullError, match="The disk is full: activations"):
+            capture(minilm, texts, sites="embed", folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_large_for_half_precision_is_an_error_never_infinity(minilm, texts, tmp_path):
+    with minilm.edited(steer("embed", torch.full((384,), 1e5))):
+        with pytest.raises(DataError, match="use dtype='float32'"):
+            capture(minilm, texts, sites="embed", folder=tmp_path)
+        assert np.isfinite(capture(minilm, texts, sites="embed", folder=tmp_path, dtype="float32").read()).all()
+
+
+def test_a_blank_example_is_named(minilm, make_table, tmp_path):
+    table = make_table(["fine"] * 9 + ["  "])
+    with pytest.raises(DataError, match="Row 9 "):
+        capture(minilm, table, sites="embed", folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_hostile_text_comes_back_as_it_went_in(minilm, make_table, tmp_path):
+    table = make_table(["<script>alert('x')</script> \u202e ../../etc", "a\x00b \ud800 c"])
+    made = capture(minilm, table, sites="embed", folder=tmp_path)
+    assert "script" in set(made.index["token"])
+    assert made.index["example"].nunique() == 2
+
+
+def test_options_that_cannot_be_used_are_refused(minilm, vision, texts, images, tmp_path):
+    for wrong, match in [
+        ({"pool": "sum"}, "The pool is"),
+        ({"dtype": "bfloat16"}, "The dtype is"),
+        ({"batch_size": 0}, "batch size"),
+        ({"limit": 0}, "no example"),
+    ]:
+        with pytest.raises(ConfigError, match=match):
+            capture(minilm, texts, sites="embed", folder=tmp_path, **wrong)
+    with pytest.raises(UnknownNameError):
+        capture(minilm, texts, sites="resid_post.9", folder=tmp_path)
+    with pytest.raises(ConfigError, match="reads texts"):
+        capture(minilm, images, sites="embed", folder=tmp_path)
+    with pytest.raises(ConfigError, match=r"layer:0 4x6, layer:3 2x3"):
+        capture(vision, images, sites=["layer:0", "layer:3"], folder=tmp_path, pool="spatial")
+    own = Edit(Site("embed"), lambda h: h)
+    with minilm.edited(own), pytest.raises(ConfigError, match="function of your own"):
+        capture(minilm, texts, sites="embed", folder=tmp_path)
+
+
+def test_images_have_a_row_a_place(vision, images, tmp_path):
+    made = capture(
+        vision,
+        images,
+        sites=["layer:0", "layer:1"],
+        folder=tmp_path,
+        pool="token",
+        dtype="float32",
+        batch_size=3,
+    )
+    assert made.pool == "spatial"
+    assert made.n_rows == 7 * 24
+    assert made.grid == (4, 6)
+    batch = vision.batch(images.inputs(range(7)))
+    for site, rows in vision.activations(batch, ["layer:0", "layer:1"]).items():
+        np.testing.assert_allclose(made.read(site=site), rows.flatten(0, 1).numpy(), atol=1e-4)
+    assert made.index["position"].tolist() == list(range(24)) * 7
+    pooled = capture(vision, images, sites=["layer:0", "layer:3"], folder=tmp_path, pool="max", dtype="float32")
+    expected = made.read(site="layer:0").reshape(7, 24, 4).max(1)
+    np.testing.assert_allclose(pooled.read(site="layer:0"), expected, atol=1e-4)
+    assert pooled.width("layer:3") == 3
+    with pytest.raises(ConfigError, match="no places in an image"):
+        _ = pooled.grid
+
+
+def test_the_manifest_is_json_without_pickles(exact):
+    manifest = json.loads((exact.folder / "manifest.json").read_text())
+    assert manifest["model"]["name"] == "minilm"
+    assert manifest["request"]["weights_hash"] == manifest["model"]["weights_hash"]
+    assert {path.suffix for path in exact.folder.iterdir()} == {".json", ".parquet", ".bin"}
+    assert exact.id == ActivationSet.open(exact.folder).id
+
+
+def test_a_damaged_set_is_never_opened(minilm, texts, tmp_path):
+    with pytest.raises(StudyError, match="no whole set"):
+        ActivationSet.open(tmp_path)
+    made = capture(minilm, texts, sites="embed", folder=tmp_path, pool="mean")
+    shard = made.folder / "site000-00000.bin"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-2])
+    with pytest.raises(StudyError, match=r"site000-00000\.bin is \d+ bytes long instead of"):
+        ActivationSet.open(made.folder)
+    shard.unlink()
+    with pytest.raises(StudyError, match=r"site000-00000\.bin is missing"):
+        ActivationSet.open(made.folder)
+    shard.write_bytes(whole)
+    manifest = made.folder / "manifest.json"
+    for text in ["{", "[]", manifest.read_text().replace('"mean"', '"median"')]:
+        manifest.write_text(text)
+        with pytest.raises(StudyError, match="damaged"):
+            ActivationSet.open(made.folder)

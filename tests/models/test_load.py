@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from workbench.errors import ConfigError, UnknownNameError
+from workbench.models import load_model
+
+
+def test_a_site_can_be_parsed_without_torch():
+    code = "import sys; from workbench.models import Site; Site('embed'); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["minilmm", "no-such/model", "../etc", "/nowhere/at/all", "a b"])
+def test_a_name_that_leads_nowhere_is_said_so(name):
+    with pytest.raises(UnknownNameError, match="neither a bundled model nor a folder"):
+        load_model(name)
+
+
+def test_a_bundled_name_is_suggested():
+    with pytest.raises(UnknownNameError, match="Did you mean 'minilm'"):
+        load_model("minlm")
+
+
+def test_unknown_options_are_refused():
+    with pytest.raises(ConfigError, match="no such option: lenght"):
+        load_model("minilm", lenght=3)
+
+
+def test_a_folder_must_be_whole(tiny, tmp_path):
+    def copy(name, *without):
+        folder = shutil.copytree(tiny("gpt2"), tmp_path / name)
+        for pattern in without:
+            for path in folder.glob(pattern):
+                path.unlink()
+        return folder
+
+    with pytest.raises(ConfigError, match="no tokenizer"):
+        load_model(copy("a", "tokenizer*", "special*"))
+    with pytest.raises(ConfigError, match=r"no config\.json"):
+        load_model(copy("b", "config.json"))
+    with pytest.raises(ConfigError, match="no weights"):
+        load_model(copy("c", "*.safetensors"))
+    pickled = copy("d", "*.safetensors")
+    (pickled / "pytorch_model.bin").write_bytes(b"\x80\x04K\x01.")
+    with pytest.raises(ConfigError, match="pickle, which is never opened"):
+        load_model(pickled)
+    odd = copy("e")
+    (odd / "config.json").write_text(json.dumps({"model_type": "no-such-thing"}))
+    with pytest.raises(ConfigError, match="could not be loaded"):
+        load_model(odd)
+
+
+@pytest.mark.parametrize("length", [0, 3, 65])
+def test_a_maximum_length_that_the_model_lacks_is_refused(tiny, length):
+    with pytest.raises(ConfigError, match="4 to 64"):
+        load_model(tiny("gpt2"), max_length=length)
+
+
+def test_the_hash_is_that_of_the_weights(tiny, tmp_path, minilm):
+    for kind in ("gpt2", "bert"):
+        folder = tiny(kind)
+        first = load_model(folder).weights_hash
+        assert first == load_model(folder, max_length=8).weights_hash
+        changed = shutil.copytree(folder, tmp_path / kind)
+        state = load_file(changed / "model.safetensors")
+        name = next(n for n in state if n.endswith("weight") and "pooler" not in n)
+        state[name].view(-1)[0] += 1
+        save_file(state, changed / "model.safetensors", metadata={"format": "pt"})
+        assert load_model(changed).weights_hash != first
+    assert len(minilm.weights_hash) == 64
+
+
+def test_hashing_is_fast(minilm):
+    from workbench.models.weights import module_hash
+
+    start = time.perf_counter()
+    module_hash(minilm.bridge.original_model)
+    assert time.perf_counter() - start < 5
+
+
+def test_an_encoder_has_one_hash_whichever_head_it_was_saved_with(tiny, tmp_path):
+    from transformers import AutoModelForMaskedLM
+
+    folder = shutil.copytree(tiny("bert"), tmp_path / "masked")
+    AutoModelForMaskedLM.from_pretrained(folder).save_pretrained(folder)
+    bare, masked = load_model(tiny("bert")), load_model(folder)
+    batch = bare.batch(["a text"])
+    assert torch.equal(bare.forward(batch)[0].pooled, masked.forward(batch)[0].pooled)
+    assert "pooler.dense.weight" not in load_file(folder / "model.safetensors")
+
+
+def test_loading_is_silent(capfd, tiny):
+    load_model(tiny("bert"))
+    out, err = capfd.readouterr()
+    assert out + err == ""
+
+
+def test_a_model_says_how_to_load_it_again(tiny, minilm):
+    model = load_model(tiny("gpt2"), max_length=9)
+    again = load_model(**json.loads(json.dumps(model.describe()))["source"])
+    assert again.describe() == model.describe()
+    assert load_model(**minilm.source).weights_hash == minilm.weights_hash
+    assert "minilm" in repr(minilm)
+    assert minilm.describe()["widths"]["final"] == 384
+
+
+def test_an_architecture_without_a_bridge_has_its_modules_as_sites(tiny):
+    model = load_model(tiny("distilbert"))
+    assert model.kind == "encoder"
+    site = model.site("layer:transformer.layer.0")
+    batch = model.batch(["some text", "more of it here"])
+    seen = model.activations(batch, [site])[site]
+    assert seen.shape == (*batch.attention.shape, 32)
+    from transformers import AutoModel
+
+    with torch.no_grad():
+        hidden = AutoModel.from_pretrained(tiny("distilbert"))(**batch.inputs, output_hidden_states=True).hidden_states
+    torch.testing.assert_close(seen[batch.attention], hidden[1][batch.attention], atol=1e-4, rtol=1e-4)
+    assert model.embed(["one", "two"]).shape == (2, 32)
+
+
+def test_only_text_encoders_embed(tiny, efficientnet):
+    for model in (load_model(tiny("gpt2")), efficientnet):
+        with pytest.raises(ConfigError, match="no text encoder"):
+            model.embed(["a"])
