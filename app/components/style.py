@@ -33,14 +33,15 @@ mark.fire { background: color-mix(in srgb, #E69F00 calc(var(--fire) * .62), tran
 .cw-value span { font-size: .85rem; font-weight: 400; white-space: nowrap; }
 .cw-wide { grid-column: 1 / -1; }
 .cw-verdict::before { content: "●"; margin-right: 6px; color: #8A8F98; }
-.cw-beyond .cw-verdict::before { color: #0072B2; }
+.cw-beyond .cw-verdict::before { color: color-mix(in srgb, #0072B2 72%, currentColor); }
 .cw-failed .cw-verdict::before { content: "▲"; color: #D55E00; }
 .cw-bar { position: relative; height: 18px; }
 .cw-bar i { position: absolute; display: block; }
 .cw-bar .axis { left: 0; right: 0; top: 8.5px; height: 1px; background: currentColor; opacity: .22; }
 .cw-bar .null { top: 3px; height: 12px; min-width: 2px; background: #8A8F98; opacity: .55; border-radius: 2px; }
-.cw-bar .span { top: 7.5px; height: 3px; background: #0072B2; opacity: .6; }
-.cw-bar .dot { top: 4px; width: 10px; height: 10px; margin-left: -5px; border-radius: 50%; background: #0072B2; }
+.cw-bar .span { top: 7.5px; height: 3px; background: color-mix(in srgb, #0072B2 72%, currentColor); opacity: .7; }
+.cw-bar .dot { top: 4px; width: 10px; height: 10px; margin-left: -5px; border-radius: 50%;
+  background: color-mix(in srgb, #0072B2 72%, currentColor); }
 .cw-empty { border: 1px dashed color-mix(in srgb, currentColor 30%, transparent); border-radius: 10px; padding: 16px 18px; }
 .cw-empty code, .cw-code { font-family: ui-monospace, Menlo, Consolas, monospace; font-size: .86em; overflow-wrap: anywhere; }
 @media (max-width: 640px) {

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-MAIN = Path(__file__).parents[2] / "app" / "main.py"
+import small_study
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a study that no test may change."""
-    import small_study
-
     folder = tmp_path_factory.mktemp("studies") / "small"
     small_study.make(folder).close()
     return folder
@@ -27,3 +21,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def study_folder(made: Path, tmp_path: Path) -> Path:
     """A copy of the study for one test."""
     return Path(shutil.copytree(made, tmp_path / "studies" / "small"))
+
+
+@pytest.fixture(scope="session")
+def hostile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of hostile texts and labels, one of them a megabyte long."""
+    folder = tmp_path_factory.mktemp("hostile") / "hostile"
+    small_study.make_hostile(folder).close()
+    return folder

@@ -11,6 +11,8 @@ import pandas as pd
 from workbench import dataset_from_table, load_dataset, load_model, open_study
 from workbench.store.study import Study
 
+MAIN = Path(__file__).parents[2] / "app" / "main.py"
+
 SUBJECTS = {
     "money": ["the bank", "a trader", "the treasury", "our accountant", "the lender"],
     "weather": ["a storm", "the rain", "cold fog", "the north wind", "summer heat"],
@@ -52,5 +54,24 @@ def make(folder: Path, frame: pd.DataFrame | None = None) -> Study:
     quick = {"families": ["detects", "informs", "locates", "causes", "named"], "replicate": False}
     study.examine(list(study.concepts(run=probes.id, site="resid_post.3"))[:3], **quick)
     study.examine(list(sae.concepts)[:6], **quick | {"families": ["detects", "informs", "locates", "named"]})
+    study.counterparts()
+    return study
+
+
+def make_hostile(folder: Path) -> Study:
+    """A study whose texts and labels try to be something else than text."""
+    frame = texts().drop(columns="spans")
+    # A text cannot be blank, and the tokenizer cuts a long one.
+    bad = "<script>alert(1)</script> \"'\x00\u202e [l](javascript:alert(1)) "
+    frame["text"] = bad + frame["text"]
+    frame.loc[0, "text"] = bad * 20_000
+    frame["topic"] = frame["topic"].replace("money", "<img src=x onerror=alert(2)>")
+    path = folder.parent / "hostile.parquet"
+    dataset_from_table(frame, text="text", labels=["topic"], split="split", name="hostile").save(path)
+    study, model = open_study(folder), load_model("minilm")
+    data = load_dataset(path, labels=["topic"], split="split")
+    acts = study.capture(model, data, sites=["resid_post.3"], pool="token")
+    study.run("linear_probe", acts, controls=False)
+    study.run("sparse_autoencoder", acts, d_sae=32, k=4, samples=4_000, batch_size=256)
     study.counterparts()
     return study
