@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import pandas as pd
 import sqlalchemy as sa
@@ -28,7 +28,15 @@ NAME_SHOWN = 200
 BUSY_SECONDS = 20
 SLOW_MODULES = ("duckdb", "plotly.graph_objects", "torch", "workbench.dictionary", "workbench.models", "workbench.evidence.trial")
 
-Version = tuple[int, ...]
+
+class Version(NamedTuple):
+    """Numbers that change whenever something is added to a study."""
+
+    runs: int
+    done: int
+    concepts: int
+    evidence: int
+    names: int
 
 
 def study_folders() -> dict[str, Path]:
@@ -105,11 +113,16 @@ def open_concept(identifier: str) -> NoReturn:
 
 def version(study: Study) -> Version:
     """Numbers that change whenever runs, concepts, names or evidence are added: one query."""
-    counts = [sa.select(sa.func.count()).select_from(t).scalar_subquery() for t in (tables.runs, tables.concepts)]
-    newest = [sa.select(sa.func.coalesce(sa.func.max(t.c.id), 0)).scalar_subquery() for t in (tables.names, tables.evidence)]
+
+    def counted(table: sa.Table) -> sa.ScalarSelect:
+        return sa.select(sa.func.count()).select_from(table).scalar_subquery()
+
+    def newest(table: sa.Table) -> sa.ScalarSelect:
+        return sa.select(sa.func.coalesce(sa.func.max(table.c.id), 0)).scalar_subquery()
+
     done = sa.select(sa.func.count()).where(tables.runs.c.status == "done").scalar_subquery()
-    row = study.catalog.frame(sa.select(*counts, *newest, done)).iloc[0]
-    return tuple(int(v) for v in row)
+    parts = [counted(tables.runs), done, counted(tables.concepts), newest(tables.evidence), newest(tables.names)]
+    return Version(*(int(v) for v in study.catalog.frame(sa.select(*parts)).iloc[0]))
 
 
 def concept_frame(study: Study) -> pd.DataFrame:
@@ -119,10 +132,22 @@ def concept_frame(study: Study) -> pd.DataFrame:
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the concepts …")
 def _concept_frame(folder: str, key: Version, _study: Study) -> pd.DataFrame:
+    # The evidence is most of the work and a new name leaves it as it was, so it is kept apart.
+    frame = _measured_frame(folder, key[:-1], _study)
+    current = _study.catalog.current_names().set_index("concept")
+    text, source = frame["id"].map(current["text"]), frame["id"].map(current["source"])
+    shown = [short(name, NAME_SHOWN) for name in text.where(text.notna(), frame["id"])]
+    named = frame.copy(deep=False)
+    named.insert(1, "name", shown)
+    return named.assign(named_by=source.where(source.notna(), "nobody"))
+
+
+@st.cache_resource(max_entries=8, show_spinner="Reading the evidence …")
+def _measured_frame(folder: str, key: tuple[int, ...], _study: Study) -> pd.DataFrame:
     from workbench.store.bound import concept_table
 
-    frame = concept_table(_study)
-    for column in ("name", "label", "detects", "method", "site"):
+    frame = concept_table(_study).drop(columns=["name", "named_by"])
+    for column in ("label", "detects", "method", "site"):
         if column in frame:
             frame[column] = [short(v, NAME_SHOWN) if isinstance(v, str) else "" for v in frame[column]]
     runs = _study.runs()
@@ -131,7 +156,6 @@ def _concept_frame(folder: str, key: Version, _study: Study) -> pd.DataFrame:
     repeats = set(runs["id"][what.duplicated()])
     frame["repeat"] = frame["run"].isin(repeats)
     frame["seed"] = frame["run"].map(runs.set_index("id")["seed"])
-    frame["named_by"] = frame["named_by"].fillna("nobody") if len(frame) else frame["named_by"]
     return frame.sort_values(["run", "number"], kind="stable").reset_index(drop=True)
 
 

@@ -46,7 +46,7 @@ def notes(concept: Concept) -> None:
     """Read the notes and add one."""
     heading("Notes")
     items = [
-        f'<div class="cw-item"><bdi style="white-space:pre-wrap">{escape(row["text"], NOTE_SHOWN)}</bdi>'
+        f'<div class="cw-item"><bdi class="cw-note">{escape(row["text"], NOTE_SHOWN)}</bdi>'
         f'<div class="cw-soft cw-small">{escape(row["author"], 80)}, {when(row["at"])}</div></div>'
         for row in concept.notes().to_dict("records")
     ]

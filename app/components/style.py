@@ -24,6 +24,7 @@ CSS = """
 .cw-example .text { overflow-wrap: anywhere; unicode-bidi: isolate; }
 mark.fire { background: color-mix(in srgb, #E69F00 calc(var(--fire) * .62), transparent); color: inherit; border-radius: 3px; }
 .cw-item { padding: 5px 0; border-bottom: 1px solid color-mix(in srgb, currentColor 10%, transparent); overflow-wrap: anywhere; }
+.cw-note { display: block; max-height: 14rem; overflow-y: auto; }
 .cw-family { font-weight: 600; margin: 14px 0 2px; overflow-wrap: anywhere; }
 .cw-family span { font-weight: 400; }
 .cw-row { display: grid; grid-template-columns: minmax(120px, 1.2fr) minmax(110px, 1fr) minmax(120px, 1.4fr); gap: 2px 16px;
