@@ -50,10 +50,11 @@ class Embedder:
         # Texts of like length go together, so that little of a batch is padding.
         order = sorted(missing, key=lambda d: len(missing[d]))
         parts = []
-        for begin in range(0, len(order), 256):
+        for begin in range(0, len(order), 512):
             if progress:
                 progress(begin, len(order), "embedding texts")
-            parts.append(model.embed([missing[d] for d in order[begin : begin + 256]]))
+            part = [missing[d] for d in order[begin : begin + 512]]
+            parts.append(_embedded(model, part))
         fresh = np.concatenate(parts).astype(np.float16)
         first = 0 if self._vectors is None else len(self._vectors)
         self._known |= {d: first + i for i, d in enumerate(order)}
@@ -88,3 +89,21 @@ class Embedder:
                     else:
                         file.write(content)
                 partial.replace(self._folder / f"{self._key}.{name}")
+
+
+def _embedded(model: Model, texts: list[str]) -> Float[np.ndarray, "n d"]:
+    """Vectors of texts; zero, which is near nothing, for a text in which the encoder finds no token."""
+    from workbench.models.base import EmptyInputError
+
+    readable = list(range(len(texts)))
+    while readable:
+        try:
+            # Words are short: many fit into one pass.
+            found = model.embed([texts[i] for i in readable], batch_size=256 if len(texts[-1]) < 40 else 32)
+        except EmptyInputError as error:
+            del readable[error.row]
+            continue
+        vectors = np.zeros((len(texts), found.shape[1]), dtype=np.float32)
+        vectors[readable] = found
+        return vectors
+    return np.zeros((len(texts), model.embed(["word"]).shape[1]), dtype=np.float32)

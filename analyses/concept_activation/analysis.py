@@ -67,7 +67,7 @@ class ConceptActivation(Analysis):
     )
     per_side: int = Field(200, ge=10, description="Rows with and without the concept to fit from.")
     random_sets: int = Field(29, ge=19, description="Random sets; 19 is the least for a p of .05.")
-    per_class: int = Field(40, ge=10, description="Held-out inputs a class.")
+    per_class: int = Field(30, ge=10, description="Held-out inputs a class.")
 
     def run(self, context: Context) -> Result:
         """Fit at every site, then score on the gradients of one pass."""

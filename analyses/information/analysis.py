@@ -65,7 +65,7 @@ class MutualInformation(Analysis):
     target: str | tuple[str, ...] | None = Field(None, description="Labels, columns or 'tokens'; all when left out.")
     dimensions: int = Field(6, ge=1, le=10, description="Principal coordinates for the neighbour estimator.")
     neighbours: int = Field(5, ge=2, le=50, description="Neighbours.")
-    max_rows: int = Field(8_000, ge=200, description="Rows to fit on; the estimates use up to a quarter as many.")
+    max_rows: int = Field(8_000, ge=200, description="Rows to fit on; the neighbour estimates use up to an eighth as many.")
     permutations: int = Field(10, ge=5, le=1000, description="Permutations for the floors.")
 
     def run(self, context: Context) -> Result:
@@ -96,7 +96,7 @@ class MutualInformation(Analysis):
         # Whole examples: rows next to one another would be each other's neighbours, and the floor permutes examples.
         clusters = group.clusters_test[known]
         order = {c: i for i, c in enumerate(rng.permutation(np.unique(clusters)))}
-        ranked = known[np.argsort([order[c] for c in clusters], kind="stable")][: self.max_rows // 4]
+        ranked = known[np.argsort([order[c] for c in clusters], kind="stable")][: self.max_rows // 8]
         estimator = partial(mixed_ksg, k=self.neighbours, seed=seed)
         z, y = compressor.transform(group.x_test[ranked]), variable.y_test[ranked]
         common = {"site": site, "label": variable.name, "n": len(ranked)}

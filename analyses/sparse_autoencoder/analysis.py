@@ -27,9 +27,9 @@ class SparseAutoencoder(Analysis):
     method: ClassVar[str] = "SAE"
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
 
-    d_sae: int = Field(2048, ge=2, le=1_000_000, description="How many latents.")
+    d_sae: int = Field(1024, ge=2, le=1_000_000, description="How many latents.")
     k: int = Field(32, ge=1, description="How many latents may be active on a row.")
-    samples: int = Field(400_000, ge=1, description="How many rows to train on, repeats counted.")
+    samples: int = Field(250_000, ge=1, description="How many rows to train on, repeats counted.")
     batch_size: int = Field(2048, ge=1, description="Rows a step.")
     lr: float = Field(1e-3, gt=0, description="Peak learning rate of Adam.")
     aux: float = Field(1 / 32, ge=0, description="Weight of the auxiliary loss that revives dead latents.")

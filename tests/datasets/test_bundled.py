@@ -52,9 +52,7 @@ def makes(script_file, name):
 def labelled_words(data, label):
     rows = data.spans[data.spans["label"] == label]
     texts = data.table["text"]
-    return [
-        texts[e][s:t].lower() for e, s, t in zip(rows["example"], rows["start"], rows["end"], strict=True)
-    ]
+    return [texts[e][s:t].lower() for e, s, t in zip(rows["example"], rows["start"], rows["end"], strict=True)]
 
 
 def find(data, text):

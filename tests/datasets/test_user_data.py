@@ -27,9 +27,7 @@ HOSTILE = [
 
 def frame(n=12):
     kinds = ["a", "b", "c"]
-    return pd.DataFrame(
-        {"text": [f"text number {i}" for i in range(n)], "kind": [kinds[i % 3] for i in range(n)]}
-    )
+    return pd.DataFrame({"text": [f"text number {i}" for i in range(n)], "kind": [kinds[i % 3] for i in range(n)]})
 
 
 def write_as(table, path):
@@ -51,12 +49,8 @@ def test_hostile_texts_load_unchanged(tmp_path, suffix):
     assert data.inputs() == HOSTILE
 
 
-texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30).filter(
-    lambda t: t.strip()
-)
-rows = st.lists(
-    st.tuples(texts, st.sampled_from(["yes", "no", ""]), st.integers(0, 3)), min_size=2, max_size=12
-)
+texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30).filter(lambda t: t.strip())
+rows = st.lists(st.tuples(texts, st.sampled_from(["yes", "no", ""]), st.integers(0, 3)), min_size=2, max_size=12)
 
 
 @settings(max_examples=30, deadline=None)
@@ -184,9 +178,7 @@ def test_a_sample_can_be_balanced():
 
 
 def test_targets_are_one_zero_or_missing():
-    table = pd.DataFrame(
-        {"text": list("wxyz"), "kind": ["a", "b", None, "a"], "ok": [True, False, True, None]}
-    )
+    table = pd.DataFrame({"text": list("wxyz"), "kind": ["a", "b", None, "a"], "ok": [True, False, True, None]})
     names, targets = dataset_from_table(table).example_targets()
     assert names == ["kind=a", "kind=b", "ok=false", "ok=true"]
     assert targets.dtype == np.float32
@@ -251,14 +243,10 @@ def test_regions_are_boxes_in_pixels():
     boxes = [[{"x0": 0, "y0": 1, "x1": 6, "y1": 4, "label": "sleeve"}], []]
     data = dataset_from_table(pd.DataFrame({"image": [image((9, 9, 9)), image((1, 1, 1))], "regions": boxes}))
     assert data.span_targets() == ["region:sleeve"]
-    assert data.spans.to_dict("records") == [
-        {"example": 0, "x0": 0, "y0": 1, "x1": 6, "y1": 4, "label": "sleeve"}
-    ]
+    assert data.spans.to_dict("records") == [{"example": 0, "x0": 0, "y0": 1, "x1": 6, "y1": 4, "label": "sleeve"}]
     boxes[0][0]["x1"] = 7
     with pytest.raises(DataError, match="lies outside its example of 6 by 4 pixels"):
-        dataset_from_table(
-            pd.DataFrame({"image": [image(0, mode="L"), image(1, mode="L")], "regions": boxes})
-        )
+        dataset_from_table(pd.DataFrame({"image": [image(0, mode="L"), image(1, mode="L")], "regions": boxes}))
 
 
 def test_images_come_as_bytes_arrays_and_in_odd_modes():
@@ -275,9 +263,7 @@ def test_a_hugging_face_folder_keeps_its_splits(tmp_path):
     hub = pytest.importorskip("datasets")
     features = hub.Features({"text": hub.Value("string"), "label": hub.ClassLabel(names=["bad", "good"])})
     parts = {
-        name: hub.Dataset.from_dict(
-            {"text": [f"{name} {i}" for i in range(4)], "label": [0, 1, 0, 1]}, features=features
-        )
+        name: hub.Dataset.from_dict({"text": [f"{name} {i}" for i in range(4)], "label": [0, 1, 0, 1]}, features=features)
         for name in ("train", "test", "unsupervised")
     }
     hub.DatasetDict(parts).save_to_disk(str(tmp_path / "whole"))

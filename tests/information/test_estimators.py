@@ -266,9 +266,7 @@ def test_repeating_rows_within_examples_does_not_shrink_the_clustered_error() ->
     odds = X - 0.5
     log_proba = np.stack([-np.logaddexp(0, odds), -np.logaddexp(0, -odds)], axis=1)
     once = classifier_bound(log_proba, y)
-    repeated = classifier_bound(
-        np.repeat(log_proba, 9, axis=0), np.repeat(y, 9), np.repeat(np.arange(500), 9)
-    )
+    repeated = classifier_bound(np.repeat(log_proba, 9, axis=0), np.repeat(y, 9), np.repeat(np.arange(500), 9))
     assert repeated.standard_error == pytest.approx(once.standard_error)
 
 

@@ -27,9 +27,7 @@ def test_a_dependent_feature_stands_above_its_floor_and_an_independent_one_on_it
 
 def test_the_floor_shows_the_bias_of_an_estimator() -> None:
     rng = np.random.default_rng(0)
-    found = with_floor(
-        partial(plugin_discrete, correct=False), rng.integers(0, 30, 200), rng.integers(0, 5, 200)
-    )
+    found = with_floor(partial(plugin_discrete, correct=False), rng.integers(0, 30, 200), rng.integers(0, 5, 200))
     assert found.floor > 0.2
     assert found.value == pytest.approx(found.floor, abs=0.1)
 

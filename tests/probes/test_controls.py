@@ -67,9 +67,7 @@ def test_a_probe_that_memorises_words_has_no_selectivity_and_one_that_reads_the_
     assert abs(found.selectivity[1]) < 0.05
     assert found.control_accuracy[0] > 0.9
     # On vectors that carry the label and not the word, the control task cannot be learned.
-    bare = selectivity(
-        LogisticProbe(), X[:2000, -1:], Y[:2000, :1], words[:2000], X[2000:, -1:], Y[2000:, :1], words[2000:]
-    )
+    bare = selectivity(LogisticProbe(), X[:2000, -1:], Y[:2000, :1], words[:2000], X[2000:, -1:], Y[2000:, :1], words[2000:])
     assert bare.selectivity[0] > 0.3
 
 
@@ -77,10 +75,7 @@ def test_shuffled_labels_teach_nothing() -> None:
     rng = np.random.default_rng(0)
     Y = (rng.random((4000, 1)) < 0.5).astype(float)
     X = rng.standard_normal((4000, 10)) + 0.3 * Y
-    accuracy = [
-        shuffled_label_accuracy(LogisticProbe(), X[:2000], Y[:2000], X[2000:], Y[2000:], seed)[0]
-        for seed in range(10)
-    ]
+    accuracy = [shuffled_label_accuracy(LogisticProbe(), X[:2000], Y[:2000], X[2000:], Y[2000:], seed)[0] for seed in range(10)]
     assert np.mean(accuracy) == pytest.approx(0.5, abs=0.08)
 
 

@@ -62,9 +62,7 @@ def test_a_pattern_is_the_normalised_covariance() -> None:
     expected = ((X - X.mean(0)) * (label - label.mean())[:, None]).mean(0) / label.var()
     found = estimate_directions(X, label, "pattern").weights[0]
     np.testing.assert_allclose(found, expected / np.linalg.norm(expected), rtol=1e-9)
-    np.testing.assert_allclose(
-        estimate_directions(X, label, "mean_difference").weights[0], expected, rtol=1e-9
-    )
+    np.testing.assert_allclose(estimate_directions(X, label, "mean_difference").weights[0], expected, rtol=1e-9)
 
 
 def test_ridge_agrees_with_sklearn() -> None:

@@ -41,9 +41,9 @@ def test_it_agrees_with_sklearn_on_the_same_standardised_data(C: float, balanced
     Z = scaler.transform(X.astype(np.float64))
     odds = probe.decision_function(X)
     for column in range(Y.shape[1]):
-        peer = LogisticRegression(
-            C=C, class_weight="balanced" if balanced else None, tol=1e-8, max_iter=5000
-        ).fit(Z, Y[:, column])
+        peer = LogisticRegression(C=C, class_weight="balanced" if balanced else None, tol=1e-8, max_iter=5000).fit(
+            Z, Y[:, column]
+        )
         ours = probe.coef_[column] * scaler.scale_
         assert np.linalg.norm(ours - peer.coef_[0]) < 1e-2 * np.linalg.norm(peer.coef_[0])
         peer_odds = peer.decision_function(Z)
@@ -71,9 +71,7 @@ def test_rows_without_any_label_do_not_matter() -> None:
     X, Y = activations(c=1)
     label = Y[:, 0].copy()
     label[600:] = np.nan
-    np.testing.assert_allclose(
-        LogisticProbe().fit(X, label).coef_, LogisticProbe().fit(X[:600], label[:600]).coef_
-    )
+    np.testing.assert_allclose(LogisticProbe().fit(X, label).coef_, LogisticProbe().fit(X[:600], label[:600]).coef_)
 
 
 def test_columns_solved_in_blocks_equal_columns_solved_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,12 +110,7 @@ def test_outputs_have_the_shapes_of_their_labels() -> None:
     several = LogisticProbe().fit(X, Y)
     assert several.coef_.shape == (3, 30)
     assert several.intercept_.shape == (3,)
-    assert (
-        several.predict(X).shape
-        == several.predict_proba(X).shape
-        == several.decision_function(X).shape
-        == (100, 3)
-    )
+    assert several.predict(X).shape == several.predict_proba(X).shape == several.decision_function(X).shape == (100, 3)
     single = LogisticProbe().fit(torch.from_numpy(X), torch.from_numpy(Y[:, 0]))
     assert single.predict(X).shape == (100,)
     np.testing.assert_allclose(single.predict_proba(X).sum(axis=1), 1, rtol=1e-6)

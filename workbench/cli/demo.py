@@ -56,7 +56,7 @@ def make(study: Study, show: Progress) -> dict[str, Run]:
     model, texts = load_model("minilm"), load_dataset("topics")
     acts = study.capture(model, texts, sites="resid_post.*", pool="token", **options)
     runs = {
-        "SAE": study.run("sparse_autoencoder", acts.at(SITE), d_sae=2048, k=32, **options),
+        "SAE": study.run("sparse_autoencoder", acts.at(SITE), d_sae=1024, k=32, **options),
         "probe": study.run("linear_probe", acts, **options),
         "CAV": study.run("concept_activation", acts, **options),
         "information": study.run("mutual_information", acts, **options),

@@ -18,9 +18,9 @@ from workbench.datasets.splits import stable_digest
 
 # The sample that `topics` takes: enough for a probe of every genre, small enough to capture in a minute or
 # two.
-TOPIC_SENTENCES_A_GENRE = 325
+TOPIC_SENTENCES_A_GENRE = 200
 TOPIC_WORDS = (6, 40)
-TOPIC_PARAGRAPHS_A_SPEECH = 4
+TOPIC_PARAGRAPHS_A_SPEECH = 2
 
 
 def _read(name: str, columns: list[str] | None = None) -> Any:

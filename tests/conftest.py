@@ -1,0 +1,138 @@
+"""Shared fixtures: a study made of planted activations, where the truth is known, and one made by MiniLM on real text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["WANDB_MODE"] = "disabled"
+
+WORDS = ("alpha", "beta", "gamma", "delta", "omega", "kappa", "sigma", "theta")
+
+
+def planted_table(examples: int, seed: int) -> pd.DataFrame:
+    """Texts of known words; the span label 'planted' marks every 'omega', the label 'kind' is a coin."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number in range(examples):
+        words = rng.choice(WORDS, size=rng.integers(4, 12))
+        text, spans, place = " ".join(words), [], 0
+        for word in words:
+            if word == "omega":
+                spans.append({"start": place, "end": place + len(word), "label": "planted"})
+            place += len(word) + 1
+        split = ("train", "train", "validation", "test")[number % 4]
+        rows.append(
+            {
+                "text": text,
+                "kind": "left" if rng.random() < 0.5 else "right",
+                "spans": spans,
+                "split": split,
+                "group": str(number),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def write_activations(folder: Path, dataset, sites: dict[str, np.ndarray], index: pd.DataFrame):
+    """A whole activation set from arrays, as capture would have written it."""
+    from workbench.activations import ActivationSet
+    from workbench.activations.manifest import Request
+    from workbench.activations.writer import writing
+
+    request = Request(
+        model="planted", model_kind="module", weights_hash="0" * 64, inputs={}, dataset=dataset.name, dataset_hash=dataset.hash,
+        sites=tuple(sites), widths=tuple(a.shape[1] for a in sites.values()), pool="token", dtype="float32",
+    )  # fmt: skip
+    home = folder / request.id
+    with writing(home, request) as writer:
+        writer.append(list(sites.values()), {c: index[c].to_numpy() for c in index})
+        writer.finish({"name": "planted", "kind": "module"}, dict(dataset.source), len(dataset))
+    return ActivationSet.open(home)
+
+
+def word_index(texts: list[str]) -> pd.DataFrame:
+    """One row a word."""
+    rows = []
+    for example, text in enumerate(texts):
+        place = 0
+        for position, word in enumerate(text.split(" ")):
+            rows.append((example, position, word, place, place + len(word)))
+            place += len(word) + 1
+    frame = pd.DataFrame(rows, columns=["example", "position", "token", "start", "end"])
+    return frame.astype({"example": "int32", "position": "int32", "start": "int32", "end": "int32"})
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Iterator[Callable]:
+    """A maker of studies whose activations are noise, a direction for 'omega' and one for kind=left.
+
+    The maker takes the strength of the planted directions and returns study, activations, data set, and the two directions.
+    """
+    import workbench as wb
+
+    opened = []
+
+    def make(strength: float = 4.0, examples: int = 400, width: int = 24, seed: int = 0):
+        dataset = wb.dataset_from_table(
+            planted_table(examples, seed),
+            text="text",
+            labels=["kind"],
+            spans="spans",
+            split="split",
+            group="group",
+            name="planted",
+        )
+        index = word_index(dataset.inputs())
+        rng = np.random.default_rng(seed)
+        acts = rng.normal(size=(len(index), width)).astype(np.float32)
+        directions = np.linalg.qr(rng.normal(size=(width, 2)))[0].T.astype(np.float32)
+        left = dataset.table["kind"].eq("left").to_numpy()[index["example"]]
+        acts += strength * index["token"].eq("omega").to_numpy()[:, None] * directions[0]
+        acts += strength * left[:, None] * directions[1]
+        study = wb.open_study(tmp_path / f"study{len(opened)}")
+        opened.append(study)
+        study.catalog.set_info("model", '{"name": "planted", "kind": "module", "weights_hash": "' + "0" * 64 + '", "source": {}}')
+        study.use_dataset(dataset)
+        (study.folder / "activations").mkdir()
+        written = write_activations(study.folder / "activations", dataset, {"resid_post.0": acts}, index)
+        return study, written, dataset, directions
+
+    yield make
+    for study in opened:
+        study.close()
+
+
+@pytest.fixture(scope="session")
+def minilm():
+    """The packaged text encoder, loaded once."""
+    import workbench as wb
+
+    return wb.load_model("minilm")
+
+
+@pytest.fixture(scope="session")
+def small_study(tmp_path_factory: pytest.TempPathFactory, minilm):
+    """A study on 420 Brown sentences with all four analyses, names, and the trial."""
+    import workbench as wb
+
+    study = wb.open_study(tmp_path_factory.mktemp("studies") / "small")
+    texts = wb.load_dataset("brown", limit=420)
+    acts = study.capture(minilm, texts, sites=["resid_post.2", "resid_post.3"])
+    options = {"d_sae": 192, "k": 8, "samples": 60_000, "batch_size": 512}
+    sae = study.run("sparse_autoencoder", acts.at("resid_post.3"), **options)
+    probes = study.run("linear_probe", acts, target="tokens")
+    cavs = study.run("concept_activation", acts.at("resid_post.3"), concepts="tokens", per_class=12)
+    study.run("mutual_information", acts, target="tokens", permutations=5, max_rows=2000)
+    sae.concepts.name()
+    study.examine(sae, steer=2)
+    study.examine(probes, sites=["resid_post.3"], steer=2)
+    study.examine(cavs, steer=2, families=("detects", "informs", "locates", "stable"))
+    yield study
+    study.close()

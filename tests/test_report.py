@@ -1,0 +1,99 @@
+"""The report: one file, nothing from outside, hostile text shown as text."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workbench.reports import highlight, visible
+
+HOSTILE = "<script>alert(1)</script>\"'&\x00\u202eevil\u200f" + "<img src=x onerror=alert(2)>"
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags, self.text, self.links = [], [], []
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self.tags.append(tag)
+        self.links += [v for k, v in attrs if k in {"src", "href", "action", "data"} and v]
+        assert not [k for k, _ in attrs if k.startswith("on")]
+
+    def handle_data(self, data) -> None:
+        self.text.append(data)
+
+
+def parsed(html: str) -> Tags:
+    tags = Tags()
+    tags.feed(html)
+    return tags
+
+
+@pytest.fixture(scope="module")
+def report(small_study, tmp_path_factory):
+    concept = small_study.get_run("linear_probe").concepts[0]
+    before = concept.name
+    concept.rename(HOSTILE[:190], "<b>eve</b>")
+    concept.note("</table><script>alert(3)</script>")
+    path = small_study.report(tmp_path_factory.mktemp("report") / "report.html", concepts=[concept.id, *_latents(small_study)])
+    concept.rename(before, "test")
+    return path.read_text(encoding="utf-8")
+
+
+def _latents(study) -> list[str]:
+    return [c.id for c in study.concepts(method="SAE", limit=2)]
+
+
+def test_nothing_is_fetched_from_anywhere(report) -> None:
+    tags = parsed(report)
+    assert all(link.startswith("#") for link in tags.links)
+    assert "default-src 'none'" in report
+    outside = re.sub(r"<script>.*?</script>", "", report, flags=re.S)
+    assert not re.search(r"(?:src|href|url\()\s*=?\s*[\"']?(?:https?:)?//", outside)
+
+
+def test_a_hostile_name_is_shown_as_text(report) -> None:
+    tags = parsed(report)
+    text = "".join(tags.text)
+    assert "<script>alert(1)</script>" in text
+    assert "img" not in tags.tags
+    assert "\x00" not in report
+    assert "\u202e" not in report
+    assert "‹U+202E›" in text
+
+
+def test_scores_stand_beside_their_null_and_failures_are_told(report, small_study) -> None:
+    text = " ".join("".join(parsed(report).text).split())
+    assert "Null" in text
+    assert "95% interval" in text
+    failed = small_study.evidence().query("status == 'failed'")
+    assert len(failed)
+    assert str(failed["error"].iloc[0]) in text
+    assert "torch 2." in text
+
+
+def test_a_study_without_anything_still_has_a_report(tmp_path, minilm) -> None:
+    import workbench as wb
+
+    with wb.open_study(tmp_path / "study") as study:
+        study.capture(minilm, wb.load_dataset("film", limit=12), sites="resid_post.0")
+        text = study.report(tmp_path / "report.html").read_text()
+    assert "No concept has been examined yet" in text
+
+
+@given(st.text(max_size=80), st.lists(st.tuples(st.integers(0, 80), st.integers(0, 80), st.floats(-5, 5)), max_size=8))
+def test_highlighting_shows_the_text_and_only_the_text(text, marks) -> None:
+    tags = parsed(highlight(text, marks, window=10_000))
+    assert set(tags.tags) <= {"bdi", "mark"}
+    # HTML turns a bare carriage return into a newline, so both sides are compared as shown.
+    assert "".join(tags.text) == visible(text) + ("…" if "".join(tags.text).endswith("…") and not text.endswith("…") else "")
+
+
+def test_a_text_of_a_million_characters_is_cut_to_its_peak() -> None:
+    text = "a" * 500_000 + " money " + "b" * 500_000
+    shown = highlight(text, [(500_001, 500_006, 1.0)])
+    assert "money" in shown
+    assert len(shown) < 2000
