@@ -123,11 +123,12 @@ def dose_curve(table: pd.DataFrame, title: str) -> Figure:
     dose = table["dose"].tolist()
     figure = go.Figure()
     hidden = {"width": 0}
-    figure.add_trace(go.Scatter(x=dose, y=table["null_high"].tolist(), line=hidden, showlegend=False, hoverinfo="skip"))
+    edge = {"mode": "lines", "line": hidden, "hoverinfo": "skip"}
+    figure.add_trace(go.Scatter(x=dose, y=table["null_high"].tolist(), showlegend=False, **edge))
     figure.add_trace(
         go.Scatter(
-            x=dose, y=table["null_low"].tolist(), line=hidden, fill="tonexty", fillcolor="rgba(138,143,152,0.3)",
-            name="95% of random directions", hoverinfo="skip",
+            x=dose, y=table["null_low"].tolist(), fill="tonexty", fillcolor="rgba(138,143,152,0.3)",
+            name="95% of random directions", **edge,
         )
     )  # fmt: skip
     error = {

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from workbench.embedding import Embedder
     from workbench.evidence.readout import Readout
     from workbench.models import Model, Site
-    from workbench.store.bound import BoundConcepts, ConceptList
+    from workbench.store.bound import ConceptList
     from workbench.store.concept import Concept
 
 STUDY_FILE = "study.json"
@@ -270,7 +270,9 @@ class Study:
 
         return search(self, query, **where)
 
-    def examine(self, concepts: BoundConcepts | Run, dataset: Dataset | None = None, **options: Any) -> pd.DataFrame:
+    def examine(
+        self, concepts: ConceptList | Run | Concept | Sequence[Concept], dataset: Dataset | None = None, **options: Any
+    ) -> pd.DataFrame:
         """Put concepts on trial; see :func:`workbench.evidence.examine`."""
         from workbench.evidence import examine
 

@@ -1,0 +1,123 @@
+"""The evidence card: every measurement with its interval and its null, and in words what that says."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app.components.page import empty
+from app.components.text import escape, interval, number
+from workbench.analysis import Metric
+from workbench.evidence import BY_KEY, FAMILIES
+
+ALPHA = 0.05
+
+
+def evidence_card(evidence: pd.DataFrame, key: str) -> None:
+    """The rows of one concept, grouped by what they are evidence of."""
+    if evidence.empty:
+        empty("This concept has not stood trial yet: nothing is known of it but where it was found. Examine it to measure it.")
+        return
+    hidden = evidence["metric"].map(lambda name: name in BY_KEY and not BY_KEY[name].shown)
+    if hidden.any() and not st.toggle(f"Show {int(hidden.sum())} more measurements", key=f"every {key}"):
+        evidence = evidence[~hidden]
+    kind = evidence["metric"].str.split(".").str[0]
+    for family in [*FAMILIES, *sorted(set(kind) - set(FAMILIES))]:
+        rows = evidence[kind.eq(family)]
+        if len(rows):
+            head, _, question = FAMILIES.get(family, family).partition(":")
+            parts = [row_html(row) for row in _ordered(rows)]
+            about = f' <span class="cw-soft">{escape(question.strip())}</span>' if question else ""
+            st.html(f'<div class="cw-family">{escape(head)}{about}</div>{"".join(parts)}')
+
+
+def _ordered(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Metrics in the order in which they are declared; of several labels the strongest first."""
+    order = {key: i for i, key in enumerate(BY_KEY)}
+    place = rows["metric"].map(lambda key: order.get(key, len(order)))
+    ranked = rows.assign(_place=place).sort_values(["_place", "value"], ascending=[True, False], kind="stable")
+    return [{str(k): v for k, v in row.items()} for row in ranked.drop(columns="_place").to_dict("records")]
+
+
+def row_html(row: dict[str, Any]) -> str:
+    """One measurement as HTML."""
+    metric = BY_KEY.get(row["metric"], Metric(row["metric"], row["metric"], ""))
+    label = f'<div class="cw-soft cw-small">{escape(row["label"], 80)}</div>' if row["label"] else ""
+    what = f'<div title="{escape(metric.description, 600)}"><b>{escape(metric.title)}</b>{label}</div>'
+    if row["status"] != "ok" or missing(row["value"]):
+        reason = escape(row.get("error") or "no reason was recorded", 400)
+        return f'<div class="cw-row cw-failed">{what}<div class="cw-wide cw-verdict cw-small">Failed: {reason}</div></div>'
+    beyond, words = reading(row, metric)
+    range_ = interval(row["low"], row["high"])
+    value = f'<div class="cw-value">{number(row["value"])} <span>{escape(metric.unit)}</span>'
+    value += f'<div class="cw-soft cw-small" style="font-weight:400">{range_}</div></div>'
+    facts = [("null", row["null"]), ("null, 95th percentile", row["null_high"]), ("p", row["p"]), ("n", row["n"])]
+    shown = " · ".join(f"{name} {_fact(name, v)}" for name, v in facts if not missing(v))
+    tone = {True: "cw-beyond", False: "cw-within", None: "cw-unknown"}[beyond]
+    below = f'<div class="cw-wide cw-verdict cw-small">{words} <span class="cw-soft cw-number">{shown}</span></div>'
+    return f'<div class="cw-row {tone}">{what}{value}{bar(row, metric)}{below}</div>'
+
+
+def reading(row: dict[str, Any], metric: Metric) -> tuple[bool | None, str]:
+    """Whether a value lies beyond its null, and the careful sentence that says so; None where that cannot be told."""
+    if not missing(row["p"]):
+        if row["p"] < ALPHA:
+            return True, "Beyond its null: chance would seldom give as much."
+        return False, "Not told apart from its null: chance may give as much."
+    value = abs(row["value"]) if metric.direction == "none" else row["value"]
+    if metric.direction != "down" and not missing(row["null_high"]):
+        return _against_percentile(value, row, metric)
+    if missing(row["null"]):
+        return None, "No null was measured, so it cannot be judged."
+    gain = row["null"] - value if metric.direction == "down" else value - row["null"]
+    if gain <= 0:
+        return False, "No better than its null."
+    return None, "Better than its null on average; how far chance strays was not measured."
+
+
+def _against_percentile(value: float, row: dict[str, Any], metric: Metric) -> tuple[bool | None, str]:
+    if value <= row["null_high"]:
+        return False, "Within its null: chance gives as much one time in twenty or more."
+    if metric.direction == "up" and not missing(row["low"]) and row["low"] <= row["null_high"]:
+        return None, "Above the 95th percentile of its null, but its interval reaches back into it."
+    return True, "Above the 95th percentile of its null."
+
+
+def bar(row: dict[str, Any], metric: Metric) -> str:
+    """A line with the null's range in grey, the interval and the value in blue. It draws what the numbers beside it say."""
+    numbers = [row[k] for k in ("value", "low", "high", "null", "null_high") if not missing(row[k])]
+    numbers += [metric.neutral] if metric.neutral is not None else []
+    if not metric.unit and min(numbers) >= 0 and max(numbers) <= 1:
+        low, high = 0.0, 1.0
+    else:
+        low, high = min(0.0, *numbers), max(0.0, *numbers)
+        edge = 0.05 * (high - low) or 1.0
+        low, high = low - edge, high + edge
+
+    def at(value: float) -> float:
+        return max(0.0, min(100.0, 100 * (value - low) / (high - low)))
+
+    parts = ['<i class="axis"></i>']
+    if not missing(row["null"]):
+        start, end = at(row["null"]), at(row["null"] if missing(row["null_high"]) else row["null_high"])
+        parts.append(f'<i class="null" style="left:{min(start, end):.1f}%;width:{abs(end - start):.1f}%"></i>')
+    if not missing(row["low"]) and not missing(row["high"]):
+        start, end = at(row["low"]), at(row["high"])
+        parts.append(f'<i class="span" style="left:{start:.1f}%;width:{max(0.0, end - start):.1f}%"></i>')
+    parts.append(f'<i class="dot" style="left:{at(row["value"]):.1f}%"></i>')
+    about = f"from {number(low)} to {number(high)}; grey: null up to its 95th percentile; blue: value and interval"
+    return f'<div class="cw-bar" title="{escape(about)}">{"".join(parts)}</div>'
+
+
+def missing(value: Any) -> bool:
+    """Whether there is no number."""
+    return value is None or (isinstance(value, float) and math.isnan(value)) or bool(pd.isna(value))
+
+
+def _fact(name: str, value: float) -> str:
+    if name == "p":
+        return "&lt; 0.001" if value < 0.001 else number(float(value))
+    return f"{int(value):,}" if name == "n" else number(float(value))

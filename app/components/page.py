@@ -1,0 +1,37 @@
+"""Parts that every page has: a title, a heading, an empty state, and errors as sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import streamlit as st
+
+from app.components.text import escape, literal
+from workbench.errors import WorkbenchError
+
+
+def title(text: object, under: str = "") -> None:
+    """The page's title; ``under`` is plain text."""
+    st.html(f'<h1 class="cw-title"><bdi>{escape(text)}</bdi></h1><div class="cw-soft">{escape(under, 400)}</div>')
+
+
+def heading(text: str, about: str = "") -> None:
+    """A section's heading with a sentence that says what is to be seen."""
+    below = f'<div class="cw-soft cw-small">{escape(about, 600)}</div>' if about else ""
+    st.html(f'<h2 class="cw-heading">{escape(text)}</h2>{below}')
+
+
+def empty(text: str, command: str = "") -> None:
+    """What to say where there is nothing yet, and the command that would change that."""
+    shown = f'<div style="margin-top:8px"><code>{escape(command)}</code></div>' if command else ""
+    st.html(f'<div class="cw-empty">{escape(text, 600)}{shown}</div>')
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Show an error of the workbench as the sentence that it is; the rest of the page goes on."""
+    try:
+        yield
+    except WorkbenchError as error:
+        st.error(literal(error, 900))

@@ -1,0 +1,47 @@
+"""Text from data, names and tokens, made fit for a page. All of it is hostile until it has been through here."""
+
+from __future__ import annotations
+
+import html
+import re
+
+from workbench.reports.highlight import visible
+from workbench.reports.report import number
+
+__all__ = ["chips", "escape", "interval", "literal", "number", "short"]
+
+# Every character that Markdown, as Streamlit reads it, may take for a command; any of them may be escaped by a backslash.
+_MARKDOWN = re.compile(r"([!-/:-@\[-`{-~])")
+
+
+def short(text: object, limit: int = 200) -> str:
+    """One line of visible characters, at most ``limit`` of the text's own."""
+    whole = str(text)
+    # Cut first: a megabyte need not be made visible to be left out.
+    return visible(whole) if len(whole) <= limit else visible(whole[: limit - 1]) + "…"
+
+
+def escape(text: object, limit: int = 200) -> str:
+    """For a place inside HTML."""
+    return html.escape(short(text, limit))
+
+
+def literal(text: object, limit: int = 400) -> str:
+    """For a Streamlit label, which reads Markdown: links, images, colours and formulas stay plain text."""
+    return _MARKDOWN.sub(r"\\\1", short(text, limit))
+
+
+def interval(low: object, high: object) -> str:
+    """``low to high``, or nothing where there is no interval."""
+    first, last = number(low), number(high)
+    return "" if "–" in {first, last} else f"{first} to {last}"
+
+
+def chips(values: dict[str, object]) -> str:
+    """Small labelled tags, as HTML."""
+    tags = [
+        f'<span class="cw-chip"><span class="cw-soft">{escape(key)}</span> {escape(value)}</span>'
+        for key, value in values.items()
+        if str(value)
+    ]
+    return f'<div class="cw-chips">{"".join(tags)}</div>'

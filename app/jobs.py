@@ -1,0 +1,95 @@
+"""Work that takes longer than a click: it runs in a thread of its own and outlives the page that started it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from app.components.text import literal
+from workbench.analysis import Progress
+from workbench.errors import WorkbenchError
+
+POLL_SECONDS = 1.0
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Job:
+    """One piece of work.
+
+    Attributes:
+        title: What it is, for a person.
+        done, total, text: How far it is.
+        result: What it returned.
+        error: The sentence that says why it failed.
+        finished: Whether it has ended.
+    """
+
+    title: str
+    done: int = 0
+    total: int = 1
+    text: str = ""
+    result: Any = None
+    error: str = ""
+    finished: bool = False
+
+    def progress(self, done: int, total: int, text: str) -> None:
+        """Note how far it is."""
+        self.done, self.total, self.text = done, max(total, 1), text
+
+    def work(self, do: Callable[[Progress], Any]) -> None:
+        """Do it, here and now."""
+        try:
+            self.result = do(self.progress)
+        except WorkbenchError as error:
+            self.error = str(error)
+        except Exception as error:
+            log.exception("%s failed", self.title)
+            self.error = f"{self.title} failed: {type(error).__name__}: {error}"
+        finally:
+            self.finished = True
+
+
+@st.cache_resource(show_spinner=False)
+def _jobs() -> dict[tuple[str, ...], Job]:
+    return {}
+
+
+def find_job(key: tuple[str, ...]) -> Job | None:
+    """The job of this key, running or ended, if there is one."""
+    return _jobs().get(key)
+
+
+def start(key: tuple[str, ...], title: str, do: Callable[[Progress], Any]) -> Job:
+    """Start a job, or give the one of this key that is still running."""
+    known = find_job(key)
+    if known is not None and not known.finished:
+        return known
+    job = _jobs()[key] = Job(title)
+    threading.Thread(target=job.work, args=(do,), name=title, daemon=True).start()
+    return job
+
+
+def forget(key: tuple[str, ...]) -> None:
+    """Let go of an ended job and its result."""
+    _jobs().pop(key, None)
+
+
+def watch(key: tuple[str, ...]) -> None:
+    """Show a running job's progress; the page is drawn anew when it ends."""
+    if (job := find_job(key)) is not None and not job.finished:
+        _bar(key)
+
+
+@st.fragment(run_every=POLL_SECONDS)
+def _bar(key: tuple[str, ...]) -> None:
+    job = find_job(key)
+    if job is None or job.finished:
+        st.rerun()
+        return
+    st.progress(min(1.0, job.done / job.total), text=literal(f"{job.title}: {job.text or 'starting'}", 160))

@@ -1,0 +1,67 @@
+"""The web app. Start it with ``workbench app STUDY``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import streamlit as st
+from PIL import Image, ImageDraw
+
+ROOT = str(Path(__file__).resolve().parent.parent)
+if ROOT not in sys.path:
+    # `streamlit run app/main.py` in a checkout that is not installed.
+    sys.path.insert(0, ROOT)
+
+from app import state  # noqa: E402
+from app.components.page import empty, sentences, title  # noqa: E402
+from app.components.style import use_style  # noqa: E402
+from app.views import concept, concepts, overview  # noqa: E402
+
+
+def show(page: ModuleType) -> None:
+    """One page of the open study, or what to do where there is none."""
+    with sentences():
+        study = state.current_study()
+        if study is None:
+            title("No study yet", "The app shows studies, and finds none in the folders that it was given.")
+            empty("Make the bundled demo study, then open it here:", "workbench demo")
+            return
+        page.render(study)
+
+
+@st.cache_resource(show_spinner=False)
+def icon() -> Image.Image:
+    """The tab's icon. Streamlit fetches emoji and symbols for it from an outside host, so it is drawn here."""
+    image = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((4, 4, 60, 60), fill=(0, 114, 178, 255))
+    draw.ellipse((22, 22, 42, 42), fill=(230, 159, 0, 255))
+    return image
+
+
+def pages() -> dict[str, st.Page]:
+    """The pages by name."""
+    return {
+        "overview": st.Page(lambda: show(overview), title="Study", icon=":material/science:", default=True),
+        "concepts": st.Page(lambda: show(concepts), title="Concepts", icon=":material/list:", url_path="concepts"),
+        "concept": st.Page(lambda: show(concept), title="Concept", icon=":material/label:", url_path="concept"),
+    }
+
+
+def main() -> None:
+    """Draw the page that was asked for."""
+    st.set_page_config(page_title="Concept Workbench", page_icon=icon(), layout="wide")
+    known = pages()
+    state.keep_pages(known)
+    chosen = st.navigation(list(known.values()), position="top")
+    use_style()
+    if "concept" in st.query_params and chosen is known["overview"]:
+        # A short link, such as /?study=topics&concept=…, leads to the concept.
+        st.switch_page(known["concept"], query_params=dict(st.query_params.items()))
+    chosen.run()
+    state.warm_up()
+
+
+main()

@@ -1,0 +1,108 @@
+"""A concept: its name, its evidence, where it is strongest, and what else is like it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import jobs, state
+from app.components.curves import activations, dose_curves
+from app.components.evidence import evidence_card
+from app.components.examples import examples, try_text
+from app.components.naming import name_form, notes
+from app.components.neighbours import neighbours
+from app.components.page import empty, heading, sentences, title
+from app.components.report import report_button
+from app.components.text import chips, literal
+from workbench.analysis import Progress
+from workbench.store.concept import Concept
+from workbench.store.study import Study
+
+
+def render(study: Study) -> None:
+    """The page of the concept that the link names, or that was open."""
+    asked = st.query_params.get("concept") or st.session_state.get(f"concept of {study.folder}")
+    if not asked:
+        title("Concept", "One concept, whichever method found it.")
+        empty("Choose a concept from the table, or open a link to one.")
+        st.page_link(state.page("concepts"), label="All concepts", icon=":material/list:", query_params=state.link())
+        return
+    concept = study.concept(asked)
+    st.session_state[f"concept of {study.folder}"] = concept.id
+    for key, value in state.link(concept.id).items():
+        st.query_params[key] = value
+    _steps(study, concept)
+    history = concept.names()
+    title(concept.name, concept.id)
+    st.html(chips({"method": concept.method, "site": concept.site, "read by": concept.level, "label": concept.label}))
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        evidence = concept.evidence()
+        heading(
+            "Evidence", "Measured on held-out examples; beside every value its null: what there is when there is nothing to find."
+        )
+        with sentences():
+            evidence_card(evidence, concept.id)
+        _examine(study, concept)
+        later = st.container()
+    with right:
+        name_form(concept, history)
+        with sentences():
+            activations(concept)
+        with sentences():
+            neighbours(concept)
+        notes(concept)
+        heading("Report")
+        report_button(study, concept.id)
+    # Examples need the activations and the model, so everything else is drawn before them.
+    with later:
+        with sentences():
+            dose_curves(concept, evidence)
+        with sentences():
+            examples(concept)
+        with sentences():
+            try_text(concept)
+
+
+def _steps(study: Study, concept: Concept) -> None:
+    """Links to the concepts before and after: of the list that was last shown, or of all."""
+    ids: list[str] = st.session_state.get(f"listed of {study.folder}", [])
+    if concept.id not in ids:
+        frame = state.concept_frame(study)
+        ids = frame.loc[~frame["repeat"] | frame["id"].eq(concept.id), "id"].tolist()
+    place = ids.index(concept.id) if concept.id in ids else 0
+    steps = {"Previous": (place - 1, ":material/chevron_left:"), "Next": (place + 1, ":material/chevron_right:")}
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for label, (target, icon) in steps.items():
+            there = 0 <= target < len(ids)
+            query = state.link(ids[target] if there else concept.id)
+            st.page_link(state.page("concept"), label=label, icon=icon, disabled=not there, query_params=query)
+        st.html(f'<span class="cw-soft cw-small cw-number">{place + 1:,} of {len(ids):,}</span>', width="content")
+
+
+def _examine(study: Study, concept: Concept) -> None:
+    """The button that puts this concept on trial, and how far that is."""
+    key = ("examine", str(study.folder), concept.id)
+    job = jobs.find_job(key)
+    busy = job is not None and not job.finished
+    if st.button(
+        "Examine this concept", icon=":material/science:", disabled=busy, key=f"examine {concept.id}",
+        help="A trial of this concept alone, about a minute. Its p values are then not corrected for the other concepts.",
+    ):  # fmt: skip
+        jobs.start(key, "Examining", lambda show: examine(study, concept, show))
+        st.rerun()
+    jobs.watch(key)
+    if job is not None and job.finished:
+        if job.error:
+            st.error(literal(job.error, 900))
+        else:
+            st.success(f"Examined: {job.result} measurements are on the card.")
+            jobs.forget(key)
+
+
+def examine(study: Study, concept: Concept, show: Progress) -> int:
+    """Put one concept on trial and say how many rows that gave.
+
+    The analysis is not run again for stability: that may take as long as the first run did.
+    """
+    with state.model_lock(study):
+        return len(study.examine([concept], replicate=False, progress=show))

@@ -1,0 +1,93 @@
+"""All the concepts: search, filter, sort, and open one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import state
+from app.components.filters import Choice, ask, chosen_rows
+from app.components.page import empty, sentences, title
+from app.components.text import literal
+from workbench.evidence import BY_KEY
+from workbench.store.study import Study
+
+NEAREST = 100
+BY_NAME, BY_INPUT = "Name or meaning", "A text it fires on"
+
+
+def render(study: Study) -> None:
+    """The table."""
+    frame = state.concept_frame(study)
+    hidden = int(frame["repeat"].sum())
+    more = f", and {hidden:,} of runs repeated with another seed" if hidden else ""
+    title("Concepts", f"{len(frame) - hidden:,} in {study.name}{more}")
+    if frame.empty:
+        empty("No concepts yet. Run an analysis, and what it finds is here:", f"workbench run {study.name} linear_probe")
+        return
+    found, words = frame, ""
+    with sentences():
+        found, words = _search(study, frame)
+    choice = ask(study, found)
+    rows = chosen_rows(found, choice)
+    st.session_state[f"listed of {study.folder}"] = rows["id"].tolist()
+    st.html(f'<div class="cw-soft">{len(rows):,} concepts{words}. Choose a row to open it.</div>')
+    if rows.empty:
+        empty("No concept fits. Take away a filter, or search for other words.")
+        return
+    _table(study, rows, choice)
+
+
+def _search(study: Study, frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    how, what = st.columns([1, 2])
+    by = how.selectbox("Search by", [BY_NAME, BY_INPUT])
+    hint = "money, for instance" if by == BY_NAME else "a sentence; concepts that stand out on it come first"
+    text = what.text_input("Search", max_chars=5000, placeholder=hint, icon=":material/search:").strip()
+    if not text:
+        return frame, ""
+    ids, relevance = (
+        state.find(study, query=text, limit=NEAREST) if by == BY_NAME else state.find(study, fires_on=text, limit=NEAREST)
+    )
+    found = frame.set_index("id").loc[[i for i in ids if i in set(frame["id"])]].reset_index()
+    found.insert(1, "relevance", relevance[: len(found)])
+    nearest = f" of the {len(found):,} nearest to your search" if len(found) == NEAREST else " answer your search"
+    return found, nearest
+
+
+def _table(study: Study, rows: pd.DataFrame, choice: Choice) -> None:
+    shown = [c for c in ("name", "method", "site", "label", "detects") if c in rows]
+    shown = [c for c in shown if c not in {"label", "detects"} or rows[c].astype(bool).any()]
+    if "relevance" in rows:
+        shown.insert(1, "relevance")
+    opened = st.session_state.get("opened", 0)
+    event = st.dataframe(
+        rows[[*shown, *choice.metrics, "named_by", "seed", "id"]],
+        hide_index=True,
+        placeholder="–",
+        height=min(720, 40 + 35 * len(rows)),
+        column_config=_columns(choice.metrics),
+        on_select="rerun",
+        selection_mode="single-row",
+        # A new key after a concept was opened, so that coming back does not open it again.
+        key=f"concepts {study.folder} {opened}",
+    )
+    if event.selection.rows:
+        st.session_state["opened"] = opened + 1
+        state.open_concept(str(rows["id"].iloc[event.selection.rows[0]]))
+
+
+def _columns(metrics: list[str]) -> dict[str, Any]:
+    number = st.column_config.NumberColumn
+    columns: dict[str, Any] = {
+        "name": st.column_config.TextColumn("Name", width="medium"),
+        "relevance": number("Relevance", format="%.3f", help="Of this search; the larger the better."),
+        "method": "Method", "site": "Site", "label": "Label", "named_by": "Named by", "seed": "Seed", "id": "Id",
+        "detects": st.column_config.TextColumn("Best at", help="The label that it detects best on held-out data."),
+    }  # fmt: skip
+    for key in metrics:
+        metric = BY_KEY.get(key)
+        head = key if metric is None else metric.title + (f" ({metric.unit})" if metric.unit else "")
+        columns[key] = number(head, format="%.3f", help=literal(metric.description, 600) if metric else None)
+    return columns

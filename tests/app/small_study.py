@@ -1,0 +1,77 @@
+"""A small study made by the real engine, for the tests of the app."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from pathlib import Path
+
+import pandas as pd
+
+from workbench import dataset_from_table, load_dataset, load_model, open_study
+from workbench.store.study import Study
+
+MAIN = Path(__file__).parents[2] / "app" / "main.py"
+
+SUBJECTS = {
+    "money": ["the bank", "a trader", "the treasury", "our accountant", "the lender"],
+    "weather": ["a storm", "the rain", "cold fog", "the north wind", "summer heat"],
+    "sport": ["the striker", "a swimmer", "the home team", "our goalkeeper", "the coach"],
+}
+VERBS = {
+    "money": ["raised the interest on every loan", "sold the bonds at a profit", "counted the cash twice", "refused the debt"],
+    "weather": ["covered the valley before noon", "froze the river overnight", "passed over the coast", "soaked the fields"],
+    "sport": ["won the match in extra time", "trained before the final", "scored from the corner", "lost the second race"],
+}
+ENDS = ["last week", "again", "as everyone had expected"]
+
+
+def texts() -> pd.DataFrame:
+    """A hundred and eighty sentences with their topic; the subject of every sentence is marked."""
+    rows = []
+    for topic, subjects in SUBJECTS.items():
+        for subject, verb, end in itertools.product(subjects, VERBS[topic], ENDS):
+            span = [{"start": 0, "end": len(subject), "label": f"{topic} subject"}]
+            rows.append({"text": f"{subject} {verb} {end}.", "topic": topic, "spans": span})
+    random.Random(0).shuffle(rows)
+    for place, row in enumerate(rows):
+        row["split"] = ("train", "train", "validation", "test")[place % 4]
+    return pd.DataFrame(rows)
+
+
+def make(folder: Path, frame: pd.DataFrame | None = None) -> Study:
+    """Capture two sites of MiniLM, run two methods, name, examine and compare."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = folder.parent / f"{folder.name}.parquet"
+    made = dataset_from_table(texts() if frame is None else frame, text="text", labels=["topic"], split="split", name="sentences")
+    made.save(path)
+    data = load_dataset(path, labels=["topic"], split="split")
+    study, model = open_study(folder), load_model("minilm")
+    acts = study.capture(model, data, sites=["resid_post.2", "resid_post.3"], pool="token")
+    probes = study.run("linear_probe", acts)
+    sae = study.run("sparse_autoencoder", acts.at("resid_post.3"), d_sae=64, k=8, samples=20_000, batch_size=256)
+    sae.concepts.name(["money", "bank", "rain", "storm", "race", "match", "week", "valley", "cash", "river", "team"])
+    quick = {"families": ["detects", "informs", "locates", "causes", "named"], "replicate": False}
+    study.examine(list(study.concepts(run=probes.id, site="resid_post.3"))[:3], **quick)
+    study.examine(list(sae.concepts)[:6], **quick | {"families": ["detects", "informs", "locates", "named"]})
+    study.counterparts()
+    return study
+
+
+def make_hostile(folder: Path) -> Study:
+    """A study whose texts and labels try to be something else than text."""
+    frame = texts().drop(columns="spans")
+    # A text cannot be blank, and the tokenizer cuts a long one.
+    bad = "<script>alert(1)</script> \"'\x00\u202e [l](javascript:alert(1)) "
+    frame["text"] = bad + frame["text"]
+    frame.loc[0, "text"] = bad * 20_000
+    frame["topic"] = frame["topic"].replace("money", "<img src=x onerror=alert(2)>")
+    path = folder.parent / "hostile.parquet"
+    dataset_from_table(frame, text="text", labels=["topic"], split="split", name="hostile").save(path)
+    study, model = open_study(folder), load_model("minilm")
+    data = load_dataset(path, labels=["topic"], split="split")
+    acts = study.capture(model, data, sites=["resid_post.3"], pool="token")
+    study.run("linear_probe", acts, controls=False)
+    study.run("sparse_autoencoder", acts, d_sae=32, k=4, samples=4_000, batch_size=256)
+    study.counterparts()
+    return study

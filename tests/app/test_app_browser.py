@@ -1,0 +1,231 @@
+"""The app in a real browser: a person's way through it, hostile text, and who is called."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlparse
+
+import pytest
+from small_study import MAIN
+
+from workbench.store import catalog as tables
+from workbench.store.study import open_study
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+ARGUMENTS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> \"'\x00\u202e![x](http://a.example/x.png) $x^2$ :red[y]"
+SHOWN = "<script>alert(1)</script><img src=x onerror=alert(2)> \"'␀‹U+202E›![x](http://a.example/x.png) $x^2$ :red[y]"
+
+
+def require_browser() -> str:
+    if BROWSER is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("No Chromium is installed, and CI must run the browser tests.")
+        pytest.skip("no Chromium is installed: the browser tests are left out")
+    return BROWSER
+
+
+@dataclass
+class Seen:
+    """What the page did beside showing itself."""
+
+    base: str
+    outside: list[str] = field(default_factory=list)
+    console: list[str] = field(default_factory=list)
+    dialogs: list[str] = field(default_factory=list)
+
+    def watch(self, page: Any) -> None:
+        page.on("request", self._request)
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.console.append(str(error)))
+        page.on("dialog", self._dialog)
+
+    def _request(self, request: Any) -> None:
+        url = urlparse(request.url)
+        if url.scheme not in {"data", "blob", "about"} and url.hostname not in {"localhost", "127.0.0.1"}:
+            self.outside.append(request.url)
+
+    def _console(self, message: Any) -> None:
+        # On a deep link Streamlit's client looks for its server below the page's own path first, which is not there.
+        probe = "/_stcore/" in str(message.location.get("url", ""))
+        if message.type == "error" and not probe:
+            self.console.append(message.text)
+
+    def _dialog(self, dialog: Any) -> None:
+        self.dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    def nothing_else(self) -> None:
+        assert not self.outside, self.outside
+        assert not self.console, self.console
+        assert not self.dialogs, self.dialogs
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[[Path], str]]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(folder: Path) -> str:
+        require_browser()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, "-m", "streamlit", "run", str(MAIN), "--server.headless", "true", "--server.port", str(port)]
+        environment = os.environ | {"WORKBENCH_STUDIES": str(folder), "PYTHONPATH": str(MAIN.parents[1])}
+        with (tmp_path / "server.log").open("wb") as log:
+            started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=tmp_path))
+        base = f"http://localhost:{port}"
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"{base}/_stcore/health").close()
+                return base
+            except OSError:
+                time.sleep(0.1)
+        raise AssertionError((tmp_path / "server.log").read_text())
+
+    yield begin
+    for process in started:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Any]:
+    path = require_browser()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            str(tmp_path / "profile"), executable_path=path, args=ARGUMENTS, viewport={"width": 1440, "height": 900},
+            accept_downloads=True,
+        )  # fmt: skip
+        context.set_default_timeout(60_000)
+        yield context
+        context.close()
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    asked = os.environ.get("WORKBENCH_ARTIFACTS")
+    folder = Path(asked) if asked else tmp_path_factory.mktemp("artifacts")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def drawn(page: Any, text: str = "") -> None:
+    """Wait until the title is there and the script is done."""
+    title = page.locator("h1.cw-title")
+    (title.filter(has_text=text) if text else title).first.wait_for()
+    page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')")
+
+
+def tall(page: Any, path: Path) -> None:
+    """A picture of the whole page: a page of Streamlit scrolls inside, so the window is made as tall."""
+    size = page.viewport_size
+    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    page.set_viewport_size({"width": size["width"], "height": min(6000, height + 60)})
+    page.wait_for_timeout(800)
+    page.screenshot(path=str(path))
+    page.set_viewport_size(size)
+
+
+def test_a_person_finds_names_and_reports_a_concept(
+    serve: Callable[[Path], str], browser: Any, study_folder: Path, tmp_path: Path
+) -> None:
+    base = serve(study_folder)
+    page, seen = browser.pages[0], Seen(base)
+    seen.watch(page)
+    page.goto(base)
+    drawn(page, "small")
+    page.get_by_role("link", name="Find a concept").click()
+    drawn(page, "Concepts")
+    page.get_by_role("textbox", name="Search").fill("money")
+    page.get_by_role("textbox", name="Search").press("Enter")
+    page.get_by_text("answer your search").wait_for()
+    # The table is painted on a canvas: its first row lies below its header.
+    box = page.locator("[data-testid=stDataFrame] canvas").first.bounding_box()
+    page.mouse.click(box["x"] + 18, box["y"] + 35 + 17)
+    page.get_by_label("New name").wait_for()
+    drawn(page, "money")
+    page.get_by_label("New name").fill("cash & <b>banks</b>")
+    page.get_by_label("Your name").first.fill("Ada")
+    page.get_by_role("button", name="Save name").click()
+    drawn(page, "cash & <b>banks</b>")
+    assert page.get_by_text("Ada (a person)").count() == 1
+    assert "concept=" in page.url
+    page.get_by_role("button", name="Build report").click()
+    with page.expect_download(timeout=120_000) as saving:
+        page.get_by_role("button", name="Download report").click(timeout=120_000)
+    saving.value.save_as(tmp_path / "report.html")
+    assert "cash &amp; &lt;b&gt;banks&lt;/b&gt;" in (tmp_path / "report.html").read_text()
+    seen.nothing_else()
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_fits_its_screen(
+    serve: Callable[[Path], str], browser: Any, study_folder: Path, artifacts: Path, width: int, scheme: str
+) -> None:
+    with open_study(study_folder) as study:
+        concept = study.evidence(["causes.readout"]).query("status == 'ok'")["concept"].iloc[0]
+    base = serve(study_folder)
+    page, seen = browser.pages[0], Seen(base)
+    seen.watch(page)
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 900 if width > 800 else 844})
+    # The deep link comes first: a fresh server must know it before it has shown any other page.
+    link = "concept?" + urlencode({"study": "small", "concept": concept})
+    for name, path in (("concept", link), ("study", ""), ("concepts", "concepts"), ("short-link", link.removeprefix("concept"))):
+        page.goto(f"{base}/{path}")
+        drawn(page)
+        page.wait_for_timeout(1000)
+        wide = page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth")
+        assert wide <= width, f"{name} is {wide} pixels wide on a screen of {width}"
+        page.screenshot(path=str(artifacts / f"{name}-{width}-{scheme}.png"))
+        tall(page, artifacts / f"{name}-{width}-{scheme}-whole.png")
+    seen.nothing_else()
+
+
+def test_hostile_names_and_texts_are_text(
+    serve: Callable[[Path], str], browser: Any, hostile_folder: Path, artifacts: Path
+) -> None:
+    with open_study(hostile_folder) as study:
+        concept = study.concepts(method="SAE").ids[0]
+        at = tables.now()
+        common = {"concept": concept, "source": "human", "author": HOSTILE}
+        study.catalog.add_names([{**common, "text": "x" * 1_000_000}])
+        study.catalog.add_names([{**common, "text": HOSTILE}])
+        study.catalog.insert(tables.notes, [{"concept": concept, "text": HOSTILE * 20_000, "author": HOSTILE, "at": at}])
+    base = serve(hostile_folder)
+    page, seen = browser.pages[0], Seen(base)
+    seen.watch(page)
+    for path in ("", "concepts", "concept?" + urlencode({"study": hostile_folder.name, "concept": concept})):
+        page.goto(f"{base}/{path}")
+        drawn(page)
+        page.wait_for_timeout(1500)
+    assert SHOWN in page.locator("h1.cw-title").inner_text()
+    marks = page.locator(".cw-example")
+    marks.first.wait_for()
+    assert page.locator("script", has_text="alert(1)").count() == 0
+    assert page.locator("img[src=x]").count() == 0
+    assert any("<script>alert(1)</script>" in text for text in page.locator(".cw-example").all_inner_texts())
+    page.get_by_label("New note").fill(HOSTILE)
+    page.get_by_role("button", name="Add note").click()
+    page.get_by_text("someone,").first.wait_for()
+    tall(page, artifacts / "hostile.png")
+    seen.nothing_else()

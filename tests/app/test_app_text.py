@@ -1,0 +1,47 @@
+"""Text that comes from data is shown and does nothing."""
+
+from __future__ import annotations
+
+import html
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.components.text import chips, escape, literal, short
+
+HOSTILE = "<script>alert(1)</script>\"'\x00\u202eabc ![x](http://a.example/x.png) :red[y] $z$ [l](javascript:alert(1))"
+
+
+def test_escaped_text_holds_no_tag_and_shows_what_it_hid() -> None:
+    shown = escape(HOSTILE)
+    assert "<" not in shown
+    assert '"' not in shown
+    assert "␀" in shown
+    assert "‹U+202E›" in shown
+
+
+@given(st.text(max_size=300))
+def test_literal_escapes_every_mark_of_markdown(text: str) -> None:
+    shown = literal(text)
+    bare = shown.replace("\\\\", "")
+    for place, char in enumerate(bare):
+        if char in "![](){}<>*_`#$:|~&":
+            assert bare[place - 1] == "\\"
+
+
+@given(st.text(max_size=500), st.integers(2, 50))
+def test_short_text_is_one_line_and_short(text: str, limit: int) -> None:
+    shown = short(text, limit)
+    assert "\n" not in shown
+    # A control character may be written out in up to ten.
+    assert len(shown) <= 10 * limit
+
+
+def test_a_megabyte_is_cut() -> None:
+    assert len(escape("<" * 1_000_000)) < 1000
+
+
+def test_chips_escape_and_leave_out_what_is_blank() -> None:
+    shown = chips({"site": "<b>", "label": ""})
+    assert html.escape("<b>") in shown
+    assert "label" not in shown
