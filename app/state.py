@@ -152,7 +152,7 @@ def _measured_frame(folder: str, key: tuple[int, ...], _study: Study) -> pd.Data
             frame[column] = [short(v, NAME_SHOWN) if isinstance(v, str) else "" for v in frame[column]]
     runs = _study.runs()
     # A run repeated with another seed is there for stability; its concepts are the same ones found again.
-    what = runs["analysis"] + runs["config"].map(_stable) + runs["inputs"].map(_stable)
+    what = runs["analysis"] + runs["config"].map(_stable) + runs["inputs"].map(lambda i: _stable({**i, "sites": None}))
     repeats = set(runs["id"][what.duplicated()])
     frame["repeat"] = frame["run"].isin(repeats)
     frame["seed"] = frame["run"].map(runs.set_index("id")["seed"])

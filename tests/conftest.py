@@ -53,7 +53,7 @@ def write_activations(folder: Path, dataset, sites: dict[str, np.ndarray], index
     home = folder / request.id
     with writing(home, request) as writer:
         writer.append(list(sites.values()), {c: index[c].to_numpy() for c in index})
-        writer.finish({"name": "planted", "kind": "module"}, dict(dataset.source), len(dataset))
+        writer.finish({"name": "planted", "kind": "module"}, dict(dataset.source), len(dataset), None)
     return ActivationSet.open(home)
 
 

@@ -92,7 +92,8 @@ def test_one_concept_is_found_three_ways_and_listed_as_the_same(study) -> None:
     sae = pairs[pairs["method"].eq("SAE")]
     found = {c: set(part["other_method"]) for c, part in sae.groupby("concept")}
     three = [c for c, methods in found.items() if {"probe", "CAV"} <= methods]
-    rows = sae[sae["concept"].isin(three)][["concept", "other_method", "cosine", "cosine_null_high", "cofiring", "cofiring_null_high"]]
+    columns = ["concept", "other_method", "cosine", "cosine_null_high", "cofiring", "cofiring_null_high"]
+    rows = sae[sae["concept"].isin(three)][columns]
     print(rows)
     assert three
     families = study.families()
@@ -125,7 +126,8 @@ def test_the_readmes_script_is_the_example() -> None:
     example = (ROOT / "examples" / "topics.py").read_text()
 
     def calls(text: str) -> list[str]:
-        return [line.split("  #")[0].strip() for line in text.splitlines() if re.match(r"\s*(\w+ = )?(wb|study|sae|model|edited)\b", line)]
+        wanted = re.compile(r"\s*(\w+ = )?(wb|study|sae|model|edited)\b")
+        return [line.split("  #")[0].strip() for line in text.splitlines() if wanted.match(line)]
 
     def body(lines: list[str]) -> list[str]:
         return [line.replace('"studies/topics"', "folder").replace('"topics.html"', "out") for line in lines]

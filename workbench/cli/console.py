@@ -136,7 +136,7 @@ def _plain_lines() -> Callable[[int, int, str], None]:
     current = {"kind": "", "since": time.monotonic()}
 
     def show(_done: int, total: int, text: str) -> None:
-        kind = text.split(",")[0][:48]
+        kind = text.split(",", maxsplit=1)[0][:48]
         if kind != current["kind"]:
             current["kind"] = kind
             errors.print(

@@ -166,12 +166,12 @@ class _Trial:
         curves: list[pd.DataFrame] = []
         matrices: list[pd.DataFrame] = []
         first = 0
-        for place, whole in enumerate(self.run.sets):
+        for whole in self.run.sets:
             numbers = [n for n in range(first, first + len(whole)) if self.numbers is None or n in set(self.numbers)]
             if numbers and (self.sites is None or whole.site in self.sites):
                 part = whole if len(numbers) == len(whole) else whole.subset([n - first for n in numbers])
                 own = [names.get(f"{self.run.id}.{n}", "") for n in numbers]
-                rows, extra = self._one_set(part, own, replica.sets[place] if replica else None, validation, test)
+                rows, extra = self._one_set(part, own, replica.get((whole.site, whole.level)), validation, test)
                 evidence += [
                     {k: v for k, v in row.items() if k != "place"}
                     | {
@@ -275,21 +275,22 @@ class _Trial:
             return [t[:STEERED_CHARACTERS] for t in middle[:EXAMPLES_STEERED]]
         return list(inputs[:EXAMPLES_STEERED])
 
-    def _replica(self) -> Run | None:
+    def _replica(self) -> dict[tuple[str, str], ConceptSet]:
+        """The concept sets of a run with another seed, by site and level; only at the sites on trial."""
         if "stable" not in self.families:
-            return None
+            return {}
         record = self.run.record
-        siblings = self.study.runs()
-        same = siblings["analysis"].eq(record["analysis"]) & siblings["seed"].ne(record["seed"])
-        for row in records(siblings[same]):
-            if row["config"] == record["config"] and row["inputs"] == record["inputs"]:
-                return Run(self.study, row)
-        if not self.replicate:
-            return None
-        acts = self.study.activation_set(record["inputs"]["activations"])
-        sites = record["inputs"]["sites"]
-        view = acts.at(sites[0]) if len(sites) == 1 else acts.select(sites)
-        return self.study.run(record["analysis"], view, seed=int(record["seed"]) + 1, progress=self.progress, **record["config"])
+        wanted = self.sites or list(dict.fromkeys(s.site for s in self.run.sets))
+        found: Run | None = None
+        for row in records(self.study.runs()):
+            same = all(row["inputs"].get(k) == record["inputs"].get(k) for k in ("activations", "dataset_hash", "weights_hash"))
+            if row["analysis"] == record["analysis"] and row["seed"] != record["seed"] and row["config"] == record["config"]:
+                found = Run(self.study, row) if same and set(wanted) <= set(row["inputs"]["sites"]) else found
+        if found is None and self.replicate:
+            acts = self.study.activation_set(record["inputs"]["activations"]).select(wanted)
+            seed = int(record["seed"]) + 1
+            found = self.study.run(record["analysis"], acts, seed=seed, progress=self.progress, **record["config"])
+        return {(s.site, s.level): s for s in found.sets} if found else {}
 
 
 def _write_tables(folder: Path, result: Result) -> None:
