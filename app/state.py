@@ -10,7 +10,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -233,5 +233,7 @@ def warm_up() -> threading.Thread:
 def _import_slow() -> None:
     from importlib import import_module
 
-    for name in SLOW_MODULES:
-        import_module(name)
+    # What is missing or broken says so where it is used.
+    with suppress(ImportError):
+        for name in SLOW_MODULES:
+            import_module(name)
