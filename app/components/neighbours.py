@@ -76,17 +76,10 @@ def compare(study: Study, show: Progress) -> int:
 
 def family_table(table: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     """One row a family of same concepts: ``family, concept, name, method, site``, largest families first."""
-    same = table[table["verdict"].eq("same")]
-    parent: dict[str, str] = {}
+    # Brings torch, which no first paint should wait for.
+    from workbench.evidence.counterparts import families_of
 
-    def root(item: str) -> str:
-        while parent.setdefault(item, item) != item:
-            item = parent[item]
-        return item
-
-    for first, second in zip(same["concept"], same["other"], strict=True):
-        parent[root(first)] = root(second)
-    members = frame[frame["id"].isin(parent)][["id", "name", "method", "site"]]
-    members = members.assign(family=[root(i) for i in members["id"]])
+    known = frame[["id", "name", "method", "site"]]
+    members = families_of(table)[["concept", "family"]].merge(known, left_on="concept", right_on="id")
     size = members.groupby("family")["method"].transform("nunique")
     return members.assign(methods=size).sort_values(["methods", "family", "method"], ascending=[False, True, True])

@@ -182,6 +182,12 @@ def test_holm_never_lowers_a_p_value_and_keeps_their_order() -> None:
     assert rows[4]["p"] is None
 
 
+def test_trying_few_of_many_corrects_for_the_many() -> None:
+    rows = [{"p": 0.01}, {"p": 0.002}]
+    adjust(rows, at_least=20)
+    assert [row["p"] for row in rows] == pytest.approx([0.19, 0.04])
+
+
 def test_a_flat_concept_points_no_better_than_chance(planted) -> None:
     _, acts, dataset, _ = planted()
     test = held_out(acts, dataset, "test", 10_000, 0)

@@ -133,14 +133,12 @@ def progress() -> Iterator[Callable[[int, int, str], None]]:
 
 def _plain_lines() -> Callable[[int, int, str], None]:
     """A line for each new kind of work, for a log file."""
-    current = {"kind": "", "since": time.monotonic()}
+    since, current = time.monotonic(), {"kind": ""}
 
     def show(_done: int, total: int, text: str) -> None:
         kind = text.split(",", maxsplit=1)[0][:48]
         if kind != current["kind"]:
             current["kind"] = kind
-            errors.print(
-                f"{time.monotonic() - float(current['since']):6.0f} s  {visible(kind)} ({total:,})", markup=False, highlight=False
-            )
+            errors.print(f"{time.monotonic() - since:6.0f} s  {visible(kind)} ({total:,})", markup=False, highlight=False)
 
     return show

@@ -62,7 +62,11 @@ def counterparts(study: Study, *, max_rows: int = 10_000, seed: int = 0, progres
 
 def families(study: Study, **options: Any) -> pd.DataFrame:
     """Concepts that are one concept: ``family, concept, method, site``; a family has concepts of two or more methods."""
-    pairs = counterparts(study, **options)
+    return families_of(counterparts(study, **options))
+
+
+def families_of(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The families that the pairs of :func:`counterparts` make: ``family, concept, method, site``."""
     same = pairs[pairs["verdict"].eq("same")]
     parent: dict[str, str] = {}
 

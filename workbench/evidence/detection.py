@@ -256,11 +256,15 @@ def _floor_error(share: Float[np.ndarray, "e"], count: int) -> float:
     return float(np.sqrt((share * (1 - share)).sum()) / count)
 
 
-def adjust(rows: list[dict[str, object]]) -> None:
-    """Holm's correction of the p values, over all the concepts that stood trial together; in place."""
+def adjust(rows: list[dict[str, object]], at_least: int = 0) -> None:
+    """Holm's correction of the p values, over all the concepts that stood trial together; in place.
+
+    ``at_least`` is how many tests to correct for when more concepts could have been tried: looking again at a few of a run's
+    concepts must not make them look surer than they were among all.
+    """
     tried = [row for row in rows if row.get("p") is not None]
     tried.sort(key=lambda row: float(row["p"]))  # type: ignore[arg-type]
     largest = 0.0
     for i, row in enumerate(tried):
-        largest = max(largest, min(1.0, float(row["p"]) * (len(tried) - i)))  # type: ignore[arg-type]
+        largest = max(largest, min(1.0, float(row["p"]) * (max(len(tried), at_least) - i)))  # type: ignore[arg-type]
         row["p"] = largest

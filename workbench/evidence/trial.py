@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from workbench.store.study import Study
 
 EXAMPLES_STEERED = 16
+GRADIENTS_A_LABEL = 20
 STEERED_CHARACTERS = 120
 
 
@@ -194,7 +195,7 @@ class _Trial:
             first += len(whole)
         if not evidence:
             raise ConfigError(f"Run {self.run.id} has no concepts to examine at these sites.")
-        adjust([row for row in evidence if row["metric"] == "detects.auroc"])
+        adjust([row for row in evidence if row["metric"] == "detects.auroc"], at_least=first)
         frame = pd.DataFrame(evidence).reindex(columns=tables.EVIDENCE_COLUMNS)
         result = Result(
             tables={
@@ -242,8 +243,14 @@ class _Trial:
         readout = self.study.readout(self.dataset, progress=self.progress)
         site = model.site(part.site)
         scale = float(test.read(part.site)[:4096].norm(dim=-1).mean())
-        wanted = [label for label in readout.labels if label in set(choice)]
-        grads = output_gradients(model, self.dataset, readout, [site], wanted, seed=self.seed, progress=self.progress)
+        # One pass for all labels that the output tells apart: concepts of every method at this site share it.
+        wanted = [label for label in readout.labels if readout.works_for(label)]
+        grads = self._once(
+            ("gradients", part.site),
+            lambda: output_gradients(
+                model, self.dataset, readout, [site], wanted, GRADIENTS_A_LABEL, self.seed, progress=self.progress
+            ),
+        )
         directions = part.directions()
         rows = sensitivity_rows(choice, directions, grads[part.site], readout, scale, self.seed)
         places = self._steered(choice, matrix)
@@ -252,9 +259,18 @@ class _Trial:
         inputs = self._inputs(test)
         response = dose_response(model, site, directions[places], inputs, readout, scale, progress=self.progress)
         random = random_directions(CONTROLS, part.width, self.seed)
-        control = dose_response(model, site, random, inputs, readout, scale, progress=self.progress)
+        control = self._once(
+            ("control", part.site, round(scale, 6)),
+            lambda: dose_response(model, site, random, inputs, readout, scale, progress=self.progress),
+        )
         measured, curves = cause_rows(places, choice, directions[places], response, control, readout)
         return rows + measured, curves
+
+    def _once(self, what: tuple[Any, ...], measure: Callable[[], Any]) -> Any:
+        key = (*what, self.acts.id, self.seed)
+        if key not in self.study.shared:
+            self.study.shared[key] = measure()
+        return self.study.shared[key]
 
     def _steered(self, choice: list[str], matrix: pd.DataFrame) -> list[int]:
         if self.numbers is not None:

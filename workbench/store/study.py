@@ -18,6 +18,7 @@ from workbench.store.runs import Run
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
+    from workbench.activations.manifest import Pool
     from workbench.datasets import Dataset
     from workbench.embedding import Embedder
     from workbench.evidence.readout import Readout
@@ -43,6 +44,9 @@ class Study:
         self.catalog = catalog
         self._model: Model | None = None
         self._datasets: dict[str, Dataset] = {}
+        self._done: dict[str, Run] = {}
+        # Measurements of the model that several examinations in one session share, such as those of random directions.
+        self.shared: dict[tuple[Any, ...], Any] = {}
 
     # Inputs
 
@@ -239,13 +243,19 @@ class Study:
 
     def get_run(self, identifier: str) -> Run:
         """A run by its id or the first characters of it."""
+        if identifier in self._done:
+            return self._done[identifier]
         every = self.runs(status=None)
         found = every[every["id"].eq(identifier)]
         if found.empty:
             found = every[every["id"].str.startswith(identifier) & every["status"].eq("done")]
         if found.empty:
             raise UnknownNameError("run", identifier, every["id"])
-        return Run(self, records(found)[-1])
+        run = Run(self, records(found)[-1])
+        if run.record["status"] == "done":
+            # A finished run never changes, and its weights are read once.
+            self._done[run.id] = run
+        return run
 
     # Concepts and their evidence
 
@@ -325,7 +335,7 @@ class Study:
         self.close()
 
     def __repr__(self) -> str:
-        counts = self.catalog.frame(sa.select(sa.func.count()).select_from(tables.concepts)).iloc[0, 0]
+        counts = int(self.catalog.frame(sa.select(tables.concepts.c.id)).shape[0])
         known = self.catalog.info("model")
         model = json.loads(known)["name"] if known else "no model yet"
         return f"<Study '{self.name}': {model}, {len(self.runs())} runs, {counts:,} concepts>"
