@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from workbench.cli.console import STATE, progress, say, show_json, show_table
 from workbench.errors import ConfigError
 from workbench.frames import records
+
+if TYPE_CHECKING:
+    from workbench.activations.manifest import Pool
 
 StudyPath = Annotated[Path, typer.Argument(help="The study's folder.")]
 
@@ -38,7 +41,7 @@ def capture(
     wanted = sites or ["resid_post.*"]
     loaded.match(wanted)
     with open_study(study) as opened, progress() as show:
-        acts = opened.capture(loaded, dataset, sites=wanted, pool=pool, limit=limit, dtype=dtype, progress=show)
+        acts = opened.capture(loaded, dataset, sites=wanted, pool=cast("Pool", pool), limit=limit, dtype=dtype, progress=show)
         facts = {
             "activations": acts.id,
             "rows": acts.n_rows,
