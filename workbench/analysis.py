@@ -9,7 +9,7 @@ A package offers an analysis by an entry point in the group ``concept_workbench.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -86,6 +86,7 @@ class Context:
         progress: Call with ``(done, total, text)``.
         model: Call to get the model; loading it is left until it is needed.
         readout: Call to get the frozen linear readout of the model's output for the data set's labels.
+        gradients: Call with ``(sites, labels, per_label)`` to get the readout's gradients, ``{site: {label: [e, d]}}``.
     """
 
     activations: ActivationSet
@@ -94,6 +95,7 @@ class Context:
     progress: Progress
     model: Callable[[], Model]
     readout: Callable[[], Readout]
+    gradients: Callable[[Sequence[str], Sequence[str], int], dict[str, dict[str, Tensor]]]
 
 
 class Analysis(BaseModel, ABC):

@@ -86,8 +86,9 @@ def execute(
                 dataset,
                 seed,
                 progress,
-                lambda: study.model,
-                lambda: study.readout(dataset, progress=progress),
+                model=lambda: study.model,
+                readout=lambda: study.readout(dataset, progress=progress),
+                gradients=lambda sites, labels, count: study.gradients(dataset, sites, labels, count, progress),
             )
         )
 

@@ -15,7 +15,6 @@ from workbench.activations.labels import choose_labels
 from workbench.analysis import Analysis, Context, Metric, Result
 from workbench.concepts import LinearConcepts
 from workbench.errors import ConfigError, DataError
-from workbench.evidence.readout import output_gradients
 from workbench.frames import records
 from workbench.plots import site_lines
 
@@ -76,11 +75,8 @@ class ConceptActivation(Analysis):
         readout = context.readout()
         classes = self._classes(context, readout.labels, wanted)
         sites = [str(s) for s in context.activations.sites]
-        model = context.model()
-        places = [model.site(s) for s in sites]
-        grads = output_gradients(
-            model, dataset, readout, places, classes, self.per_class, context.seed, progress=context.progress
-        )
+        # The inputs of a class are the same for every seed: a seed draws other examples for the vectors.
+        grads = context.gradients(sites, classes, self.per_class)
         result, rows, table = Result(), [], []
         for number, site in enumerate(sites):
             context.progress(number, len(sites), f"concept activation vectors at {site}")

@@ -77,7 +77,7 @@ class LinearProbes(Analysis):
 
     target: str | tuple[str, ...] | None = Field(None, description="A label, a column, 'tokens', or several; all when left out.")
     C: float = Field(0.02, gt=0, description="Inverse strength of the L2 penalty, as in scikit-learn.")
-    max_rows: int = Field(12_000, ge=100, description="Rows to train on, drawn by whole examples.")
+    max_rows: int = Field(40_000, ge=100, description="Rows to train on, drawn by whole examples.")
     max_iter: int = Field(200, ge=1, description="Largest number of solver steps.")
     controls: bool = Field(True, description="Also fit the control probes.")
 

@@ -164,7 +164,7 @@ def test_unknown_things_list_the_known_ones(planted) -> None:
         study.run("linear_prob", acts)
     with pytest.raises(ConfigError, match="Its options: fail"):
         study.run("identity_for_tests", acts, fial="error")
-    with pytest.raises(UnknownNameError, match=f"Did you mean '{run.id}.0'"):
+    with pytest.raises(UnknownNameError, match=f"Did you mean '{run.id}"):
         study.concept(f"{run.id}.9")
     with pytest.raises(UnknownNameError, match="There is no run"):
         study.get_run("nothing-of-the-kind")

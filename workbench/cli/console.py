@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,8 +26,8 @@ from rich.text import Text
 
 from workbench.frames import records
 
-console = Console()
-errors = Console(stderr=True)
+console = Console(width=None if sys.stdout.isatty() else 180)
+errors = Console(stderr=True, width=None if sys.stderr.isatty() else 180)
 
 
 @dataclass

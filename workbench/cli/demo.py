@@ -22,9 +22,10 @@ def run_demo(folder: Path, report: Path) -> None:
     """Make the study, or reuse what is there, print what was found, and write the report."""
     started = time.monotonic()
     with peak_memory() as peak, open_study(folder) as study:
-        fresh = len(study.runs()) == 0
+        before = len(study.runs())
         with progress() as show:
             runs = make(study, show)
+        made = len(study.runs()) > before
         findings = found_by_label(study, runs)
         pairs = study.counterparts()
         path = study.report(report)
@@ -44,7 +45,7 @@ def run_demo(folder: Path, report: Path) -> None:
     same = pairs[pairs["verdict"].eq("same")]
     say(f"\n{len(same) // 2} pairs of concepts were found to be the same by two methods; `workbench match {folder}` lists them.")
     say(f"Report: {path}")
-    say(f"{'Made' if fresh else 'Reused'} {folder} in {seconds:.0f} s, at most {peak() / 1024:.1f} GiB of memory.")
+    say(f"{'Made' if made else 'Reused'} {folder} in {seconds:.0f} s, at most {peak() / 1024:.1f} GiB of memory.")
 
 
 def make(study: Study, show: Progress) -> dict[str, Run]:
@@ -63,9 +64,9 @@ def make(study: Study, show: Progress) -> dict[str, Run]:
     }
     if not _named(study, runs["SAE"]):
         runs["SAE"].concepts.name(vocabulary="common-words", **options)
-    study.examine(runs["SAE"], texts, **options)
+    study.examine(runs["SAE"], texts, steer=10, **options)
     for method in ("probe", "CAV"):
-        study.examine(runs[method], texts, sites=[SITE], **options)
+        study.examine(runs[method], texts, sites=[SITE], steer=6, **options)
     study.counterparts(**options)
     return runs
 

@@ -26,7 +26,6 @@ from workbench.evidence.floors import best_by_label, floor_table
 from workbench.evidence.held_out import HeldOut, held_out
 from workbench.evidence.metrics import FAMILIES
 from workbench.evidence.named import name_rows
-from workbench.evidence.readout import output_gradients
 from workbench.evidence.stability import stability_rows
 from workbench.frames import records
 from workbench.runner import record_run, silent
@@ -39,8 +38,7 @@ if TYPE_CHECKING:
     from workbench.datasets import Dataset
     from workbench.store.study import Study
 
-EXAMPLES_STEERED = 16
-GRADIENTS_A_LABEL = 20
+EXAMPLES_STEERED = 12
 STEERED_CHARACTERS = 120
 
 
@@ -245,12 +243,7 @@ class _Trial:
         scale = float(test.read(part.site)[:4096].norm(dim=-1).mean())
         # One pass for all labels that the output tells apart: concepts of every method at this site share it.
         wanted = [label for label in readout.labels if readout.works_for(label)]
-        grads = self._once(
-            ("gradients", part.site),
-            lambda: output_gradients(
-                model, self.dataset, readout, [site], wanted, GRADIENTS_A_LABEL, self.seed, progress=self.progress
-            ),
-        )
+        grads = self.study.gradients(self.dataset, [part.site], wanted, progress=self.progress)
         directions = part.directions()
         rows = sensitivity_rows(choice, directions, grads[part.site], readout, scale, self.seed)
         places = self._steered(choice, matrix)

@@ -65,8 +65,11 @@ def write_report(study: Study, path: Path, concepts: list[str] | None = None, no
     with disk_errors(f"the report {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.partial")
-        partial.write_text(text, encoding="utf-8", errors="replace")
-        partial.replace(path)
+        try:
+            partial.write_text(text, encoding="utf-8", errors="replace")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     return path
 
 

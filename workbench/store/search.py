@@ -92,6 +92,9 @@ def _firing(study: Study, table: pd.DataFrame, text: str) -> np.ndarray:
         summary = run.tables["summary"].set_index("number")
         peaks = []
         for concept_set in run.sets:
+            if concept_set.site not in sites:
+                peaks.append(torch.zeros(len(concept_set)))
+                continue
             codes = concept_set.encode(acts[sites[concept_set.site]][0][keep])
             peaks.append(codes.mean(0) if concept_set.level == "example" else codes.amax(0))
         peak = torch.cat(peaks).numpy()

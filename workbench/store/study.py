@@ -251,6 +251,8 @@ class Study:
             found = every[every["id"].str.startswith(identifier) & every["status"].eq("done")]
         if found.empty:
             raise UnknownNameError("run", identifier, every["id"])
+        # Of several, the newest; but a repetition with a higher seed is a replica, which nobody asks for by its first letters.
+        found = found.sort_values(["seed", "started"], ascending=[False, True], kind="stable")
         run = Run(self, records(found)[-1])
         if run.record["status"] == "done":
             # A finished run never changes, and its weights are read once.
@@ -309,6 +311,24 @@ class Study:
         from workbench.evidence.readout import study_readout
 
         return study_readout(self, dataset, **options)
+
+    def gradients(
+        self, dataset: Dataset, sites: Sequence[str], labels: Sequence[str], per_label: int = 30, progress: Any = None
+    ) -> dict[str, dict[str, Any]]:
+        """Gradients of the readout's logits on held-out inputs, ``{site: {label: [e, d]}}``; measured once a session."""
+        from workbench.evidence.readout import output_gradients
+
+        def key(site: str, label: str) -> tuple[Any, ...]:
+            return ("gradients", dataset.hash, site, label, per_label)
+
+        missing = [label for label in labels if any(key(site, label) not in self.shared for site in sites)]
+        if missing:
+            places = [self.model.site(site) for site in sites]
+            readout = self.readout(dataset, progress=progress)
+            found = output_gradients(self.model, dataset, readout, places, missing, per_label, progress=progress)
+            self.shared |= {key(s, label): found[s].get(label) for s in sites for label in missing}
+        every = {s: {label: self.shared[key(s, label)] for label in labels} for s in sites}
+        return {s: {label: rows for label, rows in part.items() if rows is not None} for s, part in every.items()}
 
     def embedder(self) -> Embedder:
         """The text encoder that compares names, words and texts."""
