@@ -30,7 +30,8 @@ class ConceptSet(ABC):
     Attributes:
         site: Where in the model the concepts live, as text (``resid_post.3``).
         table: One row a concept, in the order of :meth:`encode`'s columns. A column ``label`` names the labelled concept
-            that a supervised method was fitted to; it is empty for a discovered concept.
+            that a supervised method was fitted to; it is empty for a discovered concept. A column ``name``, where there is
+            one, is the method's own name for a concept.
         level: ``token`` when a concept is read at each position, ``example`` when it was fitted to a whole example and
             is read from the example's mean activation.
         sparse: Whether a code of exactly zero means "not present".

@@ -207,7 +207,8 @@ def _register_concepts(study: Study, run_id: str, result: Result, analysis: Anal
     rows: list[dict[str, Any]] = []
     names: list[dict[str, Any]] = []
     for concept_set in result.concepts:
-        for label in concept_set.table["label"]:
+        given = concept_set.table["name"] if "name" in concept_set.table else [""] * len(concept_set)
+        for label, name in zip(concept_set.table["label"], given, strict=True):
             number = len(rows)
             concept = f"{run_id}.{number}"
             rows.append(
@@ -221,7 +222,10 @@ def _register_concepts(study: Study, run_id: str, result: Result, analysis: Anal
                     "label": label,
                 }
             )
-            if label:
+            if name:
+                author = analysis.name if analysis else ""
+                names.append({"concept": concept, "text": name, "source": "method", "author": author, "run": run_id})
+            elif label:
                 text = label.split(":", 1)[1] if label.startswith(("token:", "region:")) else label.replace("=", ": ")
                 names.append({"concept": concept, "text": text, "source": "method", "author": "label", "run": run_id})
     study.catalog.insert(tables.concepts, rows)

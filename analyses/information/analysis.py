@@ -129,7 +129,8 @@ def _principal(compressor: PCACompressor, site: str, level: str) -> LinearConcep
     components: Float[np.ndarray, "k d"] = compressor.components_
     weights = torch.from_numpy(np.ascontiguousarray(components)).float()
     bias = -(weights @ torch.from_numpy(compressor.mean_).float())
-    return LinearConcepts(site, weights, bias, level=level)
+    names = pd.DataFrame({"name": [f"principal direction {i + 1} of {site}" for i in range(len(weights))]})
+    return LinearConcepts(site, weights, bias, table=names, level=level)
 
 
 def _figure(metrics: pd.DataFrame) -> Any:

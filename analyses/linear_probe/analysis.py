@@ -85,15 +85,15 @@ class LinearProbes(Analysis):
         """Probe every site."""
         labels = choose_labels(context.dataset, list(self.target) if isinstance(self.target, tuple) else self.target)
         sites = [str(s) for s in context.activations.sites]
-        result, rows, skipped = Result(), [], []
+        result, rows = Result(), []
+        skipped: list[dict[str, str]] = []
         for number, site in enumerate(sites):
-            for sample in samples(context, site, labels, self.max_rows):
+            # The same labels are skipped at every site: they are told once.
+            for sample in samples(context, site, labels, self.max_rows, None if number else skipped):
                 context.progress(number, len(sites), f"probing {site}, {len(sample.labels)} labels by {sample.level}")
                 found, metrics = self._probe(sample, site, context)
                 result.concepts.append(found)
                 rows += metrics
-                if number == 0:
-                    skipped += sample.skipped
         context.progress(len(sites), len(sites), "probing")
         if not result.concepts:
             reasons = "; ".join(sorted({s["reason"] for s in skipped})) or "there are no captured examples of them"
@@ -122,7 +122,9 @@ class LinearProbes(Analysis):
         margins = sample.x_test @ weights.T + bias
         rows = _scores(sample, margins[:, :count])
         if self.controls:
-            rows += _controls(sample, margins, count, context.seed)
+            controls = _controls(sample, margins, count, context.seed)
+            shuffled = {row["label"]: row["value"] for row in controls if row["metric"] == "probe.shuffled"}
+            rows = [row | {"null": shuffled[row["label"]]} if row["metric"] == "probe.auroc" else row for row in rows] + controls
         rows += _columns(sample, margins[:, :count])
         concepts = LinearConcepts(
             site,
@@ -245,5 +247,7 @@ def _clustered_error(values: np.ndarray, clusters: np.ndarray) -> float:
 def _figure(metrics: pd.DataFrame) -> Any:
     table = metrics[metrics["metric"].eq("probe.auroc")]
     best = table.groupby("label")["value"].max().sort_values(ascending=False)
-    shown = table[table["label"].isin(best.index[:8])].assign(series=lambda t: t["label"])
+    # Evenly from the easiest label to the hardest: the easiest eight would be one line at the top.
+    chosen = best.index[np.unique(np.linspace(0, len(best) - 1, 8).astype(int))]
+    shown = table[table["label"].isin(chosen)].assign(series=lambda t: t["label"])
     return site_lines(shown, "Held-out AUROC of the probes by site", "AUROC", null=0.5)

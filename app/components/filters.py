@@ -60,7 +60,12 @@ def ask(study: Study, frame: pd.DataFrame) -> Choice:
     order = ["", "name", *metrics]
     with st.expander("Sort, filter, choose columns", icon=":material/tune:"):
         first, second = st.columns([2, 1])
-        choice.sort = first.selectbox("Sort by", order, format_func=lambda k: _order_name(k, frame), key=f"sort {study.folder}")
+        # A search has its own order; without one, what was measured and found best comes first.
+        found = "relevance" in frame
+        choice.sort = first.selectbox(
+            "Sort by", order, index=2 if metrics and not found else 0, format_func=lambda k: _order_name(k, frame),
+            key=f"sort {study.folder} {found}",
+        )  # fmt: skip
         down = second.selectbox("Order", [DOWN, UP], disabled=not choice.sort, key=f"order {study.folder}")
         # Names from A to Z are what a person expects to come first.
         choice.ascending = (down == UP) != (choice.sort == "name")

@@ -30,7 +30,7 @@ TRIAL = (
     Metric(
         "informs.bits",
         "Information",
-        "Mutual information of the concept, cut into up to eight equal-count bins, with the same label; null: shifted labels.",
+        "Mutual information of the concept, cut into up to nine bins, with the same label; null: shifted labels.",
         unit="bits",
         neutral=0.0,
     ),

@@ -44,8 +44,14 @@ class Sample:
     skipped: list[dict[str, str]] = field(default_factory=list)
 
 
-def samples(context: Context, site: str, labels: list[str], max_rows: int) -> Iterator[Sample]:
-    """The samples of a site, by level; a level without a label that can be probed is left out."""
+def samples(
+    context: Context, site: str, labels: list[str], max_rows: int, skipped: list[dict[str, str]] | None = None
+) -> Iterator[Sample]:
+    """The samples of a site, by level; a level without a usable label is left out.
+
+    Labels with too few rows are appended to ``skipped``, with the reason.
+    """
+    skipped = [] if skipped is None else skipped
     acts = context.activations.at(site)
     spans = [label for label in labels if is_span(label)]
     wholes = [label for label in labels if not is_span(label)]
@@ -53,10 +59,12 @@ def samples(context: Context, site: str, labels: list[str], max_rows: int) -> It
         train = held_out(acts, context.dataset, "train", max_rows, context.seed)
         test = held_out(acts, context.dataset, "test", max_rows, 0)
         found = _by_position(acts, train, test, spans)
+        skipped += found.skipped
         if found.labels:
             yield found
     if wholes:
         found = _by_example(acts, context, wholes)
+        skipped += found.skipped
         if found.labels:
             yield found
 

@@ -112,7 +112,10 @@ def forest(table: pd.DataFrame, title: str, x_title: str, null: float | None = N
     if null is not None:
         figure.add_vline(x=null, line={"color": NULL, "dash": "dot", "width": 1})
     figure.update_yaxes(autorange="reversed")
-    return style(figure, title, x_title, "", height=110 + 26 * len(table))
+    height = 150 + 26 * len(table)
+    style(figure, title, x_title, "", height=height)
+    # The shared place of the legend is a share of the height, which would be far below a tall figure.
+    return figure.update_layout(legend={"y": -80 / height})
 
 
 def dose_curve(table: pd.DataFrame, title: str) -> Figure:
