@@ -107,7 +107,6 @@ def _coded_many(values: Shaped[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
         raise DataError("Several labels are coded as 1, 0 and nan, not as text: code them first.") from error
     if not (np.isnan(codes) | (codes == 0) | (codes == 1)).all():
         raise DataError(
-            "Labels hold values other than 1, 0 and nan (unknown label type): pass one column of 1, 0 and nan"
-            " for each class."
+            "Labels hold values other than 1, 0 and nan (unknown label type): pass one column of 1, 0 and nan for each class."
         )
     return codes

@@ -62,9 +62,7 @@ def shuffled_labels(
     return shuffled
 
 
-def control_task(
-    words: Sequence[str], Y: Float[np.ndarray, "n c"], seed: int = 0
-) -> Float[np.ndarray, "n c"]:
+def control_task(words: Sequence[str], Y: Float[np.ndarray, "n c"], seed: int = 0) -> Float[np.ndarray, "n c"]:
     """Random labels, one draw for each word type: what a probe can learn by memorising words.
 
     The label of a word depends on the word and the seed alone, so training and test rows agree, in any
@@ -263,6 +261,4 @@ def _labels(Y: Any) -> Float[np.ndarray, "n c"]:
 
 def _same_columns(train: np.ndarray, test: np.ndarray) -> None:
     if train.shape[1] != test.shape[1]:
-        raise DataError(
-            f"There are {train.shape[1]} training and {test.shape[1]} test labels: pass the same."
-        )
+        raise DataError(f"There are {train.shape[1]} training and {test.shape[1]} test labels: pass the same.")

@@ -83,9 +83,7 @@ def estimate_directions(
         raise UnknownNameError("direction estimator", str(method), get_args(Method))
     labels = read_labels(Y, names)
     if method == "logistic":
-        probe = LogisticProbe(C, max_iter=max_iter, balanced=balanced).fit(
-            X, labels.codes, names=labels.names or None
-        )
+        probe = LogisticProbe(C, max_iter=max_iter, balanced=balanced).fit(X, labels.codes, names=labels.names or None)
         return Directions(probe.coef_, probe.intercept_, method, labels.names)
     rows = _rows(X, labels)
     if method == "svm":
@@ -141,9 +139,7 @@ def _ridge(
     return weights, offset - weights @ mean
 
 
-def _svm(
-    X: Float[np.ndarray, "n d"], labels: Labels, C: float, balanced: bool, max_iter: int, seed: int
-) -> Directions:
+def _svm(X: Float[np.ndarray, "n d"], labels: Labels, C: float, balanced: bool, max_iter: int, seed: int) -> Directions:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
 

@@ -182,9 +182,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
             part = slice(start, start + step)
             mass = _row_weights(codes[:, part], known[:, part], self.balanced)
             target = np.nan_to_num(codes[:, part])
-            found = solve(
-                basis, torch.from_numpy(target), torch.from_numpy(mass), self.C, self.max_iter, self.tol
-            )
+            found = solve(basis, torch.from_numpy(target), torch.from_numpy(mass), self.C, self.max_iter, self.tol)
             weights.append(found.weights)
             steps.append(found.steps)
             converged.append(found.converged)
@@ -195,9 +193,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         self.converged_ = torch.cat(converged).numpy()
 
 
-def _row_weights(
-    codes: Float[np.ndarray, "n c"], known: Bool[np.ndarray, "n c"], balanced: bool
-) -> Float[np.ndarray, "n c"]:
+def _row_weights(codes: Float[np.ndarray, "n c"], known: Bool[np.ndarray, "n c"], balanced: bool) -> Float[np.ndarray, "n c"]:
     if not balanced:
         return known.astype(np.float32)
     positive = (codes == 1).sum(axis=0)

@@ -50,9 +50,7 @@ def labels_of(surface: str, tag: str) -> tuple[str, ...]:
         return ("foreign word",)
     bare: set[str] = set()
     for part in tag.split("+"):
-        core = part.split("-")[
-            0
-        ]  # -tl (in a title), -hl (in a headline), -nc (cited) say nothing of the word's class
+        core = part.split("-")[0]  # -tl (in a title), -hl (in a headline), -nc (cited) say nothing of the word's class
         if core.endswith("*"):
             bare.add("*")
             core = core[:-1]
@@ -126,9 +124,7 @@ def sentences(source: Path) -> Iterator[tuple[str, str, list[Token]]]:
 
 
 def build(source: Path) -> None:
-    columns: dict[str, list] = {
-        name: [] for name in ("text", "group", "genre", "annotated", "gap", "length", "code")
-    }
+    columns: dict[str, list] = {name: [] for name in ("text", "group", "genre", "annotated", "gap", "length", "code")}
     codes: dict[tuple[str, ...], int] = {}
     for document, genre, tokens in sentences(source):
         text, places = detokenise(tokens)
@@ -148,9 +144,7 @@ def build(source: Path) -> None:
             columns[name].append(value)
     splits: dict[str, str] = {}
     genre_of = dict(zip(columns["group"], columns["genre"], strict=True))
-    for genre in sorted(
-        set(columns["genre"])
-    ):  # cut inside each genre, so that all three parts hold every genre
+    for genre in sorted(set(columns["genre"])):  # cut inside each genre, so that all three parts hold every genre
         splits |= assign_splits((g for g, its in genre_of.items() if its == genre), salt="brown")
     columns["split"] = [splits[group] for group in columns["group"]]
     kinds = {"gap": pa.list_(pa.uint16()), "length": pa.list_(pa.uint8()), "code": pa.list_(pa.uint8())}

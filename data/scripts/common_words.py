@@ -134,9 +134,7 @@ def build(source: Path) -> None:
             total[lemma] += share[word]
     top = sorted(total.items(), key=lambda item: (-item[1], item[0]))[:WORDS]
     write(
-        pa.table(
-            {"word": [word for word, _ in top], "per_million": pa.array([n for _, n in top], pa.float32())}
-        ),
+        pa.table({"word": [word for word, _ in top], "per_million": pa.array([n for _, n in top], pa.float32())}),
         "common-words",
     )
 

@@ -40,9 +40,7 @@ def build(source: Path) -> None:
                 part = "validation" if split == "train" and rank >= 255 else split
                 rows.append((pixels[i].tobytes(), name, part))
     columns = list(zip(*rows, strict=True))
-    table = pa.table(
-        {"pixels": pa.array(columns[0], pa.binary(784)), "item": columns[1], "split": columns[2]}
-    )
+    table = pa.table({"pixels": pa.array(columns[0], pa.binary(784)), "item": columns[1], "split": columns[2]})
     write(table, "fashion", height=28, width=28)
 
 

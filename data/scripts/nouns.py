@@ -91,10 +91,7 @@ def build(source: Path) -> None:
     rows = []
     for name, words in sorted(by_class.items()):
         kept = sorted(row for row in words if row[1] not in proper)[:MOST_A_CLASS]
-        rows += [
-            {"word": word, "class": name, "gloss": gloss}
-            for _, word, gloss in sorted(kept, key=lambda row: row[1])
-        ]
+        rows += [{"word": word, "class": name, "gloss": gloss} for _, word, gloss in sorted(kept, key=lambda row: row[1])]
     splits = assign_splits((row["word"] for row in rows), salt="nouns")
     write(pa.Table.from_pylist([{**row, "split": splits[row["word"]]} for row in rows]), "nouns")
 

@@ -70,9 +70,7 @@ _ERAS = (
 
 def tidy(text: str) -> str:
     """Plain quotes and one space between words; control characters out."""
-    text = text.translate(
-        {ord("’"): "'", ord("‘"): "'", ord("“"): '"', ord("”"): '"', 0x2011: "-", ord("`"): "'"}
-    )
+    text = text.translate({ord("’"): "'", ord("‘"): "'", ord("“"): '"', ord("”"): '"', 0x2011: "-", ord("`"): "'"})
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
@@ -99,12 +97,7 @@ def shorter(sentence: str) -> Iterator[str]:
     words = sentence.split()
     while len(words) > MOST_WORDS:
         cut = next(
-            (
-                i
-                for mark in (";", ",", "")
-                for i in range(MOST_WORDS, MOST_WORDS // 2, -1)
-                if words[i - 1].endswith(mark)
-            ),
+            (i for mark in (";", ",", "") for i in range(MOST_WORDS, MOST_WORDS // 2, -1) if words[i - 1].endswith(mark)),
             MOST_WORDS,
         )
         yield " ".join(words[:cut])
@@ -143,9 +136,7 @@ def build(source: Path) -> None:
         rows += [{"text": text, **shared} for text in paragraphs(speech["text"])]
     splits = assign_splits((row["group"] for row in rows), salt="sotu")
     table = pa.Table.from_pylist([{**row, "split": splits[row["group"]]} for row in rows])
-    write(
-        table.set_column(table.schema.get_field_index("year"), "year", table["year"].cast(pa.int16())), "sotu"
-    )
+    write(table.set_column(table.schema.get_field_index("year"), "year", table["year"].cast(pa.int16())), "sotu")
 
 
 if __name__ == "__main__":

@@ -32,9 +32,7 @@ _KINDS = {
     "spam-1": "spam",
     "spam-2": "spam",
 }
-_ADDRESS = re.compile(
-    r"(mailto:)?[\w.+*%=!#$&'/-]+(@|\(at\)| at )(?:[\w-]+(?:\.| dot ))+[a-z]{2,}|[\w.+*-]+@[\w.*-]+", re.I
-)
+_ADDRESS = re.compile(r"(mailto:)?[\w.+*%=!#$&'/-]+(@|\(at\)| at )(?:[\w-]+(?:\.| dot ))+[a-z]{2,}|[\w.+*-]+@[\w.*-]+", re.I)
 _PHONE = re.compile(r"(?<![\w$.])\+?(?:\d{1,3}[ .-])?(?:\(\d{2,4}\)|\d{3})[ .-]?\d{3}[ .-]\d{4}(?!\w)")
 _REPLY = re.compile(r"^\s*(?:(?:re|fw|fwd|aw)\s*(?:\[\d+\])?:|\[[^\]]{1,30}\])\s*", re.I)
 
@@ -118,9 +116,7 @@ def build(source: Path) -> None:
     rows = list(mails(source))
     kept: list[dict[str, str]] = []
     for kind, most in KEEP.items():
-        of_kind = sorted(
-            (row for row in rows if row["kind"] == kind), key=lambda row: stable_digest(row["text"])
-        )
+        of_kind = sorted((row for row in rows if row["kind"] == kind), key=lambda row: stable_digest(row["text"]))
         kept += sorted(of_kind[:most], key=lambda row: (row["group"], row["text"]))
     splits = assign_splits((row["group"] for row in kept), salt="spam")
     write(pa.Table.from_pylist([{**row, "split": splits[row["group"]]} for row in kept]), "spam")

@@ -36,9 +36,7 @@ class Choice:
     image_folder: Path | None = None
 
 
-def build(
-    frame: pd.DataFrame, choice: Choice, *, name: str, source: dict[str, Any], notes: Sequence[str] = ()
-) -> Dataset:
+def build(frame: pd.DataFrame, choice: Choice, *, name: str, source: dict[str, Any], notes: Sequence[str] = ()) -> Dataset:
     """The data set of a table. DataError, in one sentence, for anything that cannot be used as it is."""
     check_columns(frame.columns)
     if not len(frame):
@@ -67,9 +65,7 @@ def build(
         notes.append(f"{len(keep):,} of {len(frame):,} examples, evenly spread (limit={choice.limit}).")
     cells = [frame[content].iloc[i] for i in keep]
     examples = (
-        cells
-        if modality == "text"
-        else [read_image(v, choice.image_folder, int(i)) for i, v in zip(keep, cells, strict=True)]
+        cells if modality == "text" else [read_image(v, choice.image_folder, int(i)) for i, v in zip(keep, cells, strict=True)]
     )
     table = pd.DataFrame({modality: objects(examples), "split": [splits[i] for i in keep]})
     table["group"] = objects([groups[i] for i in keep])
@@ -144,9 +140,7 @@ def _label_names(frame: pd.DataFrame, asked: Sequence[str] | None, taken: set[st
     names = [c.require_column(frame.columns, name, "label") for name in asked]
     for name in names:
         if name in taken:
-            raise DataError(
-                f"The column {quote(name)} is already used for something else than a label: choose another."
-            )
+            raise DataError(f"The column {quote(name)} is already used for something else than a label: choose another.")
     return list(dict.fromkeys(names))
 
 
@@ -154,10 +148,7 @@ def _labels(frame: pd.DataFrame, names: Sequence[str]) -> tuple[list[Label], dic
     labels, values = [], {}
     for name in names:
         if name in {"text", "image", "split", "group", "token", "region"}:
-            raise DataError(
-                f"A label cannot be called {quote(name)}: rename the column, {quote(name + '_label')} for"
-                " one."
-            )
+            raise DataError(f"A label cannot be called {quote(name)}: rename the column, {quote(name + '_label')} for one.")
         values[name], label = c.read_label(frame[name], name)
         labels.append(label)
     return labels, values
@@ -180,14 +171,11 @@ def _check_content(frame: pd.DataFrame, content: str, modality: str) -> None:
     cells = list(frame[content])
     blank = [_blank(value) for value in cells]
     if all(blank):
-        raise DataError(
-            f"The {modality} column {quote(content)} is empty in every row: choose another with {modality}=."
-        )
+        raise DataError(f"The {modality} column {quote(content)} is empty in every row: choose another with {modality}=.")
     if any(blank):
         more = f", as in {sum(blank) - 1:,} more" if sum(blank) > 1 else ""
         raise DataError(
-            f"The {modality} in row {blank.index(True)} (the first is 0) is blank{more}: fill it in, or"
-            " pass drop_blank=True."
+            f"The {modality} in row {blank.index(True)} (the first is 0) is blank{more}: fill it in, or pass drop_blank=True."
         )
     if modality == "image":
         return
@@ -200,20 +188,15 @@ def _check_content(frame: pd.DataFrame, content: str, modality: str) -> None:
             )
         if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
             raise DataError(
-                f"The text in row {row} (the first is 0) holds half of a character (a lone surrogate):"
-                " mend or remove it."
+                f"The text in row {row} (the first is 0) holds half of a character (a lone surrogate): mend or remove it."
             )
 
 
-def _groups(
-    frame: pd.DataFrame, column: str | None, content: str, modality: str, own_split: bool
-) -> list[str]:
+def _groups(frame: pd.DataFrame, column: str | None, content: str, modality: str, own_split: bool) -> list[str]:
     """The group of every row. Without a column, copies are one group, so none crosses a split."""
     if column is not None:
         if all(map(c.missing, frame[column])):
-            raise DataError(
-                f"The group column {quote(column)} is empty in every row: choose another with group=."
-            )
+            raise DataError(f"The group column {quote(column)} is empty in every row: choose another with group=.")
         return [f"row {i}" if c.missing(v) else c.class_text(v) for i, v in enumerate(frame[column])]
     if own_split or modality == "image":
         return [f"row {i}" for i in range(len(frame))]

@@ -61,9 +61,7 @@ def _brown_table(table: Any) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
     end = np.cumsum(gap + length)
     before = np.concatenate([[0], end])[bounds[:-1]]
     end -= np.repeat(before, counts)
-    word = pd.DataFrame(
-        {"example": np.repeat(np.arange(len(frame)), counts), "start": end - length, "end": end}
-    )
+    word = pd.DataFrame({"example": np.repeat(np.arange(len(frame)), counts), "start": end - length, "end": end})
     many = np.array([len(labels) for labels in codes])[kind]
     spans = word.iloc[np.repeat(np.arange(len(word)), many)]
     first = np.concatenate([[0], np.cumsum([len(labels) for labels in codes])])
@@ -76,9 +74,7 @@ def _brown_table(table: Any) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
 
 def _brown() -> Dataset:
     frame, spans, scope = _brown_table(_read("brown"))
-    return finish(
-        "brown", "text", frame, spans, scope, _classes(frame, ("genre",)), {"name_or_path": "brown"}
-    )
+    return finish("brown", "text", frame, spans, scope, _classes(frame, ("genre",)), {"name_or_path": "brown"})
 
 
 def _sotu() -> Dataset:
@@ -98,9 +94,7 @@ def _rated(name: str) -> Dataset:
     table = _read(name)
     frame = _frame(table, text="text", labels=("sentiment",))
     frame["rating"] = table["rating"].to_numpy().astype(np.float64)
-    return _plain(
-        name, frame, [*_classes(frame, ("sentiment",)), Label("rating", "example", (), {}, "numeric")]
-    )
+    return _plain(name, frame, [*_classes(frame, ("sentiment",)), Label("rating", "example", (), {}, "numeric")])
 
 
 def _nouns() -> Dataset:

@@ -33,9 +33,7 @@ GROUP_NAMES = ("group", "document_id", "doc_id")
 _NUMBERING = {"id", "index", "idx", "unnamed: 0", ""}
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
-MOST_GUESSED = (
-    50  # a column of more different values is a label only when asked for; a numeric one is then a quantity
-)
+MOST_GUESSED = 50  # a column of more different values is a label only when asked for; a numeric one is then a quantity
 MOST_CLASSES = 1000
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 
@@ -85,10 +83,7 @@ def guess_content(frame: pd.DataFrame) -> tuple[str, str]:
     wordy = [str(name) for name in frame.columns if _reads_as_text(frame[name])]
     if len(wordy) == 1:
         return "text", wordy[0]
-    raise DataError(
-        "Say which column holds the examples, with text= or image=: the columns are"
-        f" {listing(frame.columns)}."
-    )
+    raise DataError(f"Say which column holds the examples, with text= or image=: the columns are {listing(frame.columns)}.")
 
 
 def _reads_as_text(column: pd.Series) -> bool:
@@ -105,8 +100,7 @@ def guess_labels(frame: pd.DataFrame, taken: Collection[str]) -> list[str]:
         present = [value for value in frame[name] if not missing(value)]
         if not present:
             raise DataError(
-                f"The column {quote(name)} is empty in every row: remove it, or name the labels to use"
-                " with labels=[...]."
+                f"The column {quote(name)} is empty in every row: remove it, or name the labels to use with labels=[...]."
             )
         if any(isinstance(value, (list, dict, tuple, np.ndarray, bytes)) for value in present[:100]):
             continue
@@ -127,14 +121,9 @@ def read_label(column: pd.Series, name: str) -> tuple[pd.Series, Label]:
     values = [None if missing(value) else value for value in column]
     present = [value for value in values if value is not None]
     if not present:
-        raise DataError(
-            f"The label column {quote(name)} is empty in every row: choose another, or fill it in."
-        )
+        raise DataError(f"The label column {quote(name)} is empty in every row: choose another, or fill it in.")
     if any(isinstance(value, (list, dict, tuple, np.ndarray)) for value in present):
-        raise DataError(
-            f"The label column {quote(name)} holds lists: give each label a column of its own with one"
-            " value a row."
-        )
+        raise DataError(f"The label column {quote(name)} holds lists: give each label a column of its own with one value a row.")
     numbers = _numbers(present)
     if numbers is not None and len(set(numbers)) > MOST_GUESSED:
         each = iter(numbers)
@@ -156,13 +145,11 @@ def class_label(name: str, words: Sequence[str], numeric: bool = False) -> Label
     counts = pd.Series(words, dtype=object).value_counts()
     if len(counts) == 1:
         raise DataError(
-            f"The label {quote(name)} has one class only, {quote(words[0])}: a label needs at least two"
-            " to tell apart."
+            f"The label {quote(name)} has one class only, {quote(words[0])}: a label needs at least two to tell apart."
         )
     if len(counts) > MOST_CLASSES:
         raise DataError(
-            f"The label {quote(name)} has {len(counts):,} different values; a label has at most"
-            f" {MOST_CLASSES:,} classes."
+            f"The label {quote(name)} has {len(counts):,} different values; a label has at most {MOST_CLASSES:,} classes."
         )
     ordered = sorted(counts.index, key=float) if numeric else sorted(counts.index)
     return Label(name, "example", tuple(ordered), {value: int(counts[value]) for value in ordered})
@@ -213,8 +200,4 @@ def quote(name: object) -> str:
 def listing(names: Iterable[object]) -> str:
     """The first twelve names, for a message."""
     shown = [quote(name) for name in names]
-    return (
-        ", ".join(shown[:12]) + (f" and {len(shown) - 12} more" if len(shown) > 12 else "")
-        if shown
-        else "none"
-    )
+    return ", ".join(shown[:12]) + (f" and {len(shown) - 12} more" if len(shown) > 12 else "") if shown else "none"

@@ -125,9 +125,7 @@ class Dataset:
                 return label
         raise UnknownNameError("label", name, [label.name for label in self.labels])
 
-    def example_targets(
-        self, columns: str | Sequence[str] | None = None
-    ) -> tuple[list[str], Float[np.ndarray, "n labels"]]:
+    def example_targets(self, columns: str | Sequence[str] | None = None) -> tuple[list[str], Float[np.ndarray, "n labels"]]:
         """One target a class of each label: names such as "topic=religion", and 1, 0 or nan (missing).
 
         ``columns`` chooses labels; without it, all that have classes.
@@ -139,9 +137,7 @@ class Dataset:
             chosen = [self._example_label(name) for name in asked]
         names, parts = [], [np.empty((len(self), 0), np.float32)]
         for label in chosen:
-            place = pd.Index(label.values, dtype=object).get_indexer(
-                pd.Index(self.table[label.name], dtype=object)
-            )
+            place = pd.Index(label.values, dtype=object).get_indexer(pd.Index(self.table[label.name], dtype=object))
             part = (place[:, None] == np.arange(len(label.values))).astype(np.float32)
             part[place < 0] = np.nan
             names += [f"{label.name}={value}" for value in label.values]
@@ -150,12 +146,7 @@ class Dataset:
 
     def span_targets(self) -> list[str]:
         """The names of the labels on part of an example, such as "token:past verb" or "region:sleeve"."""
-        return [
-            f"{label.name}:{value}"
-            for label in self.labels
-            if label.level != "example"
-            for value in label.values
-        ]
+        return [f"{label.name}:{value}" for label in self.labels if label.level != "example" for value in label.values]
 
     def labels_table(self) -> pd.DataFrame:
         """One row a class of a label: label, level, value, n, share (of what carries the label)."""
@@ -177,8 +168,7 @@ class Dataset:
             "groups": int(self.table["group"].nunique()),
             "splits": {name: int(splits.get(name, 0)) for name in ("train", "validation", "test")},
             "labels": [
-                {"name": x.name, "level": x.level, "kind": x.kind, "values": list(x.values), "n": dict(x.n)}
-                for x in self.labels
+                {"name": x.name, "level": x.level, "kind": x.kind, "values": list(x.values), "n": dict(x.n)} for x in self.labels
             ],
             "spans": len(self.spans),
             "annotated": int(self.span_scope.sum()),
@@ -194,9 +184,7 @@ class Dataset:
     def _example_label(self, name: str) -> Label:
         label = self.label(name)
         if label.level != "example":
-            raise ConfigError(
-                f"{quote(name)} labels parts of an example: its targets come from span_targets()."
-            )
+            raise ConfigError(f"{quote(name)} labels parts of an example: its targets come from span_targets().")
         if label.kind == "numeric":
             raise ConfigError(f"{quote(name)} is a number, not a class: choose from {self._class_names()}.")
         return label
@@ -208,9 +196,7 @@ class Dataset:
         found = np.fromiter(ids, dtype=np.int64)
         if len(found) and (found.min() < 0 or found.max() >= len(self)):
             bad = int(found.min()) if found.min() < 0 else int(found.max())
-            raise DataError(
-                f"There is no example {bad}: {quote(self.name)} has {len(self):,}, counted from 0."
-            )
+            raise DataError(f"There is no example {bad}: {quote(self.name)} has {len(self):,}, counted from 0.")
         return found
 
 

@@ -34,22 +34,16 @@ def read_folder(folder: Path, encoding: str | None = None) -> pd.DataFrame:
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     if texts and images:
         raise DataError(
-            f"The folder {quote(folder.name)} holds texts and images ({texts[0].name}, {images[0].name}):"
-            " keep one kind in it."
+            f"The folder {quote(folder.name)} holds texts and images ({texts[0].name}, {images[0].name}): keep one kind in it."
         )
     if not texts and not images:
-        raise DataError(
-            f"The folder {quote(folder.name)} is empty: put .txt files or images ({IMAGE_SUFFIXES[0]}"
-            " ...) in it."
-        )
+        raise DataError(f"The folder {quote(folder.name)} is empty: put .txt files or images ({IMAGE_SUFFIXES[0]} ...) in it.")
     records = []
     for path in texts or images:
         relative = path.relative_to(folder)
         parents = list(relative.parts[:-1])
         split = split_name(parents[0]) if parents else None
-        record: dict[str, str | None] = (
-            {"text": read_text(path, encoding)} if texts else {"image": relative.as_posix()}
-        )
+        record: dict[str, str | None] = {"text": read_text(path, encoding)} if texts else {"image": relative.as_posix()}
         rest = parents[1:] if split else parents
         record |= {"label": rest[0] if rest else None, "split": split, "file": relative.as_posix()}
         records.append(record)
@@ -57,9 +51,7 @@ def read_folder(folder: Path, encoding: str | None = None) -> pd.DataFrame:
         pass
     elif any(record["split"] for record in records):
         loose = next(record["file"] for record in records if not record["split"])
-        raise DataError(
-            f"Some files lie in a train or test folder but {quote(loose)} does not: put it in one of them."
-        )
+        raise DataError(f"Some files lie in a train or test folder but {quote(loose)} does not: put it in one of them.")
     frame = table_of_records(records)
     unused = [name for name in ("label", "split") if frame[name].isna().all()]
     return _with_labels(frame.drop(columns=unused), folder, encoding)
@@ -82,10 +74,7 @@ def _with_labels(frame: pd.DataFrame, folder: Path, encoding: str | None) -> pd.
         raise DataError(f"{LABELS_FILE} names {quote(twice)} twice: keep one row a file.")
     lost = sorted(set(labels[key]) - set(frame["file"]))
     if lost:
-        raise DataError(
-            f"{LABELS_FILE} names {quote(lost[0])}, which is not in the folder: correct the path or add"
-            " the file."
-        )
+        raise DataError(f"{LABELS_FILE} names {quote(lost[0])}, which is not in the folder: correct the path or add the file.")
     both = (set(labels.columns) & set(frame.columns)) - {key}
     if both:
         raise DataError(f"Both {LABELS_FILE} and the sub-folders give {quote(min(both))}: rename the column.")
@@ -104,9 +93,7 @@ def read_hugging_face(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     try:
         loaded = datasets.load_from_disk(str(folder))
     except (FileNotFoundError, ValueError, KeyError, OSError) as error:
-        raise DataError(
-            f"The Hugging Face data set in {quote(folder.name)} is not whole: save it to disk again."
-        ) from error
+        raise DataError(f"The Hugging Face data set in {quote(folder.name)} is not whole: save it to disk again.") from error
     if not isinstance(loaded, datasets.DatasetDict):
         return _hugging_face_table(loaded, datasets), []
     frames, notes = [], []

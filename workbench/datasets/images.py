@@ -48,9 +48,7 @@ def read_image(value: Any, folder: Path | None, row: int) -> np.ndarray:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         shown = f" {quote(value)}" if isinstance(value, str) else ""
         raise DataError(f"The image{shown} of row {row} (the first is 0) cannot be read: {error}.") from error
-    raise DataError(
-        f"Row {row} (the first is 0) holds no image: give a path, the bytes of a file, or an array."
-    )
+    raise DataError(f"Row {row} (the first is 0) holds no image: give a path, the bytes of a file, or an array.")
 
 
 def _inside(path: str, folder: Path | None, row: int) -> Path:
@@ -77,9 +75,7 @@ def _from_array(values: np.ndarray) -> np.ndarray:
         raise ValueError(f"its shape is {values.shape}, not (height, width) or (height, width, 3)")
     if values.dtype == np.uint8:
         return values
-    if values.dtype == np.uint16 or (
-        values.dtype.kind in "iu" and values.min() >= 0 and 255 < values.max() < 65536
-    ):
+    if values.dtype == np.uint16 or (values.dtype.kind in "iu" and values.min() >= 0 and 255 < values.max() < 65536):
         return (values.astype(np.uint32) >> 8).astype(np.uint8)
     if values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1:
         return np.round(values * 255).astype(np.uint8)

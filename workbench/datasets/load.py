@@ -106,9 +106,7 @@ def dataset_from_table(
     return build(table, choice, name=name, source={"name_or_path": _IN_MEMORY + name})
 
 
-def _bundled(
-    name: str, options: dict[str, Any], labels: tuple[str, ...] | None, limit: int | None
-) -> Dataset | None:
+def _bundled(name: str, options: dict[str, Any], labels: tuple[str, ...] | None, limit: int | None) -> Dataset | None:
     from workbench.datasets.bundled import BUNDLED
 
     if name not in BUNDLED:
@@ -116,8 +114,7 @@ def _bundled(
     given = [key for key, value in options.items() if value is not None]
     if given:
         raise ConfigError(
-            f"{quote(name)} is a bundled data set, so {given[0]}= does not apply: to read a file of that"
-            f" name, write ./{name}."
+            f"{quote(name)} is a bundled data set, so {given[0]}= does not apply: to read a file of that name, write ./{name}."
         )
     data = BUNDLED[name]()
     if labels is not None:
@@ -127,9 +124,7 @@ def _bundled(
         return data
     part = data.subset(spread(len(data), limit))
     source = {**data.source, "limit": limit}
-    return finish(
-        name, part.modality, part.table, part.spans, part.span_scope, part.example_labels, source, data.notes
-    )
+    return finish(name, part.modality, part.table, part.spans, part.span_scope, part.example_labels, source, data.notes)
 
 
 def _known_label(data: Dataset, name: str) -> Any:

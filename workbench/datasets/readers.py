@@ -28,8 +28,7 @@ def read_table(path: Path, encoding: str | None = None) -> pd.DataFrame:
     if suffix == ".parquet":
         return _read_parquet(path)
     raise DataError(
-        f"{quote(path.name)} is of a kind that cannot be read: use {', '.join(SUFFIXES)}, or a folder of"
-        " texts or images."
+        f"{quote(path.name)} is of a kind that cannot be read: use {', '.join(SUFFIXES)}, or a folder of texts or images."
     )
 
 
@@ -46,9 +45,7 @@ def read_text(path: Path, encoding: str | None = None) -> str:
     try:
         return raw.decode(chosen)
     except LookupError as error:
-        raise DataError(
-            f"There is no encoding {quote(chosen)}: try utf-8, utf-16, cp1252 or latin-1."
-        ) from error
+        raise DataError(f"There is no encoding {quote(chosen)}: try utf-8, utf-16, cp1252 or latin-1.") from error
     except UnicodeError as error:
         start = getattr(error, "start", 0)
         line = raw[:start].count(b"\n") + 1
@@ -102,9 +99,7 @@ def _read_json_lines(path: Path, encoding: str | None) -> pd.DataFrame:
         except (json.JSONDecodeError, RecursionError) as error:
             raise DataError(f"Line {number} of {quote(path.name)} is not JSON: {error}.") from error
         if not isinstance(record, dict):
-            raise DataError(
-                f"Line {number} of {quote(path.name)} is no JSON object: write one {{...}} a line."
-            )
+            raise DataError(f"Line {number} of {quote(path.name)} is no JSON object: write one {{...}} a line.")
         records.append(record)
     if not records:
         raise DataError(f"{quote(path.name)} is empty: it has no rows.")

@@ -17,21 +17,15 @@ if TYPE_CHECKING:
 def save_parquet(data: Dataset, path: Path) -> Path:
     """Write the examples, splits, groups, labels and spans; the file appears only when it is whole."""
     if data.modality != "text":
-        raise DataError(
-            "Only a data set of texts can be saved: keep the image files, and a table of their paths."
-        )
+        raise DataError("Only a data set of texts can be saved: keep the image files, and a table of their paths.")
     if path.suffix != ".parquet":
-        raise DataError(
-            f"A data set is saved as Parquet: give a name that ends in .parquet, not '{path.name}'."
-        )
+        raise DataError(f"A data set is saved as Parquet: give a name that ends in .parquet, not '{path.name}'.")
     frame = data.table[["text", "split", "group", *(label.name for label in data.example_labels)]].copy()
     if data.span_scope.any():
         lists: list[list] = [[] for _ in range(len(data))]
         for row in data.spans.to_dict("records"):
             lists[row["example"]].append({**{k: row[k] for k in PLACES["text"]}, "label": row["label"]})
-        frame["spans"] = [
-            json.dumps(x) if seen else None for x, seen in zip(lists, data.span_scope, strict=True)
-        ]
+        frame["spans"] = [json.dumps(x) if seen else None for x, seen in zip(lists, data.span_scope, strict=True)]
     partial = path.with_name(path.name + ".partial")
     with disk_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -57,7 +57,5 @@ def _sizes(data: Dataset) -> str:
     splits = data.table["split"].value_counts()
     parts = ", ".join(f"{splits.get(name, 0):,} {name}" for name in ("train", "validation", "test"))
     kind = "texts" if data.modality == "text" else "images"
-    spans = (
-        f", {len(data.spans):,} spans in {int(data.span_scope.sum()):,} of them" if len(data.spans) else ""
-    )
+    spans = f", {len(data.spans):,} spans in {int(data.span_scope.sum()):,} of them" if len(data.spans) else ""
     return f"{len(data):,} {kind} ({parts}){spans}"

@@ -34,9 +34,7 @@ def span_frame(modality: str, columns: Mapping[str, Any]) -> pd.DataFrame:
     return frame
 
 
-def read_spans(
-    cells: Sequence[Any], contents: Sequence[Any], modality: str
-) -> tuple[pd.DataFrame, np.ndarray]:
+def read_spans(cells: Sequence[Any], contents: Sequence[Any], modality: str) -> tuple[pd.DataFrame, np.ndarray]:
     """The span table of a column of lists (or of their JSON), and which examples were annotated.
 
     An empty list says that the example was looked at and holds nothing; a missing cell says that nobody
@@ -66,20 +64,13 @@ def _as_list(cell: Any, example: int, modality: str) -> Sequence[Any]:
     if isinstance(cell, (list, tuple, np.ndarray)):
         return list(cell)
     what = "spans" if modality == "text" else "regions"
-    raise DataError(
-        f"The {what} of row {example} (the first is 0) are not {_SHAPES[modality]}: give such a list, or"
-        " its JSON."
-    )
+    raise DataError(f"The {what} of row {example} (the first is 0) are not {_SHAPES[modality]}: give such a list, or its JSON.")
 
 
 def _one(item: Any, content: Any, example: int, modality: str) -> tuple[tuple[int, ...], str]:
     what = "span" if modality == "text" else "region"
     names = PLACES[modality]
-    if (
-        not isinstance(item, Mapping)
-        or not all(_whole(item.get(name)) for name in names)
-        or missing(item.get("label"))
-    ):
+    if not isinstance(item, Mapping) or not all(_whole(item.get(name)) for name in names) or missing(item.get("label")):
         raise DataError(
             f"A {what} of row {example} (the first is 0) is not {_SHAPES[modality][10:]}"
             " with whole numbers and a label: mend it in the file."

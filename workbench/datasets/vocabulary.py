@@ -24,9 +24,7 @@ def load_vocabulary(name_or_path: str | Path) -> list[str]:
     else:
         path = Path(name_or_path).expanduser()
         if not path.suffix and len(path.parts) == 1 and not path.is_file():
-            raise UnknownNameError(
-                "vocabulary", str(name_or_path), VOCABULARIES, "Your own needs the path of a file."
-            )
+            raise UnknownNameError("vocabulary", str(name_or_path), VOCABULARIES, "Your own needs the path of a file.")
         if not path.is_file():
             raise DataError(f"There is no file {quote(name_or_path)}: check the path.")
     if path.suffix.lower() == ".txt":

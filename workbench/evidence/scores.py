@@ -23,9 +23,7 @@ _BLOCK_CELLS = 1 << 21
 """Cells of scores ranked at once: 16 MiB of float64."""
 
 
-def auroc_matrix(
-    scores: Shaped[np.ndarray, "n c"], labels: Shaped[np.ndarray, "n l"]
-) -> Float[np.ndarray, "c l"]:
+def auroc_matrix(scores: Shaped[np.ndarray, "n c"], labels: Shaped[np.ndarray, "n l"]) -> Float[np.ndarray, "c l"]:
     """Area under the ROC curve of every concept for every label (the Mann-Whitney statistic with midranks).
 
     Args:
@@ -51,9 +49,7 @@ def auroc_matrix(
     return areas
 
 
-def average_precision(
-    scores: Shaped[np.ndarray, "n c"], labels: Shaped[np.ndarray, "n c"]
-) -> Float[np.ndarray, " c"]:
+def average_precision(scores: Shaped[np.ndarray, "n c"], labels: Shaped[np.ndarray, "n c"]) -> Float[np.ndarray, " c"]:
     """Average precision of concept j for label j: precision averaged over the recall gained.
 
     Args:
@@ -164,9 +160,7 @@ def auroc_interval(
     Source: Pepe (2003) for the logit interval; Clopper and Pearson (1934) for the boundary.
     """
     if not 0 < level < 1:
-        raise ConfigError(
-            f"The level of an interval lies between 0 and 1, not {level}: pass .95, for example."
-        )
+        raise ConfigError(f"The level of an interval lies between 0 and 1, not {level}: pass .95, for example.")
     value, error = np.asarray(value, dtype=float), np.asarray(error, dtype=float)
     tail = (1 - level) / 2
     inside = (value > 0) & (value < 1)
@@ -214,9 +208,7 @@ def permuted_auroc(
     if how not in ("rows", "shift"):
         raise ConfigError(f"The null is 'rows' or 'shift', not {how!r}: token rows need 'shift'.")
     if permutations < 1:
-        raise ConfigError(
-            f"A null needs at least one permutation, not {permutations}: pass 100, for example."
-        )
+        raise ConfigError(f"A null needs at least one permutation, not {permutations}: pass 100, for example.")
     scores, labels = _checked(scores, labels, paired=paired)
     n_concepts, n_labels = scores.shape[1], labels.shape[1]
     null = np.full((permutations, n_concepts) + (() if paired else (n_labels,)), np.nan, dtype=np.float32)
@@ -295,9 +287,7 @@ def _count_below(
     return counts
 
 
-def _sum_by_cluster(
-    values: Float[np.ndarray, "c n"], ids: Int[np.ndarray, " n"], n_clusters: int
-) -> Float[np.ndarray, "c k"]:
+def _sum_by_cluster(values: Float[np.ndarray, "c n"], ids: Int[np.ndarray, " n"], n_clusters: int) -> Float[np.ndarray, "c k"]:
     return np.stack([np.bincount(ids, weights=row, minlength=n_clusters) for row in values])
 
 
@@ -335,9 +325,7 @@ def _cluster_ids(clusters: Shaped[np.ndarray, " n"] | None, n_rows: int) -> tupl
         return np.arange(n_rows), n_rows
     clusters = np.asarray(clusters)
     if clusters.shape != (n_rows,):
-        raise DataError(
-            f"There are {n_rows} rows and clusters of shape {clusters.shape}: give one cluster a row."
-        )
+        raise DataError(f"There are {n_rows} rows and clusters of shape {clusters.shape}: give one cluster a row.")
     names, ids = np.unique(clusters, return_inverse=True)
     return ids, len(names)
 
@@ -345,13 +333,9 @@ def _cluster_ids(clusters: Shaped[np.ndarray, " n"] | None, n_rows: int) -> tupl
 def _checked_labels(labels: Shaped[np.ndarray, "n l"]) -> Float[np.ndarray, "n l"]:
     labels = np.asarray(labels, dtype=np.float64)
     if labels.ndim != 2:
-        raise DataError(
-            f"Labels have the shape {labels.shape}: pass [rows, labels], for one label labels[:, None]."
-        )
+        raise DataError(f"Labels have the shape {labels.shape}: pass [rows, labels], for one label labels[:, None].")
     if not (np.isnan(labels) | (labels == 0) | (labels == 1)).all():
-        raise DataError(
-            "Labels hold values other than 1, 0 and nan: code each label as 1, 0 or nan (unknown)."
-        )
+        raise DataError("Labels hold values other than 1, 0 and nan: code each label as 1, 0 or nan (unknown).")
     return labels
 
 
@@ -365,7 +349,5 @@ def _checked(
     if scores.dtype.kind in "bui":
         scores = scores.astype(np.float64)
     if not np.isfinite(scores).all():
-        raise DataError(
-            "Scores hold nan or infinity: leave those rows out, or label them nan and score them 0."
-        )
+        raise DataError("Scores hold nan or infinity: leave those rows out, or label them nan and score them 0.")
     return scores, labels
