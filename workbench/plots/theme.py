@@ -16,7 +16,7 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 def style(figure: Figure, title: str = "", x_title: str = "", y_title: str = "", height: int = 340) -> Figure:
     """Give a figure the shared look; the background is left clear so that it fits a light and a dark page."""
     figure.update_layout(
-        title={"text": title, "font": {"size": 15}, "x": 0, "xanchor": "left", "xref": "paper"},
+        title={"text": title, "font": {"size": 15}, "x": 0, "xanchor": "left", "xref": "container"},
         font={"family": FONT, "size": 13},
         colorway=list(COLOURS),
         paper_bgcolor="rgba(0,0,0,0)",

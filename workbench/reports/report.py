@@ -169,7 +169,7 @@ def _labels(study: Study) -> list[Any]:
         area = evidence[evidence["metric"].eq("detects.auroc")]
         table = table.merge(area[["concept", "label", "value", "low", "high"]], on=["concept", "label"], how="inner")
         table = table.sort_values("value", ascending=False).rename(columns={"label": "name"})
-        title = f"Best concept of {parent.id} for each label, beside the floors"
+        title = f"Best {parent.concepts[0].method} for each label, with its floors"
         out.append(figure_html(forest(table, title, "AUROC on the test split", null=0.5)))
     return out
 
