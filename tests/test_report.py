@@ -36,7 +36,8 @@ def parsed(html: str) -> Tags:
 def report(small_study, tmp_path_factory):
     concept = small_study.get_run("linear_probe").concepts[0]
     before = concept.name
-    concept.rename(HOSTILE[:190], "<b>eve</b>")
+    # A name that `rename` would have cleaned: a study from a stranger may hold it all the same.
+    small_study.catalog.add_names([{"concept": concept.id, "text": HOSTILE, "source": "human", "author": "<b>eve</b>"}])
     concept.note("</table><script>alert(3)</script>")
     path = small_study.report(tmp_path_factory.mktemp("report") / "report.html", concepts=[concept.id, *_latents(small_study)])
     concept.rename(before, "test")
