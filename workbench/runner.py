@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import resource
 import shutil
 import sys
 import threading
@@ -252,12 +251,6 @@ def provenance() -> dict[str, Any]:
         "machine": machine,
         "command": Path(sys.argv[0]).name,
     }
-
-
-def peak_rss_mib() -> float:
-    """The largest resident memory of this process so far, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 @contextmanager

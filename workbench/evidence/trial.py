@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from workbench.analysis import Progress, Result
 from workbench.concepts import ConceptSet
@@ -306,8 +305,3 @@ def _write_tables(folder: Path, result: Result) -> None:
     (folder / "tables").mkdir()
     for name, table in result.tables.items():
         table.to_parquet(folder / "tables" / f"{name}.parquet", index=False, compression="zstd")
-
-
-def typical_norm(acts_nd: torch.Tensor) -> float:
-    """Mean norm of activations ``[n, d]``: what dose 1 adds."""
-    return float(acts_nd.norm(dim=-1).mean())

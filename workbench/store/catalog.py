@@ -159,11 +159,6 @@ class Catalog:
         with disk_errors("the study's catalog"), self.engine.begin() as connection:
             connection.execute(sa.update(runs).where(runs.c.id == run).values(**{k: _plain(v) for k, v in values.items()}))
 
-    def delete_run(self, run: str) -> None:
-        """Take away the record of a run that has no concepts, so that it can be run again."""
-        with disk_errors("the study's catalog"), self.engine.begin() as connection:
-            connection.execute(sa.delete(runs).where(runs.c.id == run))
-
     def frame(self, query: sa.Select[Any]) -> pd.DataFrame:
         """The rows of a query."""
         with self.engine.connect() as connection:
