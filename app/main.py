@@ -15,9 +15,9 @@ if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
 
 from app import state  # noqa: E402
-from app.components.page import empty, sentences, title  # noqa: E402
+from app.components.page import empty, sentences, study_switch, title  # noqa: E402
 from app.components.style import use_style  # noqa: E402
-from app.views import concept, concepts, overview  # noqa: E402
+from app.views import compare, concept, concepts, information, layers, naming, overview, report, runs  # noqa: E402
 
 
 def show(page: ModuleType) -> None:
@@ -28,6 +28,7 @@ def show(page: ModuleType) -> None:
             title("No study yet", "The app shows studies, and finds none in the folders that it was given.")
             empty("Make the bundled demo study, then open it here:", "workbench demo")
             return
+        study_switch()
         page.render(study)
 
 
@@ -41,21 +42,38 @@ def icon() -> Image.Image:
     return image
 
 
-def pages() -> dict[str, st.Page]:
-    """The pages by name."""
+def pages() -> dict[str, dict[str, st.Page]]:
+    """The pages by section and name."""
+
+    def one(module: ModuleType, name: str, symbol: str, path: str) -> st.Page:
+        return st.Page(lambda: show(module), title=name, icon=f":material/{symbol}:", url_path=path)
+
     return {
-        "overview": st.Page(lambda: show(overview), title="Study", icon=":material/science:", default=True),
-        "concepts": st.Page(lambda: show(concepts), title="Concepts", icon=":material/list:", url_path="concepts"),
-        "concept": st.Page(lambda: show(concept), title="Concept", icon=":material/label:", url_path="concept"),
+        "": {
+            "overview": st.Page(lambda: show(overview), title="Study", icon=":material/science:", default=True),
+            "concepts": one(concepts, "Find", "search", "concepts"),
+            "concept": one(concept, "Concept", "label", "concept"),
+            "naming": one(naming, "Naming", "edit", "naming"),
+        },
+        "Measurements": {
+            "layers": one(layers, "Layers", "stacked_line_chart", "layers"),
+            "information": one(information, "Information", "bar_chart", "information"),
+        },
+        "Work": {
+            "runs": one(runs, "Runs", "play_circle", "runs"),
+            "compare": one(compare, "Compare two runs", "compare_arrows", "compare"),
+            "report": one(report, "Report", "description", "report"),
+        },
     }
 
 
 def main() -> None:
     """Draw the page that was asked for."""
     st.set_page_config(page_title="Concept Workbench", page_icon=icon(), layout="wide")
-    known = pages()
+    sections = pages()
+    known = {name: page for section in sections.values() for name, page in section.items()}
     state.keep_pages(known)
-    chosen = st.navigation(list(known.values()), position="top")
+    chosen = st.navigation({head: list(section.values()) for head, section in sections.items()}, position="top")
     use_style()
     if "concept" in st.query_params and chosen is known["overview"]:
         # A short link, such as /?study=topics&concept=…, leads to the concept.

@@ -101,7 +101,7 @@ def keep_pages(pages: dict[str, st.Page]) -> None:
 
 
 def page(name: str) -> st.Page:
-    """``overview``, ``concepts`` or ``concept``."""
+    """A page by its name, such as ``concept``."""
     found: st.Page = st.session_state["pages"][name]
     return found
 
@@ -169,19 +169,19 @@ def names_of(study: Study) -> dict[str, str]:
     return dict(zip(frame["id"], frame["name"], strict=True))
 
 
-def find(study: Study, query: str = "", fires_on: str = "", limit: int = 100) -> tuple[list[str], list[float]]:
-    """Ids and relevance of the concepts that answer a search by words or by an input.
+def find(study: Study, argument: str, text: str, limit: int = 100) -> tuple[list[str], list[float]]:
+    """Ids and relevance of the concepts that answer a search; ``argument`` is that of ``study.concepts``.
 
     Raises:
         WorkbenchError: The model that the search needs cannot be loaded, or is busy.
     """
-    return _find(str(study.folder), version(study), query, fires_on, limit, study)
+    return _find(str(study.folder), version(study), argument, text, limit, study)
 
 
 @st.cache_resource(max_entries=64, show_spinner="Searching …")
-def _find(folder: str, key: Version, query: str, fires_on: str, limit: int, _study: Study) -> tuple[list[str], list[float]]:
+def _find(folder: str, key: Version, argument: str, text: str, limit: int, _study: Study) -> tuple[list[str], list[float]]:
     with model_lock(_study):
-        found = _study.concepts(query or None, fires_on=fires_on or None, limit=limit)
+        found = _study.concepts(**{argument: text}, limit=limit)
     return found.ids, found.relevance or [0.0] * len(found.ids)
 
 

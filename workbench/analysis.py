@@ -99,7 +99,19 @@ class Context:
 
 
 class Analysis(BaseModel, ABC):
-    """Base of every analysis: fields are the configuration, frozen."""
+    """Base of every analysis: fields are the configuration, frozen.
+
+    The app draws a form from the fields: their types, bounds, defaults and descriptions. A field of names may say what there is
+    to choose from by ``json_schema_extra={"choices": "labels"}`` (or ``"columns"``, the columns of labels).
+
+    Attributes:
+        name: What scripts and commands call it.
+        title: What people call it.
+        method: What its concepts are called, such as ``SAE``.
+        version: Raised when the same options give something else, so that old runs are not taken for new ones.
+        metrics: What it reports.
+        one_site: Whether it reads exactly one site.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -108,6 +120,7 @@ class Analysis(BaseModel, ABC):
     method: ClassVar[str]
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[Metric, ...]] = ()
+    one_site: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, context: Context) -> Result:

@@ -8,10 +8,12 @@ that is near everything names nothing. The same idea as Discover-then-Name (Rao 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from workbench.analysis import Progress
 from workbench.errors import ConfigError, DataError
@@ -56,6 +58,68 @@ def peak_words(run: Run, dataset: Dataset, numbers: list[int], top: int = 12) ->
     return examples[["number", "rank", "value"]].assign(word=words)
 
 
+@dataclass(frozen=True)
+class Scored:
+    """How well every word of a vocabulary fits every concept of a run that was fitted to no label.
+
+    Attributes:
+        numbers: The concepts' numbers, ``[c]``.
+        words: The vocabulary, ``[v]``.
+        scores: ``[c, v]``: mean cosine with the words at the peaks, less that of the average concept.
+        peaks: The words at the peaks of each concept, as one text.
+    """
+
+    numbers: list[int]
+    words: list[str]
+    scores: Float[np.ndarray, "c v"]
+    peaks: list[str]
+
+    def best(self, number: int, count: int = 5) -> list[tuple[str, float]]:
+        """The words that fit a concept best, with their scores; none for a concept that was not scored."""
+        if number not in self.numbers:
+            return []
+        row = self.scores[self.numbers.index(number)]
+        return [(self.words[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:count]]
+
+
+def score_vocabulary(run: Run, vocabulary: str | list[str] = "common-words", top: int = 12, *, progress: Progress) -> Scored:
+    """Score every word of a vocabulary as a name for every unlabelled concept of a run; nothing is recorded.
+
+    Args:
+        run: The run.
+        vocabulary: A bundled vocabulary's name, a file with one word a line, or the words.
+        top: How many examples vote.
+        progress: Called with ``(done, total, text)``.
+
+    Raises:
+        ConfigError: The vocabulary is empty.
+        DataError: The data are not texts.
+    """
+    from workbench.datasets import load_vocabulary
+
+    words = load_vocabulary(vocabulary) if isinstance(vocabulary, str) else list(dict.fromkeys(vocabulary))
+    if not words:
+        raise ConfigError("The vocabulary has no words; give a list of words or the name of a bundled one, 'common-words'.")
+    dataset = run.study.dataset_of(run.study.activation_set(run.record["inputs"]["activations"]))
+    labels = [label for s in run.sets for label in s.table["label"]]
+    votes = peak_words(run, dataset, [number for number, label in enumerate(labels) if not label], top)
+    if votes.empty:
+        return Scored([], words, np.zeros((0, len(words)), dtype=np.float32), [])
+    embedder = run.study.embedder()
+    voted = sorted(set(votes["word"]))
+    cosine = embedder.embed(voted, progress) @ embedder.embed(words, progress).T
+    place = {word: i for i, word in enumerate(voted)}
+    named = sorted(set(votes["number"]))
+    row = {number: i for i, number in enumerate(named)}
+    weights = np.zeros((len(named), len(voted)), dtype=np.float32)
+    np.add.at(weights, (votes["number"].map(row), votes["word"].map(place)), votes["value"].clip(lower=1e-6))
+    weights /= weights.sum(axis=1, keepdims=True)
+    scores = weights @ cosine
+    scores -= scores.mean(axis=0)
+    peaks = votes.groupby("number")["word"].agg(lambda w: ", ".join(dict.fromkeys(w))).loc[named].tolist()
+    return Scored([int(number) for number in named], words, scores, peaks)
+
+
 def name_concepts(
     concepts: BoundConcepts,
     vocabulary: str | list[str] = "common-words",
@@ -79,39 +143,20 @@ def name_concepts(
         ConfigError: The vocabulary is empty.
         DataError: The data are not texts.
     """
-    from workbench.datasets import load_vocabulary
-
     run = concepts.run
-    words = load_vocabulary(vocabulary) if isinstance(vocabulary, str) else list(dict.fromkeys(vocabulary))
-    if not words:
-        raise ConfigError("The vocabulary has no words; give a list of words or the name of a bundled one, 'common-words'.")
-    dataset = run.study.dataset_of(run.study.activation_set(run.record["inputs"]["activations"]))
-    labels = [label for s in run.sets for label in s.table["label"]]
-    numbers = [number for number, label in enumerate(labels) if not label]
-    votes = peak_words(run, dataset, numbers, top)
-    if votes.empty:
+    scored = score_vocabulary(run, vocabulary, top, progress=progress)
+    if not scored.numbers:
         return pd.DataFrame(columns=["concept", "text", "confidence", "words"])
-    embedder = run.study.embedder()
-    voted = sorted(set(votes["word"]))
-    cosine = embedder.embed(voted, progress) @ embedder.embed(words, progress).T
-    place = {word: i for i, word in enumerate(voted)}
-    named = sorted(set(votes["number"]))
-    row = {number: i for i, number in enumerate(named)}
-    weights = np.zeros((len(named), len(voted)), dtype=np.float32)
-    np.add.at(weights, (votes["number"].map(row), votes["word"].map(place)), votes["value"].clip(lower=1e-6))
-    weights /= weights.sum(axis=1, keepdims=True)
-    scores = weights @ cosine
-    scores -= scores.mean(axis=0)
-    best = scores.argmax(axis=1)
+    best = scored.scores.argmax(axis=1)
     table = pd.DataFrame(
         {
-            "concept": [f"{run.id}.{number}" for number in named],
-            "text": [words[i] for i in best],
-            "confidence": scores[np.arange(len(named)), best],
-            "words": votes.groupby("number")["word"].agg(lambda w: ", ".join(dict.fromkeys(w))).loc[named].to_numpy(),
+            "concept": [f"{run.id}.{number}" for number in scored.numbers],
+            "text": [scored.words[i] for i in best],
+            "confidence": scored.scores[np.arange(len(best)), best],
+            "words": scored.peaks,
         }
     )
-    author = f"vocabulary {vocabulary}" if isinstance(vocabulary, str) else f"vocabulary of {len(words)} words"
+    author = f"vocabulary {vocabulary}" if isinstance(vocabulary, str) else f"vocabulary of {len(scored.words)} words"
     known = run.study.catalog.names()
     # Naming again with the same outcome says nothing new, so it adds nothing to the history.
     said = set(zip(known["concept"], known["text"], known["author"], strict=True)) if len(known) else set()

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ import psutil
 
 from workbench.analysis import Analysis, Context, Progress, Result, find_analysis
 from workbench.errors import StudyError, WorkbenchError, disk_errors
+from workbench.processes import identity
 from workbench.store import catalog as tables
 from workbench.store.runs import Run, write_json
 
@@ -134,7 +135,7 @@ def record_run(
         _register_concepts(study, run_id, result, analysis)
         study.catalog.update_run(run_id, status="done", seconds=seconds, peak_mib=peak())
     except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        undo_run(study, run_id)
         cancelled = isinstance(error, KeyboardInterrupt | SystemExit)
         _note_end(study, run_id, "cancelled" if cancelled else "failed", error, time.monotonic() - started)
         raise
@@ -143,8 +144,18 @@ def record_run(
     return Run(study, found)
 
 
+def undo_run(study: Study, run_id: str) -> None:
+    """Remove what a run that did not end well has left: its files, and concepts that it had already entered."""
+    for name in (f"{run_id}.partial", run_id):
+        shutil.rmtree(study.folder / "runs" / name, ignore_errors=True)
+    with suppress(WorkbenchError, OSError):
+        study.catalog.remove_concepts(run_id)
+
+
 def _note_end(study: Study, run_id: str, status: str, error: BaseException, seconds: float) -> None:
     text = str(error) if isinstance(error, WorkbenchError) else f"{type(error).__name__}: {error}"
+    if status == "cancelled":
+        text = "It was stopped before it was done."
     try:
         study.catalog.update_run(run_id, status=status, error=text[:2000], seconds=seconds)
     except (WorkbenchError, OSError):
@@ -232,7 +243,7 @@ def _register_concepts(study: Study, run_id: str, result: Result, analysis: Anal
 
 
 def provenance() -> dict[str, Any]:
-    """Package versions and the machine."""
+    """Package versions, the machine and the process."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -250,6 +261,8 @@ def provenance() -> dict[str, Any]:
         "packages": versions,
         "machine": machine,
         "command": Path(sys.argv[0]).name,
+        # Tells a run that is still running from one whose process was killed.
+        "process": identity(),
     }
 
 

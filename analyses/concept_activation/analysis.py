@@ -57,10 +57,13 @@ class ConceptActivation(Analysis):
     method: ClassVar[str] = "CAV"
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
 
-    concepts: str | tuple[str, ...] | None = Field(None, description="Labels to fit vectors for; all when left out.")
-    classes: str | None = Field(
-        None, description="The column whose values are the classes; the one with most values when left out."
+    concepts: str | tuple[str, ...] | None = Field(
+        None, description="Labels to fit vectors for; all when left out.", json_schema_extra={"choices": "labels"}
     )
+    classes: str | None = Field(
+        None, description="The column whose values are the classes; the one with most values when left out.",
+        json_schema_extra={"choices": "columns"},
+    )  # fmt: skip
     estimator: Literal["logistic", "pattern", "mean_difference", "svm", "ridge"] = Field(
         "logistic", description="How a vector is fitted; 'pattern' is robust to distractors."
     )

@@ -62,7 +62,9 @@ class MutualInformation(Analysis):
     method: ClassVar[str] = "PCA"
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
 
-    target: str | tuple[str, ...] | None = Field(None, description="Labels, columns or 'tokens'; all when left out.")
+    target: str | tuple[str, ...] | None = Field(
+        None, description="Labels, columns or 'tokens'; all when left out.", json_schema_extra={"choices": "labels"}
+    )
     dimensions: int = Field(6, ge=1, le=10, description="Principal coordinates for the neighbour estimator.")
     neighbours: int = Field(5, ge=2, le=50, description="Neighbours.")
     max_rows: int = Field(8_000, ge=200, description="Rows to fit on; the neighbour estimates use up to an eighth as many.")

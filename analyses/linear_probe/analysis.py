@@ -75,7 +75,9 @@ class LinearProbes(Analysis):
     method: ClassVar[str] = "probe"
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
 
-    target: str | tuple[str, ...] | None = Field(None, description="A label, a column, 'tokens', or several; all when left out.")
+    target: str | tuple[str, ...] | None = Field(
+        None, description="A label, a column, 'tokens', or several; all when left out.", json_schema_extra={"choices": "labels"}
+    )
     C: float = Field(0.02, gt=0, description="Inverse strength of the L2 penalty, as in scikit-learn.")
     max_rows: int = Field(40_000, ge=100, description="Rows to train on, drawn by whole examples.")
     max_iter: int = Field(200, ge=1, description="Largest number of solver steps.")

@@ -26,6 +26,7 @@ class SparseAutoencoder(Analysis):
     title: ClassVar[str] = "Sparse autoencoder (TopK)"
     method: ClassVar[str] = "SAE"
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
+    one_site: ClassVar[bool] = True
 
     d_sae: int = Field(1024, ge=2, le=1_000_000, description="How many latents.")
     k: int = Field(32, ge=1, description="How many latents may be active on a row.")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from app.components.charts import chart
 from app.components.page import heading
 from app.components.text import short
 from workbench.plots import dose_curve, value_histogram
 from workbench.store.concept import Concept
-
-CONFIG = {"displaylogo": False, "displayModeBar": False}
 
 
 def dose_curves(concept: Concept, evidence: pd.DataFrame) -> None:
@@ -25,7 +24,7 @@ def dose_curves(concept: Concept, evidence: pd.DataFrame) -> None:
             about = "The concept is added to the activations, in multiples of their typical norm; grey: random directions."
             heading(f"Dose and effect on the readout of {label}", about)
             figure = dose_curve(table, "").update_layout(legend={"y": -0.34}, height=340)
-            st.plotly_chart(figure, config=CONFIG, key=f"dose {concept.id}")
+            chart(figure, f"dose {concept.id}")
             return
 
 
@@ -38,6 +37,6 @@ def activations(concept: Concept) -> None:
     heading("Activation", about)
     table = concept.histogram()
     if len(table):
-        st.plotly_chart(value_histogram(table, ""), config=CONFIG, key=f"histogram {concept.id}")
+        chart(value_histogram(table, ""), f"histogram {concept.id}")
     else:
         st.html('<div class="cw-soft">It was never present.</div>')

@@ -22,7 +22,7 @@ def evidence_card(evidence: pd.DataFrame, key: str) -> None:
         empty("This concept has not stood trial yet: nothing is known of it but where it was found. Examine it to measure it.")
         return
     hidden = evidence["metric"].map(lambda name: name in BY_KEY and not BY_KEY[name].shown)
-    if hidden.any() and not st.toggle(f"Show {int(hidden.sum())} more measurements", key=f"every {key}"):
+    if hidden.any() and not st.toggle(_more(int(hidden.sum())), key=f"every {key}"):
         evidence = evidence[~hidden]
     kind = evidence["metric"].str.split(".").str[0]
     for family in [*FAMILIES, *sorted(set(kind) - set(FAMILIES))]:
@@ -34,6 +34,19 @@ def evidence_card(evidence: pd.DataFrame, key: str) -> None:
             st.html(f'<div class="cw-family">{escape(head)}{about}</div>{"".join(parts)}')
 
 
+def _more(count: int) -> str:
+    return f"Show {count} more measurement{'s' if count > 1 else ''}"
+
+
+def missing_families(evidence: pd.DataFrame, command: str) -> None:
+    """Say in one line which kinds of evidence there is none of, and what would measure them."""
+    known = set(evidence["metric"].str.split(".").str[0])
+    lacking = [head.partition(":")[0].lower() for key, head in FAMILIES.items() if key not in known]
+    if lacking and known:
+        said = f"Not measured yet: {', '.join(lacking)}. The button below measures what it can; stability needs a terminal:"
+        st.html(f'<div class="cw-soft cw-small" style="margin-top:8px">{escape(said, 300)} <code>{escape(command)}</code></div>')
+
+
 def _ordered(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Metrics in the order in which they are declared; of several labels the strongest first."""
     order = {key: i for i, key in enumerate(BY_KEY)}
@@ -42,10 +55,10 @@ def _ordered(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(k): v for k, v in row.items()} for row in ranked.drop(columns="_place").to_dict("records")]
 
 
-def row_html(row: dict[str, Any]) -> str:
-    """One measurement as HTML."""
-    metric = BY_KEY.get(row["metric"], Metric(row["metric"], row["metric"], ""))
-    label = f'<div class="cw-soft cw-small">{escape(row["label"], 80)}</div>' if row["label"] else ""
+def row_html(row: dict[str, Any], metric: Metric | None = None) -> str:
+    """One measurement as HTML; of the trial's own metrics what they mean is known."""
+    metric = metric or BY_KEY.get(row["metric"], Metric(row["metric"], row["metric"], ""))
+    label = f'<div class="cw-soft cw-small">{escape(row["label"], 120)}</div>' if row["label"] else ""
     what = f'<div title="{escape(metric.description, 600)}"><b>{escape(metric.title)}</b>{label}</div>'
     if row["status"] != "ok" or missing(row["value"]):
         reason = escape(row.get("error") or "no reason was recorded", 400)

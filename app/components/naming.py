@@ -11,11 +11,13 @@ from workbench.store.concept import MAX_NAME, Concept
 
 NOTE_SHOWN = 4000
 HISTORY_SHOWN = 50
+WATCH_SECONDS = 3.0
 
 
 def name_form(concept: Concept, history: pd.DataFrame) -> None:
     """A box for a better name, and every name it had."""
     heading("Name")
+    watch_names(concept, int(history["id"].max()) if len(history) else 0)
     with st.form(f"rename {concept.id}", clear_on_submit=True, border=False):
         text = st.text_input("New name", max_chars=MAX_NAME, placeholder="What is it about?")
         author = _author_box(f"name author {concept.id}")
@@ -25,6 +27,17 @@ def name_form(concept: Concept, history: pd.DataFrame) -> None:
                 st.toast("The name was saved; the earlier ones stay in the history.")
                 st.rerun()
     _history(history)
+
+
+@st.fragment(run_every=WATCH_SECONDS)
+def watch_names(concept: Concept, newest: int) -> None:
+    """Say when somebody else has named the concept since this page was drawn."""
+    history = concept.names()
+    fresh = history[history["id"].gt(newest)] if len(history) else history
+    if len(fresh):
+        last = fresh.iloc[-1]
+        said = f"{escape(last['author'], 80)} has just named it <b><bdi>{escape(last['text'], 400)}</bdi></b>"
+        st.html(f'<div class="cw-news">{said}; your name would come after it, and both stay in the history.</div>')
 
 
 def _history(history: pd.DataFrame) -> None:

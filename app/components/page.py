@@ -7,13 +7,25 @@ from contextlib import contextmanager
 
 import streamlit as st
 
-from app.components.text import escape, literal
+from app import state
+from app.components.text import escape, literal, short
 from workbench.errors import WorkbenchError
 
 
 def title(text: object, under: str = "") -> None:
     """The page's title; ``under`` is plain text."""
     st.html(f'<h1 class="cw-title"><bdi>{escape(text)}</bdi></h1><div class="cw-soft">{escape(under, 400)}</div>')
+
+
+def study_switch() -> None:
+    """Where several studies are served, a choice between them; the page stays the same."""
+    names = list(state.study_folders())
+    if len(names) > 1:
+        place = names.index(st.session_state.get("study", names[0]))
+        chosen = st.selectbox("Study", names, index=place, format_func=lambda name: short(name, 80), width=320)
+        if chosen != names[place]:
+            state.choose_study(chosen)
+            st.rerun()
 
 
 def heading(text: str, about: str = "") -> None:

@@ -43,6 +43,8 @@ mark.fire { background: color-mix(in srgb, #E69F00 calc(var(--fire) * .62), tran
 .cw-bar .span { top: 7.5px; height: 3px; background: color-mix(in srgb, #0072B2 72%, currentColor); opacity: .7; }
 .cw-bar .dot { top: 4px; width: 10px; height: 10px; margin-left: -5px; border-radius: 50%;
   background: color-mix(in srgb, #0072B2 72%, currentColor); }
+.cw-news { border-left: 3px solid #E69F00; padding: 4px 12px; margin: 2px 0 6px; overflow-wrap: anywhere; }
+.cw-log { max-height: 16rem; overflow: auto; font-size: .8rem; line-height: 1.45; }
 .cw-empty { border: 1px dashed color-mix(in srgb, currentColor 30%, transparent); border-radius: 10px; padding: 16px 18px; }
 .cw-empty code, .cw-code { font-family: ui-monospace, Menlo, Consolas, monospace; font-size: .86em; overflow-wrap: anywhere; }
 @media (max-width: 640px) {

@@ -5,8 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from app import jobs, state
+from app.components.collect import collect
 from app.components.curves import activations, dose_curves
-from app.components.evidence import evidence_card
+from app.components.evidence import evidence_card, missing_families
 from app.components.examples import examples, try_text
 from app.components.naming import name_form, notes
 from app.components.neighbours import neighbours
@@ -33,6 +34,10 @@ def render(study: Study) -> None:
     _steps(study, concept)
     history = concept.names()
     title(concept.name, concept.id)
+    query = {**state.link(), "run": concept.run_id}
+    st.page_link(
+        state.page("runs"), label=literal(f"found by {concept.run_id}", 160), query_params=query, icon=":material/play_circle:"
+    )
     st.html(chips({"method": concept.method, "site": concept.site, "read by": concept.level, "label": concept.label}))
     left, right = st.columns([3, 2], gap="large")
     with left:
@@ -42,6 +47,7 @@ def render(study: Study) -> None:
         )
         with sentences():
             evidence_card(evidence, concept.id)
+            missing_families(evidence, f"workbench examine {study.name} {concept.run_id} --concept {concept.number}")
         _examine(study, concept)
         later = st.container()
     with right:
@@ -51,7 +57,11 @@ def render(study: Study) -> None:
         with sentences():
             neighbours(concept)
         notes(concept)
-        heading("Report")
+        heading("Collections and report")
+        inside = [name for name in study.collections.names() if concept.id in study.collections[name].ids]
+        if inside:
+            st.html(chips({"in": ", ".join(inside)}))
+        collect(study, [concept.id], concept.id)
         report_button(study, concept.id)
     # Examples need the activations and the model, so everything else is drawn before them.
     with later:

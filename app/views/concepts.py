@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from app import state
+from app.components.collect import collect
 from app.components.filters import Choice, ask, chosen_rows
 from app.components.page import empty, sentences, title
 from app.components.text import literal
@@ -15,7 +18,30 @@ from workbench.evidence import BY_KEY
 from workbench.store.study import Study
 
 NEAREST = 100
-BY_NAME, BY_INPUT = "Name or meaning", "A text it fires on"
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A way to search.
+
+    Attributes:
+        argument: What ``study.concepts`` calls it.
+        hint: What to type, shown while nothing is typed.
+        kinds: The kinds of model that it needs; any when empty.
+    """
+
+    argument: str
+    hint: str
+    kinds: frozenset[str] = frozenset()
+
+
+MODES = {
+    "Name or meaning": Mode("query", "money, for instance"),
+    "A text it fires on": Mode(
+        "fires_on", "a sentence; concepts that stand out on it come first", frozenset({"encoder", "decoder"})
+    ),
+    "A token that it makes likelier": Mode("output", "a word; concepts that raise it come first", frozenset({"decoder"})),
+}
 
 
 def render(study: Study) -> None:
@@ -23,7 +49,7 @@ def render(study: Study) -> None:
     frame = state.concept_frame(study)
     hidden = int(frame["repeat"].sum())
     more = f", and {hidden:,} of runs repeated with another seed" if hidden else ""
-    title("Concepts", f"{len(frame) - hidden:,} in {study.name}{more}")
+    title("Find a concept", f"{len(frame) - hidden:,} in {study.name}{more}")
     if frame.empty:
         empty("No concepts yet. Run an analysis, and what it finds is here:", f"workbench run {study.name} linear_probe")
         return
@@ -38,20 +64,31 @@ def render(study: Study) -> None:
         empty("No concept fits. Take away a filter, or search for other words.")
         return
     _table(study, rows, choice)
+    with st.expander("Keep these in a collection", icon=":material/playlist_add:"):
+        collect(study, rows["id"].tolist(), "listed")
+
+
+def modes(study: Study) -> dict[str, Mode]:
+    """The ways to search that the study's model allows."""
+    known = study.catalog.info("model")
+    kind = json.loads(known)["kind"] if known else ""
+    return {name: mode for name, mode in MODES.items() if not mode.kinds or kind in mode.kinds}
 
 
 def _search(study: Study, frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     how, what = st.columns([1, 2])
-    by = how.selectbox("Search by", [BY_NAME, BY_INPUT])
-    hint = "money, for instance" if by == BY_NAME else "a sentence; concepts that stand out on it come first"
-    text = what.text_input("Search", max_chars=5000, placeholder=hint, icon=":material/search:").strip()
+    known = modes(study)
+    mode = known[how.selectbox("Search by", list(known), key="by", bind="query-params")]
+    text = what.text_input(
+        "Search", max_chars=5000, placeholder=mode.hint, icon=":material/search:", key="q", bind="query-params"
+    ).strip()
     if not text:
         return frame, ""
-    ids, relevance = (
-        state.find(study, query=text, limit=NEAREST) if by == BY_NAME else state.find(study, fires_on=text, limit=NEAREST)
-    )
-    found = frame.set_index("id").loc[[i for i in ids if i in set(frame["id"])]].reset_index()
-    found.insert(1, "relevance", relevance[: len(found)])
+    ids, relevance = state.find(study, mode.argument, text, NEAREST)
+    place = {identifier: i for i, identifier in enumerate(frame["id"])}
+    inside = [(i, r) for i, r in zip(ids, relevance, strict=True) if i in place]
+    found = frame.iloc[[place[i] for i, _ in inside]].reset_index(drop=True)
+    found.insert(1, "relevance", [r for _, r in inside])
     nearest = f" of the {len(found):,} nearest to your search" if len(found) == NEAREST else " answer your search"
     return found, nearest
 

@@ -9,11 +9,15 @@ import pandas as pd
 import streamlit as st
 
 from app import state
-from app.components.curves import CONFIG
+from app.components.charts import chart
+from app.components.evidence import row_html
 from app.components.neighbours import compare_button, family_table
 from app.components.page import empty, heading, sentences, title
 from app.components.report import report_button
-from app.components.text import escape, literal, number, short
+from app.components.text import escape, literal, short
+from app.tables import declared, metric_frame
+from workbench.analysis import Metric
+from workbench.frames import records
 from workbench.store.study import Study
 
 FAMILIES_SHOWN = 200
@@ -21,7 +25,6 @@ FAMILIES_SHOWN = 200
 
 def render(study: Study) -> None:
     """The overview."""
-    _picker()
     runs = study.runs(status=None)
     frame = state.concept_frame(study)
     title(study.name, "What this study is about, what was run, and what was found.")
@@ -40,18 +43,7 @@ def render(study: Study) -> None:
     with right, sentences():
         _families(study, frame)
     with sentences():
-        _figures(study, runs)
-    _runs(runs, frame)
-
-
-def _picker() -> None:
-    names = list(state.study_folders())
-    if len(names) > 1:
-        place = names.index(st.session_state.get("study", names[0]))
-        chosen = st.selectbox("Study", names, index=place)
-        if chosen != names[place]:
-            state.choose_study(chosen)
-            st.rerun()
+        _headlines(study)
 
 
 def _facts(study: Study) -> None:
@@ -108,6 +100,7 @@ def _methods(frame: pd.DataFrame) -> None:
     count = st.column_config.NumberColumn("Concepts", format="localized")
     columns: dict[str, Any] = {"method": "Method", "site": "Site", "concepts": count}
     st.dataframe(table, hide_index=True, height=min(320, 38 + 35 * len(table)), column_config=columns)
+    st.page_link(state.page("runs"), label="All runs", icon=":material/play_circle:", query_params=state.link())
     st.page_link(state.page("concepts"), label="Find a concept", icon=":material/search:", query_params=state.link())
 
 
@@ -131,8 +124,8 @@ def _families(study: Study, frame: pd.DataFrame) -> None:
     ids = first.pivot(index="family", columns="method", values="id").reindex(order).reset_index(drop=True)
     seen = st.session_state.get("opened", 0)
     event = st.dataframe(
-        names, hide_index=True, height=min(320, 38 + 35 * len(names)), on_select="rerun", selection_mode="single-cell",
-        key=f"families {study.folder} {seen}",
+        names, hide_index=True, placeholder="–", height=min(320, 38 + 35 * len(names)), on_select="rerun",
+        selection_mode="single-cell", key=f"families {study.folder} {seen}",
     )  # fmt: skip
     for row, column in event.selection.cells:
         identifier = ids.loc[int(row), column]
@@ -142,38 +135,47 @@ def _families(study: Study, frame: pd.DataFrame) -> None:
     st.html(f'<div class="cw-soft cw-small">{members["family"].nunique():,} families of the same concept</div>')
 
 
-def _figures(study: Study, runs: pd.DataFrame) -> None:
-    done = runs[runs["status"].eq("done")].sort_values(["seed", "started"], ascending=[True, False])
-    newest = done.drop_duplicates("analysis").sort_values("started")
-    with_figures = [str(i) for i in newest["id"] if any((study.folder / "runs" / str(i) / "figures").glob("*.json"))]
-    if not with_figures:
+def _headlines(study: Study) -> None:
+    """The best of every measurement with its interval and its null, and the figures of a run."""
+    frame = metric_frame(study)
+    first = newest_runs(study)
+    with_metrics = [run for run in first if run in set(frame["run"])]
+    figured = [run for run in first if any((study.folder / "runs" / run / "figures").glob("*.json"))]
+    chosen = list(dict.fromkeys([*with_metrics, *figured]))
+    if not chosen:
         return
-    heading("Headline figures")
-    chosen = st.selectbox("Run", with_figures, format_func=lambda i: spoken(i.rpartition("-")[0]) + f" ({i})")
-    columns = st.columns(2, gap="large")
-    for place, (name, figure) in enumerate(study.get_run(chosen).figures.items()):
-        columns[place % 2].plotly_chart(figure, config=CONFIG, key=f"figure {chosen} {name}")
+    about = "Of every measurement the best, with its 95% interval and its null. The best of many is a little too good."
+    heading("Headline figures", about)
+    run = st.selectbox("Run", chosen, format_func=lambda i: f"{spoken(i.rpartition('-')[0])} ({i})")
+    rows, known = frame[frame["run"].eq(run)], declared(run.rpartition("-")[0])
+    left, right = st.columns([2, 3], gap="large")
+    with left:
+        parts = [row_html(row, metric) for row, metric in best_rows(rows, known)]
+        st.html("".join(parts) or '<div class="cw-soft">This run recorded no measurements.</div>')
+    with right:
+        for name, figure in study.get_run(run).figures.items():
+            chart(figure, f"figure {run} {name}")
 
 
-def _runs(runs: pd.DataFrame, frame: pd.DataFrame) -> None:
-    heading("Runs")
-    counts = frame.groupby("run").size() if len(frame) else pd.Series(dtype=int)
-    table = pd.DataFrame(
-        {
-            "Analysis": [spoken(a) for a in runs["analysis"]],
-            "Status": runs["status"],
-            "Concepts": runs["id"].map(counts).fillna(0).astype(int),
-            "Seed": runs["seed"],
-            "Seconds": runs["seconds"].astype(float).round(1),
-            "Peak MiB": runs["peak_mib"].astype(float).round(0),
-            "Started": [short(s, 40).replace("T", " ").replace("+00:00", "") for s in runs["started"]],
-            "Id": [short(i, 128) for i in runs["id"]],
-            "Options": [short(json.dumps(c), 300) for c in runs["config"]],
-        }
-    )
-    st.dataframe(table[::-1], hide_index=True)
-    spent = runs["seconds"].astype(float).sum()
-    st.html(f'<div class="cw-soft cw-small">{len(runs):,} runs took {number(float(spent))} s together; times are in UTC.</div>')
+def newest_runs(study: Study) -> list[str]:
+    """The newest run of every analysis, the one with the lowest seed where it was repeated."""
+    done = study.runs().sort_values(["seed", "started"], ascending=[True, False])
+    return [str(i) for i in done.drop_duplicates("analysis").sort_values("started")["id"]]
+
+
+def best_rows(rows: pd.DataFrame, known: dict[str, Metric]) -> list[tuple[dict[str, Any], Metric]]:
+    """Of every metric that is shown unasked its best row, with what it is the best of in the place of the label."""
+    found = []
+    for key, metric in known.items():
+        own = rows[rows["metric"].eq(key) & rows["value"].notna()]
+        if len(own) and metric.shown:
+            by = own["value"].abs() if metric.direction == "none" else own["value"]
+            place = int(by.argmin() if metric.direction == "down" else by.argmax())
+            best = records(own.iloc[[place]])[0]
+            where = ", ".join(v for v in (best["label"], best["class"], best["site"]) if v)
+            label = f"best of {len(own):,}: {where}" if len(own) > 1 else where
+            found.append((best | {"label": label, "status": "ok"}, metric))
+    return found
 
 
 def spoken(name: str) -> str:

@@ -154,22 +154,67 @@ def match(study: StudyPath) -> None:
     show_table(same[["name", "method", "other_name", "other_method", "site", "cosine", "cofiring", "concept", "other"]])
 
 
+def compare(
+    study: StudyPath,
+    first: Annotated[str, typer.Argument(help="A run.")],
+    second: Annotated[str, typer.Argument(help="Another run.")],
+) -> None:
+    """Put two runs side by side: options, metrics, and which concepts both found."""
+    from workbench.store.study import open_study
+
+    with open_study(study, create=False) as opened:
+        found = opened.get_run(first).compare(opened.get_run(second))
+    if STATE.json:
+        show_json({k: records(getattr(found, k)) for k in ("config", "metrics", "concepts")})
+        return
+    show_table(found.config[~found.config["same"]][["option", "first", "second"]], "What was set differently")
+    shown = [c for c in ("metric", "site", "label", "value_first", "value_second", "difference", "overlap") if c in found.metrics]
+    order = found.metrics["difference"].abs().sort_values(ascending=False).index
+    show_table(found.metrics.loc[order].head(20)[shown], "Metrics, the largest differences first")
+    show_table(found.concepts["verdict"].value_counts().reset_index(), "Concepts")
+
+
 def report(
     study: StudyPath,
     out: Annotated[Path, typer.Argument(help="The HTML file to write.")] = Path("report.html"),
     tables: Annotated[Path | None, typer.Option(help="Also write every table into this folder, as CSV and Parquet.")] = None,
+    title: Annotated[str, typer.Option(help="What to call the report.")] = "",
+    runs: Annotated[list[str] | None, typer.Option(help="Only this run; may be repeated.")] = None,
+    concepts: Annotated[list[str] | None, typer.Option(help="A card for this concept; may be repeated.")] = None,
+    collection: Annotated[str | None, typer.Option(help="A card for every concept of this collection.")] = None,
+    section: Annotated[list[str] | None, typer.Option(help="Only this section; may be repeated.")] = None,
 ) -> None:
     """Write a report: one HTML file that opens without a network."""
     from workbench.reports import export_tables
     from workbench.store.study import open_study
 
     with open_study(study, create=False) as opened:
-        path = opened.report(out)
-        written = export_tables(opened, tables) if tables else []
+        cards = list(concepts or []) + (opened.collections[collection].ids if collection else [])
+        path = opened.report(out, title=title, runs=runs, concepts=cards or None, sections=section)
+        written = export_tables(opened, tables, runs) if tables else []
     if STATE.json:
         show_json({"report": str(path), "tables": [str(p) for p in written]})
     else:
         say(f"Wrote {path}" + (f" and {len(written)} tables in {tables}" if written else ""))
+
+
+def collection(
+    study: StudyPath,
+    name: Annotated[str | None, typer.Argument(help="The collection; all are listed when left out.")] = None,
+    add: Annotated[list[str] | None, typer.Option(help="Id of a concept to put in; may be repeated.")] = None,
+    remove: Annotated[list[str] | None, typer.Option(help="Id of a concept to take out; may be repeated.")] = None,
+    author: Annotated[str, typer.Option(help="Who does it.")] = "command line",
+) -> None:
+    """List collections of concepts, or put concepts into one and take them out."""
+    from workbench.store.study import open_study
+
+    with open_study(study, create=False) as opened:
+        if name is not None and add:
+            opened.collections.add(name, add, author)
+        if name is not None and remove:
+            opened.collections.remove(name, remove, author)
+        table = opened.collections.table()
+    show_table(table if name is None else table[table["name"].eq(name)])
 
 
 def export(
@@ -209,5 +254,5 @@ def parse_options(items: list[str]) -> dict[str, Any]:
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    for command in (capture, run, name, rename, examine, match, report, export):
+    for command in (capture, run, name, rename, examine, match, compare, collection, report, export):
         app.command()(command)

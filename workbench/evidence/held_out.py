@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,15 +62,17 @@ class HeldOut:
         return np.maximum.reduceat(values_nc, np.searchsorted(self.segment, np.arange(len(self.examples))), axis=0)
 
 
-def held_out(acts: ActivationSet, dataset: Dataset, split: str, max_rows: int, seed: int) -> HeldOut:
-    """Sample whole examples of a split, up to about ``max_rows`` rows.
+def held_out(
+    acts: ActivationSet, dataset: Dataset, split: str, max_rows: int, seed: int, without: Collection[int] = ()
+) -> HeldOut:
+    """Sample whole examples of a split, up to about ``max_rows`` rows, without those of some numbers.
 
     Raises:
         DataError: The captured examples hold none of that split.
     """
     example = acts.index["example"].to_numpy()
     numbers, starts, counts = np.unique(example, return_index=True, return_counts=True)
-    inside = np.flatnonzero(dataset.table["split"].to_numpy()[numbers] == split)
+    inside = np.flatnonzero((dataset.table["split"].to_numpy()[numbers] == split) & ~np.isin(numbers, list(without)))
     if not len(inside):
         raise DataError(
             f"None of the captured examples of '{dataset.name}' is in the {split} split; capture more, or give a split column."

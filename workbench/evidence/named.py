@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 
 from workbench.concepts import ConceptSet
-from workbench.evidence.held_out import HeldOut
+from workbench.evidence.held_out import HeldOut, codes, held_out
 from workbench.evidence.scores import auroc_interval, auroc_matrix, auroc_paired, independent_pairs
 from workbench.naming import word_at
 
 if TYPE_CHECKING:
     from workbench.datasets import Dataset
     from workbench.embedding import Embedder
+    from workbench.store.concept import Concept
 
 MIN_PRESENT = 8
 TOP_SHARE = 0.05
 OTHER_NAMES = 400
+TRIED_ROWS = 6000
 
 
 def name_rows(
     concepts: ConceptSet, names: list[str], codes_nc: Float[np.ndarray, "n c"], data: HeldOut, dataset: Dataset,
-    embedder: Embedder, seed: int, max_rows: int = 8000,
+    embedder: Embedder, seed: int, max_rows: int = 8000, rivals: Sequence[str] = (),
 ) -> list[dict[str, object]]:  # fmt: skip
     """Score every name by the AUROC of its cosine with held-out words for the concept's presence there.
 
     A sparse concept is present where its code is above zero; a dense one in its top twentieth of rows. The null is what the
-    other concepts' names reach on the same concept.
+    other concepts' names reach on the same concept: those of the set, and ``rivals``.
     """
     cut = int(np.searchsorted(data.rows, data.rows[min(max_rows, len(data.rows)) - 1])) + 1
     codes_nc, segment = codes_nc[:cut], data.segment[:cut]
@@ -36,7 +40,7 @@ def name_rows(
     texts = dataset.table["text"].to_numpy()[index["example"].to_numpy()]
     words = [word_at(t, int(s), int(e)) for t, s, e in zip(texts, index["start"], index["end"], strict=True)]
     vocabulary, where = np.unique(np.array(words, dtype=object).astype(str), return_inverse=True)
-    distinct, place = np.unique(np.array(names, dtype=object).astype(str), return_inverse=True)
+    distinct, place = np.unique(np.array([*names, *rivals], dtype=object).astype(str), return_inverse=True)
     cosine = (embedder.embed(list(vocabulary)) @ embedder.embed(list(distinct)).T)[where]
     if concepts.level == "example":
         starts = np.searchsorted(segment, np.arange(segment[-1] + 1))
@@ -76,3 +80,36 @@ def name_rows(
             | {"null": null.mean(), "null_high": np.quantile(null, 0.95)}
         )
     return rows
+
+
+def try_names(concept: Concept, texts: Sequence[str], seed: int = 0) -> pd.DataFrame:
+    """How well each of several names says where a concept is present, to choose one of them by.
+
+    Measured like the evidence ``named.auroc``, but on the validation split and without the examples from which names are
+    suggested: the test split stays unseen for the trial of the name that is chosen.
+
+    Returns:
+        ``text, status, value, low, high, null, null_high, p, n, error``, in the order of the texts.
+
+    Raises:
+        DataError: No captured example is in the validation split.
+    """
+    study, run = concept.study, concept.run
+    acts = study.activation_set(run.record["inputs"]["activations"])
+    dataset = study.dataset_of(acts)
+    columns = ["text", "status", "value", "low", "high", "null", "null_high", "p", "n", "error"]
+    if not texts or acts.pool != "token" or dataset.modality != "text":
+        return pd.DataFrame(columns=columns)
+    voted = run.tables.where("examples", "number = ?", [concept.number])["example"]
+    data = held_out(acts, dataset, "validation", TRIED_ROWS, seed, set(voted.tolist()))
+    concept_set, column = concept.place
+    part = concept_set.subset([column])
+    one = codes(part, data.read(part.site))
+    current = study.catalog.current_names()
+    mine = current["concept"].str.startswith(f"{run.id}.") & current["concept"].ne(concept.id)
+    rivals = sorted(set(current.loc[mine, "text"]) - set(texts))[:OTHER_NAMES]
+    names, count = list(texts), len(texts)
+    several = np.repeat(one, count, axis=1)
+    rows = name_rows(concept_set.subset([column] * count), names, several, data, dataset, study.embedder(), seed, rivals=rivals)
+    table = pd.DataFrame(rows).set_index("place").sort_index()
+    return table.assign(text=names).reindex(columns=columns).reset_index(drop=True)

@@ -89,6 +89,71 @@ def site_lines(
     return style(figure, title, "", y_title, height=height)
 
 
+def site_bands(
+    table: pd.DataFrame, y_title: str, sites: list[str], neutral: float | None = None, null_name: str = "null", height: int = 420
+) -> Figure:
+    """Values by site as a line a series with its interval as a band, and below them in grey the range of their nulls.
+
+    Args:
+        table: ``site, value, series`` and any of ``low, high, null, null_high``.
+        y_title: The axis.
+        sites: The sites in order.
+        neutral: Where there is nothing to see, drawn as a line.
+        null_name: What the legend calls the nulls.
+        height: Of the figure, in pixels.
+    """
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    _null_band(figure, table, sites, null_name)
+    for i, (name, part) in enumerate(table.groupby("series", sort=False)):
+        colour = COLOURS[i % len(COLOURS)]
+        rows = part.drop_duplicates("site").set_index("site").reindex([s for s in sites if s in set(part["site"])])
+        known = rows.dropna(subset=["low", "high"]) if {"low", "high"} <= set(rows) else rows.iloc[:0]
+        if len(known):
+            _band(figure, list(known.index), known["low"].tolist(), known["high"].tolist(), colour, str(i))
+        figure.add_trace(
+            go.Scatter(
+                x=list(rows.index), y=rows["value"].tolist(), name=plain(name), mode="lines+markers",
+                line={"color": colour, "width": 2}, marker={"size": 7}, legendgroup=str(i),
+            )
+        )  # fmt: skip
+    if neutral is not None:
+        figure.add_hline(y=neutral, line={"color": NULL, "dash": "dot", "width": 1})
+    style(figure, "", "", y_title, height=height)
+    figure.update_xaxes(categoryorder="array", categoryarray=sites)
+    return figure.update_layout(hovermode="closest", legend={"y": -0.16})
+
+
+def _band(figure: Figure, sites: list[str], low: list[float], high: list[float], colour: str, group: str) -> None:
+    import plotly.graph_objects as go
+
+    figure.add_trace(
+        go.Scatter(
+            x=sites + sites[::-1], y=high + low[::-1], fill="toself", fillcolor=colour, opacity=0.16, line={"width": 0},
+            mode="lines", hoverinfo="skip", showlegend=False, legendgroup=group,
+        )
+    )  # fmt: skip
+
+
+def _null_band(figure: Figure, table: pd.DataFrame, sites: list[str], name: str) -> None:
+    import plotly.graph_objects as go
+
+    bounds = [c for c in ("null", "null_high") if c in table and table[c].notna().any()]
+    if not bounds:
+        return
+    ends = table.groupby("site")[bounds].agg(["min", "max"])
+    low, high = ends.min(axis=1), ends.max(axis=1)
+    known = [s for s in sites if s in low.index and pd.notna(low[s])]
+    figure.add_trace(
+        go.Scatter(
+            x=known + known[::-1], y=[high[s] for s in known] + [low[s] for s in known[::-1]], fill="toself",
+            fillcolor="rgba(138,143,152,0.28)", line={"width": 1, "color": NULL, "dash": "dot"}, mode="lines", name=name,
+            hoverinfo="skip",
+        )
+    )  # fmt: skip
+
+
 def forest(table: pd.DataFrame, title: str, x_title: str, null: float | None = None) -> Figure:
     """A value with its interval a row, and its floors beside it: ``name, value, low, high`` and any of ``floor`` columns."""
     import plotly.graph_objects as go

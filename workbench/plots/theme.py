@@ -10,7 +10,28 @@ if TYPE_CHECKING:
 FOUND = "#0072B2"
 NULL = "#8A8F98"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#6B705C")
+# The same hues, lighter, for a dark page.
+ON_DARK = dict(
+    zip(COLOURS, ("#4BA3DB", "#F08A4B", "#2FBF94", "#DDA0C2", "#F0B840", "#8CCBF2", "#B08BD0", "#A5AB93"), strict=True)
+)
+INK, INK_ON_DARK = "#1c2330", "#e6e9ee"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+
+def themed(figure: Figure, dark: bool) -> Figure:
+    """A copy of a figure for a light or a dark page: the ink, and on a dark page lighter shades of the same colours."""
+    import plotly.graph_objects as go
+    import plotly.io as pio
+
+    text = figure.to_json()
+    if dark:
+        for light, lighter in ON_DARK.items():
+            text = text.replace(light, lighter)
+    copy = pio.from_json(text)
+    ink, paper = (INK_ON_DARK, "#1d232c") if dark else (INK, "#ffffff")
+    template = go.layout.Template()
+    template.layout = {"font": {"color": ink}, "hoverlabel": {"bgcolor": paper, "font": {"color": ink}}, "colorway": COLOURS}
+    return copy.update_layout(template=template)
 
 
 def style(figure: Figure, title: str = "", x_title: str = "", y_title: str = "", height: int = 340) -> Figure:
@@ -31,6 +52,6 @@ def style(figure: Figure, title: str = "", x_title: str = "", y_title: str = "",
         "zerolinecolor": "rgba(128,128,128,0.45)",
         "automargin": True,
     }
-    figure.update_xaxes(title_text=x_title, **grid)
-    figure.update_yaxes(title_text=y_title, **grid)
+    figure.update_xaxes(title={"text": x_title, "font": {"size": 13}}, **grid)
+    figure.update_yaxes(title={"text": y_title, "font": {"size": 13}}, **grid)
     return figure

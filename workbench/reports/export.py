@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,22 +19,43 @@ if TYPE_CHECKING:
     from workbench.store.study import Study
 
 
-def export_tables(study: Study, folder: Path) -> list[Path]:
-    """Write concepts, names, evidence and every run's tables, each as CSV and as Parquet."""
+def export_tables(study: Study, folder: Path, runs: Sequence[str] | None = None) -> list[Path]:
+    """Write concepts, names, evidence and every run's tables, each as CSV and as Parquet.
+
+    Args:
+        study: The study.
+        folder: Where to; it is made.
+        runs: Only what belongs to these runs; everything when left out.
+
+    Raises:
+        UnknownNameError: There is no such run.
+    """
     written: list[Path] = []
+    every = study.runs()["id"].tolist()
+    chosen = every if runs is None else [study.get_run(i).id for i in runs]
     with disk_errors("the tables"):
         folder.mkdir(parents=True, exist_ok=True)
-        frames = {
-            "concepts": concept_table(study),
-            "names": study.catalog.names(),
-            "evidence": study.evidence(),
-        }
-        for run_id in study.runs()["id"]:
+        names, evidence, concepts = study.catalog.names(), study.evidence(), concept_table(study)
+        if runs is not None:
+            concepts = concepts[concepts["run"].isin(chosen)]
+            names, evidence = (t[t["concept"].isin(concepts["id"])] for t in (names, evidence))
+        frames = {"concepts": concepts, "names": names, "evidence": evidence}
+        for run_id in chosen:
             run = study.get_run(run_id)
             frames |= {f"{run_id}.{name}": run.tables[name] for name in run.tables}
         for name, frame in frames.items():
             written += _write(frame, folder / name)
     return written
+
+
+def zip_tables(study: Study, path: Path, runs: Sequence[str] | None = None) -> Path:
+    """Write what :func:`export_tables` writes, as one zip file."""
+    with tempfile.TemporaryDirectory() as folder, disk_errors("the tables"):
+        written = export_tables(study, Path(folder), runs)
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for one in written:
+                archive.write(one, one.name)
+    return path
 
 
 def export_run(run: Run, folder: Path) -> list[Path]:

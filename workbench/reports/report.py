@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +12,8 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from workbench.errors import disk_errors
-from workbench.evidence.metrics import BY_KEY, FAMILIES, TRIAL
+from workbench.errors import UnknownNameError, disk_errors
+from workbench.evidence.metrics import BY_KEY
 from workbench.frames import records
 from workbench.plots import dose_curve, forest
 from workbench.reports.highlight import highlight, visible
@@ -24,7 +26,81 @@ if TYPE_CHECKING:
 CARDS = 12
 
 
-def write_report(study: Study, path: Path, concepts: list[str] | None = None, notes: str = "") -> Path:
+SECTIONS = {
+    "labels": "What was found for each label",
+    "analyses": "What each analysis measured",
+    "same": "One concept, found by several methods",
+    "concepts": "Concepts on trial",
+    "failures": "What failed",
+    "provenance": "Provenance",
+}
+ABOUT_CARD, ABOUT_ROW = 21_000, 220
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What goes into a report.
+
+    Attributes:
+        analyses: The runs with a section.
+        concepts: Ids of the concepts with a card.
+        sections: Keys of :data:`SECTIONS`.
+        every: Whether nobody chose among the runs.
+    """
+
+    analyses: list[Run]
+    concepts: list[str]
+    sections: list[str]
+    every: bool
+
+    def takes(self, row: dict[str, Any]) -> bool:
+        """Whether a run belongs to it: it was chosen, or it examined or compared one that was."""
+        ids = {run.id for run in self.analyses}
+        return self.every or row["id"] in ids or bool(ids & set(row["inputs"].get("parents", [])))
+
+    def holds(self, concept: str) -> bool:
+        """Whether the concept is of one of the chosen runs."""
+        return self.every or concept.rpartition(".")[0] in {run.id for run in self.analyses}
+
+
+def choose(
+    study: Study, concepts: Sequence[str] | None = None, runs: Sequence[str] | None = None, sections: Sequence[str] | None = None
+) -> Chosen:
+    """Find what was asked for.
+
+    Raises:
+        UnknownNameError: There is no such run, concept or section.
+    """
+    for section in sections or []:
+        if section not in SECTIONS:
+            raise UnknownNameError("section of a report", section, SECTIONS)
+    analyses = _analyses(study) if runs is None else [study.get_run(i) for i in dict.fromkeys(runs)]
+    wanted = [key for key in SECTIONS if sections is None or key in sections]
+    if concepts is None:
+        found = cards_of(study, runs=None if runs is None else [run.id for run in analyses])
+    else:
+        found = [study.concept(i).id for i in dict.fromkeys(concepts)]
+    return Chosen(analyses, found, wanted, runs is None)
+
+
+def expected_bytes(study: Study, chosen: Chosen) -> int:
+    """About how large the report will be. Plotly's own code is most of a short one."""
+    from plotly.offline import get_plotlyjs
+
+    total = len(get_plotlyjs())
+    if "analyses" in chosen.sections:
+        for run in chosen.analyses:
+            total += sum(path.stat().st_size for path in (run.folder / "figures").glob("*.json"))
+            total += ABOUT_ROW * min(len(run.metrics), 60)
+    if "concepts" in chosen.sections:
+        total += ABOUT_CARD * len(chosen.concepts)
+    return total
+
+
+def write_report(
+    study: Study, path: Path, concepts: Sequence[str] | None = None, notes: str = "", title: str = "",
+    runs: Sequence[str] | None = None, sections: Sequence[str] | None = None,
+) -> Path:  # fmt: skip
     """Write the report.
 
     Args:
@@ -32,12 +108,19 @@ def write_report(study: Study, path: Path, concepts: list[str] | None = None, no
         path: The HTML file; written whole or not at all.
         concepts: Ids of the concepts to show with a card; those with the widest evidence when left out.
         notes: A text of the author's to put first.
+        title: What to call it; the study's name when left out.
+        runs: Ids of the runs to report; the newest of each analysis when left out.
+        sections: Which of :data:`SECTIONS`; all when left out.
 
     Returns:
         The path.
+
+    Raises:
+        UnknownNameError: There is no such run, concept or section.
     """
     from plotly.offline import get_plotlyjs
 
+    chosen = choose(study, concepts, runs, sections)
     environment = Environment(
         loader=PackageLoader("workbench.reports"),
         autoescape=True,
@@ -46,21 +129,22 @@ def write_report(study: Study, path: Path, concepts: list[str] | None = None, no
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "visible": visible}
+    wanted = set(chosen.sections)
     text = environment.get_template("report.html.j2").render(
         study=study,
+        title=title.strip() or study.name,
         notes=notes,
+        wanted=wanted,
         # Plotly's own code; "</script" does not occur in it, and it fetches nothing for the figures used here.
         plotly=Markup(get_plotlyjs()),
         facts=_facts(study),
-        sections=[_section(run) for run in _analyses(study)],
-        labels=_labels(study),
-        cards=[_card(study.concept(i)) for i in (concepts or cards_of(study))],
-        pairs=_pairs(study),
-        failures=_failures(study),
+        sections=[_section(run) for run in chosen.analyses] if "analyses" in wanted else [],
+        labels=_labels(study, chosen) if "labels" in wanted else [],
+        cards=[_card(study.concept(i)) for i in chosen.concepts] if "concepts" in wanted else [],
+        pairs=_pairs(study, chosen) if "same" in wanted else [],
+        failures=_failures(study, chosen),
         unfinished=_unfinished(study),
-        metrics=[m for m in TRIAL if m.shown],
-        families=FAMILIES,
-        runs=records(study.runs()),
+        runs=[row for row in records(study.runs()) if chosen.takes(row)],
     )
     with disk_errors(f"the report {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,9 +166,11 @@ def number(value: Any) -> str:
     return f"{value:.3f}" if abs(value) < 100 else f"{value:,.1f}"
 
 
-def cards_of(study: Study, count: int = CARDS) -> list[str]:
+def cards_of(study: Study, count: int = CARDS, runs: Sequence[str] | None = None) -> list[str]:
     """Concepts worth a card: with a dose curve, from every method in turn, those that detect best first."""
     evidence = study.evidence(["detects.auroc", "causes.readout", "causes.output"])
+    if runs is not None:
+        evidence = evidence[evidence["concept"].str.rpartition(".")[0].isin(list(runs))]
     if evidence.empty:
         return []
     steered = set(evidence.loc[evidence["metric"].eq("causes.output"), "concept"])
@@ -156,10 +242,12 @@ def _section(run: Run) -> dict[str, Any]:
     }
 
 
-def _labels(study: Study) -> list[Any]:
+def _labels(study: Study, chosen: Chosen) -> list[Any]:
     frame = study.runs()
     out = []
     for row in records(frame[frame["analysis"].eq("examine")]):
+        if not chosen.takes(row):
+            continue
         run = Run(study, row)
         parent = study.get_run(row["config"]["run"])
         if row["config"]["numbers"] is not None or parent.concepts[0].label:
@@ -195,19 +283,20 @@ def _card(concept: Concept) -> dict[str, Any]:
     }
 
 
-def _pairs(study: Study) -> list[dict[str, Any]]:
+def _pairs(study: Study, chosen: Chosen) -> list[dict[str, Any]]:
     pairs = study.counterparts()
     if pairs.empty:
         return []
     names = study.catalog.current_names().set_index("concept")["text"].to_dict()
     pairs = pairs[pairs["verdict"].eq("same") & (pairs["concept"] < pairs["other"])].sort_values("cofiring", ascending=False)
     pairs = pairs.assign(name=pairs["concept"].map(names), other_name=pairs["other"].map(names))
-    return records(pairs.head(40))
+    inside = pairs["concept"].map(chosen.holds) & pairs["other"].map(chosen.holds)
+    return records(pairs[inside].head(40))
 
 
-def _failures(study: Study) -> list[dict[str, Any]]:
+def _failures(study: Study, chosen: Chosen) -> list[dict[str, Any]]:
     evidence = study.evidence()
-    failed = evidence[evidence["status"].eq("failed")]
+    failed = evidence[evidence["status"].eq("failed") & evidence["concept"].map(chosen.holds)]
     counts = failed.groupby(["metric", "error"]).size().reset_index(name="concepts")
     return records(counts.sort_values("concepts", ascending=False).head(20))
 

@@ -1,6 +1,7 @@
-"""The catalog of a study: runs, concepts, names, evidence and notes in one SQL database.
+"""The catalog of a study: runs, concepts, names, evidence, notes and collections in one SQL database.
 
-SQLite in WAL mode by default. Names, evidence and notes are only ever appended. Every value is bound, never spliced into SQL.
+SQLite in WAL mode by default. Names, evidence, notes and collections are only ever appended. Every value is bound, never spliced
+into SQL.
 """
 
 from __future__ import annotations
@@ -93,6 +94,17 @@ notes = sa.Table(
     sa.Column("at", sa.String(32), nullable=False),
 )
 
+collections = sa.Table(
+    "collections",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("name", sa.String(200), index=True, nullable=False),
+    sa.Column("concept", sa.String(160), sa.ForeignKey("concepts.id"), index=True, nullable=False),
+    sa.Column("kept", sa.Boolean, nullable=False),  # false: it was taken out
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("at", sa.String(32), nullable=False),
+)
+
 EVIDENCE_COLUMNS = [c.name for c in evidence.columns if c.name != "id"]
 
 
@@ -158,6 +170,13 @@ class Catalog:
         """Change a run's record."""
         with disk_errors("the study's catalog"), self.engine.begin() as connection:
             connection.execute(sa.update(runs).where(runs.c.id == run).values(**{k: _plain(v) for k, v in values.items()}))
+
+    def remove_concepts(self, run: str) -> None:
+        """Take the concepts of a run that did not end well out again, with the names that it gave them."""
+        mine = sa.select(concepts.c.id).where(concepts.c.run == run)
+        with disk_errors("the study's catalog"), self.engine.begin() as connection:
+            connection.execute(sa.delete(names).where(names.c.concept.in_(mine)))
+            connection.execute(sa.delete(concepts).where(concepts.c.run == run))
 
     def frame(self, query: sa.Select[Any]) -> pd.DataFrame:
         """The rows of a query."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from workbench.concepts import ConceptSet
+    from workbench.evidence.compare import Comparison
     from workbench.store.bound import BoundConcepts
     from workbench.store.study import Study
 
@@ -87,6 +88,12 @@ class Run:
 
         paths = sorted((self.folder / "figures").glob("*.json"))
         return {path.stem: pio.from_json(path.read_text()) for path in paths}
+
+    def compare(self, other: Run) -> Comparison:
+        """This run and another side by side; see :func:`workbench.evidence.compare.compare_runs`."""
+        from workbench.evidence.compare import compare_runs
+
+        return compare_runs(self, other)
 
     def locate(self, number: int) -> tuple[ConceptSet, int]:
         """The set that holds the concept of a number, and its place there."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from workbench.evidence.readout import Readout
     from workbench.models import Model, Site
     from workbench.store.bound import ConceptList
+    from workbench.store.collections import Collections
     from workbench.store.concept import Concept
 
 STUDY_FILE = "study.json"
@@ -335,6 +336,13 @@ class Study:
         from workbench.embedding import Embedder
 
         return Embedder(self)
+
+    @property
+    def collections(self) -> Collections:
+        """Named lists of concepts."""
+        from workbench.store.collections import Collections
+
+        return Collections(self)
 
     # Out
 

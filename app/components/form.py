@@ -1,0 +1,74 @@
+"""A form made from an analysis's own fields: their types, bounds, defaults and descriptions; it knows no analysis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from app.components.text import literal
+from workbench.analysis import Analysis
+
+LEFT_OUT = "(left out)"
+
+
+def option_fields(analysis: type[Analysis], prefix: str, choices: dict[str, list[str]]) -> dict[str, Any]:
+    """Draw a widget for every option and read them; an option that is left blank is left out.
+
+    Args:
+        analysis: Whose options.
+        prefix: Makes the widgets' keys unlike those of another form.
+        choices: What there is to choose from, for the fields that say so (``labels``, ``columns``).
+    """
+    properties = analysis.model_json_schema().get("properties", {})
+    found: dict[str, Any] = {}
+    columns = st.columns(2)
+    for place, (name, schema) in enumerate(properties.items()):
+        with columns[place % 2]:
+            value = _field(name, schema, f"{prefix} {analysis.name} {name}", choices)
+            if value is not None:
+                found[name] = value
+    return found
+
+
+def _field(name: str, schema: dict[str, Any], key: str, choices: dict[str, list[str]]) -> Any:
+    about, label = literal(schema.get("description", ""), 600) or None, literal(name)
+    kinds = {part.get("type") for part in schema.get("anyOf", [schema])}
+    default = schema.get("default")
+    if "enum" in schema:
+        options = schema["enum"]
+        return st.selectbox(label, options, index=options.index(default) if default in options else 0, help=about, key=key)
+    if kinds == {"boolean"}:
+        return st.toggle(label, value=bool(default), help=about, key=key)
+    if kinds & {"integer", "number"} and kinds <= {"integer", "number", "null"}:
+        return _number(label, schema, kinds, key, about)
+    if "array" in kinds and "string" in kinds:
+        known = choices.get(schema.get("choices", ""), [])
+        several = st.multiselect(label, known, accept_new_options=True, placeholder=LEFT_OUT, help=about, key=key)
+        return [str(item) for item in several] or None
+    if kinds <= {"string", "null"} and schema.get("choices") in choices:
+        return st.selectbox(label, choices[schema["choices"]], index=None, placeholder=LEFT_OUT, help=about, key=key)
+    return _text(label, schema, key, about)
+
+
+def _number(label: str, schema: dict[str, Any], kinds: set[str], key: str, about: str | None) -> int | float | None:
+    part = next(part for part in schema.get("anyOf", [schema]) if part.get("type") in {"integer", "number"})
+    kind: Any = float if "number" in kinds else int
+    numbers: dict[str, Any] = {
+        name: None if value is None else kind(value)
+        for name, value in {
+            "min_value": part.get("minimum"), "max_value": part.get("maximum"), "value": schema.get("default")
+        }.items()
+    }  # fmt: skip
+    step, shown = (None, "%g") if kind is float else (1, None)
+    value: int | float | None = st.number_input(label, **numbers, step=step, format=shown, help=about, key=key)
+    return value
+
+
+def _text(label: str, schema: dict[str, Any], key: str, about: str | None) -> Any:
+    """Anything else: text, read as JSON where it is JSON, as the command line reads it."""
+    from workbench.cli.work import parse_options
+
+    default = schema.get("default")
+    written = st.text_input(label, value="" if default is None else str(default), placeholder=LEFT_OUT, help=about, key=key)
+    return parse_options([f"value={written}"])["value"] if written.strip() else None

@@ -1,0 +1,188 @@
+"""Runs: what was run, how it went, and a form that starts an analysis in a process of its own."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import state
+from app.components.charts import chart
+from app.components.form import option_fields
+from app.components.page import empty, heading, sentences, title
+from app.components.running import running
+from app.components.text import escape, literal, number, short
+from app.tables import INTERNAL, declared
+from workbench.analysis import Analysis, Metric, analysis_names, find_analysis
+from workbench.errors import WorkbenchError
+from workbench.frames import records
+from workbench.jobs import start_job, sweep
+from workbench.store.runs import Run
+from workbench.store.study import Study
+
+ROWS_SHOWN = 500
+
+
+def render(study: Study) -> None:
+    """The form, what is running, the list, and the run that was chosen."""
+    sweep(study)
+    runs = study.runs(status=None)
+    spent = number(float(runs["seconds"].astype(float).sum()))
+    title("Runs", f"{len(runs):,} in {study.name}, {spent} s together. A finished run never changes.")
+    with sentences():
+        running(study)
+    with sentences():
+        if st.toggle("Start an analysis", value=runs.empty, key="start", bind="query-params"):
+            _starter(study)
+    if runs.empty:
+        empty("No analysis has been run yet: start one here, or from a terminal:", f"workbench run {study.name} linear_probe")
+        return
+    chosen = _list(study, runs)
+    if chosen:
+        with sentences():
+            _details(study, chosen)
+
+
+def _starter(study: Study) -> None:
+    sets = {acts.id: acts for acts in study.activations()}
+    if not sets:
+        empty("There are no activations to read yet. Capture some first:", f"workbench capture {study.name} --model … --data …")
+        return
+    left, right = st.columns(2)
+    name = left.selectbox("Analysis", analysis_names(), format_func=spoken, key=f"analysis {study.folder}")
+    analysis = find_analysis(name)
+    chosen = right.selectbox(
+        "Activations", list(sets)[::-1], key=f"activations {study.folder}",
+        format_func=lambda i: f"{short(sets[i].dataset_record['name'], 60)}, {sets[i].n_rows:,} rows by {sets[i].pool} ({i[:8]})",
+    )  # fmt: skip
+    about = " ".join((analysis.__doc__ or "").split())
+    st.html(f'<div class="cw-soft">{escape(analysis.title)}. {escape(about, 900)}</div>')
+    choices = label_choices(study, chosen)
+    with st.form(f"start {study.folder} {name} {chosen}", border=True):
+        sites = _sites(analysis, [str(s) for s in sets[chosen].sites], f"sites {name} {chosen}")
+        options = option_fields(analysis, str(study.folder), choices)
+        below = st.columns(2)
+        seed = int(below[0].number_input("seed", value=0, step=1, help="Every random choice comes from it.", key=f"seed {name}"))
+        force = below[1].toggle("Run again although the same run is there", key=f"force {name}")
+        if st.form_submit_button("Start", icon=":material/play_arrow:", type="primary"):
+            try:
+                start_job(study, name, chosen, sites, options, seed, force)
+            except WorkbenchError as error:
+                st.error(literal(error, 900))
+            else:
+                st.rerun()
+
+
+def _sites(analysis: type[Analysis], known: list[str], key: str) -> list[str]:
+    if analysis.one_site:
+        return [str(st.selectbox("Site", known, index=len(known) // 2, key=key, help="Where in the model it reads."))]
+    about = "Where in the model it reads; all when blank."
+    chosen = st.multiselect("Sites", known, placeholder="all of them", key=key, help=about)
+    return [str(site) for site in chosen]
+
+
+def label_choices(study: Study, activations: str) -> dict[str, list[str]]:
+    """What there is to choose from for fields that ask for labels or columns."""
+    return _label_choices(str(study.folder), activations, study)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Reading the labels …")
+def _label_choices(folder: str, activations: str, _study: Study) -> dict[str, list[str]]:
+    from workbench.activations.labels import all_labels
+
+    dataset = _study.dataset_of(_study.activation_set(activations))
+    columns = [label.name for label in dataset.example_labels if label.kind == "class"]
+    spans = ["tokens"] if dataset.span_targets() else []
+    return {"labels": [*columns, *spans, *all_labels(dataset)], "columns": columns}
+
+
+def _list(study: Study, runs: pd.DataFrame) -> str:
+    """The table; gives the id of the run that is open, or nothing."""
+    heading("All runs", "The newest first. Choose a row to see what it was asked, what it measured and what it came from.")
+    frame = state.concept_frame(study)
+    counts = frame.groupby("run").size() if len(frame) else pd.Series(dtype=int)
+    newest = runs[::-1].reset_index(drop=True)
+    table = pd.DataFrame(
+        {
+            "Analysis": [spoken(a) for a in newest["analysis"]],
+            "Status": newest["status"],
+            "Concepts": newest["id"].map(counts).fillna(0).astype(int),
+            "Seed": newest["seed"],
+            "Seconds": newest["seconds"].astype(float).round(1),
+            "Peak MiB": newest["peak_mib"].astype(float).round(0),
+            "Started (UTC)": [short(s, 40).replace("T", " ").replace("+00:00", "") for s in newest["started"]],
+            "Id": [short(i, 128) for i in newest["id"]],
+            "Options": [short(json.dumps(c), 300) for c in newest["config"]],
+        }
+    )
+    event = st.dataframe(
+        table, hide_index=True, placeholder="–", on_select="rerun", selection_mode="single-row",
+        key=f"runs {study.folder} {len(runs)}", height=min(460, 38 + 35 * len(table)),
+    )  # fmt: skip
+    if event.selection.rows:
+        st.query_params["run"] = str(newest["id"].iloc[event.selection.rows[0]])
+    return str(st.query_params.get("run", ""))
+
+
+def _details(study: Study, identifier: str) -> None:
+    run = study.get_run(identifier)
+    record = run.record
+    heading(f"{spoken(run.analysis)}: {short(run.id, 128)}")
+    facts = {"Status": record["status"], "Seed": record["seed"], "Started": record["started"]}
+    if record["seconds"] is not None:
+        facts["Took"] = f"{number(float(record['seconds']))} s"
+    facts |= {f"option {key}": json.dumps(value, ensure_ascii=False) for key, value in run.config.items()}
+    facts |= {key: _plain(value) for key, value in record["inputs"].items() if key != "parents"}
+    cells = "".join(f'<span class="cw-soft">{escape(k)}</span><span>{escape(v, 600)}</span>' for k, v in facts.items())
+    st.html(f'<div class="cw-facts">{cells}</div>')
+    if record["error"]:
+        st.warning(literal(record["error"], 900))
+    for parent in record["inputs"].get("parents", []):
+        link = {"study": state.link()["study"], "run": str(parent)}
+        st.page_link(state.page("runs"), label=literal(f"made from {parent}"), query_params=link, icon=":material/arrow_back:")
+    if record["status"] == "done":
+        _found(study, run)
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _found(study: Study, run: Run) -> None:
+    if run.analysis not in INTERNAL:
+        _metrics(run, declared(run.analysis))
+    columns = st.columns(2, gap="large")
+    for place, (name, figure) in enumerate(run.figures.items()):
+        with columns[place % 2]:
+            chart(figure, f"figure {run.id} {name}")
+    with st.expander("Machine and packages"):
+        st.json(run.record["provenance"])
+
+
+def _metrics(run: Run, known: dict[str, Metric]) -> None:
+    table = run.metrics
+    if table.empty:
+        empty("This run recorded no measurements.")
+        return
+    every = len(table)
+    table = table.assign(
+        metric=[known[k].title if k in known else short(k) for k in table["metric"]],
+        **{c: [short(v) for v in table[c]] for c in ("site", "label", "class") if c in table},
+    )
+    first = [c for c in ("metric", "site", "label", "class", "value", "low", "high", "null", "null_high", "p", "n") if c in table]
+    order = table["value"].sort_values(ascending=False).index[:ROWS_SHOWN]
+    number_ = st.column_config.NumberColumn
+    config = {c: number_(format="%.3f") for c in ("value", "low", "high", "null", "null_high", "p")}
+    st.dataframe(
+        pd.DataFrame(records(table.loc[order, first])), hide_index=True, placeholder="–", column_config=config,
+        height=min(420, 38 + 35 * len(order)),
+    )  # fmt: skip
+    if every > ROWS_SHOWN:
+        st.html(f'<div class="cw-soft cw-small">The {ROWS_SHOWN} largest of {every:,}; the report page exports them all.</div>')
+
+
+def spoken(name: str) -> str:
+    """The name of an analysis as words."""
+    return short(name, 64).replace("_", " ").capitalize()

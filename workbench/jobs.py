@@ -1,0 +1,264 @@
+"""Runs in a process of their own: they can be watched and stopped, and outlive the program that started them.
+
+A job is a folder ``jobs/<id>`` in the study: what was asked (``job.json``), which process does it (``process.json``), how far it
+is (``progress.json``), what it printed (``log.txt``), and how it ended (``end.json``, written last).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import sqlalchemy as sa
+
+from workbench.errors import StudyError, UnknownNameError, WorkbenchError, disk_errors
+from workbench.frames import records
+from workbench.processes import find_process, has_ended, identity
+from workbench.runner import undo_run
+from workbench.store import catalog as tables
+
+if TYPE_CHECKING:
+    from workbench.store.study import Study
+
+FOLDER = "jobs"
+LOG_SHOWN = 20_000
+PROGRESS_SECONDS = 0.2
+CUT_OFF = "Its process ended before it was done, for instance because the memory was full or the machine was switched off."
+STOPPED = "It was stopped before it was done."
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that was started in a process of its own; a snapshot, read from its folder.
+
+    Attributes:
+        id: Also the folder's name under ``jobs/``.
+        asked: ``analysis, activations, sites, options, seed, force, started``.
+        status: ``running``, ``done``, ``failed`` or ``cancelled``.
+        done, total, text: How far it is.
+        run: Id of the run that it made, once it is done.
+        error: The sentence that says why it failed.
+    """
+
+    id: str
+    folder: Path
+    asked: dict[str, Any]
+    status: str
+    done: int = 0
+    total: int = 1
+    text: str = ""
+    run: str = ""
+    error: str = ""
+
+    def log(self) -> str:
+        """The end of what it printed."""
+        with suppress(OSError), (self.folder / "log.txt").open("rb") as file:
+            file.seek(max(0, (self.folder / "log.txt").stat().st_size - LOG_SHOWN))
+            return file.read().decode(errors="replace")
+        return ""
+
+
+def start_job(
+    study: Study, analysis: str, activations: str, sites: Sequence[str] = (), options: dict[str, Any] | None = None,
+    seed: int = 0, force: bool = False,
+) -> Job:  # fmt: skip
+    """Start an analysis in a process of its own.
+
+    Args:
+        study: The study.
+        analysis: Its name.
+        activations: Id of the activation set.
+        sites: The sites to read; all of the set when empty.
+        options: The analysis's own.
+        seed: Every random choice comes from it.
+        force: Run again although a finished run is there.
+
+    Raises:
+        UnknownNameError: No such analysis, activation set or site.
+        ConfigError: An option does not fit.
+    """
+    from workbench.analysis import find_analysis
+
+    # What is wrong with the question is told at once, not by a process that ends.
+    find_analysis(analysis).configured(options or {})
+    chosen = study.activation_set(activations)
+    if sites:
+        chosen.select(list(sites))
+    folder = study.folder / FOLDER / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:6]}"
+    asked = {
+        "analysis": analysis, "activations": chosen.id, "sites": list(sites), "options": options or {}, "seed": seed,
+        "force": force, "started": tables.now(),
+    }  # fmt: skip
+    with disk_errors("the job"):
+        folder.mkdir(parents=True)
+        _write(folder / "job.json", asked)
+    source = str(Path(__file__).resolve().parents[1])
+    paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "HF_HUB_DISABLE_TELEMETRY": "1", "WANDB_MODE": "disabled"}
+    with (folder / "log.txt").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workbench.jobs", str(folder)],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True,
+        )  # fmt: skip
+    # It may have ended already; then its end.json says how.
+    with suppress(psutil.Error):
+        _write(folder / "process.json", identity(process.pid))
+    return find_job(study, folder.name)
+
+
+def find_job(study: Study, identifier: str) -> Job:
+    """How a job stands.
+
+    Raises:
+        UnknownNameError: There is none of that id.
+    """
+    # Listed rather than joined, so that an id can never be a path to somewhere else.
+    folders = {folder.name: folder for folder in _folders(study)}
+    if identifier not in folders:
+        raise UnknownNameError("job", identifier, folders)
+    return _read(study, folders[identifier])
+
+
+def jobs(study: Study) -> list[Job]:
+    """Every job of the study, newest first."""
+    return [_read(study, folder) for folder in reversed(_folders(study))]
+
+
+def cancel_job(study: Study, identifier: str, wait: float = 15) -> Job:
+    """Stop a job: its run is recorded as cancelled and what was half done is removed.
+
+    Raises:
+        UnknownNameError: There is no such job.
+        StudyError: It runs on another machine.
+    """
+    job = find_job(study, identifier)
+    if job.status != "running":
+        return job
+    known = _load(job.folder / "process.json")
+    process = find_process(known)
+    if known and process is None and not has_ended(known):
+        raise StudyError(f"Job {job.id} runs on the machine {known.get('host')}; stop it there.")
+    if process is not None:
+        process.terminate()
+        try:
+            process.wait(wait)
+        except psutil.TimeoutExpired:
+            for one in [*process.children(recursive=True), process]:
+                with suppress(psutil.Error):
+                    one.kill()
+            process.wait(wait)
+    if not (job.folder / "end.json").exists():
+        _end(job.folder, "cancelled", error=STOPPED)
+    sweep(study, "cancelled", STOPPED)
+    return find_job(study, identifier)
+
+
+def sweep(study: Study, status: str = "failed", why: str = CUT_OFF) -> list[str]:
+    """Record the runs whose process has ended without a word as ended, and remove what they left half done."""
+    running = study.catalog.frame(sa.select(tables.runs).where(tables.runs.c.status == "running"))
+    swept = []
+    for row in records(running):
+        if has_ended(row["provenance"].get("process", {})):
+            undo_run(study, str(row["id"]))
+            study.catalog.update_run(row["id"], status=status, error=why)
+            swept.append(str(row["id"]))
+    return swept
+
+
+def _folders(study: Study) -> list[Path]:
+    return sorted(path.parent for path in (study.folder / FOLDER).glob("*/job.json"))
+
+
+def _read(study: Study, folder: Path) -> Job:
+    asked, end, progress = _load(folder / "job.json"), _load(folder / "end.json"), _load(folder / "progress.json")
+    if not end and has_ended(_load(folder / "process.json")):
+        # It may have written its end between the two looks.
+        end = _load(folder / "end.json")
+        if not end:
+            _end(folder, "failed", error=CUT_OFF)
+            sweep(study)
+            end = _load(folder / "end.json")
+    return Job(
+        folder.name, folder, asked, str(end.get("status", "running")), int(progress.get("done", 0)),
+        int(progress.get("total", 1)), str(progress.get("text", "")), str(end.get("run", "")), str(end.get("error", "")),
+    )  # fmt: skip
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    # The starter and the worker may write at once.
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps(value, ensure_ascii=False))
+    partial.replace(path)
+
+
+def _end(folder: Path, status: str, run: str = "", error: str = "") -> None:
+    _write(folder / "end.json", {"status": status, "run": run, "error": error})
+
+
+class _Worker:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.last = 0.0
+
+    def show(self, done: int, total: int, text: str) -> None:
+        if done < total and time.monotonic() - self.last < PROGRESS_SECONDS:
+            return
+        self.last = time.monotonic()
+        _write(self.folder / "progress.json", {"done": done, "total": max(total, 1), "text": text})
+
+    def work(self) -> None:
+        from workbench.store.study import open_study
+
+        asked = _load(self.folder / "job.json")
+        with open_study(self.folder.parent.parent, create=False) as study:
+            acts = study.activation_set(asked["activations"])
+            chosen = acts.select(asked["sites"]) if asked["sites"] else acts
+            options = {"seed": asked["seed"], "force": asked["force"], "progress": self.show}
+            run = study.run(asked["analysis"], chosen, **options, **asked["options"])
+        _end(self.folder, "done", run=run.id)
+
+
+def _stop(_signal: int, _frame: Any) -> None:
+    # A second signal must not cut short the tidying that the first began.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _main(folder: Path) -> int:
+    signal.signal(signal.SIGTERM, _stop)
+    _write(folder / "process.json", identity())
+    try:
+        _Worker(folder).work()
+    except KeyboardInterrupt:
+        _end(folder, "cancelled", error=STOPPED)
+        return 130
+    except WorkbenchError as error:
+        _end(folder, "failed", error=str(error))
+        return error.exit_code
+    except Exception as error:
+        _end(folder, "failed", error=f"{type(error).__name__}: {error}"[:2000])
+        raise
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(Path(sys.argv[1])))
