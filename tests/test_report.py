@@ -1,13 +1,17 @@
 """The report: one file, nothing from outside, hostile text shown as text."""
 
+import io
 import re
+import zipfile
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.reports import highlight, visible
+from workbench.errors import UnknownNameError
+from workbench.reports import choose, expected_bytes, highlight, visible, zip_tables
 
 HOSTILE = "<script>alert(1)</script>\"'&\x00\u202eevil\u200f" + "<img src=x onerror=alert(2)>"
 
@@ -98,3 +102,40 @@ def test_a_text_of_a_million_characters_is_cut_to_its_peak() -> None:
     shown = highlight(text, [(500_001, 500_006, 1.0)])
     assert "money" in shown
     assert len(shown) < 2000
+
+
+def test_a_report_holds_what_was_chosen_and_nothing_else(small_study, tmp_path) -> None:
+    run = small_study.get_run("linear_probe")
+    concept = run.concepts[0].id
+    chosen = {"runs": [run.id], "concepts": [concept], "sections": ["concepts", "provenance"]}
+    path = small_study.report(tmp_path / "one.html", title=HOSTILE, **chosen)
+    text = path.read_text(encoding="utf-8")
+    tags = parsed(text)
+    shown = "".join(tags.text)
+    assert tags.tags.count("script") == text.count("<script") == 1 + text.count('<script type="text/javascript">')
+    assert "img" not in tags.tags
+    assert "<script>alert(1)</script>" in re.search(r"<h1>(.*?)</h1>", text, re.S)[1].replace("&lt;", "<").replace("&gt;", ">")
+    assert concept in shown
+    assert "Linear probes" not in shown
+    assert "One concept, found by several methods" not in shown
+    assert "Mutual information" not in shown
+    size = expected_bytes(small_study, choose(small_study, **chosen))
+    assert abs(size - path.stat().st_size) / path.stat().st_size < 0.1
+
+
+@pytest.mark.parametrize("wrong", [{"runs": ["nothing"]}, {"concepts": ["nothing.1"]}, {"sections": ["nothing"]}])
+def test_a_report_of_something_unknown_is_refused(small_study, tmp_path, wrong) -> None:
+    with pytest.raises(UnknownNameError):
+        small_study.report(tmp_path / "none.html", **wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tables_of_chosen_runs_are_packed(small_study, tmp_path) -> None:
+    run = small_study.get_run("linear_probe")
+    with zipfile.ZipFile(zip_tables(small_study, tmp_path / "tables.zip", [run.id])) as archive:
+        names = archive.namelist()
+        concepts = pd.read_csv(archive.open("concepts.csv"))
+        metrics = pd.read_parquet(io.BytesIO(archive.read(f"{run.id}.metrics.parquet")))
+    assert set(concepts["run"]) == {run.id}
+    assert len(metrics) == len(run.metrics)
+    assert not [n for n in names if n.startswith("sparse_autoencoder")]

@@ -22,8 +22,10 @@ def option_fields(analysis: type[Analysis], prefix: str, choices: dict[str, list
     """
     properties = analysis.model_json_schema().get("properties", {})
     found: dict[str, Any] = {}
-    columns = st.columns(2)
+    columns: Any = ()
     for place, (name, schema) in enumerate(properties.items()):
+        # Columns a row, so that on a phone the fields stand below one another in their order.
+        columns = st.columns(2) if place % 2 == 0 else columns
         with columns[place % 2]:
             value = _field(name, schema, f"{prefix} {analysis.name} {name}", choices)
             if value is not None:

@@ -2,146 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlparse
+from urllib.parse import urlencode
 
 import pytest
-from small_study import MAIN
+from browsing import HOSTILE, SHOWN, Seen, drawn, tall
 
 from workbench.store import catalog as tables
 from workbench.store.study import open_study
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> \"'\x00\u202e![x](http://a.example/x.png) $x^2$ :red[y]"
-SHOWN = "<script>alert(1)</script><img src=x onerror=alert(2)> \"'␀‹U+202E›![x](http://a.example/x.png) $x^2$ :red[y]"
-
-
-def require_browser() -> str:
-    if BROWSER is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("No Chromium is installed, and CI must run the browser tests.")
-        pytest.skip("no Chromium is installed: the browser tests are left out")
-    return BROWSER
-
-
-@dataclass
-class Seen:
-    """What the page did beside showing itself."""
-
-    base: str
-    outside: list[str] = field(default_factory=list)
-    console: list[str] = field(default_factory=list)
-    dialogs: list[str] = field(default_factory=list)
-
-    def watch(self, page: Any) -> None:
-        page.on("request", self._request)
-        page.on("console", self._console)
-        page.on("pageerror", lambda error: self.console.append(str(error)))
-        page.on("dialog", self._dialog)
-
-    def _request(self, request: Any) -> None:
-        url = urlparse(request.url)
-        if url.scheme not in {"data", "blob", "about"} and url.hostname not in {"localhost", "127.0.0.1"}:
-            self.outside.append(request.url)
-
-    def _console(self, message: Any) -> None:
-        # On a deep link Streamlit's client looks for its server below the page's own path first, which is not there.
-        probe = "/_stcore/" in str(message.location.get("url", ""))
-        if message.type == "error" and not probe:
-            self.console.append(message.text)
-
-    def _dialog(self, dialog: Any) -> None:
-        self.dialogs.append(dialog.message)
-        dialog.dismiss()
-
-    def nothing_else(self) -> None:
-        assert not self.outside, self.outside
-        assert not self.console, self.console
-        assert not self.dialogs, self.dialogs
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[[Path], str]]:
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begin(folder: Path) -> str:
-        require_browser()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command = [sys.executable, "-m", "streamlit", "run", str(MAIN), "--server.headless", "true", "--server.port", str(port)]
-        environment = os.environ | {"WORKBENCH_STUDIES": str(folder), "PYTHONPATH": str(MAIN.parents[1])}
-        with (tmp_path / "server.log").open("wb") as log:
-            started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=tmp_path))
-        base = f"http://localhost:{port}"
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{base}/_stcore/health").close()
-                return base
-            except OSError:
-                time.sleep(0.1)
-        raise AssertionError((tmp_path / "server.log").read_text())
-
-    yield begin
-    for process in started:
-        process.terminate()
-        process.wait(timeout=20)
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Any]:
-    path = require_browser()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            str(tmp_path / "profile"), executable_path=path, args=ARGUMENTS, viewport={"width": 1440, "height": 900},
-            accept_downloads=True,
-        )  # fmt: skip
-        context.set_default_timeout(60_000)
-        yield context
-        context.close()
-
-
-@pytest.fixture(scope="session")
-def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    asked = os.environ.get("WORKBENCH_ARTIFACTS")
-    folder = Path(asked) if asked else tmp_path_factory.mktemp("artifacts")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def drawn(page: Any, text: str = "") -> None:
-    """Wait until the title is there and the script is done."""
-    title = page.locator("h1.cw-title")
-    (title.filter(has_text=text) if text else title).first.wait_for()
-    page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')")
-
-
-def tall(page: Any, path: Path) -> None:
-    """A picture of the whole page: a page of Streamlit scrolls inside, so the window is made as tall."""
-    size = page.viewport_size
-    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
-    page.set_viewport_size({"width": size["width"], "height": min(6000, height + 60)})
-    page.wait_for_timeout(800)
-    page.screenshot(path=str(path))
-    page.set_viewport_size(size)
 
 
 def test_a_person_finds_names_and_reports_a_concept(

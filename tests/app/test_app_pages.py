@@ -2,50 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_study import MAIN
+from harness import HOSTILE, Start, examined, on_page, said, until
 from streamlit.testing.v1 import AppTest
 
 from workbench.store import catalog as tables
-from workbench.store.study import Study, open_study
+from workbench.store.study import open_study
 
 pytestmark = pytest.mark.slow
-
-Start = Callable[..., AppTest]
-HOSTILE = "<script>alert(1)</script> \"'\x00\u202e [l](javascript:alert(1)) ![x](http://a.example/x.png)"
-
-
-@pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Start:
-    def begin(folder: Path, **query: str) -> AppTest:
-        monkeypatch.setenv("WORKBENCH_STUDIES", str(folder))
-        test = AppTest.from_file(str(MAIN), default_timeout=120)
-        for key, value in query.items():
-            test.query_params[key] = value
-        return test.run()
-
-    return begin
-
-
-def said(test: AppTest) -> str:
-    assert not test.exception, test.exception[0].message
-    return "\n".join(str(e.value if hasattr(e, "value") else e.body) for e in [*test.get("html"), *test.error, *test.warning])
-
-
-def examined(study: Study) -> str:
-    return str(study.evidence(["causes.readout"]).query("status == 'ok'")["concept"].iloc[0])
-
-
-def until(test: AppTest, done: Callable[[AppTest], bool], seconds: float = 240) -> None:
-    end = time.monotonic() + seconds
-    while not done(test):
-        assert time.monotonic() < end, "it took too long"
-        time.sleep(0.5)
-        test.run()
 
 
 def test_without_a_study_the_app_says_how_to_make_one(start: Start, tmp_path: Path) -> None:
@@ -254,9 +220,6 @@ def test_a_new_name_changes_the_version_that_tables_are_kept_under(study_folder:
 
 
 def _table(test: AppTest) -> AppTest:
-    """The concepts' page: the harness cannot click on a link, so the page is asked for by its address."""
-    pages = test._registered_pages.items()
-    test._page_hash = next(known for known, page in pages if page.get("url_pathname") == "concepts")
-    test.run()
+    on_page(test, "concepts")
     assert any(t.label == "Search" for t in test.text_input), "this is not the page of the concepts"
     return test

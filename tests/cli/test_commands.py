@@ -29,6 +29,8 @@ def test_help_lists_every_command(capsys) -> None:
         "name",
         "examine",
         "match",
+        "compare",
+        "collection",
         "report",
         "export",
         "concepts",
@@ -71,6 +73,37 @@ def test_the_job_by_commands(small_study, tmp_path, capsys) -> None:
     assert (tmp_path / "out.html").stat().st_size > 1_000_000
     evidence = pd.read_csv(tmp_path / "tables" / "evidence.csv")
     assert len(evidence) == len(pd.read_parquet(tmp_path / "tables" / "evidence.parquet"))
+
+
+def test_runs_are_compared_and_a_collection_is_reported_by_commands(small_study, tmp_path, capsys) -> None:
+    folder = str(small_study.folder)
+    probe, sae = (small_study.get_run(name) for name in ("linear_probe", "sparse_autoencoder"))
+    code, out, _ = call(capsys, "--json", "compare", folder, sae.id, probe.id)
+    found = json.loads(out)
+    assert code == 0
+    assert {"option": "analysis", "first": "sparse_autoencoder", "second": "linear_probe", "same": False} in found["config"]
+    assert len(found["concepts"]) > 100
+    code, out, _ = call(capsys, "compare", folder, sae.id, probe.id)
+    assert "What was set differently" in out
+
+    ids = [c.id for c in small_study.concepts(method="SAE", limit=3)]
+    code, out, _ = call(capsys, "--json", "collection", folder, "for paper", *[a for i in ids for a in ("--add", i)])
+    assert code == 0
+    assert [row["concept"] for row in json.loads(out)] == ids
+    code, out, _ = call(capsys, "--json", "collection", folder, "for paper", "--remove", ids[0], "--author", "ada")
+    assert [row["concept"] for row in json.loads(out)] == ids[1:]
+
+    path = tmp_path / "paper.html"
+    chosen = ("--title", "A <paper>", "--collection", "for paper", "--runs", probe.id, "--section", "concepts")
+    code, _, _ = call(capsys, "report", folder, str(path), *chosen)
+    assert code == 0
+    text = path.read_text(encoding="utf-8")
+    assert "<h1>A &lt;paper&gt;</h1>" in text
+    assert ids[1] in text
+    assert ids[0] not in text.replace(f"{ids[0]}0", "")
+    code, _, err = call(capsys, "report", folder, str(path), "--collection", "nothing")
+    assert code == 2
+    assert "no collection called 'nothing'" in err
 
 
 def test_an_exported_autoencoder_loads_in_plain_sae_lens(small_study, tmp_path, capsys) -> None:

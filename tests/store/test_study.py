@@ -59,6 +59,23 @@ def test_a_run_that_ends_early_leaves_nothing_but_its_record(planted, how, error
     assert len(study.run("identity_for_tests", acts).concepts) == 2
 
 
+def test_a_run_stopped_at_its_very_end_leaves_no_concepts(planted, monkeypatch) -> None:
+    study, acts, _, _ = planted()
+    record = study.catalog.update_run
+
+    def stopped(run, **values):
+        if values.get("status") == "done":
+            raise KeyboardInterrupt
+        record(run, **values)
+
+    monkeypatch.setattr(study.catalog, "update_run", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        study.run("identity_for_tests", acts)
+    assert study.runs(status=None)["status"].tolist() == ["cancelled"]
+    assert list((study.folder / "runs").iterdir()) == []
+    assert len(study.concepts()) == 0
+
+
 def test_names_are_only_ever_appended_and_a_persons_name_stays_current(planted) -> None:
     study, acts, _, _ = planted()
     concept = study.run("identity_for_tests", acts).concepts[0]

@@ -120,9 +120,13 @@ def site_bands(
         )  # fmt: skip
     if neutral is not None:
         figure.add_hline(y=neutral, line={"color": NULL, "dash": "dot", "width": 1})
-    style(figure, "", "", y_title, height=height)
-    figure.update_xaxes(categoryorder="array", categoryarray=sites)
-    return figure.update_layout(hovermode="closest", legend={"y": -0.16})
+    # Where all sites are layers of one kind, the numbers say enough, and fit a phone.
+    kinds = {site.rpartition(".")[0] for site in sites}
+    short = len(kinds) == 1 and "" not in kinds and not sites[0].startswith("layer:")
+    style(figure, "", plain(kinds.pop()) if short else "", y_title, height=height)
+    ticks = [plain(site.rpartition(".")[2] if short else site) for site in sites]
+    figure.update_xaxes(categoryorder="array", categoryarray=sites, tickmode="array", tickvals=sites, ticktext=ticks)
+    return figure.update_layout(hovermode="closest", legend={"y": 1.02, "yanchor": "bottom"})
 
 
 def _band(figure: Figure, sites: list[str], low: list[float], high: list[float], colour: str, group: str) -> None:
