@@ -99,6 +99,11 @@ class DictionaryConcepts(ConceptSet):
             codes_nc = codes_nc / self.W_dec.norm(dim=-1)
         return codes_nc @ self.W_dec + self.b_dec
 
+    def written(self, latent: int) -> Float[Tensor, d]:
+        """What one unit of a latent's code adds to the reconstruction."""
+        row = self.W_dec[latent]
+        return row / row.norm() if self._rescale else row
+
     def directions(self) -> Float[Tensor, "c d"]:
         """Unit-norm decoder rows."""
         return torch.nn.functional.normalize(self.W_dec, dim=-1)
