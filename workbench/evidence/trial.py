@@ -226,7 +226,7 @@ class _Trial:
         model = self.study.model
         readout = self.study.readout(self.dataset, progress=self.progress)
         site = model.site(part.site)
-        scale = float(test.read(part.site)[:4096].norm(dim=-1).mean())
+        scale = self.study.typical_norm(part.site)
         # One pass for all labels that the output tells apart: concepts of every method at this site share it.
         wanted = [label for label in readout.labels if readout.works_for(label)]
         grads = self.study.gradients(self.dataset, [part.site], wanted, progress=self.progress)
@@ -251,7 +251,7 @@ class _Trial:
         tokens = self.run.tables["tokens"] if "tokens" in self.run.tables else pd.DataFrame(columns=["number", "id"])
         place_of = {number: place for place, number in enumerate(numbers)}
         tokens = tokens[tokens["number"].isin(place_of)].assign(place=lambda t: t["number"].map(place_of))
-        scale = float(test.read(part.site)[:4096].norm(dim=-1).mean())
+        scale = self.study.typical_norm(part.site)
         texts = passages_from(self.dataset.inputs(test.examples.tolist()), self.seed)
         watched = self._watched(part.site)
         return steered_language(
