@@ -26,7 +26,10 @@ from workbench.store.study import STUDY_FILE, Study, open_study
 STUDIES = "WORKBENCH_STUDIES"
 NAME_SHOWN = 200
 BUSY_SECONDS = 20
-SLOW_MODULES = ("duckdb", "plotly.graph_objects", "torch", "workbench.dictionary", "workbench.models", "workbench.evidence.trial")
+SLOW_MODULES = (
+    "duckdb", "plotly.graph_objects", "torch", "workbench.dictionary", "workbench.models", "workbench.evidence.trial",
+    "transformer_lens.model_bridge", "workbench.models.pretrained",
+)  # fmt: skip
 
 
 class Version(NamedTuple):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -136,3 +138,18 @@ def small_study(tmp_path_factory: pytest.TempPathFactory, minilm):
     study.examine(cavs, steer=2, families=("detects", "informs", "locates", "stable"))
     yield study
     study.close()
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The study and report of `workbench demo`, and what it printed."""
+    place = tmp_path_factory.mktemp("demo")
+    done = run_demo(place)
+    assert done.returncode == 0, done.stderr
+    return place, done.stdout
+
+
+def run_demo(place: Path) -> subprocess.CompletedProcess:
+    arguments = ["demo", "--no-serve", "--study", str(place / "topics"), "--report", str(place / "report.html")]
+    command = [sys.executable, "-c", "from workbench.cli import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -10,25 +10,11 @@ import pandas as pd
 import pytest
 
 import workbench as wb
+from tests.conftest import run_demo
 
 ROOT = Path(__file__).parent.parent
 SITE = "resid_post.3"
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The study and report of `workbench demo`, and what it printed."""
-    place = tmp_path_factory.mktemp("demo")
-    done = _demo(place)
-    assert done.returncode == 0, done.stderr
-    return place, done.stdout
-
-
-def _demo(place: Path) -> subprocess.CompletedProcess:
-    arguments = ["demo", "--no-serve", "--study", str(place / "topics"), "--report", str(place / "report.html")]
-    command = [sys.executable, "-c", "from workbench.cli import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +35,7 @@ def test_it_prints_its_time_and_its_memory_and_needs_less_than_six_gib(demo) -> 
 
 
 def test_a_second_time_everything_is_there(demo) -> None:
-    again = _demo(demo[0])
+    again = run_demo(demo[0])
     assert again.returncode == 0
     assert "Reused" in again.stdout
     with wb.open_study(demo[0] / "topics") as study:
@@ -67,9 +53,9 @@ def test_shuffled_labels_are_at_chance_within_their_intervals(study) -> None:
     table = metrics(study, "linear_probe").query("metric == 'probe.shuffled'")
     inside = (table["low"] <= 0.5) & (table["high"] >= 0.5)
     print(f"{inside.mean():.3f} of {len(table)} intervals hold .5")
-    # 95% intervals: some miss.
+    # 95% intervals: some miss. The six sites of a label are one draw, so the mean is that of some forty.
     assert inside.mean() > 0.85
-    assert abs(table["value"].mean() - 0.5) < 0.01
+    assert abs(table["value"].mean() - 0.5) < 0.02
 
 
 def test_the_best_latent_stands_beside_its_floors(study) -> None:

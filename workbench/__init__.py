@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from workbench.dictionary import DictionaryConcepts
     from workbench.edits import Edit, Edits, clamp, project_out, steer
     from workbench.errors import WorkbenchError
+    from workbench.evidence.direct import logit_lens
     from workbench.models import Model, Site, load_model
+    from workbench.recipes import Recipe, RecipeStep
     from workbench.store.study import Study, open_study
 
 __version__ = "0.1.0"
@@ -43,14 +45,17 @@ _HOMES = {
     "Model": "workbench.models",
     "Site": "workbench.models",
     "load_model": "workbench.models",
+    "Recipe": "workbench.recipes",
+    "RecipeStep": "workbench.recipes",
+    "logit_lens": "workbench.evidence.direct",
     "Study": "workbench.store.study",
     "open_study": "workbench.store.study",
 }
 
 __all__ = [
-    "ConceptSet", "Dataset", "DictionaryConcepts", "Edit", "Edits", "LinearConcepts", "Model", "Site", "Study",
-    "WorkbenchError", "__version__", "analysis_names", "clamp", "dataset_from_table", "load_dataset", "load_model",
-    "load_vocabulary", "open_study", "project_out", "register", "steer",
+    "ConceptSet", "Dataset", "DictionaryConcepts", "Edit", "Edits", "LinearConcepts", "Model", "Recipe", "RecipeStep", "Site",
+    "Study", "WorkbenchError", "__version__", "analysis_names", "clamp", "dataset_from_table", "load_dataset", "load_model",
+    "load_vocabulary", "logit_lens", "open_study", "project_out", "register", "steer",
 ]  # fmt: skip
 
 

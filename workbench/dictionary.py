@@ -13,6 +13,7 @@ from typing import Any, Self
 import pandas as pd
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -60,6 +61,7 @@ class DictionaryConcepts(ConceptSet):
                 " with sae-lens and save it again."
             )
         self.config = config
+        self._stored = tensors["W_dec"].dtype
         self.W_enc, self.W_dec = tensors["W_enc"].float(), tensors["W_dec"].float()
         self.b_dec = tensors["b_dec"].float()
         self.b_enc = tensors.get("b_enc", torch.zeros(self.W_dec.shape[0])).float()
@@ -99,6 +101,11 @@ class DictionaryConcepts(ConceptSet):
             codes_nc = codes_nc / self.W_dec.norm(dim=-1)
         return codes_nc @ self.W_dec + self.b_dec
 
+    def written(self, latent: int) -> Float[Tensor, d]:
+        """What one unit of a latent's code adds to the reconstruction."""
+        row = self.W_dec[latent]
+        return row / row.norm() if self._rescale else row
+
     def directions(self) -> Float[Tensor, "c d"]:
         """Unit-norm decoder rows."""
         return torch.nn.functional.normalize(self.W_dec, dim=-1)
@@ -109,7 +116,10 @@ class DictionaryConcepts(ConceptSet):
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {"W_enc": self.W_enc, "W_dec": self.W_dec, "b_enc": self.b_enc, "b_dec": self.b_dec}
-        return tensors if self.threshold is None else tensors | {"threshold": self.threshold}
+        if self.threshold is not None:
+            tensors["threshold"] = self.threshold
+        # In the precision in which they came: a dictionary in half precision is not made twice as large by being kept.
+        return {name: tensor.to(self._stored) for name, tensor in tensors.items()}
 
     def save(self, folder: Path | str) -> None:
         """Write the folder that sae-lens' ``SAE.load_from_disk`` reads, with our table beside it."""
@@ -123,10 +133,22 @@ class DictionaryConcepts(ConceptSet):
 
     @classmethod
     def from_sae_lens(cls, folder: Path | str, site: str) -> Self:
-        """Read a dictionary that sae-lens saved, from any trainer that writes its format."""
+        """Read a dictionary that sae-lens saved, from any trainer that writes its format.
+
+        Raises:
+            ConfigError: The folder holds none, or one that cannot be read.
+        """
         folder = Path(folder)
-        config = json.loads((folder / CONFIG_FILE).read_text())
-        return cls(site, load_file(folder / cls._weights_file()), config)
+        try:
+            config = json.loads((folder / CONFIG_FILE).read_text())
+            tensors = load_file(folder / cls._weights_file())
+            return cls(site, tensors, config)
+        except (OSError, KeyError, ValueError, SafetensorError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(
+                f"{folder} holds no dictionary in the format of sae-lens ({CONFIG_FILE} and {cls._weights_file()}): {error}."
+            ) from error
 
     @classmethod
     def _weights_file(cls) -> str:

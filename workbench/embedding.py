@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
+from safetensors.numpy import load_file, save_file
 
 from workbench.errors import disk_errors
 
@@ -30,7 +32,7 @@ class Embedder:
         record = study.model_record()
         self._own = record["kind"] == "encoder"
         self._key = record["weights_hash"][:16] if self._own else "minilm"
-        self._folder = study.folder / "cache" / "embeddings"
+        self._file = study.folder / "cache" / "embeddings" / f"{self._key}.safetensors"
         self._known: dict[bytes, int] = {}
         self._vectors: Float[np.ndarray, "n d"] | None = None
         self._load()
@@ -69,26 +71,20 @@ class Embedder:
         return load_model("minilm")
 
     def _load(self) -> None:
-        keys, vectors = self._folder / f"{self._key}.keys", self._folder / f"{self._key}.npy"
-        if keys.exists() and vectors.exists():
-            raw = keys.read_bytes()
-            table = np.load(vectors, allow_pickle=False)
-            digests = [raw[i : i + 16] for i in range(0, len(raw), 16)]
-            if len(digests) == len(table):
-                self._known, self._vectors = {d: i for i, d in enumerate(digests)}, table
+        if self._file.exists():
+            kept = load_file(self._file)
+            self._known = {row.tobytes(): i for i, row in enumerate(kept["keys"])}
+            self._vectors = kept["vectors"]
 
     def _save(self) -> None:
         assert self._vectors is not None
+        keys = np.frombuffer(b"".join(self._known), dtype=np.uint8).reshape(-1, 16)
         with disk_errors("the cache of embeddings"):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            for name, content in (("keys", b"".join(self._known)), ("npy", None)):
-                partial = self._folder / f"{self._key}.{name}.partial"
-                with partial.open("wb") as file:
-                    if content is None:
-                        np.save(file, self._vectors, allow_pickle=False)
-                    else:
-                        file.write(content)
-                partial.replace(self._folder / f"{self._key}.{name}")
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            # One file, under a name of this process: two that write at once leave one whole cache, not two halves.
+            partial = self._file.with_suffix(f".{os.getpid()}.partial")
+            save_file({"keys": keys, "vectors": self._vectors}, partial)
+            partial.replace(self._file)
 
 
 def _embedded(model: Model, texts: list[str]) -> Float[np.ndarray, "n d"]:

@@ -191,6 +191,7 @@ def profile_tables(result: Result, acts: ActivationSet, study: Study, progress: 
     import pandas as pd
 
     from workbench.profiles import profile
+    from workbench.tokens import token_tables
 
     dataset = study.dataset_of(acts)
     held_out = dataset.table["split"].eq("test").to_numpy()
@@ -206,7 +207,7 @@ def profile_tables(result: Result, acts: ActivationSet, study: Study, progress: 
         parts.append(profile(concept_set, acts.at(concept_set.site), rows, first))
         first += len(concept_set)
     progress(len(result.concepts), len(result.concepts), "profiling concepts")
-    return {
+    return token_tables(result.concepts, acts, rows, study, progress) | {
         "summary": pd.concat([p.summary for p in parts]),
         "examples": pd.concat([p.examples for p in parts]),
         "histogram": pd.concat([p.histogram for p in parts]),

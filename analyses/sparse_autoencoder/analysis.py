@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
 import pandas as pd
-import torch
 from pydantic import Field
 
-from analyses.sparse_autoencoder.metrics import METRICS, density_figure, loss_figure, quality
+from analyses.sparse_autoencoder.metrics import METRICS, density_figure, held_out_quality, loss_figure
 from analyses.sparse_autoencoder.training import train
 from workbench.analysis import Analysis, Context, Metric, Result
 from workbench.dictionary import DictionaryConcepts
@@ -51,14 +49,10 @@ class SparseAutoencoder(Analysis):
             raise ConfigError(
                 f"{len(rows):,} training rows are fewer than a batch of {self.batch_size:,}: capture more, or lower batch_size."
             )
-        held = acts.rows("test", context.dataset)
-        held = np.sort(np.random.default_rng(context.seed).permutation(held)[:20_000])
         trained, losses = train(self, context, rows)
         sae_tensors, config = trained
         dictionary = DictionaryConcepts(site, sae_tensors, config)
-        x = torch.from_numpy(acts.read(held))
-        mean = torch.from_numpy(acts.read(np.sort(rows[:: max(1, len(rows) // 20_000)]))).mean(0)
-        metrics, fired = quality(dictionary, x, acts.index["example"].to_numpy()[held], mean, site, context)
+        metrics, fired = held_out_quality(dictionary, context)
         dictionary.table["held_out_density"] = fired
         return Result(
             concepts=[dictionary],

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from workbench.analysis import Metric
 from workbench.dictionary import DictionaryConcepts
+from workbench.errors import ConfigError
 from workbench.evidence.floors import random_like
 from workbench.plots import density_histogram, lines
 
@@ -44,6 +45,20 @@ METRICS = (
 )
 
 SPLICED_EXAMPLES = 64
+HELD_ROWS = 20_000
+
+
+def held_out_quality(dictionary: DictionaryConcepts, context: Context) -> tuple[list[dict[str, Any]], Float[np.ndarray, "c"]]:
+    """`quality` on up to 20,000 rows of the test split; the mean comes from the training split."""
+    acts = context.activations
+    held = acts.rows("test", context.dataset)
+    held = np.sort(np.random.default_rng(context.seed).permutation(held)[:HELD_ROWS])
+    if not len(held):
+        raise ConfigError("There are no rows of the test split to measure a dictionary on: capture more examples.")
+    train = acts.rows("train", context.dataset)
+    x = torch.from_numpy(acts.read(held))
+    mean = torch.from_numpy(acts.read(np.sort(train[:: max(1, len(train) // HELD_ROWS)]))).mean(0)
+    return quality(dictionary, x, acts.index["example"].to_numpy()[held], mean, dictionary.site, context)
 
 
 def quality(

@@ -19,32 +19,50 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 def test_a_person_finds_names_and_reports_a_concept(
     serve: Callable[[Path], str], browser: Any, study_folder: Path, tmp_path: Path
 ) -> None:
-    base = serve(study_folder)
+    walk(serve(study_folder), browser, study_folder, tmp_path)
+
+
+def test_the_same_way_through_the_demo(
+    serve: Callable[[Path], str], browser: Any, demo: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder = demo[0] / "topics"
+    walk(serve(folder), browser, folder, tmp_path)
+
+
+def walk(base: str, browser: Any, folder: Path, out: Path) -> None:
+    """Find a concept by a word, name it, see the history, take the report home."""
+    with open_study(folder) as study:
+        found = study.concepts("money", limit=1).best()
+        name, before = found.name, len(found.names())
     page, seen = browser.pages[0], Seen(base)
     seen.watch(page)
     page.goto(base)
-    drawn(page, "small")
+    drawn(page, folder.name)
     page.get_by_role("link", name="Find a concept").click()
     drawn(page, "Concepts")
     page.get_by_role("textbox", name="Search").fill("money")
     page.get_by_role("textbox", name="Search").press("Enter")
-    page.get_by_text("answer your search").wait_for()
+    # The first search loads the text encoder.
+    page.get_by_text("your search.").wait_for(timeout=180_000)
     # The table is painted on a canvas: its first row lies below its header.
     box = page.locator("[data-testid=stDataFrame] canvas").first.bounding_box()
     page.mouse.click(box["x"] + 18, box["y"] + 35 + 17)
     page.get_by_label("New name").wait_for()
-    drawn(page, "money")
+    drawn(page, name)
     page.get_by_label("New name").fill("cash & <b>banks</b>")
     page.get_by_label("Your name").first.fill("Ada")
     page.get_by_role("button", name="Save name").click()
     drawn(page, "cash & <b>banks</b>")
+    page.get_by_text("Ada (a person)").wait_for()
     assert page.get_by_text("Ada (a person)").count() == 1
     assert "concept=" in page.url
     page.get_by_role("button", name="Build report").click()
     with page.expect_download(timeout=120_000) as saving:
         page.get_by_role("button", name="Download report").click(timeout=120_000)
-    saving.value.save_as(tmp_path / "report.html")
-    assert "cash &amp; &lt;b&gt;banks&lt;/b&gt;" in (tmp_path / "report.html").read_text()
+    saving.value.save_as(out / "report.html")
+    assert "cash &amp; &lt;b&gt;banks&lt;/b&gt;" in (out / "report.html").read_text()
+    with open_study(folder) as study:
+        assert len(study.concept(found.id).names()) == before + 1
     seen.nothing_else()
 
 

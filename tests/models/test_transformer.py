@@ -247,3 +247,27 @@ def test_gradients_are_those_of_finite_differences(minilm):
         with minilm.edited(steer(site, v, sign * step)):
             values.append(minilm.forward(batch)[0].pooled[0, 7])
     torch.testing.assert_close((values[0] - values[1]) / (2 * step), slope, atol=1e-4, rtol=2e-2)
+
+
+def test_an_edit_equals_a_hook_written_by_hand(tiny):
+    for kind in ("llama", "gpt2"):
+        model = load_model(tiny(kind))
+        v = torch.randn(model.width("resid_post.0"), generator=torch.Generator().manual_seed(3))
+        batch = model.batch(["Four score and seven years ago", "The people"])
+        reference = plain(kind, tiny(kind))
+        block = blocks(kind, reference)[0]
+
+        def by_hand(_module, _inputs, output, v=v):
+            rows = output[0] if isinstance(output, tuple) else output
+            rows = rows.clone()
+            rows[:, 2:5] += 4.0 * v
+            return (rows, *output[1:]) if isinstance(output, tuple) else rows
+
+        handle = block.register_forward_hook(by_hand)
+        with torch.no_grad():
+            expected = reference(**batch.inputs).logits
+        handle.remove()
+        with model.edited(steer("resid_post.0", v, 4.0).at(slice(2, 5))):
+            found = model.forward(batch)[0].logits
+        for row, attended in enumerate(batch.attention.sum(1)):
+            torch.testing.assert_close(found[row, :attended], expected[row, :attended], atol=1e-5, rtol=1e-5)

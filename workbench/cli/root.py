@@ -39,9 +39,9 @@ def options(
 
 
 def _load() -> None:
-    from workbench.cli import inspect, serve, work
+    from workbench.cli import inspect, serve, steer, work
 
-    for module in (work, inspect, serve):
+    for module in (work, inspect, steer, serve):
         module.add_to(app)
 
 

@@ -72,6 +72,31 @@ TRIAL = (
         direction="none",
     ),
     Metric(
+        "causes.tokens",
+        "Own tokens",
+        "Change of the log odds that the next token is one of its own (those that follow it in data) when it is added to a causal"
+        " model at the recommended dose; null: random directions of the same norm (95th percentile of the absolute value).",
+        unit="nats",
+        direction="none",
+        neutral=0.0,
+    ),
+    Metric(
+        "causes.cost",
+        "Cost",
+        "Relative change of the next-token loss on held-out text at that dose; null: random directions of the same norm.",
+        direction="down",
+        shown=False,
+        neutral=0.0,
+    ),
+    Metric(
+        "causes.dose",
+        "Recommended dose",
+        "The dose that moves its own tokens most while the loss rises by less than 10%, interval included; in multiples of the"
+        " typical norm of an activation at its site. A setting, not a score: it has no null.",
+        direction="none",
+        shown=False,
+    ),
+    Metric(
         "stable.cosine",
         "Stability",
         "Cosine with its best match in a run with another seed (for a labelled concept: with that label's concept); null: the"

@@ -23,6 +23,7 @@ from workbench.evidence.causes import cause_rows, dose_response, random_directio
 from workbench.evidence.detection import adjust, detect, locate
 from workbench.evidence.floors import best_by_label, floor_table
 from workbench.evidence.held_out import HeldOut, held_out
+from workbench.evidence.language import passages_from, steered_language
 from workbench.evidence.metrics import FAMILIES
 from workbench.evidence.named import name_rows
 from workbench.evidence.stability import stability_rows
@@ -160,51 +161,33 @@ class _Trial:
         test = held_out(self.acts, self.dataset, "test", self.max_rows, self.seed)
         replica = self._replica()
         evidence: list[dict[str, Any]] = []
-        labels: list[pd.DataFrame] = []
-        curves: list[pd.DataFrame] = []
-        matrices: list[pd.DataFrame] = []
+        found: dict[str, list[pd.DataFrame]] = {}
         first = 0
         for whole in self.run.sets:
             numbers = [n for n in range(first, first + len(whole)) if self.numbers is None or n in set(self.numbers)]
             if numbers and (self.sites is None or whole.site in self.sites):
                 part = whole if len(numbers) == len(whole) else whole.subset([n - first for n in numbers])
-                own = [names.get(f"{self.run.id}.{n}", "") for n in numbers]
-                rows, extra = self._one_set(part, own, replica.get((whole.site, whole.level)), validation, test)
-                evidence += [
-                    {k: v for k, v in row.items() if k != "place"}
-                    | {
-                        "concept": f"{self.run.id}.{numbers[row['place']]}",
-                        "dataset": self.dataset.name,
-                        "run": run_id,
-                    }
-                    for row in rows
-                ]
-                for table, into in (
-                    (extra["labels"], labels),
-                    (extra["curves"], curves),
-                    (extra["matrix"], matrices),
-                ):
-                    into.append(
-                        table.assign(site=whole.site, concept=[f"{self.run.id}.{numbers[p]}" for p in table["place"]]).drop(
-                            columns="place"
-                        )
-                    )
+                ids = [f"{self.run.id}.{n}" for n in numbers]
+                own = [names.get(i, "") for i in ids]
+                rows, extra = self._one_set(part, own, numbers, replica.get((whole.site, whole.level)), validation, test)
+                for row in rows:
+                    row |= {"concept": ids[row.pop("place")], "dataset": self.dataset.name, "run": run_id}
+                evidence += rows
+                for name, table in extra.items():
+                    bound = table.assign(site=whole.site, concept=[ids[p] for p in table["place"]])
+                    found.setdefault(name, []).append(bound.drop(columns="place"))
             first += len(whole)
         if not evidence:
             raise ConfigError(f"Run {self.run.id} has no concepts to examine at these sites.")
         adjust([row for row in evidence if row["metric"] == "detects.auroc"], at_least=first)
         frame = pd.DataFrame(evidence).reindex(columns=tables.EVIDENCE_COLUMNS)
-        result = Result(
-            tables={
-                "evidence": frame, "labels": pd.concat(labels), "curves": pd.concat(curves), "detection": pd.concat(matrices),
-            }
-        )  # fmt: skip
-        return result, evidence
+        return Result(tables={"evidence": frame} | {name: pd.concat(parts) for name, parts in found.items()}), evidence
 
     def _one_set(
         self,
         part: ConceptSet,
         names: list[str],
+        numbers: list[int],
         replica: ConceptSet | None,
         validation: HeldOut,
         test: HeldOut,
@@ -219,10 +202,14 @@ class _Trial:
         if "locates" in self.families and test.by_position and part.level != "example":
             self.progress(1, 5, f"location at {part.site}")
             rows += locate(len(part), found.codes, found.choice, test)
-        curves = pd.DataFrame(columns=["place"])
+        extra = {"curves": pd.DataFrame(columns=["place"])}
         if "causes" in self.families and len(self.dataset.labels):
-            cause, curves = self._causes(part, found.choice, found.matrix, test)
+            places = self._steered(found.choice, found.matrix)
+            cause, extra["curves"] = self._causes(part, found.choice, places, test)
             rows += cause
+            if self.study.model.kind == "decoder":
+                spoken, more = self._language(part, numbers, places, test)
+                rows, extra = rows + spoken, extra | more
         if "stable" in self.families and replica is not None:
             rows += stability_rows(part, replica, self.seed)
         if "named" in self.families and test.by_position and self.dataset.modality == "text":
@@ -230,22 +217,21 @@ class _Trial:
             embedder = self.study.embedder()
             rows += name_rows(part, names, found.codes, test, self.dataset, embedder, self.seed)
         self.progress(5, 5, f"trial at {part.site}")
-        return rows, {"labels": labels, "curves": curves, "matrix": found.matrix}
+        return rows, extra | {"labels": labels, "detection": found.matrix}
 
     def _causes(
-        self, part: ConceptSet, choice: list[str], matrix: pd.DataFrame, test: HeldOut
+        self, part: ConceptSet, choice: list[str], places: list[int], test: HeldOut
     ) -> tuple[list[dict[str, Any]], pd.DataFrame]:
         self.progress(2, 5, f"causes at {part.site}")
         model = self.study.model
         readout = self.study.readout(self.dataset, progress=self.progress)
         site = model.site(part.site)
-        scale = float(test.read(part.site)[:4096].norm(dim=-1).mean())
+        scale = self.study.typical_norm(part.site)
         # One pass for all labels that the output tells apart: concepts of every method at this site share it.
         wanted = [label for label in readout.labels if readout.works_for(label)]
         grads = self.study.gradients(self.dataset, [part.site], wanted, progress=self.progress)
         directions = part.directions()
         rows = sensitivity_rows(choice, directions, grads[part.site], readout, scale, self.seed)
-        places = self._steered(choice, matrix)
         if not places:
             return rows, pd.DataFrame(columns=["place"])
         inputs = self._inputs(test)
@@ -257,6 +243,36 @@ class _Trial:
         )
         measured, curves = cause_rows(places, choice, directions[places], response, control, readout)
         return rows + measured, curves
+
+    def _language(
+        self, part: ConceptSet, numbers: list[int], places: list[int], test: HeldOut
+    ) -> tuple[list[dict[str, Any]], dict[str, pd.DataFrame]]:
+        """Steering of a causal model: evidence rows, and tables by name."""
+        tokens = self.run.tables["tokens"] if "tokens" in self.run.tables else pd.DataFrame(columns=["number", "id"])
+        place_of = {number: place for place, number in enumerate(numbers)}
+        tokens = tokens[tokens["number"].isin(place_of)].assign(place=lambda t: t["number"].map(place_of))
+        scale = self.study.typical_norm(part.site)
+        texts = passages_from(self.dataset.inputs(test.examples.tolist()), self.seed)
+        watched = self._watched(part.site)
+        return steered_language(
+            self.study.model, part, places, tokens, texts, watched, scale, self.seed, self._once, self.progress
+        )
+
+    def _watched(self, site: str) -> list[tuple[ConceptSet, list[str]]]:
+        """Every set at a site, with its concepts' ids; not those of runs repeated with another seed."""
+        found: list[tuple[ConceptSet, list[str]]] = []
+        kept: set[str] = set()
+        for row in records(self.study.runs()):
+            what = json.dumps([row["analysis"], row["config"], {**row["inputs"], "sites": None}], sort_keys=True)
+            if row["analysis"] in {"examine", "counterparts"} or what in kept:
+                continue
+            kept.add(what)
+            run, first = Run(self.study, row), 0
+            for concepts in run.sets:
+                if concepts.site == site and concepts.level == "token":
+                    found.append((concepts, [f"{run.id}.{n}" for n in range(first, first + len(concepts))]))
+                first += len(concepts)
+        return found
 
     def _once(self, what: tuple[Any, ...], measure: Callable[[], Any]) -> Any:
         key = (*what, self.acts.id, self.seed)

@@ -7,17 +7,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workbench.edits import Edit, Edits
 from workbench.errors import ConfigError, DataError, UnknownNameError
 from workbench.models.sites import Site
 from workbench.models.taps import Tap, appended, recording
+
+if TYPE_CHECKING:
+    from workbench.models.generation import Generation, Step
 
 Modality = Literal["text", "image"]
 Kind = Literal["encoder", "decoder", "vision", "module"]
@@ -181,6 +184,46 @@ class Model(ABC):
     def active_edits(self) -> Edits:
         """The edits of the contexts around."""
         return Edits(self._edits)
+
+    def next_logits(
+        self, ids: Int[Tensor, "b t"], past: int, cache: Any, edits: Sequence[Edit] = ()
+    ) -> tuple[Float[Tensor, "b v"], Any]:
+        """Logits of the token after ``ids``, which follow ``past`` tokens that ``cache`` knows, and the new cache.
+
+        Only ``edits`` apply: the contexts around are the caller's to include. `ConfigError` unless a decoder.
+        """
+        raise self._no_text()
+
+    def stream(self, prompt: str, alternatives: Sequence[Edit | Edits] = (Edits(),), **options: Any) -> Iterator[Step]:
+        """Continue a prompt token by token, once for each alternative; see `workbench.models.generation.stream`."""
+        raise self._no_text()
+
+    def generate(self, prompt: str, alternatives: Sequence[Edit | Edits] = (Edits(),), **options: Any) -> Generation:
+        """Continue a prompt, once for each alternative; options as for `stream`: ``max_new_tokens``, ``temperature``,
+        ``top_k``, ``seed``. Works inside `edited` too.
+        """
+        from workbench.models.generation import collect
+
+        return collect(prompt, self.stream(prompt, alternatives, **options))
+
+    def lens(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n v"]:
+        """Logits that rows of the residual stream would give if the model ended there (the logit lens)."""
+        raise self._no_text()
+
+    def unembedding(self, after: Float[Tensor, "d m"] | None = None) -> Float[Tensor, "v m"]:
+        """A decoder's unembedding matrix ``[v, d]``; applied after another map, their product ``[v, m]``."""
+        raise self._no_text()
+
+    def norm_jacobian(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
+        """The Jacobian of a decoder's final norm, ``[out, in]``, averaged over rows of the last residual stream."""
+        raise self._no_text()
+
+    def vocabulary(self) -> list[str]:
+        """The text of every token id, as tokens are shown."""
+        raise ConfigError(f"{self.name} reads no text: it has no vocabulary.")
+
+    def _no_text(self) -> ConfigError:
+        return ConfigError(f"{self.name} is no causal language model: load a decoder, such as 'scribe', to generate text.")
 
     def embed(self, texts: Sequence[str], batch_size: int = 64) -> Float[np.ndarray, "n d"]:
         """Unit-norm sentence vectors, float32. `ConfigError` when the model is no text encoder."""

@@ -77,8 +77,11 @@ class Tap:
 class Recorder:
     """What one pass collects: the wanted sites, after the edits."""
 
-    def __init__(self, wanted: Iterable[Site], edits: Sequence[Edit], *, grad: bool, copy: bool, stop: bool) -> None:
+    def __init__(
+        self, wanted: Iterable[Site], edits: Sequence[Edit], *, grad: bool, copy: bool, stop: bool, first: int = 0
+    ) -> None:
         self.seen: dict[Site, Tensor] = {}
+        self._first = first
         self._wanted = set(wanted)
         self._edits = edits
         self._grad, self._copy, self._stop = grad, copy, stop
@@ -107,7 +110,7 @@ class Recorder:
         edits = [edit for edit in self._edits if edit.site == tap.site]
         rows = tap.view.rows(output)
         for edit in edits:
-            rows = _same_shape(edit, rows, edit(rows))
+            rows = _same_shape(edit, rows, edit(rows, self._first))
         if tap.site not in self._wanted:
             return tap.view.put(rows, output)
         if self._grad:
@@ -129,13 +132,15 @@ def recording(
     grad: bool,
     copy: bool,
     stop: bool,
+    first: int = 0,
 ) -> Iterator[dict[Site, Tensor]]:
     """A context in which a model runs edited, and the wanted sites are collected.
 
     ``taps`` is in execution order. ``copy`` protects what is recorded from modules that work in place.
-    ``stop`` ends the pass once every wanted site has been seen. No hook is left, whatever happens.
+    ``stop`` ends the pass once every wanted site has been seen. ``first`` is the position of the first row, where a cache
+    holds those before. No hook is left, whatever happens.
     """
-    recorder = Recorder(wanted, edits, grad=grad, copy=copy, stop=stop)
+    recorder = Recorder(wanted, edits, grad=grad, copy=copy, stop=stop, first=first)
     groups: dict[nn.Module, list[Tap]] = {}
     for site, tap in taps.items():
         if recorder.touches(site):

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from workbench.errors import ConfigError, DataError
 from workbench.models.base import Batch, EmptyInputError
@@ -69,6 +71,32 @@ class Tokens:
             [self._shown(i, s, text) for i, s, text in zip(ids, spans, clean, strict=True)],
             spans,
         )
+
+    def prompt(self, text: str) -> Int[Tensor, "1 t"]:
+        """A text to be continued, as ids that begin as every input does and do not end.
+
+        `DataError` when there is nothing to begin from: no text, and no token that texts begin with.
+        """
+        clean = self._clean(text, 0)
+        ids: list[int] = self.tokenizer(clean, add_special_tokens=False)["input_ids"]
+        if self.bos or self._starts_with_bos():
+            ids = [self.tokenizer.bos_token_id, *ids]
+        if not ids:
+            raise DataError("The prompt is empty, and this model has no token that texts begin with: write a few words.")
+        return torch.tensor([ids], device=self.device)
+
+    def vocabulary(self, size: int) -> list[str]:
+        """The text of each of the first ``size`` ids; models pad their vocabulary, and an id without a token is shown as one."""
+        known = set(self.tokenizer.get_vocab().values())
+        return [self._piece(number) if number in known else f"<{number}>" for number in range(size)]
+
+    def ids(self, word: str) -> list[int]:
+        """The ids of the single tokens that spell a word, with and without a space before it."""
+        found = []
+        for spelled in (" " + word.strip(), word.strip(), word):
+            ids: list[int] = self.tokenizer(spelled, add_special_tokens=False)["input_ids"]
+            found += ids if len(ids) == 1 else []
+        return list(dict.fromkeys(found))
 
     def options(self) -> dict[str, Any]:
         """JSON: the tokenizer, by its hash, and how it is used."""

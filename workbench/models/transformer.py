@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from workbench.edits import Edit, Edits
 from workbench.errors import ConfigError
 from workbench.models.base import Batch, Kind, Model, Output
+from workbench.models.generation import Step, stream
 from workbench.models.sites import Site
-from workbench.models.taps import Columns, Firing, Tap, View, Whole, firings
+from workbench.models.taps import Columns, Firing, Tap, View, Whole, firings, recording
 from workbench.models.text import Tokens
 
 
@@ -47,6 +49,62 @@ class TransformerModel(Model):
     def input_options(self) -> dict[str, Any]:
         """The tokenizer and how it is used."""
         return self.tokens.options()
+
+    def next_logits(
+        self, ids: Int[Tensor, "b t"], past: int, cache: Any, edits: Sequence[Edit] = ()
+    ) -> tuple[Float[Tensor, "b v"], Any]:
+        """Logits of the token after ``ids``, by the Hugging Face key-value cache."""
+        if self.kind != "decoder":
+            raise self._no_text()
+        seen = torch.ones(len(ids), past + ids.shape[1], dtype=torch.long, device=ids.device)
+        with recording(self._taps, [], edits, grad=False, copy=False, stop=False, first=past):
+            logits, cache = self.bridge(
+                ids, attention_mask=seen, return_type="logits_and_cache", use_cache=True, past_key_values=cache
+            )
+        return logits[:, -1], cache
+
+    def stream(self, prompt: str, alternatives: Sequence[Edit | Edits] = (Edits(),), **options: Any) -> Iterator[Step]:
+        """Continue a prompt token by token, once for each alternative; see `workbench.models.generation.stream`."""
+        if self.kind != "decoder":
+            raise self._no_text()
+        return stream(self, self.tokens, prompt, alternatives, **options)
+
+    def lens(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n v"]:
+        """Final norm and unembedding of rows of the residual stream (nostalgebraist 2020)."""
+        if self.kind != "decoder":
+            raise self._no_text()
+        with torch.no_grad():
+            logits: Tensor = self.bridge.unembed(self.bridge.ln_final(rows[None].to(self._dtype())))[0]
+        return logits
+
+    def unembedding(self, after: Float[Tensor, "d m"] | None = None) -> Float[Tensor, "v m"]:
+        """The map of normed rows to logits, without its bias."""
+        if self.kind != "decoder":
+            raise self._no_text()
+        basis = torch.eye(self._taps[self._final].width) if after is None else after.T
+        with torch.no_grad():
+            rows = torch.cat([basis.to(self._dtype()), basis.new_zeros(1, basis.shape[1]).to(self._dtype())])
+            logits = self.bridge.unembed(rows[None])[0].float()
+        # Soft-capped logits (Gemma 2) are capped outside of the unembedding, which is affine.
+        weights: Tensor = (logits[:-1] - logits[-1]).T
+        return weights
+
+    def norm_jacobian(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
+        """By automatic differentiation, one output coordinate at a time."""
+        if self.kind != "decoder":
+            raise self._no_text()
+        with torch.enable_grad():
+            leaf = rows.detach().to(self._dtype()).requires_grad_(True)
+            normed = self.bridge.ln_final(leaf[None])[0]
+            found = [torch.autograd.grad(normed[:, i].sum(), leaf, retain_graph=True)[0].mean(0) for i in range(normed.shape[1])]
+        return torch.stack(found).float()
+
+    def vocabulary(self) -> list[str]:
+        """The text of every token id."""
+        return self.tokens.vocabulary(int(self.bridge.cfg.d_vocab))
+
+    def _dtype(self) -> torch.dtype:
+        return next(self.bridge.parameters()).dtype
 
     def _run(self, batch: Batch) -> Any:
         return _pass(self.bridge, batch)

@@ -105,6 +105,17 @@ collections = sa.Table(
     sa.Column("at", sa.String(32), nullable=False),
 )
 
+interventions = sa.Table(
+    "interventions",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("recipe", sa.JSON, nullable=False),
+    sa.Column("texts", sa.JSON, nullable=False),  # base and edited text, as they came out
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("at", sa.String(32), nullable=False),
+)
+
 EVIDENCE_COLUMNS = [c.name for c in evidence.columns if c.name != "id"]
 
 

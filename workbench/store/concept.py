@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, UnknownNameError
 from workbench.store import catalog as tables
 
 if TYPE_CHECKING:
     import torch
 
     from workbench.concepts import ConceptSet
+    from workbench.dictionary import DictionaryConcepts
     from workbench.edits import Edit
     from workbench.store.runs import Run
     from workbench.store.study import Study
@@ -109,11 +110,61 @@ class Concept:
 
         return project_out(self.site, self.direction[None])
 
+    def set_latent(self, value: float, keep_error: bool = True) -> Edit:
+        """Hold its activation at ``value``; for a latent of a dictionary, see :func:`workbench.edits.set_latent`."""
+        from workbench.edits import set_latent
+
+        return set_latent(self.site, *self._latent, value, keep_error)
+
+    def scale_latent(self, factor: float, keep_error: bool = True) -> Edit:
+        """Multiply its activation where it fires; for a latent of a dictionary."""
+        from workbench.edits import scale_latent
+
+        return scale_latent(self.site, *self._latent, factor, keep_error)
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """What can be done to it: names that :meth:`edit` takes."""
+        from workbench.recipes import ACTIONS, LATENT_ACTIONS
+
+        latent = self.place[0].kind.startswith("dictionary")
+        return tuple(action for action in ACTIONS if latent or action not in LATENT_ACTIONS)
+
+    def edit(self, action: str, amount: float, keep_error: bool = True) -> Edit:
+        """The edit of an action of :attr:`actions`, such as ``concept.edit("add", 6.0)``.
+
+        Raises:
+            ConfigError: The concept is no latent, and the action is for latents.
+            UnknownNameError: There is no such action.
+        """
+        if action in {"set", "scale"}:
+            return (self.set_latent if action == "set" else self.scale_latent)(amount, keep_error)
+        makers = {"add": self.steer, "clamp": self.clamp, "ablate": lambda share: self.ablate().strength(share)}
+        if action not in makers:
+            raise UnknownNameError("action", action, self.actions)
+        return makers[action](amount)
+
+    @property
+    def _latent(self) -> tuple[DictionaryConcepts, int]:
+        from workbench.dictionary import DictionaryConcepts, DictionarySlice
+
+        concept_set, column = self.place
+        if isinstance(concept_set, DictionarySlice):
+            return concept_set.whole, concept_set.indices[column]
+        if isinstance(concept_set, DictionaryConcepts):
+            return concept_set, column
+        raise ConfigError(f"'{self.name}' is no latent of a dictionary but a direction ({self.method}): add, clamp or ablate it.")
+
     def clamp(self, value: float) -> Edit:
         """Hold the activations' coordinate along its direction at ``value``."""
         from workbench.edits import clamp
 
         return clamp(self.site, self.direction, value)
+
+    @property
+    def typical_norm(self) -> float:
+        """The mean norm of an activation at its site: a dose of 1."""
+        return self.study.typical_norm(self.site)
 
     # What is known
 
@@ -169,6 +220,39 @@ class Concept:
                 "value": values,
             }
         )
+
+    def tokens(self) -> pd.DataFrame:
+        """Its own tokens, those that come next where it is present: ``rank, id, token, count, z``; causal models only."""
+        return self._of_run("tokens").sort_values("rank")
+
+    def effects(self) -> pd.DataFrame:
+        """The tokens that its direction raises and lowers by itself: ``side, rank, id, token, value, z``; causal models only."""
+        return self._of_run("effects").sort_values(["side", "rank"], ascending=[False, True])
+
+    def steering(self) -> pd.DataFrame:
+        """Its measured dose curves and those of its controls: ``arm, dose, odds, cost, kl`` with intervals; the newest.
+
+        Empty until it was steered by an examination on a causal model.
+        """
+        return self._examined("steering")
+
+    def side_effects(self) -> pd.DataFrame:
+        """What else fires at its recommended dose: ``other, base, steered, shift, null_high, times_null``."""
+        return self._examined("side")
+
+    def _of_run(self, table: str) -> pd.DataFrame:
+        tables = self.run.tables
+        rows = tables.where(table, "number = ?", [self.number]) if table in tables else pd.DataFrame(columns=["rank", "side"])
+        return rows.reset_index(drop=True)
+
+    def _examined(self, table: str) -> pd.DataFrame:
+        runs = self.study.runs()
+        mine = runs["config"].map(lambda c: isinstance(c, dict) and c.get("run") == self.run_id)
+        for identifier in reversed(runs.loc[runs["analysis"].eq("examine") & mine, "id"].tolist()):
+            found = self.study.get_run(identifier).tables
+            if table in found and len(rows := found.where(table, "concept = ?", [self.id])):
+                return rows
+        return pd.DataFrame()
 
     def counterparts(self) -> pd.DataFrame:
         """Concepts of other methods at its site that may be the same: cosine, co-firing, their nulls, and the verdict."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from workbench.embedding import Embedder
     from workbench.evidence.readout import Readout
     from workbench.models import Model, Site
+    from workbench.recipes import Recipe
     from workbench.store.bound import ConceptList
     from workbench.store.collections import Collections
     from workbench.store.concept import Concept
@@ -317,19 +318,32 @@ class Study:
         self, dataset: Dataset, sites: Sequence[str], labels: Sequence[str], per_label: int = 30, progress: Any = None
     ) -> dict[str, dict[str, Any]]:
         """Gradients of the readout's logits on held-out inputs, ``{site: {label: [e, d]}}``; measured once a session."""
-        from workbench.evidence.readout import output_gradients
+        from workbench.store.measured import study_gradients
 
-        def key(site: str, label: str) -> tuple[Any, ...]:
-            return ("gradients", dataset.hash, site, label, per_label)
+        return study_gradients(self, dataset, sites, labels, per_label, progress)
 
-        missing = [label for label in labels if any(key(site, label) not in self.shared for site in sites)]
-        if missing:
-            places = [self.model.site(site) for site in sites]
-            readout = self.readout(dataset, progress=progress)
-            found = output_gradients(self.model, dataset, readout, places, missing, per_label, progress=progress)
-            self.shared |= {key(s, label): found[s].get(label) for s in sites for label in missing}
-        every = {s: {label: self.shared[key(s, label)] for label in labels} for s in sites}
-        return {s: {label: rows for label, rows in part.items() if rows is not None} for s, part in every.items()}
+    def typical_norm(self, site: str | Site) -> float:
+        """The mean norm of an activation at a site, over a sample of captured rows: what a dose of 1 adds. Measured once.
+
+        Raises:
+            UnknownNameError: No activations of that site were captured.
+        """
+        from workbench.store.measured import typical_norm
+
+        return typical_norm(self, str(site))
+
+    # Interventions
+
+    def keep_recipe(self, recipe: Recipe, texts: Sequence[str] = (), author: str = "someone") -> Recipe:
+        """Keep an intervention, and what came of it, in the study; the earlier ones stay. Returns it tied to the model."""
+        bound = recipe.bound(self)
+        row = {"name": bound.name, "recipe": bound.model_dump(), "texts": list(texts), "author": author, "at": tables.now()}
+        self.catalog.insert(tables.interventions, [row])
+        return bound
+
+    def recipes(self) -> pd.DataFrame:
+        """The kept interventions, oldest first: ``id, name, recipe, texts, author, at``."""
+        return self.catalog.frame(sa.select(tables.interventions).order_by(tables.interventions.c.id))
 
     def embedder(self) -> Embedder:
         """The text encoder that compares names, words and texts."""

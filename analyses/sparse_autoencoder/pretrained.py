@@ -1,0 +1,47 @@
+"""The analysis: take a dictionary that was trained elsewhere, and measure it as one trained here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import pandas as pd
+from pydantic import Field
+
+from analyses.sparse_autoencoder.metrics import METRICS, density_figure, held_out_quality
+from workbench.analysis import Analysis, Context, Metric, Result
+from workbench.datasets.paths import data_dir
+from workbench.dictionary import DictionaryConcepts
+from workbench.errors import ConfigError
+
+
+class PretrainedDictionary(Analysis):
+    """Take a sparse dictionary from a folder in the format of sae-lens, whoever trained it; each latent is a concept.
+
+    It is measured on the test split of the activations at hand, as one trained here is.
+    """
+
+    name: ClassVar[str] = "pretrained_dictionary"
+    title: ClassVar[str] = "Sparse dictionary from a folder"
+    method: ClassVar[str] = "SAE"
+    metrics: ClassVar[tuple[Metric, ...]] = METRICS
+
+    folder: str = Field("scribe-sae", min_length=1, description="A folder that sae-lens loads, or the bundled 'scribe-sae'.")
+
+    def run(self, context: Context) -> Result:
+        """Read it, and measure it on the test split."""
+        acts = context.activations
+        if len(acts.sites) != 1:
+            sites = ", ".join(str(s) for s in acts.sites)
+            raise ConfigError(f"A dictionary reads one site, and these activations have {sites}: use acts.at(site).")
+        bundled = data_dir() / self.folder
+        folder = bundled if self.folder == Path(self.folder).name and bundled.is_dir() else Path(self.folder).expanduser()
+        dictionary = DictionaryConcepts.from_sae_lens(folder, str(acts.sites[0]))
+        if dictionary.width != acts.width():
+            raise ConfigError(
+                f"The dictionary reads rows of {dictionary.width} numbers, and {acts.sites[0]} has {acts.width()}:"
+                " give the activations of the site that it was trained on."
+            )
+        metrics, fired = held_out_quality(dictionary, context)
+        dictionary.table["held_out_density"] = fired
+        return Result(concepts=[dictionary], metrics=pd.DataFrame(metrics), figures={"density": density_figure(fired)})

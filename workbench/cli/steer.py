@@ -1,0 +1,99 @@
+"""Commands that intervene: steer text by concepts of a study, replay a recipe, look through the logit lens."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from workbench.cli.console import STATE, say, show_json, show_table
+from workbench.cli.work import StudyPath
+from workbench.errors import ConfigError
+from workbench.frames import records
+
+
+def steer(
+    study: StudyPath,
+    concept: Annotated[
+        list[str] | None,
+        typer.Option(help="ID=AMOUNT or ID=ACTION:AMOUNT; may be repeated. Actions: add, clamp, ablate, set, scale."),
+    ] = None,
+    prompt: Annotated[str, typer.Option(help="What is continued.")] = "",
+    recipe: Annotated[Path | None, typer.Option(help="Replay this recipe instead.")] = None,
+    tokens: Annotated[int, typer.Option(help="At most so many new tokens.")] = 40,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token; above, tokens are drawn.")] = 0.0,
+    top_k: Annotated[int | None, typer.Option(help="Draw among the likeliest so many.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the drawing.")] = 0,
+    save: Annotated[Path | None, typer.Option(help="Write the recipe here, as JSON.")] = None,
+) -> None:
+    """Continue a prompt with and without concepts of a study, side by side (causal language models)."""
+    from workbench.models.generation import collect
+    from workbench.recipes import Recipe
+    from workbench.store.study import open_study
+
+    if (recipe is None) == (not concept):
+        raise ConfigError("Give either --recipe FILE, or --concept ID=AMOUNT with a --prompt.")
+    if recipe is not None:
+        made = Recipe.load(recipe)
+    else:
+        steps = [parse_step(item) for item in concept or []]
+        made = Recipe.made(steps=steps, prompt=prompt, max_new_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed)
+    with open_study(study, create=False) as opened:
+        made = made if made.weights_hash else made.bound(opened)
+        found = collect(made.prompt, made.stream(opened))
+        names = {step.concept: opened.concept(step.concept).name for step in made.steps}
+    if save is not None:
+        made.save(save)
+    if STATE.json:
+        show_json({"base": found.texts[0], "edited": found.texts[1], "recipe": made.model_dump()})
+        return
+    for step in made.steps:
+        say(f"{step.action} {step.amount:g}: '{names[step.concept]}' ({step.concept})")
+    say(f"\nBase:   {made.prompt}{found.texts[0]}\n\nEdited: {made.prompt}{found.texts[1]}")
+    if save is not None:
+        print(f"Wrote {save}", file=sys.stderr)
+
+
+def lens(
+    model: Annotated[str, typer.Argument(help="A causal language model: bundled name, hub name, or local folder.")],
+    text: Annotated[str, typer.Argument(help="What it reads.")],
+    sites: Annotated[str, typer.Option(help="Which sites of the residual stream.")] = "resid_post.*",
+) -> None:
+    """Show what a causal model would say next if it ended at each layer (the logit lens)."""
+    from workbench.evidence.direct import logit_lens
+    from workbench.models import load_model
+
+    table = logit_lens(load_model(model), text, sites)
+    if STATE.json:
+        show_json(records(table))
+        return
+    layers = list(dict.fromkeys(table["site"]))
+    wide = table.assign(said=table["said"].map(repr)).pivot(index="position", columns="site", values="said")[layers]
+    wide.insert(0, "token", table.drop_duplicates("position").set_index("position")["token"].map(repr))
+    show_table(wide.reset_index(), limit=24)
+
+
+def parse_step(item: str) -> dict[str, Any]:
+    """A step from ``ID=AMOUNT`` or ``ID=ACTION:AMOUNT``.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    concept, sign, rest = item.rpartition("=")
+    action, colon, amount = rest.rpartition(":")
+    try:
+        value = float(amount)
+    except ValueError:
+        value = math.nan
+    if not sign or not concept or not math.isfinite(value):
+        raise ConfigError(f"'{item}' is no step; write ID=AMOUNT, such as sparse_autoencoder-1a2b3c4d.17=6, or ID=scale:2.")
+    return {"concept": concept, "action": action if colon else "add", "amount": value}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    for command in (steer, lens):
+        app.command()(command)

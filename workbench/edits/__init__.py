@@ -1,0 +1,32 @@
+"""Interventions: pure functions on the activations of one site.
+
+An edit takes rows ``[b, t, d]`` and gives rows of the same shape. Nothing is changed in place.
+``model.edited(edit)`` applies it while the model runs; ``a + b`` is both, ``a`` first; ``edit.at(slice(5, None))`` keeps it
+to some positions; `side_by_side` runs several at once.
+"""
+
+from workbench.edits.edit import Edit, Edits, make_edit, side_by_side
+from workbench.edits.erasure import Eraser, erase, fit_eraser
+from workbench.edits.inputs import patch, resample
+from workbench.edits.latents import scale_latent, set_latent
+from workbench.edits.linear import ablate, clamp, mean, project_out, steer, zero
+
+__all__ = [
+    "Edit",
+    "Edits",
+    "Eraser",
+    "ablate",
+    "clamp",
+    "erase",
+    "fit_eraser",
+    "make_edit",
+    "mean",
+    "patch",
+    "project_out",
+    "resample",
+    "scale_latent",
+    "set_latent",
+    "side_by_side",
+    "steer",
+    "zero",
+]

@@ -1,0 +1,220 @@
+"""What an edit is, how several are composed, and how they are written down."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from workbench.errors import ConfigError, UnknownNameError
+from workbench.models.sites import Site
+
+Transform = Callable[[Tensor], Tensor]
+Positions = slice | tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A change of the activations at ``site``; ``kind`` and ``arguments`` describe it for a record.
+
+    ``transform`` maps ``[b, t, d]`` to ``[b, t, d]`` and works on all positions; ``positions`` says at which of them the
+    change is kept (see `at`). An edit of kind ``custom`` runs like any other, but cannot be written as JSON.
+    """
+
+    site: Site
+    transform: Transform = field(repr=False, compare=False)
+    kind: str = "custom"
+    arguments: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    positions: Positions = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "site", Site.parse(self.site))
+
+    def __call__(self, rows: Float[Tensor, "b t d"], first: int = 0) -> Float[Tensor, "b t d"]:
+        """The edited rows. ``first`` is the position of the first of them: not 0 when a cache holds those before."""
+        if self.positions is None:
+            return self._changed(rows, first)
+        chosen = _chosen(self.positions, first, rows.shape[1]).to(rows.device)
+        if not bool(chosen.any()):
+            return rows
+        return torch.where(chosen[:, None], self._changed(rows, first), rows)
+
+    def __add__(self, other: Edit | Edits) -> Edits:
+        return Edits((self, other))
+
+    def at(self, positions: int | Sequence[int] | slice | None) -> Edit:
+        """The same edit at some positions only, counted from the start of the input, special tokens included.
+
+        A slice is half open and without a step, as in ``edit.at(slice(5, None))``; None means everywhere. Positions are
+        not negative: while text is generated, its end is not known.
+        """
+        return dataclasses.replace(self, positions=_positions(positions))
+
+    def strength(self, value: float) -> Edit:
+        """The same edit at another strength.
+
+        For `steer` the multiple of the direction, for `clamp` the coordinate, for `set_latent` the activation and for
+        `scale_latent` the factor; for all others the fraction of the change (1 is the whole). A custom edit has none:
+        `ConfigError`.
+        """
+        if self.kind not in _STRENGTH:
+            raise ConfigError(f"An edit of kind '{self.kind}' has no strength: make a new edit instead.")
+        return make_edit(self.kind, self.site, {**self.arguments, _STRENGTH[self.kind]: float(value)}).at(self.positions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON description; tensors become lists.
+
+        `ConfigError` for an edit that holds what JSON cannot: a function, or a dictionary of latents. A recipe writes
+        the latter down by the concept's id.
+        """
+        if self.kind not in _MAKERS:
+            raise ConfigError("An edit made from a function of your own cannot be written down: use the named ones.")
+        if not all(_writable(value) for value in self.arguments.values()):
+            raise ConfigError(f"An edit of kind '{self.kind}' holds a whole dictionary: write it down as a step of a recipe.")
+        arguments = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in self.arguments.items()}
+        described: dict[str, Any] = {"kind": self.kind, "site": str(self.site), "arguments": arguments}
+        return described if self.positions is None else described | {"positions": positions_to_json(self.positions)}
+
+    @staticmethod
+    def from_dict(description: Mapping[str, Any]) -> Edit:
+        """The edit that `to_dict` described."""
+        edit = make_edit(description["kind"], description["site"], description["arguments"])
+        return edit.at(positions_from_json(description.get("positions")))
+
+    def _changed(self, rows: Tensor, first: int) -> Tensor:
+        return self.transform(rows)
+
+
+class PlacedEdit(Edit):
+    """An edit whose ``transform`` is also given the position of the first row: what it writes depends on the place."""
+
+    def _changed(self, rows: Tensor, first: int) -> Tensor:
+        return self.transform(rows, first)  # type: ignore[call-arg]
+
+
+class Edits(tuple[Edit, ...]):
+    """Several edits, applied in this order."""
+
+    __slots__ = ()
+
+    def __new__(cls, edits: Any = ()) -> Edits:
+        """Flatten edits and groups of edits into one."""
+        flat: list[Edit] = []
+        for edit in edits:
+            flat.extend(edit if isinstance(edit, Edits) else (edit,))
+        return super().__new__(cls, flat)
+
+    def __add__(self, other: Any) -> Edits:
+        return Edits((self, other))
+
+    def at(self, positions: int | Sequence[int] | slice | None) -> Edits:
+        """Every edit at these positions only."""
+        return Edits(edit.at(positions) for edit in self)
+
+    def strength(self, value: float) -> Edits:
+        """Every edit at this strength."""
+        return Edits(edit.strength(value) for edit in self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON description."""
+        return {"edits": [edit.to_dict() for edit in self]}
+
+    @staticmethod
+    def from_dict(description: Mapping[str, Any]) -> Edits:
+        """The edits that `to_dict` described."""
+        return Edits(Edit.from_dict(edit) for edit in description["edits"])
+
+
+def side_by_side(alternatives: Sequence[Edit | Edits]) -> Edits:
+    """One group of edits that does several at once: the batch is cut into as many equal parts, and each gets its own.
+
+    Repeat a batch once for each alternative, and one pass runs them all: strengths of a dose curve, controls, or base and
+    edited text side by side. ``Edits()`` leaves its part as it is.
+    """
+    groups = [Edits([alternative]) for alternative in alternatives]
+    if not groups:
+        raise ConfigError("There is nothing to run side by side: give at least one alternative.")
+    sites = dict.fromkeys(edit.site for group in groups for edit in group)
+
+    def at_site(site: Site) -> Edit:
+        parts = [[edit for edit in group if edit.site == site] for group in groups]
+
+        def transform(rows: Tensor, first: int) -> Tensor:
+            if len(rows) % len(parts):
+                raise ConfigError(f"{len(rows)} inputs cannot be shared out to {len(parts)} alternatives: repeat the batch.")
+            chunks = list(rows.chunk(len(parts)))
+            for number, edits in enumerate(parts):
+                for edit in edits:
+                    chunks[number] = edit(chunks[number], first)
+            return torch.cat(chunks)
+
+        return PlacedEdit(site, transform)  # type: ignore[arg-type]
+
+    return Edits(at_site(site) for site in sites)
+
+
+_MAKERS: dict[str, Callable[..., Edit]] = {}
+_STRENGTH: dict[str, str] = {}
+
+
+def edit_kind(name: str, strength: str) -> Callable[[Callable[..., Edit]], Callable[..., Edit]]:
+    """Declare a maker of edits: its kind, and which of its arguments is the strength."""
+
+    def declare(maker: Callable[..., Edit]) -> Callable[..., Edit]:
+        _MAKERS[name], _STRENGTH[name] = maker, strength
+        return maker
+
+    return declare
+
+
+def make_edit(kind: str, site: str | Site, arguments: Mapping[str, Any]) -> Edit:
+    """The edit of this kind; lists stand for tensors."""
+    if kind not in _MAKERS:
+        raise UnknownNameError("edit", kind, _MAKERS)
+    return _MAKERS[kind](site, **arguments)
+
+
+def positions_to_json(positions: Positions) -> Any:
+    """``[5, 6]`` for some positions, ``{"start": 5, "stop": null}`` for a slice, None for all."""
+    if isinstance(positions, slice):
+        return {"start": positions.start, "stop": positions.stop}
+    return None if positions is None else list(positions)
+
+
+def positions_from_json(written: Any) -> Positions:
+    """What `positions_to_json` wrote. `ConfigError` when it is something else."""
+    if isinstance(written, Mapping):
+        return _positions(slice(written.get("start"), written.get("stop")))
+    return _positions(written)
+
+
+def _positions(positions: int | Sequence[int] | slice | None) -> Positions:
+    if positions is None:
+        return None
+    if isinstance(positions, slice):
+        ends = [positions.start, positions.stop]
+        good = all(end is None or (isinstance(end, int) and end >= 0) for end in ends) and positions.step in (None, 1)
+        if good:
+            return slice(positions.start, positions.stop)
+    else:
+        several = [positions] if isinstance(positions, int) else positions
+        if isinstance(several, Sequence) and all(isinstance(p, int) and not isinstance(p, bool) and p >= 0 for p in several):
+            return tuple(sorted(set(several)))
+    raise ConfigError(f"Positions are numbers from 0 up, or a slice of them without a step, not {positions!r}.")
+
+
+def _chosen(positions: slice | tuple[int, ...], first: int, count: int) -> Bool[Tensor, "t"]:
+    places = torch.arange(first, first + count)
+    if isinstance(positions, slice):
+        chosen = places >= (positions.start or 0)
+        return chosen if positions.stop is None else chosen & (places < positions.stop)
+    return torch.isin(places, torch.tensor(positions, dtype=places.dtype))
+
+
+def _writable(value: Any) -> bool:
+    return value is None or isinstance(value, Tensor | int | float | str | list | tuple)

@@ -1,0 +1,59 @@
+"""Edits of one latent of a sparse dictionary, written back as a difference so that nothing else changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from workbench.edits.edit import Edit, edit_kind
+from workbench.errors import ConfigError
+from workbench.models.sites import Site
+
+if TYPE_CHECKING:
+    from workbench.dictionary import DictionaryConcepts
+
+
+@edit_kind("set_latent", strength="value")
+def set_latent(site: str | Site, dictionary: DictionaryConcepts, latent: int, value: float, keep_error: bool = True) -> Edit:
+    """Hold a latent's activation at ``value`` at every position (0 takes it out where it fires).
+
+    With ``keep_error`` the row moves by ``decode(new) - decode(old)`` and what the dictionary does not reconstruct stays.
+    Without it the row becomes ``decode(new)``: then the reconstruction's own error is part of the effect.
+    """
+
+    def changed(codes: Tensor) -> Tensor:
+        return codes.new_full(codes.shape[:-1], value)
+
+    arguments = {"dictionary": dictionary, "latent": latent, "value": value, "keep_error": keep_error}
+    return Edit(Site.parse(site), _rewritten(dictionary, latent, changed, keep_error), "set_latent", arguments)
+
+
+@edit_kind("scale_latent", strength="factor")
+def scale_latent(site: str | Site, dictionary: DictionaryConcepts, latent: int, factor: float, keep_error: bool = True) -> Edit:
+    """Multiply a latent's activation by ``factor`` where it fires; ``keep_error`` as for `set_latent`."""
+
+    def changed(codes: Tensor) -> Tensor:
+        return codes[..., latent] * factor
+
+    arguments = {"dictionary": dictionary, "latent": latent, "factor": factor, "keep_error": keep_error}
+    return Edit(Site.parse(site), _rewritten(dictionary, latent, changed, keep_error), "scale_latent", arguments)
+
+
+def _rewritten(
+    dictionary: DictionaryConcepts, latent: int, changed: Callable[[Tensor], Tensor], keep_error: bool
+) -> Callable[[Tensor], Tensor]:
+    if not 0 <= latent < len(dictionary):
+        raise ConfigError(f"The dictionary has latents 0 to {len(dictionary) - 1}, not {latent}.")
+
+    def transform(rows: Tensor) -> Tensor:
+        if rows.shape[-1] != dictionary.width:
+            raise ConfigError(f"The dictionary reads rows of {dictionary.width} numbers and the site has {rows.shape[-1]}.")
+        codes = dictionary.encode(rows.flatten(0, -2)).unflatten(0, rows.shape[:-1])
+        new = changed(codes)
+        # Decoding is affine, so the difference of two reconstructions is the difference of one code times its decoder row.
+        move = (new - codes[..., latent])[..., None] * dictionary.written(latent)
+        return (rows if keep_error else dictionary.decode(codes)).to(rows) + move.to(rows)
+
+    return transform

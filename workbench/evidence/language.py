@@ -1,0 +1,135 @@
+"""The trial of concepts as causes of text: steer a causal language model and hold the effect against its controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.analysis import Progress
+from workbench.evidence import steering
+from workbench.evidence.steering import DOSES, Passages
+
+if TYPE_CHECKING:
+    from workbench.concepts import ConceptSet
+    from workbench.models import Model, Site
+
+TEXTS = 16
+CHARACTERS = 320
+TELL = 12
+WATCH_RANDOM = 20
+
+Once = Callable[[tuple[Any, ...], Callable[[], Any]], Any]
+
+
+def passages_from(texts: Sequence[str], seed: int) -> list[str]:
+    """Some of the longer texts, cut to a length at which many can be steered."""
+    order = np.random.default_rng(seed).permutation(len(texts))
+    cut = [texts[i].strip()[:CHARACTERS] for i in order]
+    long = [text for text in cut if len(text) >= CHARACTERS // 2]
+    return (long + [text for text in cut if text and text not in set(long)])[:TEXTS]
+
+
+def steered_language(
+    model: Model,
+    part: ConceptSet,
+    places: Sequence[int],
+    tokens: pd.DataFrame,
+    texts: Sequence[str],
+    watched: Sequence[tuple[ConceptSet, Sequence[str]]],
+    scale: float,
+    seed: int,
+    once: Once,
+    progress: Progress,
+) -> tuple[list[dict[str, Any]], dict[str, pd.DataFrame]]:
+    """Steer concepts of one set and read the model's next tokens.
+
+    Args:
+        model: A causal language model.
+        part: The concepts.
+        places: Which of them are steered.
+        tokens: Their own tokens: ``place, id`` and more, see `workbench.evidence.own_tokens`.
+        texts: Held-out texts.
+        watched: Sets whose firing is followed, each with the ids of its concepts; theirs must not lie before the site.
+        scale: The typical norm of an activation at the site.
+        seed: Of the controls.
+        once: Keeps what concepts of one site share.
+        progress: Called with ``(done, total, text)``.
+
+    Returns:
+        Evidence rows with ``place``, and the tables ``steering`` (dose curves of all arms) and ``side`` (what else fires).
+    """
+    site = model.site(part.site)
+    chosen = [p for p in places if tokens["place"].eq(p).any()]
+    rows: list[dict[str, Any]] = [
+        {"place": p, "label": "", "metric": "causes.tokens", "status": "failed", "error": NO_TOKENS}
+        for p in places
+        if p not in set(chosen)
+    ]
+    if not chosen:
+        return rows, {"steering": _empty(["place", "arm", "dose"]), "side": _empty(["place", "other"])}
+    passages: Passages = once(("passages", hash(tuple(texts))), lambda: steering.read_passages(model, texts))
+    sets = [torch.from_numpy(tokens.loc[tokens["place"].eq(p), "id"].to_numpy(np.int64)) for p in chosen]
+    random = steering.control_directions(part.width, seed)
+    control = steering.steer_passages(model, site, random, DOSES, scale, passages, sets, progress)
+    curves, sides = [], []
+    for number, place in enumerate(chosen):
+        progress(number, len(chosen), f"steering at {part.site}")
+        direction, own = part.directions()[place], [sets[number]]
+        both = steering.steer_passages(model, site, torch.stack([direction, -direction]), DOSES, scale, passages, own)
+        mixed = steering.shuffled_directions(direction, steering.SHUFFLED, seed)
+        shuffled = steering.steer_passages(model, site, mixed, DOSES, scale, passages, own)
+        table = steering.dose_table(_only(both, 0), _only(both, 1), shuffled, control, number, passages)
+        found = steering.steering_rows(table, control, number, passages)
+        rows += [row | {"place": place, "label": ""} for row in found]
+        curves.append(table.assign(place=place))
+        dose = steering.recommended(table)
+        if dose is not None and watched:
+            sides.append(_side(model, site, direction, dose * scale, passages, watched, random, once).assign(place=place))
+    side = pd.concat(sides) if sides else _empty(["place", "other"])
+    return rows, {"steering": pd.concat(curves), "side": side}
+
+
+NO_TOKENS = "no token comes next more often where it is present than elsewhere, so none is its own"
+
+
+def _side(
+    model: Model,
+    site: Site,
+    direction: Float[Tensor, d],
+    norm: float,
+    passages: Passages,
+    watched: Sequence[tuple[ConceptSet, Sequence[str]]],
+    random: Float[Tensor, "k d"],
+    once: Once,
+) -> pd.DataFrame:
+    """The other concepts whose mean activation moves most, against random pushes of the same norm."""
+    sets = [concepts for concepts, _ in watched]
+    key = ("firing", str(site), round(norm, 5), tuple(ids[0] for _, ids in watched))
+    pushes = [None, *(row * norm for row in random[:WATCH_RANDOM])]
+    controls = once(key, lambda: steering.firing(model, site, pushes, passages, sets))
+    mine = steering.firing(model, site, [direction * norm], passages, sets)
+    parts = []
+    for (_, ids), control, moved in zip(watched, controls, mine, strict=True):
+        base, null = control[0], np.quantile(np.abs(control[1:] - control[0]), 0.95, axis=0)
+        parts.append(
+            pd.DataFrame({"other": list(ids), "base": base, "steered": moved[0], "shift": moved[0] - base, "null_high": null})
+        )
+    table = pd.concat(parts)
+    # Deviations of chance, so that concepts on different scales stand in one order.
+    table["times_null"] = table["shift"].abs() / table["null_high"].clip(lower=1e-6)
+    return table.sort_values("times_null", ascending=False).head(TELL)
+
+
+def _only(reading: steering.Reading, place: int) -> steering.Reading:
+    here = slice(place, place + 1)
+    return steering.Reading(reading.odds[here], reading.loss[here], reading.divergence[here])
+
+
+def _empty(columns: list[str]) -> pd.DataFrame:
+    return pd.DataFrame(columns=columns)

@@ -1,0 +1,166 @@
+"""Recipes: an intervention written down, so that the app, the command line and Python replay the same one.
+
+A recipe names concepts of a study, what is done to each, and how text is generated. It holds no vectors: a concept's direction
+is read from the study, and the model's weights are checked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from workbench.errors import ConfigError, StudyError, disk_errors
+
+if TYPE_CHECKING:
+    from workbench.edits import Edits
+    from workbench.models.generation import Generation, Step
+    from workbench.store.study import Study
+
+Action = Literal["add", "clamp", "ablate", "set", "scale"]
+ACTIONS: dict[Action, str] = {
+    "add": "Add the concept's unit direction, so many times",
+    "clamp": "Hold the coordinate along its direction at a value",
+    "ablate": "Take its direction out: 1 wholly, 0 not at all",
+    "set": "Hold the latent's activation at a value",
+    "scale": "Multiply the latent's activation where it fires",
+}
+LATENT_ACTIONS = ("set", "scale")
+MOST_PROMPT = 20_000
+
+
+class RecipeStep(BaseModel):
+    """One change: what is done to which concept, how strongly, and where.
+
+    Attributes:
+        concept: The concept's id in the study.
+        action: One of ``add, clamp, ablate, set, scale``; the last two are for latents of a dictionary.
+        amount: The strength; see `ACTIONS`.
+        start: The first position changed, counted from 0, special tokens included.
+        stop: The first position that is not changed any more; None for no end.
+        keep_error: For ``set`` and ``scale``: what the dictionary does not reconstruct stays as it is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    concept: str = Field(max_length=200)
+    action: Action = "add"
+    amount: float = Field(allow_inf_nan=False)
+    start: int = Field(default=0, ge=0)
+    stop: int | None = Field(default=None, ge=0)
+    keep_error: bool = True
+
+
+class Recipe(BaseModel):
+    """An intervention on a causal language model.
+
+    Attributes:
+        steps: What is changed, in this order.
+        prompt: What is continued.
+        max_new_tokens, temperature, top_k, seed: As for `Model.generate`.
+        model: Name of the study's model.
+        weights_hash: Of its weights; another model is refused. Empty to take the study's as it is.
+        name: What a person calls it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: tuple[RecipeStep, ...] = ()
+    prompt: str = Field(default="", max_length=MOST_PROMPT)
+    max_new_tokens: int = Field(default=40, ge=1, le=4096)
+    temperature: float = Field(default=0.0, ge=0, le=10)
+    top_k: int | None = Field(default=None, ge=1)
+    seed: int = 0
+    model: str = ""
+    weights_hash: str = ""
+    name: str = Field(default="", max_length=200)
+    format: Literal[1] = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """A recipe from JSON. `ConfigError` says what does not fit."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise ConfigError(f"This is no recipe: {_faults(error)}.") from error
+
+    @classmethod
+    def made(cls, **fields: Any) -> Self:
+        """A recipe from fields. `ConfigError` says what does not fit."""
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            raise ConfigError(f"The recipe cannot be made: {_faults(error)}.") from error
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """A recipe from a JSON file."""
+        try:
+            return cls.parse(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"The recipe {path} cannot be read: {error}.") from error
+
+    def save(self, path: str | Path) -> Path:
+        """Write it as JSON."""
+        with disk_errors("the recipe"):
+            Path(path).write_text(self.to_json(), encoding="utf-8")
+        return Path(path)
+
+    def to_json(self) -> str:
+        """JSON for a person to read and edit."""
+        return json.dumps(self.model_dump(), indent=1, ensure_ascii=False) + "\n"
+
+    def bound(self, study: Study) -> Self:
+        """The same recipe, tied to the study's model."""
+        record = study.model_record()
+        return self.model_copy(update={"model": record["name"], "weights_hash": record["weights_hash"]})
+
+    def edits(self, study: Study) -> Edits:
+        """The edits of its steps.
+
+        Raises:
+            UnknownNameError: The study has no such concept.
+            StudyError: The recipe was made with other weights.
+            ConfigError: A step does not fit its concept.
+        """
+        from workbench.edits import Edits
+
+        record = study.model_record()
+        if self.weights_hash and self.weights_hash != record["weights_hash"]:
+            raise StudyError(
+                f"The recipe was made with the model '{self.model}' (weights {self.weights_hash[:8]}), and this study holds"
+                f" '{record['name']}' (weights {record['weights_hash'][:8]}): open the study it was made in."
+            )
+        edits = [study.concept(step.concept).edit(step.action, step.amount, keep_error=step.keep_error) for step in self.steps]
+        return Edits(edit.at(_where(step)) for edit, step in zip(edits, self.steps, strict=True))
+
+    def stream(self, study: Study) -> Iterator[Step]:
+        """Base text (first) and edited text (second), token by token."""
+        from workbench.edits import Edits
+
+        return study.model.stream(self.prompt, [Edits(), self.edits(study)], **self.options())
+
+    def run(self, study: Study) -> Generation:
+        """Base text (first) and edited text (second)."""
+        from workbench.models.generation import collect
+
+        return collect(self.prompt, self.stream(study))
+
+    def options(self) -> dict[str, Any]:
+        """How text is generated."""
+        return {k: getattr(self, k) for k in ("max_new_tokens", "temperature", "top_k", "seed")}
+
+
+def _where(step: RecipeStep) -> slice | None:
+    return None if step.start == 0 and step.stop is None else slice(step.start, step.stop)
+
+
+def _faults(error: ValidationError) -> str:
+    parts = []
+    for item in error.errors()[:4]:
+        where = ".".join(map(str, item["loc"])) or "the file"
+        parts.append(f"'{where}': {item['msg'].removeprefix('Value error, ')}")
+    return "; ".join(parts)

@@ -1,0 +1,64 @@
+"""What the concepts of a causal language model have to do with its vocabulary: two tables for every run on one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workbench.analysis import Progress
+
+if TYPE_CHECKING:
+    from workbench.activations import ActivationSet
+    from workbench.concepts import ConceptSet
+    from workbench.datasets import Dataset
+    from workbench.store.study import Study
+
+MAP_TEXTS = 24
+
+
+def study_map(study: Study, dataset: Dataset) -> Float[Tensor, "v d"]:
+    """The direct map to the logits at texts of a data set, measured once a session; see `workbench.evidence.direct`."""
+    from workbench.evidence.direct import direct_map
+
+    key = ("direct map", dataset.hash)
+    if key not in study.shared:
+        train = np.flatnonzero(dataset.table["split"].ne("test").to_numpy())
+        chosen = np.random.default_rng(0).permutation(train)[:MAP_TEXTS]
+        study.shared[key] = direct_map(study.model, dataset.inputs(chosen.tolist()))
+    found: Tensor = study.shared[key]
+    return found
+
+
+def token_tables(
+    sets: list[ConceptSet], acts: ActivationSet, rows: Int[np.ndarray, "n"], study: Study, progress: Progress
+) -> dict[str, pd.DataFrame]:
+    """Tables ``tokens`` (a concept's own tokens) and ``effects`` (its direct logit effects); none unless a decoder's tokens.
+
+    Args:
+        sets: The sets of a run, in numbering order.
+        acts: What they were found in.
+        rows: The rows to count in, ascending; none of the test split.
+        study: Its model is the decoder.
+        progress: Called with ``(done, total, text)``.
+    """
+    from workbench.evidence.direct import effects_table, writes_to_residual
+    from workbench.evidence.own_tokens import next_tokens, own_tokens
+
+    if study.model_record()["kind"] != "decoder" or acts.pool != "token":
+        return {}
+    dataset = study.dataset_of(acts)
+    vocabulary = study.model.vocabulary()
+    following = next_tokens(study.model, dataset, acts, rows)
+    own, effects, first = [], [], 0
+    for done, concepts in enumerate(sets):
+        progress(done, len(sets), "tokens of concepts")
+        own.append(own_tokens(concepts, acts.at(concepts.site), rows, following, vocabulary, first))
+        if writes_to_residual(concepts.site):
+            effects.append(effects_table(study_map(study, dataset), concepts.directions(), vocabulary, first))
+        first += len(concepts)
+    progress(len(sets), len(sets), "tokens of concepts")
+    return {"tokens": pd.concat(own)} | ({"effects": pd.concat(effects)} if effects else {})
