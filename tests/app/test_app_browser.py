@@ -27,7 +27,7 @@ def test_a_person_finds_names_and_reports_a_concept(
     page.goto(base)
     drawn(page, "small")
     page.get_by_role("link", name="Find a concept").click()
-    drawn(page, "Concepts")
+    drawn(page, "Find a concept")
     page.get_by_role("textbox", name="Search").fill("money")
     page.get_by_role("textbox", name="Search").press("Enter")
     page.get_by_text("answer your search").wait_for()
