@@ -34,7 +34,9 @@ def option_fields(analysis: type[Analysis], prefix: str, choices: dict[str, list
 
 
 def _field(name: str, schema: dict[str, Any], key: str, choices: dict[str, list[str]]) -> Any:
-    about, label = literal(schema.get("description", ""), 600) or None, literal(name)
+    about = literal(schema.get("description", ""), 600) or None
+    # A field's name is an identifier, so it needs no escaping, and a screen reader would read the escapes.
+    label = name
     kinds = {part.get("type") for part in schema.get("anyOf", [schema])}
     default = schema.get("default")
     if "enum" in schema:

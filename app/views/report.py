@@ -142,7 +142,7 @@ def _offer(study: Study, key: tuple[str, ...], label: str, doing: str, do: Work,
         )  # fmt: skip
         return
     busy = job is not None and not job.finished
-    if st.button(label, icon=":material/description:", disabled=busy, key=f"build {key}", width="stretch"):
+    if st.button(label, icon=":material/description:", disabled=busy, key=f"build {label}", width="stretch"):
         jobs.start(key, doing, do)
         st.rerun()
     jobs.watch(key)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from workbench import dataset_from_table, load_dataset, load_model, open_study
+from workbench import dataset_from_table, load_dataset, load_model, load_vocabulary, open_study
 from workbench.store.study import Study
 
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
@@ -55,6 +55,8 @@ def make(folder: Path, frame: pd.DataFrame | None = None) -> Study:
     study.examine(list(study.concepts(run=probes.id, site="resid_post.3"))[:3], **quick)
     study.examine(list(sae.concepts)[:6], **quick | {"families": ["detects", "informs", "locates", "named"]})
     study.counterparts()
+    # The pages that suggest names compare with every word: the words are embedded here once, for all tests.
+    study.embedder().embed(load_vocabulary("common-words"))
     return study
 
 

@@ -42,7 +42,7 @@ def app(
     command = [
         sys.executable, "-m", "streamlit", "run", str(main), "--server.address", address, "--server.port", str(port),
         "--server.headless", "false" if browser else "true", "--browser.gatherUsageStats", "false",
-        "--server.fileWatcherType", "none", "--client.toolbarMode", "minimal", "--client.showErrorDetails", "none",
+        "--server.fileWatcherType", "none", "--client.toolbarMode", "viewer", "--client.showErrorDetails", "none",
     ]  # fmt: skip
     environment = os.environ | {
         "WORKBENCH_STUDIES": os.pathsep.join(map(str, folders)),

@@ -71,13 +71,16 @@ def _config(first: Run, second: Run) -> pd.DataFrame:
 
     one, two = options(first), options(second)
     rows = [
-        {"option": key, "first": _text(one.get(key)), "second": _text(two.get(key)), "same": one.get(key) == two.get(key)}
+        {"option": key, "first": _text(one, key), "second": _text(two, key), "same": _text(one, key) == _text(two, key)}
         for key in dict.fromkeys([*one, *two])
     ]
     return pd.DataFrame(rows)
 
 
-def _text(value: Any) -> str:
+def _text(options: dict[str, Any], key: str) -> str:
+    if key not in options:
+        return "–"
+    value = options[key]
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
