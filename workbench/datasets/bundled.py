@@ -14,7 +14,7 @@ from workbench.datasets.columns import Label, class_label, missing
 from workbench.datasets.dataset import Dataset
 from workbench.datasets.paths import data_file
 from workbench.datasets.spans import no_spans, span_frame
-from workbench.datasets.splits import stable_digest
+from workbench.datasets.splits import assign_splits, stable_digest
 
 # The sample that `topics` takes: enough for a probe of every genre, small enough to capture in a minute or
 # two.
@@ -102,6 +102,18 @@ def _nouns() -> Dataset:
     return _plain("nouns", frame, _classes(frame, ("class",)))
 
 
+def _heldout() -> Dataset:
+    """Passages that the bundled language model was not trained on."""
+    table = _read("scribe-heldout")
+    labels = ("kind", "source")
+    frame = pd.DataFrame({x: table[x].to_pylist() for x in ("text", "document", *labels)}, dtype=object)
+    frame = frame.rename(columns={"document": "group"})
+    # The model's own validation and test parts are both unseen text: what is fitted on its activations needs three parts.
+    splits = assign_splits(frame["group"], salt="heldout")
+    frame.insert(1, "split", objects([splits[group] for group in frame["group"]]))
+    return _plain("heldout", frame, _classes(frame, labels))
+
+
 def _fashion() -> Dataset:
     table = _read("fashion")
     size = [int(table.schema.metadata[key]) for key in (b"height", b"width")]
@@ -149,5 +161,6 @@ BUNDLED: dict[str, Callable[[], Dataset]] = {
     "film": lambda: _rated("film"),
     "tweets": lambda: _rated("tweets"),
     "nouns": _nouns,
+    "heldout": _heldout,
     "fashion": _fashion,
 }

@@ -1,4 +1,4 @@
-"""Models that come as Python packages and need no hub."""
+"""Models that come with the workbench or as Python packages and need no hub."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from torch import Tensor
 
 from workbench.models.base import Model
 
+SCRIBE_LENGTH = 256  # all that it was trained on
+
 
 def minilm(**options: Any) -> Model:
     """All-MiniLM-L6-v2, an English text encoder: 6 layers, 384 wide (Apache-2.0)."""
@@ -22,6 +24,15 @@ def minilm(**options: Any) -> Model:
     from workbench.models.pretrained import load_pretrained
 
     return load_pretrained(str(get_model_path()), name="minilm", source={"spec": "minilm", **options}, **options)
+
+
+def scribe(*, max_length: int = SCRIBE_LENGTH, **options: Any) -> Model:
+    """Scribe, an English language model of 8.3M parameters trained for the workbench: 8 layers, 256 wide (CC0)."""
+    from workbench.datasets.paths import data_dir
+    from workbench.models.pretrained import load_pretrained
+
+    source = {"spec": "scribe", "max_length": max_length, **options}
+    return load_pretrained(str(data_dir() / "scribe"), name="scribe", source=source, max_length=max_length, **options)
 
 
 def efficientnet_lite0(*, device: str = "cpu") -> Model:
@@ -49,7 +60,7 @@ def efficientnet_lite0(*, device: str = "cpu") -> Model:
     )
 
 
-PACKAGED: dict[str, Callable[..., Model]] = {"minilm": minilm, "efficientnet-lite0": efficientnet_lite0}
+PACKAGED: dict[str, Callable[..., Model]] = {"minilm": minilm, "scribe": scribe, "efficientnet-lite0": efficientnet_lite0}
 
 
 def imagenet_names() -> tuple[str, ...]:
