@@ -17,7 +17,7 @@ if ROOT not in sys.path:
 from app import state  # noqa: E402
 from app.components.page import empty, sentences, study_switch, title  # noqa: E402
 from app.components.style import use_style  # noqa: E402
-from app.views import compare, concept, concepts, information, layers, naming, overview, report, runs  # noqa: E402
+from app.views import compare, concept, concepts, information, layers, naming, overview, report, runs, steer  # noqa: E402
 
 
 def show(page: ModuleType) -> None:
@@ -54,6 +54,7 @@ def pages() -> dict[str, dict[str, st.Page]]:
             "concepts": one(concepts, "Find", "search", "concepts"),
             "concept": one(concept, "Concept", "label", "concept"),
             "naming": one(naming, "Naming", "edit", "naming"),
+            "steer": one(steer, "Steer", "tune", "steer"),
         },
         "Measurements": {
             "layers": one(layers, "Layers", "stacked_line_chart", "layers"),

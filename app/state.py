@@ -188,6 +188,16 @@ def _find(folder: str, key: Version, argument: str, text: str, limit: int, _stud
     return found.ids, found.relevance or [0.0] * len(found.ids)
 
 
+def vocabulary(study: Study) -> list[str]:
+    """The text of every token id of the study's model."""
+    return _vocabulary(str(study.folder), study)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _vocabulary(folder: str, _study: Study) -> list[str]:
+    return _study.model.vocabulary()
+
+
 def known_pairs(study: Study) -> tuple[pd.DataFrame | None, bool]:
     """The newest recorded comparison of methods, or None, and whether runs have come since; nothing is computed."""
     runs = study.runs()

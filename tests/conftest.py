@@ -153,3 +153,17 @@ def run_demo(place: Path) -> subprocess.CompletedProcess:
     arguments = ["demo", "--no-serve", "--study", str(place / "topics"), "--report", str(place / "report.html")]
     command = [sys.executable, "-c", "from workbench.cli import main; main()", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def steer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small study of the bundled causal model: two sites, probes, and the latents of the bundled dictionary."""
+    import workbench as wb
+
+    folder = tmp_path_factory.mktemp("steer") / "steer"
+    with wb.open_study(folder) as study:
+        texts = wb.load_dataset("topics", limit=360)
+        acts = study.capture(wb.load_model("scribe"), texts, sites=["resid_post.4", "resid_post.7"])
+        study.run("pretrained_dictionary", acts.at("resid_post.4"))
+        study.run("linear_probe", acts, target="tokens")
+    return folder

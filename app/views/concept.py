@@ -14,6 +14,7 @@ from app.components.neighbours import neighbours
 from app.components.page import empty, heading, sentences, title
 from app.components.report import report_button
 from app.components.text import chips, literal
+from app.components.vocabulary import vocabulary
 from workbench.analysis import Progress
 from workbench.store.concept import Concept
 from workbench.store.study import Study
@@ -38,6 +39,11 @@ def render(study: Study) -> None:
     st.page_link(
         state.page("runs"), label=literal(f"found by {concept.run_id}", 160), query_params=query, icon=":material/play_circle:"
     )
+    if concept.steerable:
+        st.page_link(
+            state.page("steer"), label="Steer with this concept", icon=":material/tune:",
+            query_params=state.link() | {"steer": concept.id},
+        )  # fmt: skip
     st.html(chips({"method": concept.method, "site": concept.site, "read by": concept.level, "label": concept.label}))
     left, right = st.columns([3, 2], gap="large")
     with left:
@@ -65,6 +71,8 @@ def render(study: Study) -> None:
         report_button(study, concept.id)
     # Examples need the activations and the model, so everything else is drawn before them.
     with later:
+        with sentences():
+            vocabulary(concept)
         with sentences():
             dose_curves(concept, evidence)
         with sentences():

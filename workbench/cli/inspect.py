@@ -104,6 +104,7 @@ def concepts(
     site: Annotated[str | None, typer.Option(help="Only concepts at this site.")] = None,
     run: Annotated[str | None, typer.Option(help="Only concepts of this run.")] = None,
     fires_on: Annotated[str | None, typer.Option(help="Order by how strongly they are present in this text.")] = None,
+    output: Annotated[str | None, typer.Option(help="Order by how much they raise this word (causal models).")] = None,
     sort: Annotated[str | None, typer.Option(help="Order by this metric, such as detects.auroc.")] = None,
     limit: Annotated[int, typer.Option(help="At most so many.")] = 20,
 ) -> None:
@@ -112,7 +113,7 @@ def concepts(
 
     where = {k: v for k, v in {"method": method, "site": site, "run": run}.items() if v}
     with open_study(study, create=False) as opened:
-        found = opened.concepts(query, fires_on=fires_on, **where)
+        found = opened.concepts(query, fires_on=fires_on, output=output, **where)
         if sort:
             found = found.sort(sort)
         table = type(found)(opened, found.ids[:limit], found.relevance[:limit] if found.relevance else None).table()

@@ -222,6 +222,10 @@ class Model(ABC):
         """The text of every token id, as tokens are shown."""
         raise ConfigError(f"{self.name} reads no text: it has no vocabulary.")
 
+    def token_ids(self, word: str) -> list[int]:
+        """The ids of the single tokens that spell a word, with and without a space before it; none where there is no such."""
+        raise ConfigError(f"{self.name} reads no text: it has no vocabulary.")
+
     def _no_text(self) -> ConfigError:
         return ConfigError(f"{self.name} is no causal language model: load a decoder, such as 'scribe', to generate text.")
 

@@ -103,6 +103,10 @@ class TransformerModel(Model):
         """The text of every token id."""
         return self.tokens.vocabulary(int(self.bridge.cfg.d_vocab))
 
+    def token_ids(self, word: str) -> list[int]:
+        """By the model's tokenizer."""
+        return self.tokens.ids(word)
+
     def _dtype(self) -> torch.dtype:
         return next(self.bridge.parameters()).dtype
 

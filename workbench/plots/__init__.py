@@ -5,10 +5,19 @@ The colours are Okabe and Ito's, which people with colour-blindness tell apart. 
 
 from __future__ import annotations
 
-from workbench.plots.figures import density_histogram, dose_curve, forest, lines, site_bands, site_lines, value_histogram
+from workbench.plots.figures import (
+    density_histogram,
+    dose_curve,
+    forest,
+    lines,
+    site_bands,
+    site_lines,
+    steering_curves,
+    value_histogram,
+)
 from workbench.plots.theme import COLOURS, FOUND, NULL, style, themed
 
 __all__ = [
-    "COLOURS", "FOUND", "NULL", "density_histogram", "dose_curve", "forest", "lines", "site_bands", "site_lines", "style",
-    "themed", "value_histogram",
+    "COLOURS", "FOUND", "NULL", "density_histogram", "dose_curve", "forest", "lines", "site_bands", "site_lines",
+    "steering_curves", "style", "themed", "value_histogram",
 ]  # fmt: skip

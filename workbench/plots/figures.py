@@ -221,3 +221,42 @@ def dose_curve(table: pd.DataFrame, title: str) -> Figure:
         )
     )
     return style(figure, title, "dose (typical activation norms)", "change of the readout's logit", height=320)
+
+
+def steering_curves(table: pd.DataFrame, measure: str, title: str, y_title: str, height: int = 320) -> Figure:
+    """What steering does by dose: the concept with its interval, its sign-flipped and shuffled directions, random ones in grey.
+
+    Args:
+        table: ``arm, dose, <measure>, <measure>_low, <measure>_high``, as `workbench.evidence.steering.dose_table` makes.
+        measure: ``odds``, ``cost`` or ``kl``.
+        title: Of the figure.
+        y_title: The axis.
+        height: In pixels.
+    """
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    looks = {
+        "random": (NULL, "dot"),
+        "shuffled": (COLOURS[4], "dash"),
+        "flipped": (COLOURS[1], "dash"),
+        "concept": (FOUND, "solid"),
+    }
+    for arm, (colour, dash) in looks.items():
+        part = table[table["arm"].eq(arm)].sort_values("dose")
+        if part.empty:
+            continue
+        x, low, high = part["dose"].tolist(), part[f"{measure}_low"].tolist(), part[f"{measure}_high"].tolist()
+        figure.add_trace(
+            go.Scatter(
+                x=x + x[::-1], y=high + low[::-1], fill="toself", fillcolor=colour, opacity=0.18, line={"width": 0}, mode="lines",
+                hoverinfo="skip", showlegend=False, legendgroup=arm,
+            )
+        )  # fmt: skip
+        figure.add_trace(
+            go.Scatter(
+                x=x, y=part[measure].tolist(), name=arm, mode="lines+markers", legendgroup=arm,
+                line={"color": colour, "dash": dash, "width": 2}, marker={"size": 6},
+            )
+        )  # fmt: skip
+    return style(figure, title, "dose, in typical norms of an activation", y_title, height=height)

@@ -162,6 +162,11 @@ class Concept:
         return clamp(self.site, self.direction, value)
 
     @property
+    def steerable(self) -> bool:
+        """Whether the study's model writes text that the concept can change."""
+        return bool(self.study.model_record()["kind"] == "decoder")
+
+    @property
     def typical_norm(self) -> float:
         """The mean norm of an activation at its site: a dose of 1."""
         return self.study.typical_norm(self.site)

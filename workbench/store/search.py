@@ -24,6 +24,7 @@ def search(
     query: str | None = None,
     *,
     fires_on: str | None = None,
+    output: str | None = None,
     limit: int | None = None,
     **where: str,
 ) -> ConceptList:
@@ -34,12 +35,14 @@ def search(
         query: Words. Names that contain them come first, then names by cosine of meaning, best first. A leading "about" is
             left out, so that "about money" finds "money".
         fires_on: A text of your own; concepts are ordered by how many deviations their peak on it lies above their mean.
+        output: A word of the vocabulary of a causal model; concepts are ordered by how much their direction raises it by
+            itself (its direct logit effect), in deviations of the concept's effects over all tokens.
         limit: At most so many.
         where: ``method``, ``run``, ``site``, ``label`` must equal.
     """
     unknown = set(where) - set(FILTERS)
     if unknown:
-        raise UnknownNameError("filter", sorted(unknown)[0], [*FILTERS, "fires_on", "limit"])
+        raise UnknownNameError("filter", sorted(unknown)[0], [*FILTERS, "fires_on", "output", "limit"])
     statement = sa.select(tables.concepts).order_by(tables.concepts.c.run, tables.concepts.c.number)
     for column, value in where.items():
         statement = statement.where(tables.concepts.c[column] == value)
@@ -49,6 +52,8 @@ def search(
     if fires_on is not None and ids:
         scores = _firing(study, frame, fires_on)
         ids, relevance = _ranked(ids, scores)
+    elif output is not None and ids:
+        ids, relevance = _ranked(ids, _raising(study, frame, output))
     elif query and ids:
         scores = _matching(study, ids, query)
         ids, relevance = _ranked(ids, scores)
@@ -101,4 +106,27 @@ def _firing(study: Study, table: pd.DataFrame, text: str) -> np.ndarray:
         mean, deviation = summary["mean"].to_numpy(), summary["deviation"].to_numpy()
         above = np.where(peak > 0, (peak - mean) / np.maximum(deviation, 1e-6), -np.inf)
         scores[np.flatnonzero(table["run"].eq(run_id))] = above[rows["number"].to_numpy()]
+    return scores
+
+
+def _raising(study: Study, table: pd.DataFrame, word: str) -> np.ndarray:
+    from workbench.errors import ConfigError
+    from workbench.evidence.direct import direct_effects, writes_to_residual
+    from workbench.tokens import study_map
+
+    wanted = study.model.token_ids(word)
+    if not wanted:
+        raise ConfigError(f"'{word[:60]}' is no single token of {study.model.name}: search for a shorter or commoner word.")
+    mapping = study_map(study, study.datasets()[0])
+    scores = np.full(len(table), -np.inf)
+    for run_id, rows in table.groupby("run"):
+        found = []
+        for concepts in study.get_run(str(run_id)).sets:
+            if not writes_to_residual(concepts.site):
+                found.append(np.full(len(concepts), -np.inf))
+                continue
+            for part in concepts.directions().split(512):
+                effects = direct_effects(mapping, part)
+                found.append((effects[:, wanted].amax(-1) / effects.std(-1).clamp(min=1e-12)).numpy())
+        scores[np.flatnonzero(table["run"].eq(run_id))] = np.concatenate(found)[rows["number"].to_numpy()]
     return scores

@@ -1,0 +1,109 @@
+"""The concepts that a person intervenes with: added one by one, each with an action and a strength."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from app import state
+from app.components.text import literal, short
+from workbench.recipes import ACTIONS, RecipeStep
+from workbench.store.concept import Concept
+from workbench.store.study import Study
+
+FOUND = 20
+NAMES = {"add": "Add", "clamp": "Hold along direction", "ablate": "Take out", "set": "Hold latent at", "scale": "Scale latent"}
+Steps = list[dict[str, Any]]
+
+
+def steps_of(study: Study) -> Steps:
+    """The steps of this session, as dictionaries of `RecipeStep`; the page writes into them."""
+    found: Steps = st.session_state.setdefault(f"steps of {study.folder}", [])
+    return found
+
+
+def replace_steps(study: Study, steps: tuple[RecipeStep, ...]) -> None:
+    """Take the steps of a recipe; the sliders start anew."""
+    st.session_state[f"steps of {study.folder}"] = [step.model_dump() for step in steps]
+    st.session_state["steps version"] = st.session_state.get("steps version", 0) + 1
+
+
+def add_step(study: Study, concept: str) -> None:
+    """Put a concept on the list, at a third of its typical dose."""
+    amount = round(study.typical_norm(study.concept(concept).site) * 0.35, 3)
+    steps_of(study).append(RecipeStep(concept=concept, amount=amount).model_dump())
+
+
+def choose_steps(study: Study) -> None:
+    """The search for concepts, and a row of controls for each that was chosen."""
+    with (
+        st.form("add a concept", border=False, clear_on_submit=False),
+        st.container(horizontal=True, vertical_alignment="bottom"),
+    ):
+        words = st.text_input("Find a concept", placeholder="a word of its name or meaning", max_chars=300, key="steer search")
+        st.form_submit_button("Search", icon=":material/search:")
+    if words.strip():
+        ids, _ = state.find(study, "query", words.strip(), FOUND)
+        names = state.names_of(study)
+        chosen = st.selectbox("Found", ids, format_func=lambda i: f"{short(names.get(i, i), 60)} · {i}", key="steer found")
+        if chosen and st.button("Add this concept", icon=":material/add:"):
+            add_step(study, chosen)
+            st.rerun()
+    steps = steps_of(study)
+    for place, step in enumerate(list(steps)):
+        _row(study, steps, place, step)
+
+
+def _row(study: Study, steps: Steps, place: int, step: dict[str, Any]) -> None:
+    concept = study.concept(step["concept"])
+    key = f"{place} {step['concept']} {st.session_state.get('steps version', 0)} {len(steps)}"
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.page_link(
+                state.page("concept"),
+                label=literal(concept.name, 60),
+                query_params=state.link(concept.id),
+                icon=":material/label:",
+            )
+            if st.button("Remove", icon=":material/close:", key=f"remove {key}", type="tertiary"):
+                steps.pop(place)
+                st.rerun()
+        actions = list(concept.actions)
+        action = st.selectbox(
+            "What is done", actions, index=actions.index(step["action"]), format_func=lambda a: NAMES[a], key=f"action {key}",
+            help=_explained(actions), label_visibility="collapsed",
+        )  # fmt: skip
+        if action != step["action"]:
+            step |= {"action": action, "amount": _start(concept, action)}
+        step["amount"] = _amount(concept, action, float(step["amount"]), key)
+
+
+def _explained(actions: Sequence[str]) -> str:
+    return " · ".join(f"{NAMES[action]}: {literal(text)}" for action, text in ACTIONS.items() if action in actions)
+
+
+def _start(concept: Concept, action: str) -> float:
+    starts = {"add": concept.typical_norm * 0.35, "clamp": 0.0, "ablate": 1.0, "set": _top(concept), "scale": 2.0}
+    return round(starts[action], 3)
+
+
+def _top(concept: Concept) -> float:
+    summary = concept.summary()
+    return float(summary["top"]) if len(summary) else 10.0
+
+
+def _amount(concept: Concept, action: str, value: float, key: str) -> float:
+    """A slider in the unit that the action is understood in; the recipe keeps the raw number."""
+    norm = concept.typical_norm
+    if action in {"add", "clamp"}:
+        label = "Dose, in typical norms of an activation"
+        most = max(1.0, abs(value) / norm)
+        dose = st.slider(label, -most, most, value / norm, 0.05, key=f"dose {action} {key}")
+        return round(dose * norm, 4)
+    low, high, step = {"ablate": (0.0, 1.0, 0.05), "set": (0.0, max(2 * _top(concept), value), 0.1), "scale": (-2.0, 8.0, 0.1)}[
+        action
+    ]
+    label = {"ablate": "How much of it is taken out", "set": "Activation", "scale": "Factor"}[action]
+    return float(st.slider(label, low, max(high, value), value, step, key=f"amount {action} {key}"))
