@@ -81,9 +81,11 @@ def forget(key: tuple[str, ...]) -> None:
 
 
 def watch(key: tuple[str, ...]) -> None:
-    """Show a running job's progress; the page is drawn anew when it ends."""
-    if (job := find_job(key)) is not None and not job.finished:
-        _bar(key)
+    """Show the progress of a job that the page took for running; the page is drawn anew when it ends.
+
+    It may have ended while the page was drawn. Then the page is out of date already, and is drawn anew at once.
+    """
+    _bar(key)
 
 
 @st.fragment(run_every=POLL_SECONDS)

@@ -63,7 +63,8 @@ def compare_button(study: Study, stale: bool) -> None:
     if st.button("Compare methods", icon=":material/compare_arrows:", disabled=busy, key="compare methods"):
         jobs.start(key, "Comparing methods", lambda show: compare(study, show))
         st.rerun()
-    jobs.watch(key)
+    if busy:
+        jobs.watch(key)
     if job is not None and job.finished and job.error:
         st.error(literal(job.error, 900))
 

@@ -32,7 +32,8 @@ def report_button(study: Study, concept: str | None = None) -> None:
     ):  # fmt: skip
         jobs.start(key, "Building the report", lambda show: build(study, concept, show))
         st.rerun()
-    jobs.watch(key)
+    if busy:
+        jobs.watch(key)
     if job is not None and job.finished and job.error:
         st.error(literal(job.error, 900))
 

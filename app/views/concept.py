@@ -108,7 +108,8 @@ def _examine(study: Study, concept: Concept) -> None:
     ):  # fmt: skip
         jobs.start(key, "Examining", lambda show: examine(study, concept, show))
         st.rerun()
-    jobs.watch(key)
+    if busy:
+        jobs.watch(key)
     if job is not None and job.finished:
         if job.error:
             st.error(literal(job.error, 900))

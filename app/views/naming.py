@@ -102,8 +102,9 @@ def _one(study: Study, queue: Queue) -> None:
     history = concept.names()
     # Names that come from now on were given by somebody else while this one was looked at.
     queue.known.setdefault(concept.id, int(history["id"].max()) if len(history) else 0)
-    if queue.said:
-        st.html(f'<div class="cw-soft">{queue.said}</div>')
+    with st.container():
+        if queue.said:
+            st.html(f'<div class="cw-soft">{queue.said}</div>')
     _steps(queue)
     heading(concept.name)
     st.html(chips({"method": concept.method, "site": concept.site, "label": concept.label, "id": concept.id}))
@@ -111,13 +112,18 @@ def _one(study: Study, queue: Queue) -> None:
     watch_names(concept, queue.known[concept.id])
     left, right = st.columns([2, 3], gap="large")
     with left:
-        names, why = suggest.suggestions(concept, history)
         about = (
             "A key takes a name. Beside it: how well the name says where the concept is, on text that had no part in finding it"
         )
         heading("Suggested names", f"{about} (AUROC, 95% interval), and what other names reach.")
-        taken = suggest.choose(concept, names, why)
-        typed = _typed(concept)
+        # Each part has its place, whether it is there yet or not: what comes later must not move what is in use.
+        looking, choices, own = st.container(), st.container(), st.container()
+        with looking:
+            names, why = suggest.suggestions(concept, history)
+        with choices:
+            taken = suggest.choose(concept, names, why)
+        with own:
+            typed = _typed(concept)
     if taken or typed:
         with sentences():
             _save(queue, concept, taken or typed)

@@ -145,7 +145,8 @@ def _offer(study: Study, key: tuple[str, ...], label: str, doing: str, do: Work,
     if st.button(label, icon=":material/description:", disabled=busy, key=f"build {label}", width="stretch"):
         jobs.start(key, doing, do)
         st.rerun()
-    jobs.watch(key)
+    if busy:
+        jobs.watch(key)
     if job is not None and job.finished and job.error:
         st.error(literal(job.error, 900))
 

@@ -30,6 +30,8 @@ def next_concept(page: Any, before: str) -> str:
         arg=before,
     )
     drawn(page)
+    # While a page is drawn anew, parts of the one before may still stand.
+    page.wait_for_function("() => document.querySelectorAll('input[aria-label=\"A name of your own\"]').length === 1")
     return shown_concept(page)
 
 

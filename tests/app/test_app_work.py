@@ -242,3 +242,23 @@ def test_a_run_whose_process_died_is_shown_as_failed(start: Start, study_folder:
     test = on_page(start(study_folder), "runs")
     shown = test.dataframe[0].value.set_index("Id")
     assert shown.loc["gone-1", "Status"] == "failed"
+
+
+def test_a_page_that_a_job_overtook_is_drawn_anew() -> None:
+    def page() -> None:
+        import time
+
+        import streamlit as st
+
+        from app import jobs
+
+        job = jobs.find_job(("overtaking",)) or jobs.start(("overtaking",), "Quick", lambda show: time.sleep(0.3) or "whole")
+        if job.finished:
+            st.text(job.result)
+            return
+        # The job ends while this page, which took it for running, is drawn.
+        time.sleep(1)
+        jobs.watch(("overtaking",))
+
+    test = AppTest.from_function(page).run(timeout=20)
+    assert [t.value for t in test.text] == ["whole"]
