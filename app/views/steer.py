@@ -161,7 +161,8 @@ def _kept(study: Study) -> None:
         if given is not None and st.button("Use this file"):
             _use(study, Recipe.parse(given.getvalue().decode("utf-8", "replace")))
         for row in table.iloc[::-1].head(30).to_dict("records"):
-            with st.container(horizontal=True, vertical_alignment="center"):
+            # A recipe that cannot be used here leaves the others on the page.
+            with sentences(), st.container(horizontal=True, vertical_alignment="center"):
                 said = f"{short(row['name'], 80)}, by {short(row['author'], 40)}, {row['at']}"
                 st.html(f'<div class="cw-item">{escape(said, 300)}</div>', width="stretch")
                 if st.button("Use", key=f"recipe {row['id']}"):
