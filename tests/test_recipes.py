@@ -149,3 +149,14 @@ def test_the_bundled_dictionary_is_measured_like_any_other(study) -> None:
         study.run("pretrained_dictionary", acts, folder="/nowhere")
     with pytest.raises(ConfigError, match=r"acts\.at"):
         study.run("pretrained_dictionary", study.activation_set())
+
+
+@pytest.mark.slow
+def test_the_example_runs_on_the_command_that_the_docs_give(tmp_path) -> None:
+    example = Path(__file__).parent.parent / "examples" / "steer.py"
+    done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    base, edited = done.stdout.split("base:   ")[1].split("\nedited: ")
+    assert base.strip() != edited.strip()
+    with wb.open_study(tmp_path / "studies" / "steering") as study:
+        assert Recipe.load(tmp_path / "recipe.json").run(study).texts[1].strip() == edited.strip()

@@ -74,7 +74,7 @@ def steered_language(
     if not chosen:
         return rows, {"steering": _empty(["place", "arm", "dose"]), "side": _empty(["place", "other"])}
     passages: Passages = once(("passages", hash(tuple(texts))), lambda: steering.read_passages(model, texts))
-    sets = [torch.from_numpy(tokens.loc[tokens["place"].eq(p), "id"].to_numpy(np.int64)) for p in chosen]
+    sets = [torch.tensor(tokens.loc[tokens["place"].eq(p), "id"].to_numpy(np.int64)) for p in chosen]
     random = steering.control_directions(part.width, seed)
     control = steering.steer_passages(model, site, random, DOSES, scale, passages, sets, progress)
     curves, sides = [], []
