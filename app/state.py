@@ -26,10 +26,7 @@ from workbench.store.study import STUDY_FILE, Study, open_study
 STUDIES = "WORKBENCH_STUDIES"
 NAME_SHOWN = 200
 BUSY_SECONDS = 20
-SLOW_MODULES = (
-    "duckdb", "plotly.graph_objects", "torch", "workbench.dictionary", "workbench.models", "workbench.evidence.trial",
-    "transformer_lens.model_bridge", "workbench.models.pretrained",
-)  # fmt: skip
+SLOW_MODULES = ("duckdb", "plotly.graph_objects", "torch", "workbench.dictionary", "workbench.models", "workbench.evidence.trial")
 
 
 class Version(NamedTuple):
@@ -250,3 +247,6 @@ def _import_slow() -> None:
     with suppress(ImportError):
         for name in SLOW_MODULES:
             import_module(name)
+        from workbench.models.pretrained import import_libraries
+
+        import_libraries()

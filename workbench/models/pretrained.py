@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from workbench.models.base import Kind, Model
 from workbench.models.text import DEFAULT_LENGTH, Tokens
 from workbench.models.weights import pretrained_hash, quiet
 
+# The libraries below import each other in circles: two threads that import them at once lock each other out.
+_LOADING = threading.RLock()
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")
 
 
@@ -32,7 +35,7 @@ def load_pretrained(
     """
     if Path(path).is_dir():
         _check_folder(Path(path))
-    with quiet(), _clear_errors(path):
+    with _LOADING, quiet(), _clear_errors(path):
         from transformers import AutoConfig, AutoTokenizer
 
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
@@ -46,6 +49,12 @@ def load_pretrained(
         if _has_bridge(config, kind):
             return _bridged(path, tokens, device, known)
         return _plain(path, tokens, device, known)
+
+
+def import_libraries() -> None:
+    """Import what loading a text model needs, which takes seconds; safe beside a thread that loads one."""
+    with _LOADING, quiet():
+        import transformers  # noqa: F401
 
 
 def _bridged(path: str, tokens: Tokens, device: str, known: dict[str, Any]) -> Model:
