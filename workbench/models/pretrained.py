@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ def load_pretrained(
 def import_libraries() -> None:
     """Import what loading a text model needs, which takes seconds; safe beside a thread that loads one."""
     with _LOADING, quiet():
-        import transformers  # noqa: F401
+        for library in ("transformers", "transformer_lens.model_bridge"):
+            import_module(library)
 
 
 def _bridged(path: str, tokens: Tokens, device: str, known: dict[str, Any]) -> Model:
