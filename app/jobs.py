@@ -11,6 +11,7 @@ from typing import Any
 import streamlit as st
 
 from app.components.text import literal
+from app.state import wait_for_engine
 from workbench.analysis import Progress
 from workbench.errors import WorkbenchError
 
@@ -45,6 +46,7 @@ class Job:
     def work(self, do: Callable[[Progress], Any]) -> None:
         """Do it, here and now."""
         try:
+            wait_for_engine()
             self.result = do(self.progress)
         except WorkbenchError as error:
             self.error = str(error)

@@ -29,6 +29,10 @@ def show(page: ModuleType) -> None:
             empty("Make the bundled demo study, then open it here:", "workbench demo")
             return
         study_switch()
+        # The overview needs only tables, so it shows while everything else is imported.
+        if page is not overview and state.warm_up().is_alive():
+            with st.spinner("Starting the engine …"):
+                state.wait_for_engine()
         page.render(study)
 
 

@@ -240,6 +240,15 @@ def warm_up() -> threading.Thread:
     return thread
 
 
+def wait_for_engine() -> None:
+    """Wait until everything slow is imported.
+
+    torch, transformers and transformer-lens import each other in circles. Two threads that import them at once can each get
+    half of one, so the warm-up is the only thread that does, and what needs them waits here.
+    """
+    warm_up().join()
+
+
 def _import_slow() -> None:
     from importlib import import_module
 

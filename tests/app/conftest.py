@@ -20,6 +20,8 @@ from harness import Start
 from small_study import MAIN
 from streamlit.testing.v1 import AppTest
 
+FAILED = pytest.StashKey[bool]()
+
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -41,6 +43,14 @@ def hostile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hostile") / "hostile"
     small_study.make_hostile(folder).close()
     return folder
+
+
+@pytest.fixture(autouse=True)
+def own_main() -> Iterator[None]:
+    """Streamlit's harness puts its script in the place of ``__main__``, where processes that a later test spawns would run it."""
+    before = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = before
 
 
 @pytest.fixture
@@ -83,8 +93,16 @@ def serve(tmp_path: Path) -> Iterator[Callable[[Path], str]]:
         process.wait(timeout=20)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.when == "call":
+        item.stash[FAILED] = report.failed
+    return report
+
+
 @pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Any]:
+def browser(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
     path = require_browser()
     from playwright.sync_api import sync_playwright
 
@@ -95,6 +113,11 @@ def browser(tmp_path: Path) -> Iterator[Any]:
         )  # fmt: skip
         context.set_default_timeout(60_000)
         yield context
+        if request.node.stash.get(FAILED, False):
+            for page in context.pages:
+                print(f"{page.url} showed:\n{page.inner_text('body')[:4000]}")
+            for log in tmp_path.glob("server.log"):
+                print(log.read_text()[-4000:])
         context.close()
 
 
