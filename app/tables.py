@@ -43,6 +43,16 @@ def _metric_frame(folder: str, key: tuple[int, ...], _study: Study) -> pd.DataFr
     return frame
 
 
+def steered(study: Study) -> pd.DataFrame:
+    """The concepts that were steered, with their verdicts."""
+    return _steered(str(study.folder), version(study), study)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _steered(folder: str, key: tuple[int, ...], _study: Study) -> pd.DataFrame:
+    return _study.steered()
+
+
 def declared(analysis: str) -> dict[str, Metric]:
     """The metrics that an analysis declares, by key; none when it is not installed."""
     from workbench.analysis import find_analysis

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from workbench.evidence.direct import logit_lens
     from workbench.models import Model, Site, load_model
     from workbench.recipes import Recipe, RecipeStep
+    from workbench.store.packing import unpack
     from workbench.store.study import Study, open_study
 
 __version__ = "0.1.0"
@@ -50,12 +51,13 @@ _HOMES = {
     "logit_lens": "workbench.evidence.direct",
     "Study": "workbench.store.study",
     "open_study": "workbench.store.study",
+    "unpack": "workbench.store.packing",
 }
 
 __all__ = [
     "ConceptSet", "Dataset", "DictionaryConcepts", "Edit", "Edits", "LinearConcepts", "Model", "Recipe", "RecipeStep", "Site",
     "Study", "WorkbenchError", "__version__", "analysis_names", "clamp", "dataset_from_table", "load_dataset", "load_model",
-    "load_vocabulary", "logit_lens", "open_study", "project_out", "register", "steer",
+    "load_vocabulary", "logit_lens", "open_study", "project_out", "register", "steer", "unpack",
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from app import state
 from app.components.page import empty, heading, sentences
 from app.components.text import escape, number
 from workbench.reports.highlight import highlight
-from workbench.reports.report import example_html
+from workbench.reports.parts import example_html
 from workbench.store.concept import Concept
 
 FIRST = 5

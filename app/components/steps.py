@@ -14,6 +14,7 @@ from workbench.store.concept import Concept
 from workbench.store.study import Study
 
 FOUND = 20
+UNTRIED = 0.35
 NAMES = {"add": "Add", "clamp": "Hold along direction", "ablate": "Take out", "set": "Hold latent at", "scale": "Scale latent"}
 Steps = list[dict[str, Any]]
 
@@ -31,9 +32,12 @@ def replace_steps(study: Study, steps: tuple[RecipeStep, ...]) -> None:
 
 
 def add_step(study: Study, concept: str) -> None:
-    """Put a concept on the list, at a third of its typical dose."""
-    amount = round(study.typical_norm(study.concept(concept).site) * 0.35, 3)
-    steps_of(study).append(RecipeStep(concept=concept, amount=amount).model_dump())
+    """Put a concept on the list, at the dose that its trial recommends; at a third of a typical norm where there is none."""
+    steps_of(study).append(RecipeStep(concept=concept, amount=_dose(study.concept(concept))).model_dump())
+
+
+def _dose(concept: Concept) -> float:
+    return round(concept.typical_norm * (concept.recommended_dose or UNTRIED), 3)
 
 
 def choose_steps(study: Study) -> None:
@@ -85,7 +89,7 @@ def _explained(actions: Sequence[str]) -> str:
 
 
 def _start(concept: Concept, action: str) -> float:
-    starts = {"add": concept.typical_norm * 0.35, "clamp": 0.0, "ablate": 1.0, "set": _top(concept), "scale": 2.0}
+    starts = {"add": _dose(concept), "clamp": 0.0, "ablate": 1.0, "set": _top(concept), "scale": 2.0}
     return round(starts[action], 3)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -14,6 +15,7 @@ from app.components.charts import chart
 from app.components.page import empty, heading, sentences, title
 from app.components.steps import add_step, choose_steps, replace_steps, steps_of
 from app.components.text import escape, literal, short
+from app.tables import steered
 from workbench.errors import ConfigError
 from workbench.plots import steering_curves
 from workbench.recipes import Recipe
@@ -40,6 +42,8 @@ def render(study: Study) -> None:
         _keep(study, recipe, texts)
     with sentences():
         _curves(study, recipe)
+    with sentences():
+        _steered(study)
     with sentences():
         _kept(study)
 
@@ -152,6 +156,35 @@ def _curves(study: Study, recipe: Recipe) -> None:
             chart(steering_curves(table, "odds", "", "log odds of its tokens, nats"), f"odds {identifier}")
         with cost:
             chart(steering_curves(table, "cost", "", "relative change of the loss"), f"cost {identifier}")
+
+
+def _steered(study: Study) -> None:
+    """What is known of every concept that was steered; a row that is chosen joins the intervention."""
+    table = steered(study)
+    if table.empty:
+        return
+    heading(
+        "Concepts that were steered",
+        "Effect on their own tokens at the recommended dose, and how many times the 95th percentile of random directions it is."
+        " Choose a row to add it.",
+    )
+    shown = table[["name", "method", "site", "tokens", "times_null", "odds", "null_high", "cost", "dose", "verdict"]]
+    columns: dict[str, Any] = {
+        "name": "Concept", "method": "Method", "site": "Site", "tokens": "Own tokens", "verdict": "Verdict",
+        "times_null": st.column_config.NumberColumn("Times random", format="%.1f"),
+        "odds": st.column_config.NumberColumn("Effect, nats", format="%.2f"),
+        "null_high": st.column_config.NumberColumn("Random, 95th", format="%.2f"),
+        "cost": st.column_config.NumberColumn("Loss", format="percent"),
+        "dose": st.column_config.NumberColumn("Dose", format="%.2f"),
+    }  # fmt: skip
+    place = st.session_state.get("steps version", 0)
+    event = st.dataframe(
+        shown, hide_index=True, column_config=columns, on_select="rerun", selection_mode="single-row", key=f"steered {place}"
+    )
+    for row in event["selection"]["rows"]:
+        add_step(study, str(table["concept"].iloc[row]))
+        st.session_state["steps version"] = place + 1
+        st.rerun()
 
 
 def _kept(study: Study) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.activations.manifest import MANIFEST, Dtype, Pool, Request
+from workbench.activations.manifest import MANIFEST, Dtype, Pool, Request, left_out
 from workbench.activations.source import Examples
 from workbench.activations.store import ActivationSet
 from workbench.activations.writer import Writer, check_room, half, writing
@@ -66,7 +66,7 @@ def capture(
         dtype=cast(Dtype, dtype),
     )
     home = Path(folder) / request.id
-    if (home / MANIFEST).is_file():
+    if (home / MANIFEST).is_file() and not left_out(home):
         return ActivationSet.open(home)
     run = _Capture(model, dataset, places, request, n, batch_size)
     check_room(home, run.estimate())

@@ -83,6 +83,11 @@ def disk_dtype(dtype: Dtype) -> np.dtype:
     return np.dtype(dtype).newbyteorder("<")
 
 
+def left_out(folder: Path) -> bool:
+    """Whether a set is known by its manifest alone, as in a study that was packed without its activations."""
+    return [path.name for path in folder.iterdir()] == [MANIFEST]
+
+
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a set. `StudyError` when the folder is no set, or a shard is not as long as it should
     be."""
@@ -94,6 +99,8 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest.model_validate_json(text)
     except ValidationError:
         raise StudyError(f"The manifest of {folder} is damaged: remove the folder and capture again.") from None
+    if left_out(folder):
+        return manifest
     size = disk_dtype(manifest.request.dtype).itemsize
     for number, width in enumerate(manifest.request.widths):
         for shard, rows in enumerate(manifest.shards):

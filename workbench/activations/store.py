@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from workbench.activations.manifest import INDEX, Manifest, disk_dtype, read_manifest, shard_name
+from workbench.activations.manifest import INDEX, Manifest, disk_dtype, left_out, read_manifest, shard_name
 from workbench.errors import ConfigError, StudyError, UnknownNameError
 from workbench.models.sites import Site
 
@@ -59,9 +59,15 @@ class ActivationSet:
         """Examples of the data set that were captured, from its first on."""
         return self.manifest.n_examples
 
+    @property
+    def left_out(self) -> bool:
+        """Whether only the manifest is here, as in a study that was packed; ``study.recapture()`` makes the rows again."""
+        return left_out(self.folder)
+
     @cached_property
     def index(self) -> pd.DataFrame:
         """One line a row: example, position, token, start, end. A pooled row has position -1 and no token."""
+        self._require_rows()
         try:
             table = pd.read_parquet(self.folder / INDEX)
         except Exception as error:
@@ -177,8 +183,16 @@ class ActivationSet:
             raise ConfigError(f"Rows run from 0 to {self.n_rows - 1}: ask only for those.")
         return np.where(rows < 0, rows + self.n_rows, rows)
 
+    def _require_rows(self) -> None:
+        if self.left_out:
+            raise StudyError(
+                f"The activations {self.id} were left out when the study was packed. Capture them again:"
+                f" `workbench recapture {self.folder.parents[1].name}`, or study.recapture()."
+            )
+
     def _shards(self, site: Site) -> list[np.ndarray]:
         if site not in self._maps:
+            self._require_rows()
             number, dtype = self._number(site), disk_dtype(self.manifest.request.dtype)
             width = self.width(site)
             self._maps[site] = [

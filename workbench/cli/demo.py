@@ -13,9 +13,10 @@ from workbench.cli.console import STATE, progress, say, show_json, show_table
 from workbench.frames import records
 from workbench.runner import peak_memory
 from workbench.store.runs import Run
-from workbench.store.study import Study, open_study
+from workbench.store.study import STUDY_FILE, Study, open_study
 
 SITE = "resid_post.3"
+STEER, STEERED = "steer", 6
 
 
 def run_demo(folder: Path, report: Path) -> None:
@@ -48,6 +49,21 @@ def run_demo(folder: Path, report: Path) -> None:
     say(f"{'Made' if made else 'Reused'} {folder} in {seconds:.0f} s, at most {peak() / 1024:.1f} GiB of memory.")
 
 
+def unpack_steer(folder: Path) -> Path:
+    """The bundled study of a causal language model beside the other, where it is not there yet; what was done in it stays."""
+    from workbench.store.packing import unpack
+
+    if not (folder / STUDY_FILE).exists():
+        unpack(STEER, folder).close()
+    with open_study(folder, create=False) as study:
+        found = study.steered()
+    columns = ["name", "method", "tokens", "dose", "odds", "null_high", "times_null", "cost", "verdict"]
+    show_table(
+        found[columns].head(STEERED), title="Steering Scribe, a small causal language model: effect on a concept's own tokens"
+    )
+    return folder
+
+
 def make(study: Study, show: Progress) -> dict[str, Run]:
     """Capture, four analyses, names, and the trial."""
     from workbench.datasets import load_dataset
@@ -64,9 +80,13 @@ def make(study: Study, show: Progress) -> dict[str, Run]:
     }
     if not _named(study, runs["SAE"]):
         runs["SAE"].concepts.name(vocabulary="common-words", **options)
-    study.examine(runs["SAE"], texts, steer=10, **options)
+    # A trial has the names in it. One that a person gives later is tried when that person asks, not by the demo.
+    tried = {config.get("run") for config in study.runs().query("analysis == 'examine'")["config"]}
+    if runs["SAE"].id not in tried:
+        study.examine(runs["SAE"], texts, steer=10, **options)
     for method in ("probe", "CAV"):
-        study.examine(runs[method], texts, sites=[SITE], steer=6, **options)
+        if runs[method].id not in tried:
+            study.examine(runs[method], texts, sites=[SITE], steer=6, **options)
     study.counterparts(**options)
     return runs
 

@@ -39,9 +39,9 @@ def options(
 
 
 def _load() -> None:
-    from workbench.cli import inspect, serve, steer, work
+    from workbench.cli import inspect, serve, share, steer, work
 
-    for module in (work, inspect, steer, serve):
+    for module in (work, inspect, steer, share, serve):
         module.add_to(app)
 
 

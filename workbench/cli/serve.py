@@ -67,12 +67,13 @@ def demo(
     serve: Annotated[bool, typer.Option(help="Serve the app afterwards.")] = True,
     port: Annotated[int, typer.Option(help="Port of the app.")] = 8501,
 ) -> None:
-    """Run the main job on bundled data: capture, four analyses, the trial, a report, the app."""
-    from workbench.cli.demo import run_demo
+    """Run the main job on bundled data: capture, four analyses, the trial, a report, the app with two studies."""
+    from workbench.cli.demo import STEER, run_demo, unpack_steer
 
+    steer = unpack_steer(study.parent / STEER)
     run_demo(study, report)
     if serve:
-        app([study], port=port, address="localhost", browser=False)
+        app([study, steer], port=port, address="localhost", browser=False)
 
 
 def add_to(root: typer.Typer) -> None:

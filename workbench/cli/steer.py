@@ -57,6 +57,21 @@ def steer(
         print(f"Wrote {save}", file=sys.stderr)
 
 
+def steered(study: StudyPath) -> None:
+    """List the concepts that were steered: effect on their own tokens, price, and what random directions reach."""
+    from workbench.store.study import open_study
+
+    with open_study(study, create=False) as opened:
+        table = opened.steered()
+    if STATE.json:
+        show_json(records(table))
+        return
+    if table.empty:
+        say(f"No concept has been steered yet: `workbench examine {study} RUN` steers those of a causal language model.")
+        return
+    show_table(table[["name", "method", "tokens", "dose", "odds", "null_high", "times_null", "cost", "verdict", "concept"]])
+
+
 def lens(
     model: Annotated[str, typer.Argument(help="A causal language model: bundled name, hub name, or local folder.")],
     text: Annotated[str, typer.Argument(help="What it reads.")],

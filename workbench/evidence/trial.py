@@ -152,6 +152,8 @@ class _Trial:
         return record
 
     def _names(self) -> dict[str, str]:
+        if "named" not in self.families:
+            return {}
         current = self.study.catalog.current_names()
         mine = current[current["concept"].str.startswith(f"{self.run.id}.")] if len(current) else current
         return dict(zip(mine["concept"], mine["text"], strict=True)) if len(mine) else {}

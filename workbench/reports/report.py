@@ -16,7 +16,9 @@ from workbench.errors import UnknownNameError, disk_errors
 from workbench.evidence.metrics import BY_KEY
 from workbench.frames import records
 from workbench.plots import dose_curve, forest
-from workbench.reports.highlight import highlight, visible
+from workbench.reports.highlight import visible
+from workbench.reports.parts import example_html, figure_html
+from workbench.reports.steering import steering_section
 from workbench.store.runs import Run
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ SECTIONS = {
     "labels": "What was found for each label",
     "analyses": "What each analysis measured",
     "same": "One concept, found by several methods",
+    "steering": "What steering does to text",
     "concepts": "Concepts on trial",
     "failures": "What failed",
     "provenance": "Provenance",
@@ -142,6 +145,7 @@ def write_report(
         labels=_labels(study, chosen) if "labels" in wanted else [],
         cards=[_card(study.concept(i)) for i in chosen.concepts] if "concepts" in wanted else [],
         pairs=_pairs(study, chosen) if "same" in wanted else [],
+        steering=steering_section(study, chosen.holds) if "steering" in wanted else None,
         failures=_failures(study, chosen),
         unfinished=_unfinished(study),
         runs=[row for row in records(study.runs()) if chosen.takes(row)],
@@ -179,25 +183,6 @@ def cards_of(study: Study, count: int = CARDS, runs: Sequence[str] | None = None
     method = areas["concept"].str.rsplit(".", n=1).str[0]
     turn = areas.groupby(method).cumcount()
     return list(areas.assign(turn=turn).sort_values(["turn", "value"], ascending=[True, False])["concept"].head(count))
-
-
-def figure_html(figure: Any) -> Markup:
-    """A figure as a part of a page that has Plotly already. Plotly writes ``<``, ``>`` and ``/`` in its data as escapes."""
-    config = {
-        "displaylogo": False,
-        "responsive": True,
-        "modeBarButtonsToRemove": ["sendDataToCloud", "lasso2d", "select2d"],
-    }
-    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config=config, default_width="100%"))
-
-
-def example_html(concept: Concept, example: int, text: Any) -> Markup:
-    """One of a concept's examples, with its activation over the tokens."""
-    if not isinstance(text, str):
-        return Markup("<em>image {}</em>").format(example)
-    tokens = concept.over_tokens(example)
-    marks = zip(tokens["start"].tolist(), tokens["end"].tolist(), tokens["value"].tolist(), strict=True)
-    return Markup(highlight(text, marks))
 
 
 def _facts(study: Study) -> list[tuple[str, str]]:

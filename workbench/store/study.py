@@ -106,44 +106,14 @@ class Study:
 
     def _dataset(self, record: dict[str, Any]) -> Dataset:
         if record["hash"] not in self._datasets:
-            from workbench.datasets import load_dataset
+            from workbench.store.texts import load_again
 
-            kept = self._kept(record["hash"])
-            if kept.exists():
-                about = json.loads(kept.with_suffix(".json").read_text())
-                dataset = load_dataset(kept, text="text", split="split", group="group", **about)
-            else:
-                dataset = load_dataset(**record["source"])
-            if dataset.hash != record["hash"]:
-                raise StudyError(
-                    f"The data set '{record['name']}' has changed since its activations were captured. Restore it, or capture"
-                    " again: study.capture(model, dataset, …)."
-                )
-            self.use_dataset(dataset)
+            self.use_dataset(load_again(self.folder, record))
         return self._datasets[record["hash"]]
 
     def use_dataset(self, dataset: Dataset) -> None:
         """Give the study a data set object."""
         self._datasets[dataset.hash] = dataset
-
-    def _keep(self, dataset: Dataset) -> None:
-        """Keep a copy of texts that were built in Python, so that the study can be opened without them."""
-        source = str(dataset.source.get("name_or_path", ""))
-        if dataset.modality != "text" or not source.startswith("memory:") or self._kept(dataset.hash).exists():
-            return
-        path = self._kept(dataset.hash)
-        path.parent.mkdir(exist_ok=True)
-        about: dict[str, Any] = {
-            "labels": [label.name for label in dataset.labels if label.level == "example"],
-            "name": dataset.name,
-        }
-        if dataset.span_scope.any():
-            about["spans"] = "spans"
-        path.with_suffix(".json").write_text(json.dumps(about))
-        dataset.save(path)
-
-    def _kept(self, digest: str) -> Path:
-        return self.folder / "datasets" / f"{digest[:16]}.parquet"
 
     # Activations
 
@@ -170,13 +140,14 @@ class Study:
             DiskFullError: There is no room.
         """
         from workbench.activations import capture
+        from workbench.store.texts import keep_texts
 
         matched = model.match(sites)
         self.use_model(model)
         self.use_dataset(dataset)
         with disk_errors("activations"):
             (self.folder / "activations").mkdir(exist_ok=True)
-            self._keep(dataset)
+            keep_texts(self.folder, dataset)
         show = options.pop("progress", None)
 
         def tell(done: int, total: int, _facts: dict[str, Any]) -> None:
@@ -192,6 +163,12 @@ class Study:
             progress=tell,
             **options,
         )
+
+    def recapture(self, progress: Callable[[int, int, str], None] | None = None) -> list[ActivationSet]:
+        """Capture again what was left out when the study was packed; see :meth:`pack`."""
+        from workbench.store.packing import recapture
+
+        return recapture(self, progress)
 
     def activations(self) -> list[ActivationSet]:
         """Every whole activation set of the study, oldest first."""
@@ -308,6 +285,12 @@ class Study:
         """The newest evidence of every concept."""
         return self.catalog.evidence(metrics=metrics)
 
+    def steered(self) -> pd.DataFrame:
+        """Every concept that was steered, with effect, price and verdict; see :func:`workbench.evidence.steered_concepts`."""
+        from workbench.evidence.steered import steered_concepts
+
+        return steered_concepts(self)
+
     def readout(self, dataset: Dataset, **options: Any) -> Readout:
         """The frozen linear readout of the model's output for a data set's labels; fitted once, then kept."""
         from workbench.evidence.readout import study_readout
@@ -365,6 +348,12 @@ class Study:
         from workbench.reports import write_report
 
         return write_report(self, Path(path), **options)
+
+    def pack(self, path: str | Path, activations: bool = False) -> Path:
+        """Write the study into one file for others; see :func:`workbench.store.packing.pack`."""
+        from workbench.store.packing import pack
+
+        return pack(self, Path(path), activations)
 
     def close(self) -> None:
         """Let go of the catalog."""

@@ -1,0 +1,64 @@
+"""Commands that move a study: into one file, out of it, and back to its activations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from workbench.cli.console import STATE, progress, say, show_json
+from workbench.cli.work import StudyPath
+
+
+def pack(
+    study: StudyPath,
+    file: Annotated[Path | None, typer.Argument(help="The file to write; STUDY.zip when left out.")] = None,
+    activations: Annotated[bool, typer.Option(help="Put the activations in as well.")] = False,
+) -> None:
+    """Write a study into one file, without its activations."""
+    from workbench.store.study import open_study
+
+    with open_study(study, create=False) as opened:
+        path = opened.pack(file or Path(f"{opened.name}.zip"), activations)
+    size = path.stat().st_size
+    if STATE.json:
+        show_json({"file": str(path), "bytes": size})
+    else:
+        say(f"Wrote {path}, {size / 2**20:.1f} MiB.")
+
+
+def unpack(
+    file: Annotated[str, typer.Argument(help="A file that `workbench pack` wrote, or the name of a bundled study: steer.")],
+    study: Annotated[Path | None, typer.Argument(help="The folder to make; studies/NAME when left out.")] = None,
+) -> None:
+    """Make a study of a packed one."""
+    from workbench.store.packing import unpack as make
+
+    with make(file, study or Path("studies") / Path(file).stem) as made:
+        if STATE.json:
+            show_json({"study": str(made.folder)})
+        else:
+            say(f"{made!r} in {made.folder}")
+
+
+def recapture(study: StudyPath) -> None:
+    """Capture the activations again that were left out when the study was packed."""
+    from workbench.store.study import open_study
+
+    with open_study(study, create=False) as opened, progress() as show:
+        made = opened.recapture(show)
+    if STATE.json:
+        show_json({"activations": [acts.id for acts in made]})
+        return
+    for acts in made:
+        say(repr(acts))
+    if not made:
+        say("Nothing was left out: all activations are there.")
+
+
+def add_to(root: typer.Typer) -> None:
+    """Register the commands."""
+    root.command()(pack)
+    root.command()(unpack)
+    root.command()(recapture)
