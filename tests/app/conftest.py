@@ -10,6 +10,8 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,32 +67,87 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
     return begin
 
 
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[[Path], str]]:
-    started: list[subprocess.Popen[bytes]] = []
+@dataclass
+class Server:
+    """A running server of the app."""
 
-    def begin(folder: Path) -> str:
-        require_browser()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command = [sys.executable, "-m", "streamlit", "run", str(MAIN), "--server.headless", "true", "--server.port", str(port)]
-        environment = os.environ | {"WORKBENCH_STUDIES": str(folder), "PYTHONPATH": str(MAIN.parents[1])}
-        with (tmp_path / "server.log").open("wb") as log:
-            started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=tmp_path))
-        base = f"http://localhost:{port}"
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{base}/_stcore/health").close()
-                return base
-            except OSError:
-                time.sleep(0.1)
-        raise AssertionError((tmp_path / "server.log").read_text())
+    base: str
+    process: subprocess.Popen[str]
+    answer: Path
+    log: Path
 
-    yield begin
-    for process in started:
+    def show(self, folder: Path) -> None:
+        """Serve another study."""
+        line = f"{folder}\n"
+        assert self.process.stdin is not None
+        self.process.stdin.write(line)
+        self.process.stdin.flush()
+        self._until(lambda: self.answer.exists() and self.answer.read_text() == line)
+
+    def wait(self) -> None:
+        self._until(self._healthy)
+
+    def _healthy(self) -> bool:
+        try:
+            urllib.request.urlopen(f"{self.base}/_stcore/health").close()
+        except OSError:
+            return False
+        return True
+
+    def _until(self, done: Callable[[], bool]) -> None:
+        for _ in range(600):
+            if done():
+                return
+            time.sleep(0.1)
+        raise AssertionError(self.log.read_text())
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Server]:
+    """A server that keeps its log and its answers in a folder."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, str(Path(__file__).with_name("server.py")), str(MAIN), str(port), str(folder / "answer")]
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, cwd=folder, text=True,
+            env=os.environ | {"PYTHONPATH": str(MAIN.parents[1])},
+        )  # fmt: skip
+    started = Server(f"http://localhost:{port}", process, folder / "answer", folder / "server.log")
+    try:
+        started.wait()
+        yield started
+    finally:
         process.terminate()
         process.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all the tests of a session."""
+    require_browser()
+    with running(tmp_path_factory.mktemp("server")) as started:
+        yield started
+
+
+@pytest.fixture
+def fresh_server(tmp_path: Path) -> Iterator[Server]:
+    """A server that nobody has asked for anything."""
+    require_browser()
+    with running(tmp_path) as started:
+        yield started
+
+
+@pytest.fixture
+def serve(server: Server) -> Callable[[Path], str]:
+    """Serve a study; the address of the app."""
+
+    def begin(folder: Path) -> str:
+        server.show(folder)
+        return server.base
+
+    return begin
 
 
 @pytest.hookimpl(wrapper=True)
@@ -116,8 +173,8 @@ def browser(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
         if request.node.stash.get(FAILED, False):
             for page in context.pages:
                 print(f"{page.url} showed:\n{page.inner_text('body')[:4000]}")
-            for log in tmp_path.glob("server.log"):
-                print(log.read_text()[-4000:])
+            if "server" in request.fixturenames:
+                print(request.getfixturevalue("server").log.read_text()[-4000:])
         context.close()
 
 

@@ -68,6 +68,19 @@ def walk(base: str, browser: Any, folder: Path, out: Path) -> None:
     seen.nothing_else()
 
 
+def test_a_server_knows_a_deep_link_before_it_has_shown_any_other_page(
+    fresh_server: Any, browser: Any, study_folder: Path
+) -> None:
+    with open_study(study_folder) as study:
+        concept = study.concepts(method="SAE")[0]
+    fresh_server.show(study_folder)
+    page, seen = browser.pages[0], Seen(fresh_server.base)
+    seen.watch(page)
+    page.goto(f"{fresh_server.base}/concept?" + urlencode({"study": "small", "concept": concept.id}))
+    drawn(page, concept.name)
+    seen.nothing_else()
+
+
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_fits_its_screen(
@@ -80,7 +93,6 @@ def test_every_page_fits_its_screen(
     seen.watch(page)
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 900 if width > 800 else 844})
-    # The deep link comes first: a fresh server must know it before it has shown any other page.
     link = "concept?" + urlencode({"study": "small", "concept": concept})
     old = [("concept", link), ("study", ""), ("concepts", "concepts"), ("short-link", link.removeprefix("concept"))]
     # The other pages are made of the same parts: half of the four screens shows them all.

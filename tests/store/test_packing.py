@@ -39,14 +39,16 @@ def test_activations_are_left_out_and_said_to_be_and_captured_again_to_the_byte(
 ) -> None:
     with wb.open_study(steer_folder) as study, wb.unpack(packed, tmp_path / "again") as again:
         acts, hollow = study.activation_set(), again.activation_set()
-        assert hollow.left_out and not acts.left_out
+        assert hollow.left_out
+        assert not acts.left_out
         assert hollow.n_rows == acts.n_rows
         with pytest.raises(StudyError, match="workbench recapture again"):
             hollow.read(slice(0, 1), "resid_post.4")
         with pytest.raises(StudyError, match="left out"):
             _ = hollow.index
         (made,) = again.recapture()
-        assert made.id == acts.id and not made.left_out
+        assert made.id == acts.id
+        assert not made.left_out
         pd.testing.assert_frame_equal(made.index, acts.index)
         for site in acts.sites:
             assert np.array_equal(made.read(site=site), acts.read(site=site))
@@ -68,7 +70,9 @@ def test_with_activations_nothing_is_left_out(steer_folder: Path, tmp_path: Path
         path = study.pack(tmp_path / "whole.zip", activations=True)
         with wb.unpack(path, tmp_path / "again") as again:
             assert not again.activation_set().left_out
-            assert np.array_equal(again.activation_set().at("resid_post.4").read(), study.activation_set().at("resid_post.4").read())
+            assert np.array_equal(
+                again.activation_set().at("resid_post.4").read(), study.activation_set().at("resid_post.4").read()
+            )
 
 
 def test_nothing_tells_the_machine_and_no_unfinished_run_goes_out(steer_folder: Path, tmp_path: Path) -> None:
@@ -83,7 +87,8 @@ def test_nothing_tells_the_machine_and_no_unfinished_run_goes_out(steer_folder: 
         archive.extract("catalog.db", tmp_path)
     with closing(sqlite3.connect(tmp_path / "catalog.db")) as catalog:
         for (record,) in catalog.execute("select provenance from runs"):
-            assert "process" not in json.loads(record) and "packages" in json.loads(record)
+            assert "process" not in json.loads(record)
+            assert "packages" in json.loads(record)
         assert catalog.execute("select count(*) from runs").fetchone() == (1,)
 
 
@@ -103,7 +108,12 @@ def test_what_is_no_packed_study_is_refused(tmp_path: Path, packed: Path) -> Non
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("readme.txt", "x")
     (tmp_path / "short.zip").write_bytes(packed.read_bytes()[:20_000])
-    for name, words in {"text": "damaged", "other": "was not written by", "short": "damaged", "absent": "bundled name: steer"}.items():
+    for name, words in {
+        "text": "damaged",
+        "other": "was not written by",
+        "short": "damaged",
+        "absent": "bundled name: steer",
+    }.items():
         with pytest.raises(StudyError, match=words):
             wb.unpack(tmp_path / f"{name}.zip", tmp_path / "made" / name)
         assert not (tmp_path / "made" / name).exists()
