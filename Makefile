@@ -43,4 +43,4 @@ bench: install
 	$(BIN)/python -m benchmarks.$(NAME)
 
 clean:
-	rm -rf .venv studies report.html
+	rm -rf .venv studies report.html report-steer.html

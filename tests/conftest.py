@@ -167,3 +167,13 @@ def steer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         study.run("pretrained_dictionary", acts.at("resid_post.4"))
         study.run("linear_probe", acts, target="tokens")
     return folder
+
+
+@pytest.fixture(scope="session")
+def bundled_steer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study that comes with the workbench, as it comes: without activations. No test may change it."""
+    import workbench as wb
+
+    folder = tmp_path_factory.mktemp("bundled") / "steer"
+    wb.unpack("steer", folder).close()
+    return folder

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import Seen, drawn
-from harness import Start, on_page, said
+from browsing import Seen, drawn, tall
+from harness import Start, on_page, said, until
 
 from workbench.recipes import Recipe
 from workbench.store.study import open_study
@@ -102,4 +102,68 @@ def test_a_person_steers_and_takes_the_recipe_home(
     page.get_by_text("Kept: mine").wait_for()
     with open_study(folder) as study:
         assert json.loads(json.dumps(study.recipes()["recipe"].iloc[-1]))["name"] == "mine"
+    seen.nothing_else()
+
+
+@pytest.fixture
+def bundled(bundled_steer: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundled_steer, tmp_path / "studies" / "steer"))
+
+
+def best_of(folder: Path) -> dict[str, Any]:
+    with open_study(folder) as study:
+        return dict(study.steered().iloc[0])
+
+
+@pytest.mark.parametrize(
+    "path", ["", "concepts", "concept", "naming", "steer", "layers", "information", "runs", "compare", "report"]
+)
+def test_every_page_opens_on_the_bundled_study_which_has_no_activations(start: Start, bundled: Path, path: str) -> None:
+    query = {"concept": best_of(bundled)["concept"]} if path == "concept" else {}
+    test = start(bundled, **query)
+    if path:
+        on_page(test, path)
+    assert not test.exception
+    assert not test.error, test.error[0].value
+
+
+def test_what_needs_activations_says_how_to_get_them(start: Start, bundled: Path) -> None:
+    test = on_page(start(bundled), "naming")
+    until(test, lambda t: "left out when the study was packed" in said(t), 60)
+    assert "workbench recapture steer" in said(test)
+
+
+def test_steered_concepts_are_listed_and_a_step_starts_at_the_recommended_dose(start: Start, bundled: Path) -> None:
+    best = best_of(bundled)
+    test = start(bundled)
+    test.query_params["steer"] = best["concept"]
+    on_page(test, "steer")
+    shown = test.dataframe[-1].value
+    assert shown["name"].iloc[0] == best["name"]
+    assert shown["verdict"].nunique() > 1
+    slider = next(s for s in test.slider if s.label.startswith("Dose"))
+    assert slider.value == pytest.approx(best["dose"], abs=0.01)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_bundled_study_fits_its_screen(
+    serve: Callable[[Path], str], browser: Any, bundled: Path, artifacts: Path, width: int, scheme: str
+) -> None:
+    concept = best_of(bundled)["concept"]
+    base = serve(bundled)
+    page, seen = browser.pages[0], Seen(base)
+    seen.watch(page)
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 900 if width > 800 else 844})
+    for name, path in {"steer": f"steer?study=steer&steer={concept}", "latent": f"concept?study=steer&concept={concept}"}.items():
+        page.goto(f"{base}/{path}")
+        drawn(page)
+        if name == "steer":
+            page.get_by_text("Concepts that were steered").wait_for(timeout=120_000)
+        page.wait_for_timeout(600)
+        wide = page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth")
+        assert wide <= width, f"{name} is {wide} pixels wide on a screen of {width}"
+        tall(page, artifacts / f"{name}-{width}-{scheme}-whole.png")
     seen.nothing_else()

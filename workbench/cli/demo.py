@@ -49,19 +49,22 @@ def run_demo(folder: Path, report: Path) -> None:
     say(f"{'Made' if made else 'Reused'} {folder} in {seconds:.0f} s, at most {peak() / 1024:.1f} GiB of memory.")
 
 
-def unpack_steer(folder: Path) -> Path:
-    """The bundled study of a causal language model beside the other, where it is not there yet; what was done in it stays."""
+def open_steer(folder: Path, report: Path) -> None:
+    """Unpack the bundled study of a causal language model where it is not there yet, print who steers, and write its report."""
     from workbench.store.packing import unpack
 
     if not (folder / STUDY_FILE).exists():
         unpack(STEER, folder).close()
     with open_study(folder, create=False) as study:
         found = study.steered()
+        path = study.report(report)
+    if STATE.json:
+        return
     columns = ["name", "method", "tokens", "dose", "odds", "null_high", "times_null", "cost", "verdict"]
     show_table(
         found[columns].head(STEERED), title="Steering Scribe, a small causal language model: effect on a concept's own tokens"
     )
-    return folder
+    say(f"Report: {path}\n")
 
 
 def make(study: Study, show: Progress) -> dict[str, Run]:

@@ -68,9 +68,10 @@ def demo(
     port: Annotated[int, typer.Option(help="Port of the app.")] = 8501,
 ) -> None:
     """Run the main job on bundled data: capture, four analyses, the trial, a report, the app with two studies."""
-    from workbench.cli.demo import STEER, run_demo, unpack_steer
+    from workbench.cli.demo import STEER, open_steer, run_demo
 
-    steer = unpack_steer(study.parent / STEER)
+    steer = study.parent / STEER
+    open_steer(steer, report.with_stem(f"{report.stem}-{STEER}"))
     run_demo(study, report)
     if serve:
         app([study, steer], port=port, address="localhost", browser=False)
