@@ -36,15 +36,15 @@ def _words(concept: Concept, show: Progress) -> object:
         return scored_names(str(concept.study.folder), concept.run_id, concept.study)
 
 
-def trial(concept: Concept, names: list[str]) -> pd.DataFrame | None:
-    """How well each name says where the concept is present, or None while that is being measured."""
+def trial(concept: Concept, names: list[str]) -> tuple[pd.DataFrame | None, bool]:
+    """How well each name says where the concept is present, None where that is not known, and whether it is being measured."""
     key = _key(concept, names)
     job = jobs.find_job(key) or jobs.start(key, "Trying the names on held-out text", lambda show: _try(concept, names, show))
     if not job.finished:
-        return None
+        return None, True
     if job.error:
         st.html(f'<div class="cw-soft cw-small">{escape(job.error, 400)}</div>')
-    return job.result
+    return job.result, False
 
 
 def ahead(concept: Concept, history: pd.DataFrame) -> None:
@@ -75,15 +75,15 @@ def choose(concept: Concept, names: list[str], why: str) -> str | None:
     if not names:
         st.html(f'<div class="cw-soft">{escape(why or "No word suggests itself; type a name of your own.", 400)}</div>')
         return None
-    table = trial(concept, names)
+    table, busy = trial(concept, names)
     rows = {row["text"]: row for row in records(table)} if table is not None else {}
     taken = None
     for place, name in enumerate(names):
         left, right = st.columns([2, 3], vertical_alignment="center")
         if left.button(literal(name, 60), key=f"take {concept.id} {place}", shortcut=str(place + 1), width="stretch"):
             taken = name
-        right.html(_score(rows.get(name), measured=table is not None))
-    if table is None:
+        right.html(_score(rows.get(name), measured=not busy))
+    if busy:
         # Below the buttons, so that they stay where they are when it is done.
         jobs.watch(_key(concept, names))
     return taken
