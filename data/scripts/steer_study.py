@@ -59,7 +59,7 @@ PROMPT = "The people of this country"
 
 
 def make(study: Study) -> None:
-    """Every step; each is found again when it is there."""
+    """Every step; a run that is there is reused."""
     with progress() as show:
         model, texts = wb.load_model("scribe"), wb.load_dataset("topics")
         acts = study.capture(model, texts, sites="resid_post.*", progress=show)
@@ -68,12 +68,13 @@ def make(study: Study) -> None:
         means = study.run("concept_activation", acts.at(SITE), estimator="mean_difference", progress=show)
         latents.concepts.name(vocabulary="common-words", progress=show)
         for number, name in NAMES.items():
-            study.concept(f"{latents.id}.{number}").rename(name, AUTHOR)
+            if (latent := study.concept(f"{latents.id}.{number}")).name != name:
+                latent.rename(name, AUTHOR)
         study.examine(latents, families=("detects", "informs", "locates"), progress=show)
         chosen = [study.concept(f"{latents.id}.{number}") for number in STEERED]
         study.examine(chosen, families=("causes", "named"), progress=show)
-        for run, site in ((probes, SITE), (probes, "resid_post.7"), (means, SITE)):
-            study.examine(run, sites=[site], steer=8, families=("detects", "informs", "locates", "causes"), progress=show)
+        for run, site, steer in ((probes, SITE, 8), (probes, "resid_post.7", 8), (means, SITE, 3)):
+            study.examine(run, sites=[site], steer=steer, families=("detects", "informs", "locates", "causes"), progress=show)
         study.counterparts(progress=show)
     for site in acts.sites:
         # Kept in the catalog, for where there are no activations.
