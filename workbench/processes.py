@@ -67,6 +67,14 @@ def hold(path: Path, what: str) -> Iterator[None]:
         file.close()
 
 
+def held(path: Path) -> bool:
+    """Whether somebody holds a lock file now."""
+    if not path.exists():
+        return False
+    with path.open("a+", encoding="utf-8") as file:
+        return not _lock(file)
+
+
 def _take(path: Path, what: str) -> IO[str]:
     while True:
         file = path.open("a+", encoding="utf-8")
