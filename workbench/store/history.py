@@ -31,7 +31,8 @@ def history(study: Study) -> pd.DataFrame:
         first = next((parent for parent in node["parents"] if parent in nodes), "")
         below.setdefault(first, []).append(name)
     rows = [nodes[name] | {"depth": depth} for depth, name in _walk(below, "", 0)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    # Sets have no seed, and a seed is no fraction.
+    return pd.DataFrame(rows, columns=COLUMNS).assign(seed=pd.Series([row["seed"] for row in rows], dtype=object))
 
 
 def _walk(below: dict[str, list[str]], name: str, depth: int) -> Iterator[tuple[int, str]]:
