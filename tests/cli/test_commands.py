@@ -36,6 +36,7 @@ def test_help_lists_every_command(capsys) -> None:
         "concepts",
         "concept",
         "show",
+        "study",
         "app",
         "demo",
     ):

@@ -26,7 +26,7 @@ import torch
 import workbench as wb
 from tests.conftest import planted_table
 from workbench.activations import capturing, writer
-from workbench.analysis import Analysis, Result, register
+from workbench.analysis import Analysis, Result, find_analysis, register
 from workbench.concepts import LinearConcepts
 
 STAGES = ("capture", "run", "name")
@@ -136,6 +136,13 @@ def main(place: Path, seed: int, kills: int) -> None:
     capturing._CHUNK_EXAMPLES["text"] = 8
     writer.SHARD_BYTES = 300 * 384 * 2
     model = wb.load_model("minilm")
+    # Imported here, or each process would spend its life on it.
+    find_analysis("linear_probe")
+    import workbench.evidence.trial
+    import workbench.naming
+    import workbench.profiles
+    import workbench.tokens  # noqa: F401
+
     seconds = timed(place / "undisturbed", model)
     rng, fell, folders = random.Random(seed), dict.fromkeys(STAGES, 0), [place / "killed0"]
     for stage in sorted(rng.choices(range(len(STAGES)), weights=(4, 4, 2), k=kills)):
