@@ -124,7 +124,7 @@ class Study:
         pool: Pool = "token",
         **options: Any,
     ) -> ActivationSet:
-        """Capture activations of a model on a data set, or open those that were captured before.
+        """Capture activations of a model on a data set, go on where that was cut short, or open what was captured before.
 
         Args:
             model: The model; a study holds one.
