@@ -28,7 +28,7 @@ from workbench.errors import StudyError, WorkbenchError, disk_errors
 from workbench.frames import records
 from workbench.processes import has_ended, identity
 from workbench.store import catalog as tables
-from workbench.store.runs import Run, write_checksums, write_json
+from workbench.store.runs import Run, seal, write_json
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
@@ -138,7 +138,7 @@ def record_run(
             result = work()
             fill(partial, result)
             write_json(partial / "config.json", record)
-            write_checksums(partial)
+            seal(partial)
             partial.rename(study.folder / "runs" / run_id)
         seconds = time.monotonic() - started
         concepts, names = _concept_rows(run_id, result, analysis)

@@ -26,7 +26,7 @@ from workbench.store.texts import keep_texts
 class Axes(Analysis):
     """Three coordinates as concepts, a table and tensors; for tests."""
 
-    name = "axes_for_tests"
+    name = "tabled_axes_for_tests"
     title = "Axes"
     method = "axes"
 
@@ -47,7 +47,7 @@ def whole(planted):
     """A study with activations, a run, its examination, names, a note and a collection; and the run."""
     study, acts, dataset, _ = planted()
     keep_texts(study.folder, dataset)
-    run = study.run("axes_for_tests", acts)
+    run = study.run("tabled_axes_for_tests", acts)
     study.examine(run, families=("detects",), replicate=False)
     run.concepts[0].rename("the first", "ada")
     run.concepts[1].note("look again", "grace")
@@ -117,7 +117,7 @@ def test_a_damaged_file_of_a_run_is_named_and_what_people_said_is_kept(whole, ho
     assert [(n["text"], n["author"]) for n in said["names"]] == [("the first", "ada")]
     assert [(n["text"], n["author"]) for n in said["notes"]] == [("look again", "grace")]
     assert [c["name"] for c in said["collections"]] == ["for the paper"]
-    again = study.run("axes_for_tests", study.activation_set())
+    again = study.run("tabled_axes_for_tests", study.activation_set())
     assert len(again.concepts) == 3
     assert study.verify().empty
 
@@ -206,6 +206,16 @@ def test_the_rests_of_killed_work_are_dropped_and_what_goes_on_is_kept(whole) ->
     study.repair()
     assert findings(study) == [("activations", "1.partial", "", "unfinished")]
     assert study.catalog.run("killed")["status"] == "failed"
+
+
+def test_a_set_that_has_not_got_its_name_yet_is_no_set_of_the_study(whole) -> None:
+    study, _ = whole
+    acts = study.activation_set()
+    acts.folder.rename(acts.folder.with_suffix(".partial"))
+    assert study.activations() == []
+    assert "gives it its name" in study.verify()["problem"][0]
+    assert study.repair().empty
+    assert acts.folder.with_suffix(".partial").is_dir()
 
 
 def test_runs_are_not_dropped_for_what_a_catalog_has_lost(whole) -> None:
@@ -301,7 +311,7 @@ def test_the_log_is_a_tree(whole, capsys) -> None:
     acts, examined = study.activation_set().id, study.runs()["id"].iloc[-1]
     table = study.log()
     assert list(zip(table["depth"], table["id"], strict=True)) == [(0, acts), (1, run.id), (2, examined)]
-    assert table["what"].tolist() == ["activations", "axes_for_tests", "examine"]
+    assert table["what"].tolist() == ["activations", "tabled_axes_for_tests", "examine"]
     assert table["parents"].tolist() == [[], [acts], [run.id]]
     assert table["seconds"].iloc[1:].gt(0).all()
     assert table["peak_mib"].iloc[1:].gt(0).all()

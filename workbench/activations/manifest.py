@@ -109,6 +109,12 @@ def left_out(folder: Path) -> bool:
     return [path.name for path in folder.iterdir()] == [MANIFEST]
 
 
+def set_folders(study: Path) -> list[Path]:
+    """The folders of the sets of a study, whole or damaged, oldest first; not those that are still being written."""
+    found = [path for path in (study / "activations").glob(f"*/{MANIFEST}") if path.parent.suffix != ".partial"]
+    return [path.parent for path in sorted(found, key=lambda path: path.stat().st_mtime)]
+
+
 def parse_manifest(folder: Path) -> Manifest:
     """The manifest alone, whatever lies beside it. `StudyError` when it is missing or damaged."""
     try:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workbench.activations.checksums import damage, sha256_of
+from workbench.activations.checksums import damage, sha256_of, sync
 from workbench.activations.journal import JOURNAL, Journal
 from workbench.activations.manifest import INDEX, MANIFEST, Manifest, Request, Stored, disk_dtype, left_out, shard_name
 from workbench.errors import DataError, DiskFullError, disk_errors
@@ -74,7 +74,7 @@ def writing(folder: Path, request: Request, plan: dict[str, Any] | None = None) 
             yield writer
             writer.close()
             for name in (INDEX, MANIFEST):
-                _sync(partial / name)
+                sync(partial / name)
             _seal(partial, folder)
     except BaseException:
         # Closing flushes, and on a full disk that fails again; the first error is the one to tell.
@@ -131,7 +131,7 @@ class Writer:
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
-        _sync(self.folder)
+        sync(self.folder)
         self._journal.commit([*names, GROWING_INDEX])
         self.shards[-1] += len(rows[0])
 
@@ -221,19 +221,8 @@ def _seal(partial: Path, folder: Path) -> None:
     """Give a whole set its name. Without a journal, its manifest says that it is whole, so the journal goes first."""
     (partial / JOURNAL).unlink(missing_ok=True)
     (partial / GROWING_INDEX).unlink(missing_ok=True)
-    _sync(partial)
+    sync(partial)
     # What stands in the way is no whole set, or it would have been opened.
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
-    _sync(folder.parent)
-
-
-def _sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk and not only on their way there."""
-    if path.is_dir() and os.name != "posix":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(folder.parent)

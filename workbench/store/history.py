@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from workbench.activations.manifest import MANIFEST, parse_manifest
+from workbench.activations.manifest import parse_manifest, set_folders
 from workbench.errors import StudyError
 from workbench.frames import records
 
@@ -42,10 +42,9 @@ def _walk(below: dict[str, list[str]], name: str, depth: int) -> Iterator[tuple[
 
 
 def _sets(study: Study) -> Iterator[dict[str, Any]]:
-    paths = (study.folder / "activations").glob(f"*/{MANIFEST}")
-    for path in sorted(paths, key=lambda path: path.stat().st_mtime):
+    for folder in set_folders(study.folder):
         with suppress(StudyError):
-            request = parse_manifest(path.parent).request
+            request = parse_manifest(folder).request
             blank = dict.fromkeys(("seed", "seconds", "peak_mib", "started"))
             yield {"id": request.id, "what": "activations", "parents": [], "status": "done"} | blank
 

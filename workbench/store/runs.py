@@ -146,12 +146,14 @@ class Tables:
         return f"<Tables: {', '.join(self) or 'none'}>"
 
 
-def write_checksums(folder: Path) -> None:
-    """Keep the SHA-256 of every file of a run: a finished run never changes."""
-    from workbench.activations.checksums import sha256_of
+def seal(folder: Path) -> None:
+    """Keep the SHA-256 of every file of a run, which never changes once it is finished, and have all of it on the disk."""
+    from workbench.activations.checksums import sha256_of, sync
 
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     write_json(folder / CHECKSUMS, {path.relative_to(folder).as_posix(): sha256_of(path) for path in files})
+    for path in [*folder.rglob("*"), folder]:
+        sync(path)
 
 
 def find_run(study: Study, identifier: str) -> dict[str, Any]:

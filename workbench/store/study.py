@@ -172,9 +172,9 @@ class Study:
     def activations(self) -> list[ActivationSet]:
         """Every whole activation set of the study, oldest first."""
         from workbench.activations import ActivationSet
+        from workbench.activations.manifest import set_folders
 
-        folders = [f for f in (self.folder / "activations").glob("*") if (f / "manifest.json").exists()]
-        return [ActivationSet.open(f) for f in sorted(folders, key=lambda f: (f / "manifest.json").stat().st_mtime)]
+        return [ActivationSet.open(folder) for folder in set_folders(self.folder)]
 
     def activation_set(self, identifier: str | None = None) -> ActivationSet:
         """An activation set by the first characters of its id; the newest when none is given."""

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from workbench.activations.checksums import damage, sha256_of
 from workbench.activations.journal import JOURNAL
-from workbench.activations.manifest import MANIFEST, left_out, parse_manifest
+from workbench.activations.manifest import MANIFEST, left_out, parse_manifest, set_folders
 from workbench.errors import StudyError, WorkbenchError
 from workbench.frames import records
 from workbench.processes import has_ended, held
@@ -91,9 +91,9 @@ def _texts(study: Study) -> Iterator[Finding]:
     from workbench.store.texts import copy_path, load_again
 
     seen: set[str] = set()
-    for path in sorted((study.folder / "activations").glob(f"*/{MANIFEST}")):
+    for folder in set_folders(study.folder):
         try:
-            manifest = parse_manifest(path.parent)
+            manifest = parse_manifest(folder)
         except StudyError:
             continue
         name, digest = manifest.request.dataset, manifest.request.dataset_hash
