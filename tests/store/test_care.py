@@ -100,7 +100,7 @@ def test_a_damaged_file_of_a_set_is_named_and_its_rows_are_dropped(whole, how, f
 )
 def test_a_damaged_file_of_a_run_is_named_and_what_people_said_is_kept(whole, how, file) -> None:
     study, run = whole
-    examined = study.runs()["id"].iloc[-1]
+    examined = study.get_run("examine").id
     how(run.folder / file)
     assert findings(study) == [("run", run.id, file, "broken")]
     done = study.repair()
@@ -308,7 +308,7 @@ def test_verify_and_repair_by_commands(whole, capsys) -> None:
 
 def test_the_log_is_a_tree(whole, capsys) -> None:
     study, run = whole
-    acts, examined = study.activation_set().id, study.runs()["id"].iloc[-1]
+    acts, examined = study.activation_set().id, study.get_run("examine").id
     table = study.log()
     assert list(zip(table["depth"], table["id"], strict=True)) == [(0, acts), (1, run.id), (2, examined)]
     assert table["what"].tolist() == ["activations", "tabled_axes_for_tests", "examine"]
