@@ -21,7 +21,8 @@ import streamlit as st
 from app.components.text import short
 from workbench.errors import StudyError, UnknownNameError
 from workbench.store import catalog as tables
-from workbench.store.study import STUDY_FILE, Study, open_study
+from workbench.store.marker import STUDY_FILE
+from workbench.store.study import Study, open_study
 
 STUDIES = "WORKBENCH_STUDIES"
 NAME_SHOWN = 200

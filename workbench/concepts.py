@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 import pandas as pd
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -110,7 +111,7 @@ class ConceptSet(ABC):
             kind = ConceptSet._kinds[header["kind"]]
             table = pd.read_parquet(folder / TABLE_FILE)
             return kind._load(folder, header["site"], table, header["level"])
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, SafetensorError) as error:
             raise StudyError(f"{folder.name} holds no readable concept set: {error}. Run the analysis again.") from error
 
     @classmethod

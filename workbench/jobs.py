@@ -20,12 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-import sqlalchemy as sa
 
 from workbench.errors import StudyError, UnknownNameError, WorkbenchError, disk_errors
-from workbench.frames import records
 from workbench.processes import find_process, has_ended, identity
-from workbench.runner import undo_run
+from workbench.runner import CUT_OFF, sweep
 from workbench.store import catalog as tables
 
 if TYPE_CHECKING:
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
 FOLDER = "jobs"
 LOG_SHOWN = 20_000
 PROGRESS_SECONDS = 0.2
-CUT_OFF = "Its process ended before it was done, for instance because the memory was full or the machine was switched off."
 STOPPED = "It was stopped before it was done."
 
 
@@ -162,18 +159,6 @@ def cancel_job(study: Study, identifier: str, wait: float = 15) -> Job:
         _end(job.folder, "cancelled", error=STOPPED)
     sweep(study, "cancelled", STOPPED)
     return find_job(study, identifier)
-
-
-def sweep(study: Study, status: str = "failed", why: str = CUT_OFF) -> list[str]:
-    """Record the runs whose process has ended without a word as ended, and remove what they left half done."""
-    running = study.catalog.frame(sa.select(tables.runs).where(tables.runs.c.status == "running"))
-    swept = []
-    for row in records(running):
-        if has_ended(row["provenance"].get("process", {})):
-            undo_run(study, str(row["id"]))
-            study.catalog.update_run(row["id"], status=status, error=why)
-            swept.append(str(row["id"]))
-    return swept
 
 
 def _folders(study: Study) -> list[Path]:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import platform
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
 
 import psutil
+
+from workbench.errors import StudyError
 
 
 def identity(pid: int | None = None) -> dict[str, Any]:
@@ -35,3 +42,73 @@ def find_process(known: dict[str, Any]) -> psutil.Process | None:
 def has_ended(known: dict[str, Any]) -> bool:
     """Whether the process is known to have ended; on another machine that cannot be told, so it has not."""
     return known.get("host") == platform.node() and find_process(known) is None
+
+
+@contextmanager
+def hold(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock file until the block ends, however it ends; a killed process holds nothing any more.
+
+    Args:
+        path: The lock file. It names the process that holds it, and is removed with the lock.
+        what: What is written meanwhile, for the error.
+
+    Raises:
+        StudyError: Another process, or another thread of this one, holds it.
+    """
+    file = _take(path, what)
+    try:
+        file.truncate(0)
+        file.write(json.dumps(identity()))
+        file.flush()
+        yield
+    finally:
+        # Removed while it is held: nobody can have taken it in between.
+        path.unlink(missing_ok=True)
+        file.close()
+
+
+def held(path: Path) -> bool:
+    """Whether somebody holds a lock file now."""
+    if not path.exists():
+        return False
+    with path.open("a+", encoding="utf-8") as file:
+        return not _lock(file)
+
+
+def _take(path: Path, what: str) -> IO[str]:
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        if not _lock(file):
+            holder = _holder(file)
+            file.close()
+            who = f"process {holder['pid']} on {holder['host']}" if holder else "another process"
+            raise StudyError(f"{what} is being written by {who}: wait until that is done, or stop it.")
+        # The one that held it may have removed the file between our opening and locking it.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()
+
+
+def _lock(file: IO[str]) -> bool:
+    """Lock an open file, and say whether that went well."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        # This system, or this file system, has no locks: what the file says must do.
+        holder = _holder(file)
+        return not holder or has_ended(holder)
+    return True
+
+
+def _holder(file: IO[str]) -> dict[str, Any]:
+    file.seek(0)
+    try:
+        found = json.loads(file.read())
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) and {"host", "pid", "created"} <= set(found) else {}

@@ -13,7 +13,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
+import sqlalchemy as sa
 
 from workbench.analysis import Analysis, Context, Progress, Result, find_analysis
 from workbench.errors import StudyError, WorkbenchError, disk_errors
-from workbench.processes import identity
+from workbench.frames import records
+from workbench.processes import has_ended, identity
 from workbench.store import catalog as tables
-from workbench.store.runs import Run, write_json
+from workbench.store.runs import Run, seal, write_json
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
@@ -43,6 +45,7 @@ PACKAGES = (
     "pandas",
 )
 PROFILE_ROWS = 60_000
+CUT_OFF = "Its process ended before it was done, for instance because the memory was full or the machine was switched off."
 
 
 def silent(_done: int, _total: int, _text: str) -> None:
@@ -109,8 +112,13 @@ def record_run(
     fill: Callable[[Path, Result], None],
     force: bool = False,
     analysis: Analysis | None = None,
+    evidence: Sequence[dict[str, Any]] = (),
 ) -> Run:
-    """Do a piece of work as a run: timed, measured, written whole or not at all."""
+    """Do a piece of work as a run: timed, measured, written whole or not at all.
+
+    ``evidence`` is read when the work is done: rows that enter the catalog with the run.
+    """
+    sweep(study)
     base, attempt = run_id, 1
     while (found := study.catalog.run(run_id)) is not None:
         if found["status"] == "done" and not force:
@@ -130,10 +138,12 @@ def record_run(
             result = work()
             fill(partial, result)
             write_json(partial / "config.json", record)
+            seal(partial)
             partial.rename(study.folder / "runs" / run_id)
         seconds = time.monotonic() - started
-        _register_concepts(study, run_id, result, analysis)
-        study.catalog.update_run(run_id, status="done", seconds=seconds, peak_mib=peak())
+        concepts, names = _concept_rows(run_id, result, analysis)
+        shown = [{c: row.get(c) for c in tables.EVIDENCE_COLUMNS} | {"run": run_id} for row in evidence]
+        study.catalog.finish_run(run_id, concepts, names, shown, status="done", seconds=seconds, peak_mib=peak())
     except BaseException as error:
         undo_run(study, run_id)
         cancelled = isinstance(error, KeyboardInterrupt | SystemExit)
@@ -150,6 +160,18 @@ def undo_run(study: Study, run_id: str) -> None:
         shutil.rmtree(study.folder / "runs" / name, ignore_errors=True)
     with suppress(WorkbenchError, OSError):
         study.catalog.remove_concepts(run_id)
+
+
+def sweep(study: Study, status: str = "failed", why: str = CUT_OFF) -> list[str]:
+    """Record the runs whose process has ended without a word as ended, and remove what they left half done."""
+    running = study.catalog.frame(sa.select(tables.runs).where(tables.runs.c.status == "running"))
+    swept = []
+    for row in records(running):
+        if has_ended(row["provenance"].get("process", {})):
+            undo_run(study, str(row["id"]))
+            study.catalog.update_run(row["id"], status=status, error=why)
+            swept.append(str(row["id"]))
+    return swept
 
 
 def _note_end(study: Study, run_id: str, status: str, error: BaseException, seconds: float) -> None:
@@ -214,7 +236,8 @@ def profile_tables(result: Result, acts: ActivationSet, study: Study, progress: 
     }
 
 
-def _register_concepts(study: Study, run_id: str, result: Result, analysis: Analysis | None) -> None:
+def _concept_rows(run_id: str, result: Result, analysis: Analysis | None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The concepts of a result as the catalog holds them, and the names that the method gives them."""
     rows: list[dict[str, Any]] = []
     names: list[dict[str, Any]] = []
     for concept_set in result.concepts:
@@ -239,8 +262,7 @@ def _register_concepts(study: Study, run_id: str, result: Result, analysis: Anal
             elif label:
                 text = label.split(":", 1)[1] if label.startswith(("token:", "region:")) else label.replace("=", ": ")
                 names.append({"concept": concept, "text": text, "source": "method", "author": "label", "run": run_id})
-    study.catalog.insert(tables.concepts, rows)
-    study.catalog.add_names(names)
+    return rows, names
 
 
 def provenance() -> dict[str, Any]:

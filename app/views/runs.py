@@ -18,7 +18,8 @@ from app.tables import INTERNAL, declared
 from workbench.analysis import Analysis, Metric, analysis_names, find_analysis
 from workbench.errors import WorkbenchError
 from workbench.frames import records
-from workbench.jobs import start_job, sweep
+from workbench.jobs import start_job
+from workbench.runner import sweep
 from workbench.store.runs import Run
 from workbench.store.study import Study
 

@@ -133,7 +133,7 @@ def test_progress_counts_examples(minilm, texts, tmp_path):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_what_is_interrupted_leaves_nothing_and_can_be_done_again(minilm, texts, tmp_path, error):
+def test_what_is_interrupted_before_its_first_chunk_is_whole_leaves_nothing(minilm, texts, tmp_path, error):
     def stop(done, total, info):
         if done >= 20:
             raise error
@@ -145,7 +145,7 @@ def test_what_is_interrupted_leaves_nothing_and_can_be_done_again(minilm, texts,
     assert [path.suffix for path in tmp_path.iterdir()] == [""]
 
 
-def test_a_partial_folder_of_a_killed_run_is_replaced(minilm, texts, tmp_path):
+def test_a_partial_folder_without_a_journal_is_replaced(minilm, texts, tmp_path):
     made = capture(minilm, texts, sites="embed", folder=tmp_path / "one", pool="mean")
     partial = tmp_path / "two" / f"{made.id}.partial"
     partial.mkdir(parents=True)
@@ -248,6 +248,17 @@ def test_the_manifest_is_json_without_pickles(exact):
     assert exact.id == ActivationSet.open(exact.folder).id
 
 
+def test_a_set_from_before_there_were_checksums_is_read(minilm, texts, tmp_path):
+    made = capture(minilm, texts, sites="embed", folder=tmp_path, pool="mean")
+    manifest = made.folder / "manifest.json"
+    old = json.loads(manifest.read_text())
+    del old["files"]
+    manifest.write_text(json.dumps(old))
+    again = ActivationSet.open(made.folder)
+    assert np.array_equal(again.read(), made.read())
+    assert again.index.equals(made.index)
+
+
 def test_a_damaged_set_is_never_opened(minilm, texts, tmp_path):
     with pytest.raises(StudyError, match="no whole set"):
         ActivationSet.open(tmp_path)
@@ -262,6 +273,16 @@ def test_a_damaged_set_is_never_opened(minilm, texts, tmp_path):
         ActivationSet.open(made.folder)
     shard.write_bytes(whole)
     manifest = made.folder / "manifest.json"
+    assert ActivationSet.open(made.folder).n_rows == len(texts)
+    flipped = bytearray(whole)
+    flipped[100] ^= 1
+    shard.write_bytes(flipped)
+    with pytest.raises(StudyError, match=r"site000-00000\.bin is damaged: its checksum"):
+        ActivationSet.open(made.folder).read()
+    index = made.folder / "index.parquet"
+    index.write_bytes(index.read_bytes()[:-1])
+    with pytest.raises(StudyError, match=r"index\.parquet is \d+ bytes long"):
+        ActivationSet.open(made.folder)
     for text in ["{", "[]", manifest.read_text().replace('"mean"', '"median"')]:
         manifest.write_text(text)
         with pytest.raises(StudyError, match="damaged"):

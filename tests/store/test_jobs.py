@@ -7,8 +7,10 @@ import psutil
 import pytest
 
 from workbench.errors import ConfigError, UnknownNameError
-from workbench.jobs import cancel_job, find_job, jobs, start_job, sweep
+from workbench.jobs import cancel_job, find_job, jobs, start_job
 from workbench.processes import find_process, has_ended, identity
+from workbench.runner import sweep
+from workbench.store.texts import keep_texts
 
 ENDLESS = {"d_sae": 64, "k": 4, "samples": 500_000_000, "batch_size": 64}
 
@@ -17,7 +19,7 @@ ENDLESS = {"d_sae": 64, "k": 4, "samples": 500_000_000, "batch_size": 64}
 def study(planted):
     made, _, dataset, _ = planted()
     # The worker has no data set object in memory: it reads the study's own copy.
-    made._keep(dataset)
+    keep_texts(made.folder, dataset)
     return made
 
 

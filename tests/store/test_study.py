@@ -8,12 +8,14 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
+import sqlalchemy
 import torch
 
 import workbench as wb
 from workbench.analysis import Analysis, Result, register
 from workbench.concepts import LinearConcepts
 from workbench.errors import ConfigError, DiskFullError, StudyError, UnknownNameError
+from workbench.store import catalog
 
 
 class Identity(Analysis):
@@ -61,19 +63,55 @@ def test_a_run_that_ends_early_leaves_nothing_but_its_record(planted, how, error
 
 def test_a_run_stopped_at_its_very_end_leaves_no_concepts(planted, monkeypatch) -> None:
     study, acts, _, _ = planted()
-    record = study.catalog.update_run
+    record = catalog._update_run
 
-    def stopped(run, **values):
+    def stopped(connection, run, values):
         if values.get("status") == "done":
             raise KeyboardInterrupt
-        record(run, **values)
+        record(connection, run, values)
 
-    monkeypatch.setattr(study.catalog, "update_run", stopped)
+    # The last statement of the transaction that enters what the run found.
+    monkeypatch.setattr(catalog, "_update_run", stopped)
     with pytest.raises(KeyboardInterrupt):
         study.run("identity_for_tests", acts)
     assert study.runs(status=None)["status"].tolist() == ["cancelled"]
     assert list((study.folder / "runs").iterdir()) == []
     assert len(study.concepts()) == 0
+
+
+def test_what_enters_the_catalog_enters_whole_or_not_at_all(planted) -> None:
+    study, acts, _, _ = planted()
+    concept = study.run("identity_for_tests", acts).concepts[0]
+    note = {"concept": concept.id, "text": "kept", "author": "ada", "at": catalog.now()}
+    with pytest.raises(sqlalchemy.exc.IntegrityError):
+        study.catalog.insert(catalog.notes, [note, note | {"concept": "no such concept"}])
+    assert study.catalog.frame(sqlalchemy.select(catalog.notes)).empty
+    name = {"concept": concept.id, "text": "kept", "source": "human", "author": "ada"}
+    with pytest.raises(sqlalchemy.exc.IntegrityError):
+        study.catalog.add_names([name, name | {"concept": "no such concept"}])
+    assert study.catalog.names().empty
+
+
+def test_a_run_whose_process_was_killed_is_recorded_when_the_next_one_starts(planted) -> None:
+    study, acts, _, _ = planted()
+    done = study.run("identity_for_tests", acts)
+    # As if it had been killed just before its record said that it was done.
+    dead = study.catalog.run(done.id)["provenance"]
+    dead["process"]["pid"] = 2**22 - 1
+    study.catalog.update_run(done.id, status="running", provenance=dead)
+    again = study.run("identity_for_tests", acts)
+    assert again.id != done.id
+    assert study.runs(status=None)["status"].tolist() == ["failed", "done"]
+    assert study.concepts().ids == [f"{again.id}.0", f"{again.id}.1"]
+    assert [path.name for path in (study.folder / "runs").iterdir()] == [again.id]
+
+
+def test_a_study_whose_making_was_cut_short_is_made(tmp_path) -> None:
+    folder = tmp_path / "study"
+    (folder / "runs").mkdir(parents=True)
+    (folder / "study.json.partial").write_text('{"form')
+    wb.open_study(folder).close()
+    assert json.loads((folder / "study.json").read_text())["format"] == 1
 
 
 def test_names_are_only_ever_appended_and_a_persons_name_stays_current(planted) -> None:

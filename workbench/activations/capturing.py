@@ -10,19 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.activations.manifest import MANIFEST, Dtype, Pool, Request, left_out
+from workbench.activations.manifest import Dtype, Pool, Request
 from workbench.activations.source import Examples
 from workbench.activations.store import ActivationSet
-from workbench.activations.writer import Writer, check_room, half, writing
-from workbench.errors import ConfigError
+from workbench.activations.writer import Writer, check_room, claimed, finish_sealed, half, whole, writing
+from workbench.errors import ConfigError, disk_errors
 from workbench.models.base import Batch, EmptyInputError, Model
 from workbench.models.sites import Site
 
 Progress = Callable[[int, int, dict[str, Any]], None]
 
 _CHUNK_BYTES = 256 * 2**20
-_CHUNK_EXAMPLES = {"text": 1024, "image": 256}
-_INDEX_BYTES = 12
+# A capture that is killed loses at most one chunk. Shorter ones cost time: texts of like length are rarer in them.
+_CHUNK_EXAMPLES = {"text": 256, "image": 256}
+# Of one row: the index that grows, and at the end the whole one beside it.
+_INDEX_BYTES = 24
 
 
 def capture(
@@ -41,10 +43,13 @@ def capture(
 
     ``pool``: ``token`` (or ``spatial``, for images) keeps a row a position, ``mean``, ``max`` and ``last``
     one an example. A whole set with the same manifest hash in ``folder`` is opened instead of captured again.
-    What is cut short leaves nothing. ``progress(done, total, info)`` counts examples.
+    What is cut short, even killed, goes on from its last whole chunk when the same capture is asked for again,
+    and ends with the same bytes; with another ``batch_size``, which decides how numbers are rounded, it starts
+    over. ``progress(done, total, info)`` counts examples.
 
     Raises `ConfigError` for an option, `DataError` for an example without a token or a value that float16
-    cannot hold, `DiskFullError` when the room does not suffice.
+    cannot hold, `DiskFullError` when the room does not suffice, `StudyError` when another process captures the
+    same set.
     """
     places = model.match(sites)
     rows = _checked(model, dataset, places, pool, dtype, batch_size)
@@ -66,14 +71,11 @@ def capture(
         dtype=cast(Dtype, dtype),
     )
     home = Path(folder) / request.id
-    if (home / MANIFEST).is_file() and not left_out(home):
-        return ActivationSet.open(home)
-    run = _Capture(model, dataset, places, request, n, batch_size)
-    check_room(home, run.estimate())
-    with writing(home, request) as writer:
-        run.write(writer, progress)
-        grid = model.grid(places[0]) if rows == "spatial" else None
-        writer.finish(model.describe(), dict(dataset.source), n, grid)
+    if not whole(home):
+        with disk_errors("activations"), claimed(home):
+            # Another process may have finished it since.
+            if not whole(home) and not finish_sealed(home):
+                _Capture(model, dataset, places, request, n, batch_size).into(home, progress)
     return ActivationSet.open(home)
 
 
@@ -122,10 +124,19 @@ class _Capture:
             rows *= float(self._batch(ids).keep.sum()) / len(ids)
         return int(rows * (self.request.row_bytes + _INDEX_BYTES))
 
+    def into(self, home: Path, progress: Progress | None) -> None:
+        """Write the set into its folder, from the first chunk that is not there yet."""
+        plan = {"chunk": self.chunk, "batch_size": self.batch_size}
+        with writing(home, self.request, plan) as writer:
+            check_room(home, self.estimate() - writer.bytes)
+            self.write(writer, progress)
+            grid = self.model.grid(self.sites[0]) if self.request.pool == "spatial" else None
+            writer.finish(self.model.describe(), dict(self.dataset.source), self.n, grid)
+
     def write(self, writer: Writer, progress: Progress | None) -> None:
-        """Every chunk, in order."""
-        done = 0
-        for start in range(0, self.n, self.chunk):
+        """Every chunk that the writer does not have yet, in order."""
+        done = writer.chunks * self.chunk
+        for start in range(done, self.n, self.chunk):
             ids = np.arange(start, min(start + self.chunk, self.n))
             parts = _Parts(self, ids)
             for places, batch in self._batches(ids):

@@ -52,6 +52,15 @@ class Request(BaseModel):
         return sum(self.widths) * np.dtype(self.dtype).itemsize
 
 
+class Stored(BaseModel):
+    """A file of a set as it was written: its length and the SHA-256 of its content, in hexadecimal digits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bytes: int = Field(ge=0)
+    sha256: str
+
+
 class Manifest(BaseModel):
     """A whole set: the request, where its parts came from, and how many rows each shard has."""
 
@@ -66,11 +75,23 @@ class Manifest(BaseModel):
     """Height and width of the grid of positions, of a spatial set."""
     shards: tuple[int, ...]
     """Rows of each shard; the same for every site."""
+    files: dict[str, Stored] = Field(default_factory=dict)
+    """The shards and the index, by name; empty in a set that was captured before there were checksums."""
 
     @property
     def n_rows(self) -> int:
         """Rows of the set."""
         return sum(self.shards)
+
+    def lengths(self) -> dict[str, int | None]:
+        """Bytes of every file that stands beside the manifest; None where an old manifest does not tell."""
+        size = disk_dtype(self.request.dtype).itemsize
+        found: dict[str, int | None] = {
+            shard_name(number, shard): rows * width * size
+            for number, width in enumerate(self.request.widths)
+            for shard, rows in enumerate(self.shards)
+        }
+        return found | {INDEX: self.files[INDEX].bytes if INDEX in self.files else None}
 
 
 def shard_name(site_number: int, shard: int) -> str:
@@ -88,27 +109,40 @@ def left_out(folder: Path) -> bool:
     return [path.name for path in folder.iterdir()] == [MANIFEST]
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a set. `StudyError` when the folder is no set, or a shard is not as long as it should
-    be."""
+def set_folders(study: Path) -> list[Path]:
+    """The folders of the sets of a study, whole or damaged, oldest first; not those that are still being written."""
+    found = [path for path in (study / "activations").glob(f"*/{MANIFEST}") if path.parent.suffix != ".partial"]
+    return [path.parent for path in sorted(found, key=lambda path: path.stat().st_mtime)]
+
+
+def parse_manifest(folder: Path) -> Manifest:
+    """The manifest alone, whatever lies beside it. `StudyError` when it is missing or damaged."""
     try:
         text = (folder / MANIFEST).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise StudyError(f"{folder} holds no whole set of activations: capture it again.") from None
     try:
-        manifest = Manifest.model_validate_json(text)
+        return Manifest.model_validate_json(text)
     except ValidationError:
         raise StudyError(f"The manifest of {folder} is damaged: remove the folder and capture again.") from None
+
+
+def wrong_length(path: Path, length: int | None) -> str | None:
+    """What is wrong with a file that should have ``length`` bytes (None: any), or None."""
+    found = path.stat().st_size if path.is_file() else -1
+    if found < 0:
+        return "missing"
+    return None if length in {None, found} else f"{found} bytes long instead of {length}"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a set. `StudyError` when the folder is no set, or a file of it is not as long as it should
+    be."""
+    manifest = parse_manifest(folder)
     if left_out(folder):
         return manifest
-    size = disk_dtype(manifest.request.dtype).itemsize
-    for number, width in enumerate(manifest.request.widths):
-        for shard, rows in enumerate(manifest.shards):
-            path = folder / shard_name(number, shard)
-            found = path.stat().st_size if path.is_file() else -1
-            if found != rows * width * size:
-                state = "missing" if found < 0 else f"{found} bytes long instead of {rows * width * size}"
-                raise StudyError(f"The shard {path} is {state}: remove its folder and capture again.")
-    if not (folder / INDEX).is_file():
-        raise StudyError(f"The row index of {folder} is missing: remove the folder and capture again.")
+    for name, length in manifest.lengths().items():
+        if state := wrong_length(folder / name, length):
+            what = "row index" if name == INDEX else "shard"
+            raise StudyError(f"The {what} {folder / name} is {state}: remove its folder and capture again.")
     return manifest

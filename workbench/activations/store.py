@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from workbench.activations.checksums import require_sound
 from workbench.activations.manifest import INDEX, Manifest, disk_dtype, left_out, read_manifest, shard_name
 from workbench.errors import ConfigError, StudyError, UnknownNameError
 from workbench.models.sites import Site
@@ -30,7 +31,7 @@ class ActivationSet:
         self.manifest = manifest
         self.sites = sites
         self._starts = np.concatenate([[0], np.cumsum(manifest.shards)]).astype(np.int64)
-        self._maps: dict[Site, list[np.ndarray]] = {}
+        self._maps: dict[Site, list[np.memmap]] = {}
 
     @classmethod
     def open(cls, folder: str | Path) -> ActivationSet:
@@ -68,6 +69,7 @@ class ActivationSet:
     def index(self) -> pd.DataFrame:
         """One line a row: example, position, token, start, end. A pooled row has position -1 and no token."""
         self._require_rows()
+        require_sound(self.folder / INDEX, self.manifest)
         try:
             table = pd.read_parquet(self.folder / INDEX)
         except Exception as error:
@@ -190,7 +192,7 @@ class ActivationSet:
                 f" `workbench recapture {self.folder.parents[1].name}`, or study.recapture()."
             )
 
-    def _shards(self, site: Site) -> list[np.ndarray]:
+    def _shards(self, site: Site) -> list[np.memmap]:
         if site not in self._maps:
             self._require_rows()
             number, dtype = self._number(site), disk_dtype(self.manifest.request.dtype)
@@ -201,11 +203,16 @@ class ActivationSet:
             ]
         return self._maps[site]
 
+    def _require_sound(self, shard: np.memmap) -> None:
+        # A shard is at most half a GiB, and is checked when the first row of it is read in this process: a third of a second.
+        require_sound(Path(str(shard.filename)), self.manifest)
+
     def _slice(self, site: Site, start: int, stop: int) -> Float[np.ndarray, "n d"]:
         out = np.empty((stop - start, self.width(site)), np.float32)
         for shard, first in zip(self._shards(site), self._starts[:-1].tolist(), strict=True):
             low, high = max(start, first), min(stop, first + len(shard))
             if low < high:
+                self._require_sound(shard)
                 out[low - start : high - start] = shard[low - first : high - first]
         return out
 
@@ -218,5 +225,6 @@ class ActivationSet:
             self._shards(site), self._starts[:-1].tolist(), cuts[:-1].tolist(), cuts[1:].tolist(), strict=True
         ):
             if low < high:
+                self._require_sound(shard)
                 out[order[low:high]] = shard[numbers[order[low:high]] - first]
         return out

@@ -1,11 +1,11 @@
-"""Writing a set of activations: whole, or not at all."""
+"""Writing a set of activations: chunk by chunk, so that what is cut short goes on from its last whole chunk."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,10 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workbench.activations.manifest import INDEX, MANIFEST, Manifest, Request, disk_dtype, shard_name
+from workbench.activations.checksums import damage, sha256_of, sync
+from workbench.activations.journal import JOURNAL, Journal
+from workbench.activations.manifest import INDEX, MANIFEST, Manifest, Request, Stored, disk_dtype, left_out, shard_name
 from workbench.errors import DataError, DiskFullError, disk_errors
+from workbench.processes import hold
 
 SHARD_BYTES = 512 * 2**20
+# The row index as it grows: one Arrow stream a chunk. A Parquet file cannot be appended to.
+GROWING_INDEX = "index.arrows"
 _SCHEMA = pa.schema(
     [
         ("example", pa.int32()),
@@ -28,59 +33,117 @@ _SCHEMA = pa.schema(
 )
 
 
+def whole(folder: Path) -> bool:
+    """Whether a set with its rows is in a folder."""
+    return (folder / MANIFEST).is_file() and not left_out(folder)
+
+
+def claimed(folder: Path) -> AbstractContextManager[None]:
+    """Keep other processes from capturing the same set. `StudyError` when one does so now."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return hold(folder.with_name(f"{folder.name}.lock"), f"The set of activations {folder.name}")
+
+
+def partial_of(folder: Path) -> Path:
+    """Where a set lies until it is whole."""
+    return folder.with_name(f"{folder.name}.partial")
+
+
+def finish_sealed(folder: Path) -> bool:
+    """Give a set its folder that was killed after its last byte was written; whether there was one."""
+    partial = partial_of(folder)
+    if (partial / JOURNAL).exists() or not (partial / MANIFEST).is_file() or any(damage(partial)):
+        return False
+    _seal(partial, folder)
+    return True
+
+
 @contextmanager
-def writing(folder: Path, request: Request) -> Iterator[Writer]:
+def writing(folder: Path, request: Request, plan: dict[str, Any] | None = None) -> Iterator[Writer]:
     """A writer into ``folder.partial``, which becomes ``folder`` when the writer has finished.
 
-    On any error, an interrupt too, the partial folder is removed and nothing is left.
+    What an earlier writer of the same plan left there is gone on from. On any error, an interrupt too, the whole chunks stay
+    for the next writer; where there are none, nothing is left.
     """
-    partial = folder.with_name(f"{folder.name}.partial")
-    writer = Writer(partial, request)
+    partial = partial_of(folder)
+    writer: Writer | None = None
     try:
         with disk_errors("activations"):
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
+            partial.mkdir(parents=True, exist_ok=True)
+            writer = Writer(partial, request, plan or {})
             yield writer
             writer.close()
-            _sync(partial)
-            # What stands in the way is no whole set, or it would have been opened.
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(partial, folder)
+            for name in (INDEX, MANIFEST):
+                sync(partial / name)
+            _seal(partial, folder)
     except BaseException:
         # Closing flushes, and on a full disk that fails again; the first error is the one to tell.
         with suppress(Exception):
-            writer.close()
-        shutil.rmtree(partial, ignore_errors=True)
+            if writer is not None:
+                writer.close()
+        if writer is None or not writer.chunks:
+            shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
 class Writer:
-    """Appends rows of every site, rolling over to a new shard when one is large."""
+    """Appends chunks of rows of every site, rolling over to a new shard when one is large.
 
-    def __init__(self, folder: Path, request: Request) -> None:
+    Args:
+        folder: The partial folder; it is there.
+        request: What is captured.
+        plan: What besides the request decides how rows are cut into chunks and computed.
+
+    Attributes:
+        shards: Rows of each shard.
+    """
+
+    def __init__(self, folder: Path, request: Request, plan: dict[str, Any]) -> None:
         self.folder, self.request = folder, request
-        self.shards: list[int] = []
-        self._files: list[BinaryIO] = []
-        self._index: pq.ParquetWriter | None = None
         self._dtype = disk_dtype(request.dtype)
+        self._journal = Journal(folder, plan | {"request": request.id, "shard_bytes": SHARD_BYTES})
+        self._files: dict[str, BinaryIO] = {}
+        self.shards: list[int] = []
+        kept = self._journal.files()
+        while (first := shard_name(0, len(self.shards))) in kept:
+            self.shards.append(kept[first].bytes // (request.widths[0] * self._dtype.itemsize))
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks are whole and on the disk."""
+        return len(self._journal)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of these chunks."""
+        return sum(stored.bytes for stored in self._journal.files().values())
 
     def append(self, rows: list[np.ndarray], index: dict[str, Any]) -> None:
-        """Rows ``[n, d]`` of each site, and their index columns."""
+        """A chunk: rows ``[n, d]`` of each site, and their index columns. On the disk when this returns."""
         widest = max(self.request.widths) * self._dtype.itemsize
         if not self.shards or (self.shards[-1] + len(rows[0])) * widest > SHARD_BYTES:
-            self._roll()
-        for file, block in zip(self._files, rows, strict=True):
-            file.write(np.ascontiguousarray(block, self._dtype).reshape(-1).view(np.uint8).data)
+            self._close_files()
+            self.shards.append(0)
+        names = [shard_name(number, len(self.shards) - 1) for number in range(len(rows))]
+        for name, block in zip(names, rows, strict=True):
+            self._extend(name, np.ascontiguousarray(block, self._dtype).reshape(-1).view(np.uint8).data)
+        self._extend(GROWING_INDEX, _packed(pa.table(index, schema=_SCHEMA)))
+        for file in self._files.values():
+            file.flush()
+            os.fsync(file.fileno())
+        sync(self.folder)
+        self._journal.commit([*names, GROWING_INDEX])
         self.shards[-1] += len(rows[0])
-        if self._index is None:
-            self._index = pq.ParquetWriter(self.folder / INDEX, _SCHEMA, compression="zstd")
-        self._index.write_table(pa.table(index, schema=_SCHEMA))
 
     def finish(
         self, model: dict[str, Any], dataset_source: dict[str, Any], n_examples: int, grid: tuple[int, int] | None
     ) -> None:
-        """The manifest: the last thing written."""
+        """The index in one file, and the manifest: the last things written."""
         self.close()
+        self._join_index()
+        files = {name: stored for name, stored in self._journal.files().items() if name != GROWING_INDEX}
+        path = self.folder / INDEX
+        files[INDEX] = Stored(bytes=path.stat().st_size, sha256=sha256_of(path))
         manifest = Manifest(
             request=self.request,
             model=model,
@@ -88,24 +151,42 @@ class Writer:
             n_examples=n_examples,
             grid=grid,
             shards=tuple(self.shards),
+            files=dict(sorted(files.items())),
         )
         (self.folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
 
     def close(self) -> None:
         """Close every file."""
-        files, self._files = self._files, []
-        for file in files:
-            file.close()
-        if self._index is not None:
-            index, self._index = self._index, None
-            index.close()
+        self._close_files()
+        self._journal.close()
 
-    def _roll(self) -> None:
-        for file in self._files:
+    def _close_files(self) -> None:
+        files, self._files = self._files, {}
+        for file in files.values():
             file.close()
-        shard = len(self.shards)
-        self._files = [(self.folder / shard_name(number, shard)).open("xb") for number in range(len(self.request.sites))]
-        self.shards.append(0)
+
+    def _extend(self, name: str, data: Any) -> None:
+        if name not in self._files:
+            self._files[name] = (self.folder / name).open("ab")
+        self._files[name].write(data)
+        self._journal.add(name, data)
+
+    def _join_index(self) -> None:
+        ends = [chunk[GROWING_INDEX].bytes for chunk in self._journal.chunks]
+        with (
+            pq.ParquetWriter(self.folder / INDEX, _SCHEMA, compression="zstd") as joined,
+            (self.folder / GROWING_INDEX).open("rb") as parts,
+        ):
+            for start, end in zip([0, *ends], ends, strict=False):
+                with pa.ipc.open_stream(parts.read(end - start)) as part:
+                    joined.write_table(part.read_all())
+
+
+def _packed(table: pa.Table) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
+        stream.write_table(table)
+    return sink.getvalue()
 
 
 def half(rows: np.ndarray, site: str) -> np.ndarray:
@@ -136,7 +217,12 @@ def _size(n: int) -> str:
     return f"{n / 2**30:.1f} GiB" if n >= 2**30 else f"{n / 2**20:.1f} MiB"
 
 
-def _sync(folder: Path) -> None:
-    for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+def _seal(partial: Path, folder: Path) -> None:
+    """Give a whole set its name. Without a journal, its manifest says that it is whole, so the journal goes first."""
+    (partial / JOURNAL).unlink(missing_ok=True)
+    (partial / GROWING_INDEX).unlink(missing_ok=True)
+    sync(partial)
+    # What stands in the way is no whole set, or it would have been opened.
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+    sync(folder.parent)

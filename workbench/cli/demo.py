@@ -12,8 +12,9 @@ from workbench.analysis import Progress
 from workbench.cli.console import STATE, progress, say, show_json, show_table
 from workbench.frames import records
 from workbench.runner import peak_memory
+from workbench.store.marker import STUDY_FILE
 from workbench.store.runs import Run
-from workbench.store.study import STUDY_FILE, Study, open_study
+from workbench.store.study import Study, open_study
 
 SITE = "resid_post.3"
 STEER, STEERED = "steer", 6

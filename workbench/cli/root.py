@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
-STOPPED = "Stopped. What was finished is kept, what was half done is removed; the same command goes on from there."
+STOPPED = "Stopped. What was finished is kept; the same command goes on from there."
 # Typer brings its own copy of click in newer versions and uses the installed one in older: the base of its usage errors is this.
 UsageProblem: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
@@ -39,14 +39,17 @@ def options(
 
 
 def _load() -> None:
-    from workbench.cli import inspect, serve, share, steer, work
+    from workbench.cli import care, inspect, serve, share, steer, work
 
-    for module in (work, inspect, steer, share, serve):
+    for module in (work, inspect, steer, share, care, serve):
         module.add_to(app)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Parse, run, and exit: 0 when it went well, 2 for a mendable error, 3 for a full disk, 130 for Ctrl-C."""
+    """Parse, run, and exit.
+
+    The code is 0 when it went well, 1 when a study is broken, 2 for a mendable error, 3 for a full disk, 130 for Ctrl-C.
+    """
     # Model hubs and libraries print and phone home unless told otherwise.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

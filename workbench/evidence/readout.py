@@ -68,7 +68,10 @@ class Readout:
             "auroc": torch.from_numpy(self.auroc), "error": torch.from_numpy(self.error),
         }  # fmt: skip
         save_file(tensors, folder / "readout.safetensors")
-        (folder / "labels.json").write_text(json.dumps(self.labels))
+        # The labels say that the readout is whole, so they come last, and at once.
+        partial = folder / "labels.json.partial"
+        partial.write_text(json.dumps(self.labels))
+        partial.replace(folder / "labels.json")
 
     @staticmethod
     def load(folder: Path) -> Readout:

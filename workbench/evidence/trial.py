@@ -145,11 +145,7 @@ class _Trial:
             evidence.extend(rows)
             return result
 
-        record = record_run(self.study, run_id, "examine", config, self.seed, inputs, work, _write_tables, force)
-        if evidence:
-            kept = [{c: row.get(c) for c in tables.EVIDENCE_COLUMNS} | {"run": record.id} for row in evidence]
-            self.study.catalog.insert(tables.evidence, kept)
-        return record
+        return record_run(self.study, run_id, "examine", config, self.seed, inputs, work, _write_tables, force, evidence=evidence)
 
     def _names(self) -> dict[str, str]:
         if "named" not in self.families:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 from workbench.errors import StudyError, disk_errors
 
 SCHEMA_VERSION = 1
+_WRITES = "workbench_writes"
 
 metadata = sa.MetaData()
 
@@ -116,6 +118,8 @@ interventions = sa.Table(
     sa.Column("at", sa.String(32), nullable=False),
 )
 
+ABOUT_CONCEPTS = (names, evidence, notes, collections)
+"""The tables whose rows are about a concept."""
 EVIDENCE_COLUMNS = [c.name for c in evidence.columns if c.name != "id"]
 
 
@@ -136,9 +140,13 @@ class Catalog:
         self.engine = sa.create_engine(url, connect_args=arguments)
         if url.startswith("sqlite"):
             sa.event.listen(self.engine, "connect", _sqlite_settings)
+            sa.event.listen(self.engine, "begin", _sqlite_begin)
+        self._writing = self.engine.execution_options(**{_WRITES: True})
         with disk_errors("the study's catalog"):
             try:
-                metadata.create_all(self.engine)
+                # Looked up first: a study that is only read is not locked.
+                if not set(metadata.tables) <= set(sa.inspect(self.engine).get_table_names()):
+                    metadata.create_all(self._writing)
                 version = self.info("schema")
             except sa.exc.DatabaseError as error:
                 if isinstance(error, sa.exc.OperationalError) and "full" in str(error.orig):
@@ -165,28 +173,49 @@ class Catalog:
 
     def set_info(self, key: str, value: str) -> None:
         """Keep a fact about the study."""
-        with disk_errors("the study's catalog"), self.engine.begin() as connection:
+        with self.changing() as connection:
             connection.execute(sa.delete(info).where(info.c.key == key))
             connection.execute(sa.insert(info).values(key=key, value=value))
 
+    @contextmanager
+    def changing(self) -> Iterator[sa.Connection]:
+        """A transaction that writes: all of it is kept or, when the block raises or the process dies, nothing."""
+        with disk_errors("the study's catalog"), self._writing.begin() as connection:
+            yield connection
+
     def insert(self, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
         """Append rows in one transaction. NaN is stored as NULL."""
-        if not rows:
-            return
-        clean = [{k: _plain(v) for k, v in row.items()} for row in rows]
-        with disk_errors("the study's catalog"), self.engine.begin() as connection:
-            connection.execute(sa.insert(table), clean)
+        if rows:
+            with self.changing() as connection:
+                _insert(connection, table, rows)
 
     def update_run(self, run: str, **values: Any) -> None:
         """Change a run's record."""
-        with disk_errors("the study's catalog"), self.engine.begin() as connection:
-            connection.execute(sa.update(runs).where(runs.c.id == run).values(**{k: _plain(v) for k, v in values.items()}))
+        with self.changing() as connection:
+            _update_run(connection, run, values)
+
+    def finish_run(
+        self,
+        run: str,
+        concept_rows: Sequence[dict[str, Any]],
+        name_rows: Sequence[dict[str, Any]],
+        evidence_rows: Sequence[dict[str, Any]],
+        **values: Any,
+    ) -> None:
+        """Enter what a run found and change its record, in one transaction: a run that is done has all of it."""
+        with self.changing() as connection:
+            _insert(connection, concepts, concept_rows)
+            _insert_names(connection, name_rows)
+            _insert(connection, evidence, evidence_rows)
+            _update_run(connection, run, values)
 
     def remove_concepts(self, run: str) -> None:
-        """Take the concepts of a run that did not end well out again, with the names that it gave them."""
+        """Take out what a run entered: its evidence, and its concepts with all that was said of them."""
         mine = sa.select(concepts.c.id).where(concepts.c.run == run)
-        with disk_errors("the study's catalog"), self.engine.begin() as connection:
-            connection.execute(sa.delete(names).where(names.c.concept.in_(mine)))
+        with self.changing() as connection:
+            connection.execute(sa.delete(evidence).where(evidence.c.run == run))
+            for table in ABOUT_CONCEPTS:
+                connection.execute(sa.delete(table).where(table.c.concept.in_(mine)))
             connection.execute(sa.delete(concepts).where(concepts.c.run == run))
 
     def frame(self, query: sa.Select[Any]) -> pd.DataFrame:
@@ -207,24 +236,9 @@ class Catalog:
         The current names are read and the new ones written in one transaction, so two writers cannot both supersede the
         same row unseen: the later one sees the earlier one.
         """
-        if not rows:
-            return
-        with disk_errors("the study's catalog"), self.engine.begin() as connection:
-            if self.engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            current: dict[str, int] = {}
-            for part in _chunks([row["concept"] for row in rows], 500):
-                query = sa.select(names.c.concept, sa.func.max(names.c.id)).where(names.c.concept.in_(part))
-                current |= {row[0]: row[1] for row in connection.execute(query.group_by(names.c.concept))}
-            at = now()
-            connection.execute(
-                sa.insert(names),
-                [
-                    {"confidence": None, "run": None, "at": at, "supersedes": current.get(row["concept"])}
-                    | {k: _plain(v) for k, v in row.items()}
-                    for row in rows
-                ],
-            )
+        if rows:
+            with self.changing() as connection:
+                _insert_names(connection, rows)
 
     def names(self, concept: str | None = None) -> pd.DataFrame:
         """The names of one concept or of all, oldest first."""
@@ -249,14 +263,40 @@ class Catalog:
         return self.frame(sa.select(evidence).where(evidence.c.id.in_(latest)).order_by(evidence.c.id))
 
 
+def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(sa.insert(table), [{k: _plain(v) for k, v in row.items()} for row in rows])
+
+
+def _insert_names(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    current: dict[str, int] = {}
+    for part in _chunks([row["concept"] for row in rows], 500):
+        query = sa.select(names.c.concept, sa.func.max(names.c.id)).where(names.c.concept.in_(part))
+        current |= {row[0]: row[1] for row in connection.execute(query.group_by(names.c.concept))}
+    at = now()
+    defaults = {"confidence": None, "run": None, "at": at}
+    _insert(connection, names, [defaults | {"supersedes": current.get(row["concept"])} | row for row in rows])
+
+
+def _update_run(connection: sa.Connection, run: str, values: dict[str, Any]) -> None:
+    connection.execute(sa.update(runs).where(runs.c.id == run).values(**{k: _plain(v) for k, v in values.items()}))
+
+
 def _sqlite_settings(connection: Any, _record: Any) -> None:
-    # Python's driver opens transactions late by itself; with None, SQLAlchemy's BEGIN is the only one.
+    # Python's driver opens transactions late by itself; with None, that of `_sqlite_begin` is the only one.
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
+    # A name that a person gave is on the disk when they see it, even if the power fails then.
+    cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _sqlite_begin(connection: sa.Connection) -> None:
+    # What writes takes the lock at once: one that read first could not wait for it, its view being out of date by then.
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def _plain(value: Any) -> Any:

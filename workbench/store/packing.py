@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from workbench.errors import StudyError, disk_errors
-from workbench.store.study import STUDY_FILE, Study, open_study
+from workbench.store.marker import STUDY_FILE
+from workbench.store.study import Study, open_study
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet

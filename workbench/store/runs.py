@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from workbench.errors import StudyError, UnknownNameError
+from workbench.frames import records
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from workbench.evidence.compare import Comparison
     from workbench.store.bound import BoundConcepts
     from workbench.store.study import Study
+
+CHECKSUMS = "checksums.json"
 
 
 class Run:
@@ -141,6 +144,28 @@ class Tables:
 
     def __repr__(self) -> str:
         return f"<Tables: {', '.join(self) or 'none'}>"
+
+
+def seal(folder: Path) -> None:
+    """Keep the SHA-256 of every file of a run, which never changes once it is finished, and have all of it on the disk."""
+    from workbench.activations.checksums import sha256_of, sync
+
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    write_json(folder / CHECKSUMS, {path.relative_to(folder).as_posix(): sha256_of(path) for path in files})
+    for path in [*folder.rglob("*"), folder]:
+        sync(path)
+
+
+def find_run(study: Study, identifier: str) -> dict[str, Any]:
+    """The record of a run by its id or the first characters of it; see :meth:`Study.get_run`."""
+    every = study.runs(status=None)
+    found = every[every["id"].eq(identifier)]
+    if found.empty:
+        found = every[every["id"].str.startswith(identifier) & every["status"].eq("done")]
+    if found.empty:
+        raise UnknownNameError("run", identifier, every["id"])
+    # Of several, the newest; but a repetition with a higher seed is a replica, which nobody asks for by its first letters.
+    return records(found.sort_values(["seed", "started"], ascending=[False, True], kind="stable"))[-1]
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -14,7 +14,8 @@ from workbench.errors import StudyError, UnknownNameError, disk_errors
 from workbench.frames import records
 from workbench.store import catalog as tables
 from workbench.store.catalog import Catalog
-from workbench.store.runs import Run
+from workbench.store.marker import make_or_check
+from workbench.store.runs import Run, find_run
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from workbench.store.bound import ConceptList
     from workbench.store.collections import Collections
     from workbench.store.concept import Concept
-
-STUDY_FILE = "study.json"
 
 
 class Study:
@@ -125,7 +124,7 @@ class Study:
         pool: Pool = "token",
         **options: Any,
     ) -> ActivationSet:
-        """Capture activations of a model on a data set, or open those that were captured before.
+        """Capture activations of a model on a data set, go on where that was cut short, or open what was captured before.
 
         Args:
             model: The model; a study holds one.
@@ -173,9 +172,9 @@ class Study:
     def activations(self) -> list[ActivationSet]:
         """Every whole activation set of the study, oldest first."""
         from workbench.activations import ActivationSet
+        from workbench.activations.manifest import set_folders
 
-        folders = [f for f in (self.folder / "activations").glob("*") if (f / "manifest.json").exists()]
-        return [ActivationSet.open(f) for f in sorted(folders, key=lambda f: (f / "manifest.json").stat().st_mtime)]
+        return [ActivationSet.open(folder) for folder in set_folders(self.folder)]
 
     def activation_set(self, identifier: str | None = None) -> ActivationSet:
         """An activation set by the first characters of its id; the newest when none is given."""
@@ -224,15 +223,7 @@ class Study:
         """A run by its id or the first characters of it."""
         if identifier in self._done:
             return self._done[identifier]
-        every = self.runs(status=None)
-        found = every[every["id"].eq(identifier)]
-        if found.empty:
-            found = every[every["id"].str.startswith(identifier) & every["status"].eq("done")]
-        if found.empty:
-            raise UnknownNameError("run", identifier, every["id"])
-        # Of several, the newest; but a repetition with a higher seed is a replica, which nobody asks for by its first letters.
-        found = found.sort_values(["seed", "started"], ascending=[False, True], kind="stable")
-        run = Run(self, records(found)[-1])
+        run = Run(self, find_run(self, identifier))
         if run.record["status"] == "done":
             # A finished run never changes, and its weights are read once.
             self._done[run.id] = run
@@ -355,6 +346,26 @@ class Study:
 
         return pack(self, Path(path), activations)
 
+    # Care
+
+    def verify(self) -> pd.DataFrame:
+        """What is damaged or unfinished, one row a finding; see :func:`workbench.store.verify.verify`."""
+        from workbench.store.verify import verify
+
+        return verify(self)
+
+    def repair(self) -> pd.DataFrame:
+        """Drop what is broken, and say what was dropped; see :func:`workbench.store.repair.repair`."""
+        from workbench.store.repair import repair
+
+        return repair(self)
+
+    def log(self) -> pd.DataFrame:
+        """Activation sets and runs, each below what it came from; see :func:`workbench.store.history.history`."""
+        from workbench.store.history import history
+
+        return history(self)
+
     def close(self) -> None:
         """Let go of the catalog."""
         self.catalog.close()
@@ -383,20 +394,5 @@ def open_study(path: str | Path, create: bool = True) -> Study:
         StudyError: The folder holds something else, or cannot be read.
     """
     folder = Path(path).expanduser().resolve()
-    marker = folder / STUDY_FILE
-    if not marker.exists():
-        if not create:
-            raise StudyError(f"There is no study at {path}. Make one with `workbench capture {path} …`.")
-        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-            raise StudyError(f"{path} is not a study and not empty; choose another folder for the study.")
-        with disk_errors("the study"):
-            (folder / "runs").mkdir(parents=True)
-            marker.write_text(json.dumps({"format": 1, "name": folder.name}, indent=1))
-    else:
-        try:
-            header = json.loads(marker.read_text())
-        except ValueError as error:
-            raise StudyError(f"{marker} is damaged: {error}. Restore it from a copy.") from error
-        if header.get("format") != 1:
-            raise StudyError(f"{path} is a study of format {header.get('format')}; this workbench reads format 1. Upgrade it.")
+    make_or_check(folder, str(path), create)
     return Study(folder, Catalog(f"sqlite:///{folder.as_posix()}/catalog.db"))

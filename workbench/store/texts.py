@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def keep_texts(folder: Path, dataset: Dataset) -> None:
     """Keep a copy of texts that were built in Python, so that the study can be opened without them."""
     source = str(dataset.source.get("name_or_path", ""))
-    path = _copy(folder, dataset.hash)
+    path = copy_path(folder, dataset.hash)
     if dataset.modality != "text" or not source.startswith("memory:") or path.exists():
         return
     path.parent.mkdir(exist_ok=True)
@@ -37,7 +37,7 @@ def load_again(folder: Path, record: dict[str, Any]) -> Dataset:
     """
     from workbench.datasets import load_dataset
 
-    path = _copy(folder, record["hash"])
+    path = copy_path(folder, record["hash"])
     if path.exists():
         about = json.loads(path.with_suffix(".json").read_text())
         dataset = load_dataset(path, text="text", split="split", group="group", **about)
@@ -51,5 +51,6 @@ def load_again(folder: Path, record: dict[str, Any]) -> Dataset:
     return dataset
 
 
-def _copy(folder: Path, digest: str) -> Path:
+def copy_path(folder: Path, digest: str) -> Path:
+    """Where a study keeps its own copy of a data set of a hash."""
     return folder / "datasets" / f"{digest[:16]}.parquet"

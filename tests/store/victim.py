@@ -1,0 +1,162 @@
+"""Does a small study's work in processes of its own that are killed at random instants, and again until all is done.
+
+``python victim.py PLACE SEED KILLS`` makes ``PLACE/undisturbed`` and as many ``PLACE/killed*`` as it takes, and prints JSON: the
+folders, and how many kills fell into each stage. The libraries and the model are loaded once; each process is a fork, so that a
+kill falls into the work and not into imports.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import select
+import signal
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import numpy as np
+import pandas as pd
+import torch
+
+import workbench as wb
+from tests.conftest import planted_table
+from workbench.activations import capturing, writer
+from workbench.analysis import Analysis, Result, find_analysis, register
+from workbench.concepts import LinearConcepts
+
+STAGES = ("capture", "run", "name")
+SITES = ["embed", "resid_post.0"]
+PEOPLE = [f"name {number} by a person" for number in range(12)]
+# What part of a stage a process lives at most, so that a stage outlives several kills.
+PART = 0.3
+
+
+class Axes(Analysis):
+    """A few coordinates as concepts, and a table."""
+
+    name = "axes_for_kills"
+    title = "Axes"
+    method = "axes"
+
+    def run(self, context):
+        """Return eight concepts that the seed chooses."""
+        acts = context.activations
+        chosen = np.random.default_rng(context.seed).permutation(acts.width())[:8]
+        norms = np.linalg.norm(acts.read(), axis=1)
+        return Result(
+            concepts=[LinearConcepts(str(acts.sites[0]), torch.eye(acts.width())[chosen])],
+            tables={"norms": pd.DataFrame({"row": np.arange(len(norms)), "norm": norms})},
+        )
+
+
+register(Axes)
+
+
+def work(folder: Path, model, tell) -> None:
+    """The whole job; what is done already is found."""
+    dataset = wb.dataset_from_table(
+        planted_table(160, 0), text="text", labels=["kind"], spans="spans", split="split", group="group", name="planted"
+    )
+    with wb.open_study(folder) as study:
+        tell(0)
+        acts = study.capture(model, dataset, sites=SITES, batch_size=4)
+        tell(1)
+        runs = [study.run("axes_for_kills", acts.at(SITES[1]), seed=seed) for seed in range(3)]
+        runs.append(study.run("linear_probe", acts.at(SITES[1]), target="tokens", controls=False))
+        for run in runs:
+            study.examine(run, families=("detects",), replicate=False)
+        tell(2)
+        for run in runs[:3]:
+            run.concepts.name(vocabulary=["omega", "money", "river", "war", "music"], progress=lambda *_: None)
+        for text, concept in zip(PEOPLE, runs[0].concepts.ids + runs[1].concepts.ids, strict=False):
+            if text not in set(study.concept(concept).names()["text"]):
+                study.concept(concept).rename(text, "ada")
+
+
+class Attempt:
+    """One process that works on a study."""
+
+    def __init__(self, folder: Path, model) -> None:
+        self._told, tell = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self._told)
+            try:
+                work(folder, model, lambda stage: os.write(tell, bytes([stage])))
+                os._exit(0)
+            except BaseException:
+                import traceback
+
+                traceback.print_exc()
+                os._exit(1)
+        os.close(tell)
+        self.stage = -1
+
+    def until(self, stage: int | None) -> bool:
+        """Wait until it is at a stage (None: for its end), and say whether it is; it may have ended before."""
+        while stage is None or self.stage < stage:
+            told = os.read(self._told, 1)
+            if not told:
+                return False
+            self.stage = told[0]
+        return True
+
+    def end(self, kill: bool) -> int | None:
+        """Kill it or wait for its end; the signal that ended it."""
+        if kill:
+            # It is not waited for yet, so the number is still its own.
+            os.kill(self.pid, signal.SIGKILL)
+        _, status = os.waitpid(self.pid, 0)
+        while select.select([self._told], [], [], 0)[0] and (told := os.read(self._told, 1)):
+            self.stage = told[0]
+        os.close(self._told)
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status):
+            sys.exit(f"The work failed by itself at stage {self.stage}.")
+        return os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+
+
+def timed(folder: Path, model) -> list[float]:
+    """Do the work undisturbed; seconds of each stage."""
+    attempt, since = Attempt(folder, model), []
+    for stage in (*range(len(STAGES)), None):
+        attempt.until(stage)
+        since.append(time.monotonic())
+    attempt.end(kill=False)
+    return [after - before for before, after in pairwise(since)]
+
+
+def main(place: Path, seed: int, kills: int) -> None:
+    """Work undisturbed, then killed."""
+    torch.set_num_threads(1)
+    capturing._CHUNK_EXAMPLES["text"] = 8
+    writer.SHARD_BYTES = 300 * 384 * 2
+    model = wb.load_model("minilm")
+    # Imported here, or each process would spend its life on it.
+    find_analysis("linear_probe")
+    import workbench.evidence.trial
+    import workbench.naming
+    import workbench.profiles
+    import workbench.tokens  # noqa: F401
+
+    seconds = timed(place / "undisturbed", model)
+    rng, fell, folders = random.Random(seed), dict.fromkeys(STAGES, 0), [place / "killed0"]
+    for stage in sorted(rng.choices(range(len(STAGES)), weights=(4, 4, 2), k=kills)):
+        attempt = Attempt(folders[-1], model)
+        if attempt.until(stage):
+            time.sleep(rng.uniform(0, seconds[stage] * PART))
+        if attempt.end(kill=True) is None:
+            folders.append(place / f"killed{len(folders)}")
+        else:
+            fell[STAGES[attempt.stage]] += 1
+    for folder in folders:
+        Attempt(folder, model).end(kill=False)
+    print(json.dumps({"seconds": seconds, "kills": fell, "folders": [str(folder) for folder in folders]}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

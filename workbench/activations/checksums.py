@@ -1,0 +1,83 @@
+"""Whether the files of a set still hold what was written into them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from workbench.activations.manifest import INDEX, MANIFEST, Manifest, Stored, left_out, parse_manifest, wrong_length
+from workbench.errors import StudyError
+
+# Path, length and time of change of every file that was found sound in this process.
+_SOUND: set[tuple[str, int, int]] = set()
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk and not only on their way there."""
+    if path.is_dir() and os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def require_sound(path: Path, manifest: Manifest) -> None:
+    """Check a file of a set once in this process; a set from before there were checksums has none to check.
+
+    Raises:
+        StudyError: Its content is not what was captured.
+    """
+    stored = manifest.files.get(path.name)
+    if stored is None:
+        return
+    state = path.stat()
+    key = (str(path), state.st_size, state.st_mtime_ns)
+    if key in _SOUND:
+        return
+    if not _holds(path, stored):
+        raise StudyError(
+            f"{path} is damaged: its checksum is not that of what was captured. Run `workbench study repair` on the study"
+            " and capture again."
+        )
+    _SOUND.add(key)
+
+
+def damage(folder: Path) -> Iterator[tuple[str, str]]:
+    """Every file of a set that is damaged, with what is wrong with it. Reads every byte of the set."""
+    try:
+        manifest = parse_manifest(folder)
+    except StudyError as error:
+        yield MANIFEST, str(error)
+        return
+    if left_out(folder):
+        return
+    for name, length in manifest.lengths().items():
+        if state := wrong_length(folder / name, length):
+            yield name, f"It is {state}."
+        elif name in manifest.files and not _holds(folder / name, manifest.files[name]):
+            yield name, "Its checksum is not that of what was captured."
+        elif name == INDEX and (found := _index_rows(folder / name)) != manifest.n_rows:
+            yield name, f"It has {found} rows instead of {manifest.n_rows}." if found >= 0 else "It cannot be read."
+
+
+def _holds(path: Path, stored: Stored) -> bool:
+    return path.stat().st_size == stored.bytes and sha256_of(path) == stored.sha256
+
+
+def _index_rows(path: Path) -> int:
+    import pyarrow.parquet as pq
+
+    try:
+        return len(pq.read_table(path))
+    except (OSError, ValueError):
+        return -1

@@ -1,0 +1,65 @@
+"""Commands that look after a study: is it whole, drop what is broken, how did it come to be."""
+
+from __future__ import annotations
+
+import typer
+
+from workbench.cli.console import STATE, say, show_json, show_table, visible
+from workbench.cli.work import StudyPath
+from workbench.frames import records
+
+BROKEN = 1
+
+app = typer.Typer(name="study", help="Look after a study.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command()
+def verify(study: StudyPath) -> None:
+    """Read every byte of a study and say what is wrong; exit code 1 when something is broken."""
+    from workbench.store.study import open_study
+
+    with open_study(study, create=False) as opened:
+        found = opened.verify()
+    if STATE.json:
+        show_json(records(found))
+    for row in records(found) if not STATE.json else []:
+        where = "/".join(visible(part) for part in (row["name"], row["file"]) if part)
+        say(f"{row['state']}: {row['part']} {where}: {visible(row['problem'], 300)}")
+    broken = found["state"].eq("broken").any()
+    say("Something is broken; `workbench study repair` drops it." if broken else "Nothing is broken.")
+    raise typer.Exit(BROKEN if broken else 0)
+
+
+@app.command()
+def repair(study: StudyPath) -> None:
+    """Drop what is broken, and say what was dropped; exit code 1 when something needs a person."""
+    from workbench.store.study import open_study
+
+    with open_study(study, create=False) as opened:
+        done = opened.repair()
+    if STATE.json:
+        show_json(records(done))
+    for row in records(done) if not STATE.json else []:
+        say(f"{row['part']} {visible(row['name'])}: {visible(row['action'], 300)}")
+    if done.empty:
+        say("Nothing is broken.")
+    raise typer.Exit(0 if done["mended"].all() else BROKEN)
+
+
+@app.command()
+def log(study: StudyPath) -> None:
+    """Show activation sets and runs, each below what it came from."""
+    from workbench.store.study import open_study
+
+    with open_study(study, create=False) as opened:
+        table = opened.log()
+    if STATE.json:
+        show_json(records(table))
+        return
+    indented = ["  " * depth + name for depth, name in zip(table["depth"], table["id"], strict=True)]
+    show_table(table.assign(id=indented)[["id", "what", "status", "seed", "seconds", "peak_mib", "started"]])
+
+
+def add_to(root: typer.Typer) -> None:
+    """Register the commands."""
+    root.add_typer(app)

@@ -1,0 +1,57 @@
+"""How a study came to be: each activation set, below it the runs that read it, below them the runs that were made from those."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from workbench.activations.manifest import parse_manifest, set_folders
+from workbench.errors import StudyError
+from workbench.frames import records
+
+if TYPE_CHECKING:
+    from workbench.store.study import Study
+
+COLUMNS = ["depth", "id", "what", "parents", "status", "seed", "seconds", "peak_mib", "started"]
+
+
+def history(study: Study) -> pd.DataFrame:
+    """The tree of a study, from the top down.
+
+    Returns:
+        ``depth, id, what, parents, status, seed, seconds, peak_mib, started``: ``what`` is ``activations`` or the analysis; what
+        has several parents stands below the first of them. Seconds and MiB are those that the run took; sets have none.
+    """
+    nodes = {node["id"]: node for node in [*_sets(study), *_runs(study)]}
+    below: dict[str, list[str]] = {}
+    for name, node in nodes.items():
+        first = next((parent for parent in node["parents"] if parent in nodes), "")
+        below.setdefault(first, []).append(name)
+    rows = [nodes[name] | {"depth": depth} for depth, name in _walk(below, "", 0)]
+    # Sets have no seed, and a seed is no fraction.
+    return pd.DataFrame(rows, columns=COLUMNS).assign(seed=pd.Series([row["seed"] for row in rows], dtype=object))
+
+
+def _walk(below: dict[str, list[str]], name: str, depth: int) -> Iterator[tuple[int, str]]:
+    for child in below.get(name, []):
+        yield depth, child
+        yield from _walk(below, child, depth + 1)
+
+
+def _sets(study: Study) -> Iterator[dict[str, Any]]:
+    for folder in set_folders(study.folder):
+        with suppress(StudyError):
+            request = parse_manifest(folder).request
+            blank = dict.fromkeys(("seed", "seconds", "peak_mib", "started"))
+            yield {"id": request.id, "what": "activations", "parents": [], "status": "done"} | blank
+
+
+def _runs(study: Study) -> Iterator[dict[str, Any]]:
+    for row in records(study.runs(status=None)):
+        inputs = row["inputs"]
+        parents = inputs.get("parents") or [inputs[key] for key in ("activations",) if key in inputs]
+        facts = {key: row[key] for key in ("id", "status", "seed", "seconds", "peak_mib", "started")}
+        yield facts | {"what": row["analysis"], "parents": [str(parent) for parent in parents]}

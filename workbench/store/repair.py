@@ -1,0 +1,175 @@
+"""Dropping what is broken in a study, so that what is left is whole.
+
+What can be made again is dropped: activations, runs with their concepts and evidence, the rest of what was cut short. Names,
+notes and collections were given by people and cannot be made again: those of dropped concepts are written to a file first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+from workbench.activations.manifest import MANIFEST, parse_manifest
+from workbench.errors import StudyError, disk_errors
+from workbench.frames import records
+from workbench.runner import sweep
+from workbench.store import catalog as tables
+from workbench.store.verify import Finding, findings, lost_concepts, lost_evidence, orphaned
+
+if TYPE_CHECKING:
+    from workbench.store.study import Study
+
+COLUMNS = ["part", "name", "mended", "action"]
+BY_PEOPLE = (tables.names, tables.notes, tables.collections)
+WHY = "Its files were damaged, and a repair of the study dropped them."
+
+
+def repair(study: Study) -> pd.DataFrame:
+    """Drop what is broken. Nothing is asked, and what people wrote about dropped concepts is kept in ``dropped-<time>.json``.
+
+    Returns:
+        ``part, name, mended, action``, one row a thing that was broken; those that are not mended need a person.
+
+    Raises:
+        DiskFullError: There is no room for that file; nothing in the catalog was dropped.
+    """
+    broken = [f for f in findings(study) if f.state == "broken"]
+    done = [_set(study, name) for name in _names(broken, "activations")]
+    if any(f.part == "catalog" and f.name == "catalog.db" for f in broken):
+        # What a damaged catalog says of runs is no reason to drop one.
+        done.append(("catalog", "catalog.db", False, "The database is damaged: restore catalog.db from a copy."))
+    else:
+        done += _runs(study, [f for f in broken if f.part == "run"])
+        done += _catalog(study)
+    done += [("texts", f.name, False, f"Restore datasets/{f.file} from a copy.") for f in broken if f.part == "texts"]
+    return pd.DataFrame(done, columns=COLUMNS)
+
+
+def _names(found: Sequence[Finding], part: str) -> list[str]:
+    return list(dict.fromkeys(f.name for f in found if f.part == part))
+
+
+def _set(study: Study, name: str) -> tuple[str, str, bool, str]:
+    folder = study.folder / "activations" / name
+    action = "The rest of a capture was dropped."
+    if folder.suffix != ".partial":
+        action = "It was dropped: capture it again as it was captured."
+        try:
+            edited = bool(parse_manifest(folder).request.edits)
+        except StudyError:
+            edited = True
+        if not edited:
+            # The manifest tells the runs what they read, and lets the rows be captured again.
+            for path in [path for path in folder.iterdir() if path.name != MANIFEST]:
+                path.unlink()
+            return "activations", name, True, "Its rows were dropped: `workbench recapture` captures them again."
+    shutil.rmtree(folder)
+    return "activations", name, True, action
+
+
+def _runs(study: Study, broken: Sequence[Finding]) -> list[tuple[str, str, bool, str]]:
+    done = [("run", run, True, "It was recorded as failed, and its rest dropped.") for run in sweep(study)]
+    known = {str(row["id"]): row for row in records(study.runs(status=None))}
+    doomed: list[str] = []
+    for name in [name for name in _names(broken, "run") if name not in {swept for _, swept, *_ in done}]:
+        folder = study.folder / "runs" / name
+        row = known.get(name)
+        if row is None and folder.suffix != ".partial":
+            done.append(
+                ("run", name, False, "The catalog does not know it: restore catalog.db from a copy, or remove the folder.")
+            )
+        elif row is None or row["status"] != "done":
+            shutil.rmtree(folder, ignore_errors=True)
+            done.append(("run", name, True, "The rest of a run that did not finish was dropped."))
+        elif folder.is_dir() and (lost := _only_evidence_lost(study, name, broken)):
+            study.catalog.insert(tables.evidence, lost)
+            done.append(("run", name, True, f"{len(lost)} rows of its evidence were entered into the catalog again."))
+        else:
+            doomed.append(name)
+    return done + _drop_runs(study, doomed, known)
+
+
+def _only_evidence_lost(study: Study, name: str, broken: Sequence[Finding]) -> list[dict[str, Any]]:
+    mine = [f for f in broken if f.part == "run" and f.name == name]
+    if len(mine) != 1 or "lacks" not in mine[0].problem:
+        return []
+    return [{c: row[c] for c in tables.EVIDENCE_COLUMNS} for row in lost_evidence(study, study.get_run(name))]
+
+
+def _drop_runs(study: Study, doomed: list[str], known: dict[str, dict[str, Any]]) -> list[tuple[str, str, bool, str]]:
+    done = []
+    every = list(doomed)
+    for name in every:
+        # What was made from the concepts of a dropped run speaks of concepts that are no more.
+        every += [i for i, row in known.items() if name in row["inputs"].get("parents", []) and i not in every]
+    every = [name for name in every if known[name]["status"] == "done"]
+    mine = sa.select(tables.concepts.c.id).where(tables.concepts.c.run.in_(every))
+    _keep_words(study, {table: sa.select(table).where(table.c.concept.in_(mine)) for table in BY_PEOPLE})
+    for name in every:
+        study.catalog.remove_concepts(name)
+        study.catalog.update_run(name, status="failed", error=WHY)
+        shutil.rmtree(study.folder / "runs" / name, ignore_errors=True)
+        study._done.pop(name, None)
+        why = "it is broken" if name in doomed else "it was made from one that is broken"
+        done.append(("run", name, True, f"It was dropped with its concepts and evidence, for {why}: run it again."))
+    return done
+
+
+def _catalog(study: Study) -> list[tuple[str, str, bool, str]]:
+    done = []
+    lost = lost_concepts()
+    ids = sa.select(lost.subquery().c.id)
+
+    def doomed(table: sa.Table) -> sa.Select[Any]:
+        return sa.union(orphaned(table), sa.select(table).where(table.c.concept.in_(ids)))  # type: ignore[return-value]
+
+    counts = {table.name: len(study.catalog.frame(doomed(table))) for table in tables.ABOUT_CONCEPTS}
+    counts[tables.concepts.name] = len(study.catalog.frame(lost))
+    if not any(counts.values()):
+        return []
+    _keep_words(study, {table: doomed(table) for table in BY_PEOPLE})
+    with study.catalog.changing() as connection:
+        for table in tables.ABOUT_CONCEPTS:
+            connection.execute(sa.delete(table).where(table.c.id.in_(sa.select(doomed(table).subquery().c.id))))
+        connection.execute(sa.delete(tables.concepts).where(tables.concepts.c.id.in_(ids)))
+    for name, count in counts.items():
+        if count:
+            done.append(("catalog", name, True, f"{count} rows about what is not there were dropped."))
+    return done
+
+
+def _keep_words(study: Study, doomed: dict[sa.Table, sa.Select[Any]]) -> Path | None:
+    """Write what people said of concepts that are about to be dropped into a file of the study; None where they said nothing."""
+    kept: dict[str, Any] = {}
+    for table, query in doomed.items():
+        rows = study.catalog.frame(query)
+        if "source" in rows:
+            rows = rows[rows["source"].eq("human")]
+        if len(rows):
+            kept[table.name] = records(rows)
+    if not kept:
+        return None
+    with disk_errors("what people wrote about the dropped concepts"):
+        path = _free(study.folder)
+        with path.open("x", encoding="utf-8") as file:
+            json.dump({"at": tables.now(), **kept}, file, indent=1, ensure_ascii=False, default=str)
+            file.flush()
+            os.fsync(file.fileno())
+    return path
+
+
+def _free(folder: Path) -> Path:
+    stem, number = f"dropped-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}", 1
+    path = folder / f"{stem}.json"
+    while path.exists():
+        number += 1
+        path = folder / f"{stem}-{number}.json"
+    return path

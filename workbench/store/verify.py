@@ -1,0 +1,226 @@
+"""Whether a study is whole: every file that it has against what is known of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+import sqlalchemy as sa
+
+from workbench.activations.checksums import damage, sha256_of
+from workbench.activations.journal import JOURNAL
+from workbench.activations.manifest import MANIFEST, left_out, parse_manifest, set_folders
+from workbench.errors import StudyError, WorkbenchError
+from workbench.frames import records
+from workbench.processes import has_ended, held
+from workbench.store import catalog as tables
+from workbench.store.runs import CHECKSUMS, Run
+
+if TYPE_CHECKING:
+    from workbench.store.study import Study
+
+State = Literal["broken", "unfinished", "unchecked"]
+Part = Literal["activations", "run", "catalog", "texts"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be.
+
+    Attributes:
+        part: ``activations``, ``run``, ``catalog`` or ``texts``.
+        name: Of the set, run or table.
+        file: The file within its folder; empty when it is not about one file.
+        state: ``broken`` cannot be used and is dropped by a repair; ``unfinished`` goes on when the same call is made again;
+            ``unchecked`` may be well, but there is nothing to check it against.
+        problem: A sentence.
+    """
+
+    part: Part
+    name: str
+    file: str
+    state: State
+    problem: str
+
+
+def verify(study: Study) -> pd.DataFrame:
+    """Read every byte of a study, and tell what is wrong.
+
+    Returns:
+        One row a :class:`Finding`: ``part, name, file, state, problem``; none when all is well. What was left out when the study
+        was packed is not missing.
+    """
+    return pd.DataFrame([asdict(f) for f in findings(study)], columns=["part", "name", "file", "state", "problem"])
+
+
+def findings(study: Study) -> list[Finding]:
+    """The findings of :func:`verify`."""
+    return [*_activations(study), *_texts(study), *_runs(study), *_catalog(study)]
+
+
+def _activations(study: Study) -> Iterator[Finding]:
+    for folder in sorted((study.folder / "activations").glob("*/")):
+        if folder.suffix == ".partial":
+            yield from _partial_set(folder)
+            continue
+        found = list(damage(folder))
+        for file, problem in found:
+            yield Finding("activations", folder.name, file, "broken", problem)
+        if not found and not left_out(folder) and not parse_manifest(folder).files:
+            problem = "It was captured before there were checksums: its bytes cannot be checked."
+            yield Finding("activations", folder.name, MANIFEST, "unchecked", problem)
+
+
+def _partial_set(folder: Path) -> Iterator[Finding]:
+    if held(folder.with_suffix(".lock")):
+        yield Finding("activations", folder.name, "", "unfinished", "It is being captured now.")
+    elif (folder / JOURNAL).is_file():
+        yield Finding("activations", folder.name, "", "unfinished", "Its capture was cut short; the same capture goes on.")
+    elif not any(damage(folder)):
+        yield Finding("activations", folder.name, "", "unfinished", "It is whole; the same capture gives it its name.")
+    else:
+        yield Finding("activations", folder.name, "", "broken", "It is the rest of a capture that cannot go on.")
+
+
+def _texts(study: Study) -> Iterator[Finding]:
+    """The study's own copies of data sets."""
+    from workbench.store.texts import copy_path, load_again
+
+    seen: set[str] = set()
+    for folder in set_folders(study.folder):
+        try:
+            manifest = parse_manifest(folder)
+        except StudyError:
+            continue
+        name, digest = manifest.request.dataset, manifest.request.dataset_hash
+        copy = copy_path(study.folder, digest)
+        if copy.name in seen or not copy.exists():
+            continue
+        seen.add(copy.name)
+        try:
+            load_again(study.folder, {"name": name, "hash": digest, "source": manifest.dataset_source})
+        except (WorkbenchError, OSError, ValueError) as error:
+            yield Finding("texts", name, copy.name, "broken", f"The kept texts cannot be read as they were: {error}")
+
+
+def _runs(study: Study) -> Iterator[Finding]:
+    known = {str(row["id"]): row for row in records(study.runs(status=None))}
+    for name, row in known.items():
+        folder = study.folder / "runs" / name
+        if row["status"] == "running" and has_ended(row["provenance"].get("process", {})):
+            yield Finding("run", name, "", "broken", "It is recorded as running, but its process has ended.")
+        elif row["status"] == "done" and not folder.is_dir():
+            yield Finding("run", name, "", "broken", "Its folder is missing.")
+        elif row["status"] == "done":
+            yield from _finished_run(study, row, folder)
+    for folder in sorted((study.folder / "runs").glob("*/")):
+        name = folder.name.removesuffix(".partial")
+        if name not in known or known[name]["status"] not in (
+            {"running"} if folder.suffix == ".partial" else {"running", "done"}
+        ):
+            yield Finding("run", folder.name, "", "broken", "It is the rest of a run that did not finish.")
+
+
+def _finished_run(study: Study, row: dict[str, Any], folder: Path) -> Iterator[Finding]:
+    name = str(row["id"])
+    damaged = list(_damaged_files(folder))
+    for file, problem in damaged:
+        yield Finding("run", name, file, "broken", problem)
+    if damaged:
+        return
+    if not (folder / CHECKSUMS).exists():
+        yield Finding("run", name, "", "unchecked", "It was finished before there were checksums: its files can be read.")
+    run = Run(study, row)
+    try:
+        count = sum(len(concepts) for concepts in run.sets)
+    except Exception as error:
+        yield Finding("run", name, "concepts", "broken", f"Its concepts cannot be read: {error}")
+        return
+    entered = _count(study, sa.select(tables.concepts.c.id).where(tables.concepts.c.run == name))
+    if entered != count:
+        yield Finding("run", name, "", "broken", f"It has {count} concepts, and the catalog {entered} of them.")
+    missing = len(lost_evidence(study, run))
+    if missing:
+        yield Finding("run", name, "tables/evidence.parquet", "broken", f"The catalog lacks {missing} rows of its evidence.")
+
+
+def _damaged_files(folder: Path) -> Iterator[tuple[str, str]]:
+    try:
+        sums: dict[str, str] = json.loads((folder / CHECKSUMS).read_text()) if (folder / CHECKSUMS).exists() else {}
+    except ValueError:
+        yield CHECKSUMS, "It cannot be read."
+        return
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    for name in sorted(set(sums) | there):
+        if name not in there:
+            yield name, "It is missing."
+        elif name in sums and sha256_of(folder / name) != sums[name]:
+            yield name, "Its checksum is not that of what was written."
+        elif problem := _unreadable(folder / name):
+            yield name, problem
+
+
+def _unreadable(path: Path) -> str:
+    """Why a file cannot be read as what its name says it is; empty when it can."""
+    import pyarrow.parquet as pq
+    from safetensors import safe_open
+
+    try:
+        if path.suffix == ".parquet":
+            pq.read_table(path)
+        elif path.suffix == ".safetensors":
+            with safe_open(path, "numpy") as file:
+                file.keys()
+        elif path.suffix == ".json":
+            json.loads(path.read_text(encoding="utf-8"))
+    except Exception as error:
+        return f"It cannot be read: {error}".split("\n")[0]
+    return ""
+
+
+def lost_evidence(study: Study, run: Run) -> list[dict[str, Any]]:
+    """The rows of an examination's own table of evidence that the catalog should have, when it has none of them."""
+    if run.analysis != "examine" or "evidence" not in run.tables:
+        return []
+    if _count(study, sa.select(tables.evidence.c.id).where(tables.evidence.c.run == run.id).limit(1)):
+        return []
+    known = set(study.catalog.frame(sa.select(tables.concepts.c.id))["id"])
+    table = run.tables["evidence"]
+    return records(table[table["concept"].isin(known)].assign(run=run.id))
+
+
+def _catalog(study: Study) -> Iterator[Finding]:
+    with study.catalog.engine.connect() as connection:
+        if study.catalog.engine.dialect.name == "sqlite":
+            problems = connection.exec_driver_sql("pragma integrity_check").scalars().all()
+            if problems != ["ok"]:
+                problem = f"The database is damaged ({problems[0]}): restore catalog.db from a copy."
+                yield Finding("catalog", "catalog.db", "", "broken", problem)
+                return
+    for table in tables.ABOUT_CONCEPTS:
+        orphans = _count(study, orphaned(table))
+        if orphans:
+            yield Finding("catalog", table.name, "", "broken", f"{orphans} rows are about concepts that are not there.")
+    homeless = _count(study, lost_concepts())
+    if homeless:
+        yield Finding("catalog", "concepts", "", "broken", f"{homeless} concepts are of runs that are not there.")
+
+
+def orphaned(table: sa.Table) -> sa.Select[Any]:
+    """The rows of a table about concepts that the catalog does not have."""
+    return sa.select(table).where(table.c.concept.not_in(sa.select(tables.concepts.c.id)))
+
+
+def lost_concepts() -> sa.Select[Any]:
+    """The concepts of runs that the catalog does not have, or that did not finish."""
+    alive = sa.select(tables.runs.c.id).where(tables.runs.c.status.in_(["done", "running"]))
+    return sa.select(tables.concepts).where(tables.concepts.c.run.not_in(alive))
+
+
+def _count(study: Study, query: sa.Select[Any]) -> int:
+    with study.catalog.engine.connect() as connection:
+        return connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
