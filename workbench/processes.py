@@ -15,6 +15,11 @@ import psutil
 from workbench.errors import StudyError
 
 
+def shareable(provenance: dict[str, Any]) -> dict[str, Any]:
+    """What a run records of its making, without what tells one machine from another."""
+    return {key: value for key, value in provenance.items() if key != "process"}
+
+
 def identity(pid: int | None = None) -> dict[str, Any]:
     """``host, pid, created`` of a process, of this one when none is given.
 

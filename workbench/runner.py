@@ -26,7 +26,7 @@ import sqlalchemy as sa
 from workbench.analysis import Analysis, Context, Progress, Result, find_analysis
 from workbench.errors import StudyError, WorkbenchError, disk_errors
 from workbench.frames import records
-from workbench.processes import has_ended, identity
+from workbench.processes import has_ended, identity, shareable
 from workbench.store import catalog as tables
 from workbench.store.runs import Run, seal, write_json
 
@@ -126,7 +126,7 @@ def record_run(
         attempt += 1
         run_id = f"{base}-{attempt}"
     started = time.monotonic()
-    record = {
+    record: dict[str, Any] = {
         "id": run_id, "analysis": analysis_name, "status": "running", "config": config, "seed": seed, "inputs": inputs,
         "provenance": provenance(), "started": tables.now(), "seconds": None, "peak_mib": None, "error": None,
     }  # fmt: skip
@@ -137,7 +137,8 @@ def record_run(
             partial.mkdir(parents=True)
             result = work()
             fill(partial, result)
-            write_json(partial / "config.json", record)
+            # This file is shared with the run. Which process it is only matters while it runs, and the catalog has that.
+            write_json(partial / "config.json", record | {"provenance": shareable(record["provenance"])})
             seal(partial)
             partial.rename(study.folder / "runs" / run_id)
         seconds = time.monotonic() - started

@@ -85,6 +85,8 @@ def test_nothing_tells_the_machine_and_no_unfinished_run_goes_out(steer_folder: 
     with zipfile.ZipFile(path) as archive:
         assert not [name for name in archive.namelist() if "linear_probe" in name]
         archive.extract("catalog.db", tmp_path)
+        for name in archive.namelist():
+            assert not name.endswith("config.json") or b'"host"' not in archive.read(name)
     with closing(sqlite3.connect(tmp_path / "catalog.db")) as catalog:
         for (record,) in catalog.execute("select provenance from runs"):
             assert "process" not in json.loads(record)

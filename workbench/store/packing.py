@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from workbench.errors import StudyError, disk_errors
+from workbench.processes import shareable
 from workbench.store.marker import STUDY_FILE
 from workbench.store.study import Study, open_study
 
@@ -125,8 +126,8 @@ def _clean_catalog(study: Study, path: Path) -> Path:
         copy.execute("pragma journal_mode = delete")
         copy.execute("delete from runs where status != 'done'")
         for run, record in copy.execute("select id, provenance from runs").fetchall():
-            kept = {key: value for key, value in json.loads(record or "{}").items() if key != "process"}
-            copy.execute("update runs set provenance = ? where id = ?", (json.dumps(kept), run))
+            kept = json.dumps(shareable(json.loads(record or "{}")))
+            copy.execute("update runs set provenance = ? where id = ?", (kept, run))
         copy.commit()
         copy.execute("vacuum")
     return path
