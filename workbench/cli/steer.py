@@ -110,5 +110,5 @@ def parse_step(item: str) -> dict[str, Any]:
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    for command in (steer, lens):
+    for command in (steer, steered, lens):
         app.command()(command)
