@@ -27,7 +27,7 @@ def vocabulary(concept: Concept) -> None:
     if not table.empty:
         heading("Steering its own tokens", "Added at every position of held-out texts, against directions of the same norm.")
         chart(steering_curves(table, "odds", "", "log odds of its tokens, nats"), f"steering odds {concept.id}")
-        chart(steering_curves(table, "cost", "", "relative change of the loss", 260), f"steering cost {concept.id}")
+        chart(steering_curves(table, "cost", "", "relative change of the loss"), f"steering cost {concept.id}")
         _side(concept)
 
 

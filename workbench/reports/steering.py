@@ -48,7 +48,7 @@ def _card(concept: Concept, row: dict[str, Any]) -> dict[str, Any]:
     if len(curves):
         figures = [
             figure_html(steering_curves(curves, "odds", "", "change of the log odds of its tokens, nats")),
-            figure_html(steering_curves(curves, "cost", "", "relative change of the loss", 260)),
+            figure_html(steering_curves(curves, "cost", "", "relative change of the loss")),
         ]
     examples = concept.examples(EXAMPLES)
     return {
