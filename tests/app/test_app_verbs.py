@@ -135,13 +135,15 @@ def test_an_analysis_is_started_outlives_a_reload_and_is_stopped(serve: Serve, b
             if happens(page, lambda: bool(jobs(study)), 15):
                 break
         assert jobs(study)
-    page.get_by_role("button", name="Stop").wait_for()
+    # Streamlit shows a "Stop" of its own in the header while a page is being drawn.
+    stop = page.get_by_test_id("stMain").get_by_role("button", name="Stop")
+    stop.wait_for()
     page.reload()
-    page.get_by_role("button", name="Stop").wait_for()
+    stop.wait_for()
     with open_study(study_folder) as study:
         assert happens(page, lambda: bool(len(study.runs("running"))), 120), jobs(study)
         concepts = len(study.concepts())
-        page.get_by_role("button", name="Stop").click()
+        stop.click()
         page.get_by_text("was stopped").first.wait_for()
         record = study.runs(None).iloc[-1]
         assert (record["analysis"], record["status"]) == ("sparse_autoencoder", "cancelled")

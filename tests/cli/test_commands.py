@@ -195,7 +195,9 @@ def test_the_app_is_not_served_to_the_world_without_a_sign_in(small_study, capsy
 
 def test_ctrl_c_in_the_middle_leaves_an_intact_study(tmp_path) -> None:
     study = tmp_path / "study"
-    command = [sys.executable, "-c", "from workbench.cli import main; main()", "capture", str(study), "--data", "topics"]
+    # A shell that starts the tests in the background has them, and what they start, ignore Ctrl-C.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{heed}; from workbench.cli import main; main()", "capture", str(study), "--data", "topics"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
     deadline = time.monotonic() + 120
     while not list(study.glob("activations/*.partial/*.bin")) and time.monotonic() < deadline:
