@@ -68,7 +68,11 @@ def drawn(page: Any, text: str = "") -> None:
     """Wait until the title is there and the script is done."""
     title = page.locator("h1.cw-title")
     (title.filter(has_text=text) if text else title).first.wait_for()
-    page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')")
+    # The widget in the corner comes half a second after the script has begun, so its absence alone says little.
+    page.wait_for_function(
+        "() => !document.querySelector('[data-testid=stStatusWidget]')"
+        " && document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'"
+    )
 
 
 def tall(page: Any, path: Path) -> None:

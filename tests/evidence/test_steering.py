@@ -105,34 +105,40 @@ def test_a_direction_made_of_its_tokens_passes_and_one_of_other_tokens_fails(scr
     other = torch.nn.functional.normalize(other - (other @ planted) * planted, dim=0)
     rows = scribe.activations(passages.batch, [site])[site][passages.batch.keep]
     scale = float(rows.norm(dim=-1).mean())
-    random = steering.steer_passages(
-        scribe, site, steering.control_directions(256, 0)[:20], steering.DOSES, scale, passages, [nations]
-    )
-    tables = {}
+    random, found, tables = steering.control_directions(256, 0)[:60], {}, {}
     for name, direction in (("planted", planted), ("other", other)):
-        both = steering.steer_passages(
-            scribe, site, torch.stack([direction, -direction]), steering.DOSES, scale, passages, [nations]
-        )
-        one, flipped = (steering.Reading(both.odds[i : i + 1], both.loss[i : i + 1], both.divergence[i : i + 1]) for i in (0, 1))
-        mixed = steering.steer_passages(
-            scribe, site, steering.shuffled_directions(direction, 3, 0), steering.DOSES, scale, passages, [nations]
-        )
-        tables[name] = steering.dose_table(one, flipped, mixed, random, 0, passages)
-    found = {row["metric"]: row for row in steering.steering_rows(tables["planted"], random, 0, passages)}
-    assert found["causes.tokens"]["value"] > 5 * found["causes.tokens"]["null_high"]
-    assert found["causes.tokens"]["p"] == pytest.approx(1 / 21)
-    assert found["causes.cost"]["high"] < steering.COST
+        arms = steering.steer_arms(scribe, site, direction, scale, passages, nations, 0)
+        dose = steering.recommended(arms, passages)
+        control = steering.steer_control(scribe, site, random, [] if dose is None else [dose], scale, passages, [nations])
+        tables[name] = steering.dose_table(arms, control, 0, passages)
+        found[name] = {row["metric"]: row for row in steering.steering_rows(tables[name], dose, control, 0, passages)}
+    spoken, cost = found["planted"]["causes.tokens"], found["planted"]["causes.cost"]
+    assert spoken["value"] > 5 * spoken["null_high"]
+    # Sixty directions where it is judged, forty along the curve; the null is that of the many.
+    assert spoken["p"] == pytest.approx(1 / 61)
+    dose = found["planted"]["causes.dose"]["value"]
+    at = tables["planted"].query("arm == 'random' and dose == @dose").iloc[0]
+    assert at["odds_null"] == pytest.approx(spoken["null_high"])
+    assert cost["high"] < steering.COST
     top = tables["planted"].query("dose == 0.35").set_index("arm")["odds"]
     assert top["flipped"] < 0 < top["concept"]
     assert abs(top["shuffled"]) < top["concept"] / 3
-    missed = steering.steering_rows(tables["other"], random, 0, passages)[0]
+    missed = found["other"]["causes.tokens"]
     assert missed["status"] == "failed" or abs(missed["value"]) < 2 * missed["null_high"]
 
 
-def test_a_dose_that_costs_too_much_is_never_recommended():
-    table = pd.DataFrame({"arm": "concept", "dose": [0.0, 0.1, 0.2], "odds": [0, 1.0, 9.0], "cost_high": [0, 0.02, 0.4]})
-    assert steering.recommended(table) == 0.1
-    assert steering.recommended(table.assign(cost_high=0.5)) is None
+def test_a_dose_that_costs_too_much_is_never_recommended(passages):
+    base = passages.loss.mean()
+
+    def arms(cost: list[float]) -> steering.Arms:
+        odds = np.array([0.5, 1, -2, 9, 9, 9], np.float32)[None, :, None, None].repeat(4, 2)
+        loss = (np.array(cost, np.float32) * base)[None, :, None].repeat(4, 2)
+        reading = steering.Reading(odds, loss, loss)
+        return steering.Arms(reading, reading, reading)
+
+    assert steering.recommended(arms([0, 0.02, 0.05, 0.4, 0.5, 0.6]), passages) == 0.35
+    assert steering.recommended(arms([0, 0.02, 0.11, 0.4, 0.5, 0.6]), passages) == 0.2
+    assert steering.recommended(arms([0.2] * 6), passages) is None
 
 
 @settings(max_examples=60, deadline=None)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from workbench.analysis import Progress
 from workbench.evidence import steering
-from workbench.evidence.steering import DOSES, Passages
+from workbench.evidence.steering import Passages
 
 if TYPE_CHECKING:
     from workbench.concepts import ConceptSet
@@ -75,22 +75,25 @@ def steered_language(
         return rows, {"steering": _empty(["place", "arm", "dose"]), "side": _empty(["place", "other"])}
     passages: Passages = once(("passages", hash(tuple(texts))), lambda: steering.read_passages(model, texts))
     sets = [torch.tensor(tokens.loc[tokens["place"].eq(p), "id"].to_numpy(np.int64)) for p in chosen]
-    random = steering.control_directions(part.width, seed)
-    control = steering.steer_passages(model, site, random, DOSES, scale, passages, sets, progress)
-    curves, sides = [], []
+    directions = part.directions()
+    arms = []
     for number, place in enumerate(chosen):
         progress(number, len(chosen), f"steering at {part.site}")
-        direction, own = part.directions()[place], [sets[number]]
-        both = steering.steer_passages(model, site, torch.stack([direction, -direction]), DOSES, scale, passages, own)
-        mixed = steering.shuffled_directions(direction, steering.SHUFFLED, seed)
-        shuffled = steering.steer_passages(model, site, mixed, DOSES, scale, passages, own)
-        table = steering.dose_table(_only(both, 0), _only(both, 1), shuffled, control, number, passages)
-        found = steering.steering_rows(table, control, number, passages)
+        arms.append(steering.steer_arms(model, site, directions[place], scale, passages, sets[number], seed))
+    doses = [steering.recommended(one, passages) for one in arms]
+    random = steering.control_directions(part.width, seed)
+    judged = [dose for dose in doses if dose is not None]
+    control = steering.steer_control(model, site, random, judged, scale, passages, sets, progress)
+    curves, sides = [], []
+    for number, (place, dose) in enumerate(zip(chosen, doses, strict=True)):
+        progress(number, len(chosen), f"what else fires at {part.site}")
+        table = steering.dose_table(arms[number], control, number, passages)
+        found = steering.steering_rows(table, dose, control, number, passages)
         rows += [row | {"place": place, "label": ""} for row in found]
         curves.append(table.assign(place=place))
-        dose = steering.recommended(table)
         if dose is not None and watched:
-            sides.append(_side(model, site, direction, dose * scale, passages, watched, random, once).assign(place=place))
+            push = dose * scale
+            sides.append(_side(model, site, directions[place], push, passages, watched, random, once).assign(place=place))
     side = pd.concat(sides) if sides else _empty(["place", "other"])
     return rows, {"steering": pd.concat(curves), "side": side}
 
@@ -124,11 +127,6 @@ def _side(
     # Deviations of chance, so that concepts on different scales stand in one order.
     table["times_null"] = table["shift"].abs() / table["null_high"].clip(lower=1e-6)
     return table.sort_values("times_null", ascending=False).head(TELL)
-
-
-def _only(reading: steering.Reading, place: int) -> steering.Reading:
-    here = slice(place, place + 1)
-    return steering.Reading(reading.odds[here], reading.loss[here], reading.divergence[here])
 
 
 def _empty(columns: list[str]) -> pd.DataFrame:

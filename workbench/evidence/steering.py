@@ -6,8 +6,8 @@ coordinates shuffled, and random directions. The texts are held out, and the uni
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ from workbench.evidence.causes import random_directions, rank_p, repeat
 from workbench.models import Batch, Model, Site
 
 DOSES = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
-RANDOM = 40
+RANDOM, RANDOM_AT_DOSE = 40, 200
 SHUFFLED = 5
 COST = 0.10
 NUMBERS_AT_ONCE = 48_000_000
@@ -50,20 +50,58 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Arms:
+    """What one concept's direction did, with the controls that are its own: each of one direction, ``shuffled`` of several."""
+
+    concept: Reading
+    flipped: Reading
+    shuffled: Reading
+
+
+@dataclass(frozen=True)
+class Control:
+    """What random directions did, with one token set a concept.
+
+    Attributes:
+        curve: Some directions at every dose, ``[k, q, e, s]``.
+        at: Many directions, the former among them, at the doses that some concept is judged at, ``[k, 1, e, s]``: forty give
+            the 95th percentile to about 15%, two hundred to 7%.
+    """
+
+    curve: Reading
+    at: dict[float, Reading]
+
+    def null(self, dose: float, column: int) -> Float[np.ndarray, "k"]:
+        """Absolute change of a token set's log odds by each direction, mean over texts."""
+        found = self.at[dose].odds[:, 0] if dose in self.at else self.curve.odds[:, DOSES.index(dose)]
+        return np.abs(found[..., column].mean(-1))
+
+
+@dataclass(frozen=True)
 class Passages:
     """Held-out texts as one batch, with the unedited model's reading of them.
 
     Attributes:
         batch: The texts.
-        scored: Positions whose next token is scored, ``[e, t - 1]``.
-        log_probs: Of the unedited model, ``[e, t, v]``.
+        scored: Positions whose next token is scored, ``[e, t - 1]``; ``n`` of them are.
+        text: The text of each, ``[n]``.
+        true: The next token of each, ``[n]``.
+        log_probs: Of the unedited model, ``[n, v]``.
         loss: Of the unedited model, ``[e]``, nats a token.
     """
 
     batch: Batch
     scored: Bool[Tensor, "e t"]
-    log_probs: Float[Tensor, "e t v"]
+    text: Int[Tensor, "n"]
+    true: Int[Tensor, "n"]
+    log_probs: Float[Tensor, "n v"]
     loss: Float[np.ndarray, "e"]
+
+    def mean(self, values: Float[Tensor, "n *rest"]) -> Float[np.ndarray, "e *rest"]:
+        """Mean over the scored positions of each text."""
+        total = torch.zeros(len(self.scored), *values.shape[1:]).index_add_(0, self.text, values.cpu())
+        count = self.scored.sum(1).clamp(min=1).to(total)
+        return (total / count.reshape(-1, *[1] * (values.ndim - 1))).numpy()
 
 
 def read_passages(model: Model, texts: Sequence[str]) -> Passages:
@@ -71,8 +109,10 @@ def read_passages(model: Model, texts: Sequence[str]) -> Passages:
     batch = model.batch(list(texts))
     logits = _logits(model, batch)
     scored = batch.attention[:, 1:] & batch.keep[:, 1:]
-    log_probs = logits.log_softmax(-1)
-    return Passages(batch, scored, log_probs, _loss(log_probs, batch, scored).numpy())
+    log_probs = logits[:, :-1][scored].log_softmax(-1)
+    true = batch.inputs["input_ids"][:, 1:][scored]
+    read = Passages(batch, scored.cpu(), scored.nonzero()[:, 0].cpu(), true, log_probs, np.zeros(len(batch), np.float32))
+    return replace(read, loss=read.mean(_loss(log_probs, true)))
 
 
 def steer_passages(
@@ -100,9 +140,9 @@ def steer_passages(
     e = len(passages.batch)
     shape = (len(directions), len(doses), e)
     odds, loss, divergence = np.zeros((*shape, len(sets)), np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    base = _set_odds(passages.log_probs, sets)
+    base, probs = _set_odds(passages.log_probs, sets), passages.log_probs.exp()
     jobs = [(k, q) for k in range(len(directions)) for q in range(len(doses))]
-    step = max(1, NUMBERS_AT_ONCE // passages.log_probs.numel())
+    step = max(1, NUMBERS_AT_ONCE // (passages.batch.attention.numel() * passages.log_probs.shape[1]))
     for begin in range(0, len(jobs), step):
         if progress:
             progress(begin, len(jobs), "steering")
@@ -113,12 +153,12 @@ def steer_passages(
             return h_btd + push.to(h_btd)
 
         with model.edited(Edit(site, add)):
-            steered = _logits(model, repeat(passages.batch, len(part))).log_softmax(-1)
-        for (k, q), log_probs in zip(part, steered.chunk(len(part)), strict=True):
-            odds[k, q] = _mean(_set_odds(log_probs, sets) - base, passages.scored).numpy()
-            loss[k, q] = _loss(log_probs, passages.batch, passages.scored).numpy() - passages.loss
-            moved = (passages.log_probs.exp() * (passages.log_probs - log_probs)).sum(-1)
-            divergence[k, q] = _mean(moved[:, :-1, None], passages.scored)[:, 0].numpy()
+            steered = _logits(model, repeat(passages.batch, len(part)))
+        for (k, q), logits in zip(part, steered.chunk(len(part)), strict=True):
+            log_probs = logits[:, :-1][passages.scored].log_softmax(-1)
+            odds[k, q] = passages.mean(_set_odds(log_probs, sets) - base)
+            loss[k, q] = passages.mean(_loss(log_probs, passages.true)) - passages.loss
+            divergence[k, q] = passages.mean((probs * (passages.log_probs - log_probs)).sum(-1))
     return Reading(odds, loss, divergence)
 
 
@@ -153,16 +193,51 @@ def shuffled_directions(direction: Float[Tensor, d], count: int, seed: int) -> F
 
 def control_directions(width: int, seed: int) -> Float[Tensor, "k d"]:
     """The random directions that every concept of a site is held against."""
-    return random_directions(RANDOM, width, seed)
+    return random_directions(RANDOM_AT_DOSE, width, seed)
 
 
-def dose_table(
-    concept: Reading, flipped: Reading, shuffled: Reading, random: Reading, column: int, passages: Passages
-) -> pd.DataFrame:
+def steer_arms(
+    model: Model,
+    site: Site,
+    direction: Float[Tensor, d],
+    scale: float,
+    passages: Passages,
+    own: Int[Tensor, "m"],
+    seed: int,
+) -> Arms:
+    """Steer by a concept, by its flipped direction and by shuffled ones, at every dose; see `steer_passages`."""
+    both = steer_passages(model, site, torch.stack([direction, -direction]), DOSES, scale, passages, [own])
+    mixed = shuffled_directions(direction, SHUFFLED, seed)
+    shuffled = steer_passages(model, site, mixed, DOSES, scale, passages, [own])
+    concept, flipped = (Reading(both.odds[i : i + 1], both.loss[i : i + 1], both.divergence[i : i + 1]) for i in (0, 1))
+    return Arms(concept, flipped, shuffled)
+
+
+def steer_control(
+    model: Model,
+    site: Site,
+    random: Float[Tensor, "k d"],
+    doses: Iterable[float],
+    scale: float,
+    passages: Passages,
+    sets: Sequence[Int[Tensor, "m"]],
+    progress: Progress | None = None,
+) -> Control:
+    """Steer by the first `RANDOM` of some random directions at every dose, and by all of them at ``doses``."""
+    curve = steer_passages(model, site, random[:RANDOM], DOSES, scale, passages, sets, progress)
+    at = {}
+    for dose in sorted(set(doses)):
+        rest = steer_passages(model, site, random[RANDOM:], [dose], scale, passages, sets, progress)
+        place = slice(DOSES.index(dose), DOSES.index(dose) + 1)
+        pairs = ((curve.odds, rest.odds), (curve.loss, rest.loss), (curve.divergence, rest.divergence))
+        at[dose] = Reading(*(np.concatenate([few[:, place], more]) for few, more in pairs))
+    return Control(curve, at)
+
+
+def dose_table(arms: Arms, control: Control, column: int, passages: Passages) -> pd.DataFrame:
     """The dose curves of one concept and its controls.
 
-    ``column`` is the concept's token set in ``random``; the other readings follow that set alone, of one direction each
-    (``shuffled``: several).
+    ``column`` is the concept's token set in ``control``; its own arms follow that set alone.
 
     Returns:
         One row an arm and dose: ``arm, dose``, then ``odds`` (change of log odds of its own tokens), ``cost`` (relative
@@ -171,10 +246,11 @@ def dose_table(
         directions at that dose.
     """
     base = passages.loss.mean()
-    null = np.quantile(np.abs(random.odds[..., column].mean(-1)), 0.95, axis=0)
+    null = [np.quantile(control.null(dose, column), 0.95) for dose in DOSES]
     tables = []
     for arm, reading, place in (
-        ("concept", concept, 0), ("flipped", flipped, 0), ("shuffled", shuffled, 0), ("random", random, column),
+        ("concept", arms.concept, 0), ("flipped", arms.flipped, 0), ("shuffled", arms.shuffled, 0),
+        ("random", control.curve, column),
     ):  # fmt: skip
         measures = {"odds": reading.odds[..., place], "cost": reading.loss / base, "kl": reading.divergence}
         table = pd.DataFrame({"arm": arm, "dose": [0.0, *DOSES], "odds_null": [0.0, *null]})
@@ -186,15 +262,21 @@ def dose_table(
     return pd.concat(tables).reset_index(drop=True)
 
 
-def recommended(table: pd.DataFrame, most: float = COST) -> float | None:
-    """The dose that moves the concept's own tokens most among those whose cost stays below ``most``, interval included."""
-    mine = table[table["arm"].eq("concept") & table["dose"].gt(0) & table["cost_high"].lt(most)]
-    return None if mine.empty else float(mine["dose"].to_numpy()[np.argmax(mine["odds"].abs().to_numpy())])
+def recommended(arms: Arms, passages: Passages, most: float = COST) -> float | None:
+    """The dose that moves the concept's own tokens most among those whose cost stays below ``most``, interval included.
+
+    It looks at no random direction, so these can be measured at that dose afterwards.
+    """
+    _, _, dear = _over_texts(arms.concept.loss[0] / passages.loss.mean())
+    moved = np.where(dear < most, np.abs(arms.concept.odds[0, ..., 0].mean(-1)), -1.0)
+    return DOSES[int(moved.argmax())] if moved.max() >= 0 else None
 
 
-def steering_rows(table: pd.DataFrame, random: Reading, column: int, passages: Passages) -> list[dict[str, object]]:
+def steering_rows(
+    table: pd.DataFrame, dose: float | None, control: Control, column: int, passages: Passages
+) -> list[dict[str, object]]:
     """Evidence of one steered concept at its recommended dose; failed, with the reason, where there is none."""
-    dose, texts = recommended(table), len(passages.batch)
+    texts = len(passages.batch)
     if dose is None:
         least = table[table["arm"].eq("concept") & table["dose"].gt(0)].iloc[0]
         reason = (
@@ -202,9 +284,8 @@ def steering_rows(table: pd.DataFrame, random: Reading, column: int, passages: P
         )
         return [{"metric": m, "status": "failed", "error": reason, "n": texts} for m in ("causes.tokens", "causes.cost")]
     row = table[table["arm"].eq("concept") & table["dose"].eq(dose)].iloc[0]
-    place = DOSES.index(dose)
-    nulls = np.abs(random.odds[:, place, :, column].mean(-1))
-    costs = random.loss[:, place].mean(-1) / passages.loss.mean()
+    nulls = control.null(dose, column)
+    costs = control.at[dose].loss[:, 0].mean(-1) / passages.loss.mean()
     return [
         {
             "metric": "causes.tokens", "status": "ok", "value": row["odds"], "low": row["odds_low"], "high": row["odds_high"],
@@ -235,17 +316,11 @@ def _logits(model: Model, batch: Batch) -> Float[Tensor, "e t v"]:
     return logits.float()
 
 
-def _set_odds(log_probs: Float[Tensor, "e t v"], sets: Sequence[Int[Tensor, "m"]]) -> Float[Tensor, "e t s"]:
-    """Log odds that the next token is in each set, without the last position."""
-    joint = torch.stack([log_probs[:, :-1, ids].logsumexp(-1) for ids in sets], dim=-1) if sets else log_probs[:, :-1, :0]
+def _set_odds(log_probs: Float[Tensor, "n v"], sets: Sequence[Int[Tensor, "m"]]) -> Float[Tensor, "n s"]:
+    """Log odds that the next token is in each set."""
+    joint = torch.stack([log_probs[:, ids].logsumexp(-1) for ids in sets], dim=-1) if sets else log_probs[:, :0]
     return joint - torch.log1p(-joint.exp().clamp(max=1 - 1e-6))
 
 
-def _loss(log_probs: Float[Tensor, "e t v"], batch: Batch, scored: Bool[Tensor, "e t"]) -> Float[Tensor, "e"]:
-    true = batch.inputs["input_ids"][:, 1:, None]
-    return -_mean(log_probs[:, :-1].gather(-1, true), scored)[:, 0]
-
-
-def _mean(values: Float[Tensor, "e t s"], scored: Bool[Tensor, "e t"]) -> Float[Tensor, "e s"]:
-    weight = scored.to(values)[..., None]
-    return (values * weight).sum(1) / weight.sum(1).clamp(min=1)
+def _loss(log_probs: Float[Tensor, "n v"], true: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
+    return -log_probs.gather(-1, true[:, None])[:, 0]
