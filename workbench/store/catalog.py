@@ -16,9 +16,9 @@ import pandas as pd
 import sqlalchemy as sa
 
 from workbench.errors import StudyError, disk_errors
+from workbench.store.sqlite import WRITES, locked, make_engine
 
 SCHEMA_VERSION = 1
-_WRITES = "workbench_writes"
 
 metadata = sa.MetaData()
 
@@ -136,17 +136,13 @@ class Catalog:
     """
 
     def __init__(self, url: str) -> None:
-        arguments = {"timeout": 30} if url.startswith("sqlite") else {}
-        self.engine = sa.create_engine(url, connect_args=arguments)
-        if url.startswith("sqlite"):
-            sa.event.listen(self.engine, "connect", _sqlite_settings)
-            sa.event.listen(self.engine, "begin", _sqlite_begin)
-        self._writing = self.engine.execution_options(**{_WRITES: True})
+        self.engine = make_engine(url)
+        self._writing = self.engine.execution_options(**{WRITES: True})
         with disk_errors("the study's catalog"):
             try:
                 # Looked up first: a study that is only read is not locked.
                 if not set(metadata.tables) <= set(sa.inspect(self.engine).get_table_names()):
-                    metadata.create_all(self._writing)
+                    self._make_tables()
                 version = self.info("schema")
             except sa.exc.DatabaseError as error:
                 if isinstance(error, sa.exc.OperationalError) and "full" in str(error.orig):
@@ -154,13 +150,18 @@ class Catalog:
                 raise StudyError(
                     f"The study's catalog cannot be read ({error.orig}). Restore catalog.db from a copy, or open a new study."
                 ) from error
-            if version is None:
-                self.set_info("schema", str(SCHEMA_VERSION))
-            elif int(version) > SCHEMA_VERSION:
+            if version is not None and int(version) > SCHEMA_VERSION:
                 raise StudyError(
                     f"This study was written by a newer Concept Workbench (schema {version}, this one knows"
                     f" {SCHEMA_VERSION}). Upgrade with `pip install -U concept-workbench`."
                 )
+
+    def _make_tables(self) -> None:
+        """All of them and the version, in one transaction: of several processes that make a study at once, one makes them."""
+        with self.changing() as connection:
+            metadata.create_all(connection)
+            if connection.execute(sa.select(info.c.key).where(info.c.key == "schema")).first() is None:
+                connection.execute(sa.insert(info).values(key="schema", value=str(SCHEMA_VERSION)))
 
     def close(self) -> None:
         """Let go of the database file."""
@@ -179,9 +180,21 @@ class Catalog:
 
     @contextmanager
     def changing(self) -> Iterator[sa.Connection]:
-        """A transaction that writes: all of it is kept or, when the block raises or the process dies, nothing."""
-        with disk_errors("the study's catalog"), self._writing.begin() as connection:
-            yield connection
+        """A transaction that writes: all of it is kept or, when the block raises or the process dies, nothing.
+
+        Raises:
+            StudyError: Another process has been writing for a minute.
+        """
+        try:
+            with disk_errors("the study's catalog"), self._writing.begin() as connection:
+                yield connection
+        except sa.exc.OperationalError as error:
+            if not locked(error):
+                raise
+            raise StudyError(
+                "Another process has been writing into the study's catalog for a minute: wait until it is done, or stop it, and"
+                " do this again."
+            ) from error
 
     def insert(self, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
         """Append rows in one transaction. NaN is stored as NULL."""
@@ -280,23 +293,6 @@ def _insert_names(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> 
 
 def _update_run(connection: sa.Connection, run: str, values: dict[str, Any]) -> None:
     connection.execute(sa.update(runs).where(runs.c.id == run).values(**{k: _plain(v) for k, v in values.items()}))
-
-
-def _sqlite_settings(connection: Any, _record: Any) -> None:
-    # Python's driver opens transactions late by itself; with None, that of `_sqlite_begin` is the only one.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    # A name that a person gave is on the disk when they see it, even if the power fails then.
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
-
-
-def _sqlite_begin(connection: sa.Connection) -> None:
-    # What writes takes the lock at once: one that read first could not wait for it, its view being out of date by then.
-    writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def _plain(value: Any) -> Any:
