@@ -15,6 +15,7 @@ from workbench.frames import records
 if TYPE_CHECKING:
     from workbench.activations.manifest import Pool
 
+DIFFERS = 1
 StudyPath = Annotated[Path, typer.Argument(help="The study's folder.")]
 
 
@@ -56,7 +57,7 @@ def capture(
 
 def run(
     study: StudyPath,
-    analysis: Annotated[str, typer.Argument(help="Its name; `workbench analyses` lists them.")],
+    analysis: Annotated[str | None, typer.Argument(help="Its name; `workbench analyses` lists them.")] = None,
     at: Annotated[list[str] | None, typer.Option(help="Only these sites; may be repeated.")] = None,
     acts: Annotated[str | None, typer.Option(help="The activation set's id; the newest when left out.")] = None,
     option: Annotated[
@@ -65,10 +66,22 @@ def run(
     ] = None,
     seed: Annotated[int, typer.Option(help="Every random choice comes from it.")] = 0,
     force: Annotated[bool, typer.Option(help="Run again although it is there.")] = False,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", help="Repeat this run as it was configured, and say whether it finds the same."),
+    ] = None,
+    tolerance: Annotated[float, typer.Option(help="With --from: the share of its column by which a number may differ.")] = 0.0,
 ) -> None:
-    """Run an analysis on captured activations."""
+    """Run an analysis on captured activations, or repeat a run (exit code 1 when it does not find the same)."""
     from workbench.store.study import open_study
 
+    if source is not None:
+        if analysis or at or acts or option or seed or force:
+            raise ConfigError("A run is repeated as it was: with --from, give nothing but --tolerance.")
+        _repeat(study, source, tolerance)
+        return
+    if analysis is None:
+        raise ConfigError("Say which analysis to run; `workbench analyses` lists them.")
     options = parse_options(option or [])
     with open_study(study, create=False) as opened, progress() as show:
         chosen = opened.activation_set(acts)
@@ -82,6 +95,24 @@ def run(
     say(f"{done!r}")
     order = metrics.sort_values("value", ascending=False) if len(metrics) > 20 else metrics
     show_table(order.head(20)[[c for c in ("site", "label", "metric", "value", "low", "high", "null", "n") if c in order]])
+
+
+def _repeat(study: Path, source: str, tolerance: float) -> None:
+    from workbench.store.study import open_study
+
+    with open_study(study, create=False) as opened, progress() as show:
+        done = opened.repeat(source, tolerance, show)
+        facts = {"run": done.run.id, "repeats": done.first.id, "agrees": done.agrees, "tolerance": tolerance}
+    if STATE.json:
+        show_json(facts | {"parts": records(done.table)})
+    else:
+        show_table(done.table.assign(**{column: done.table[column].map(_few) for column in ("difference", "share")}))
+        say(f"{done!r}")
+    raise typer.Exit(0 if done.agrees else DIFFERS)
+
+
+def _few(value: float) -> str:
+    return f"{value:.3g}"
 
 
 def name(
