@@ -26,7 +26,8 @@ def capture(
     sites: Annotated[list[str] | None, typer.Option(help="Sites, with * for any layer; may be repeated.")] = None,
     pool: Annotated[str, typer.Option(help="token, spatial, mean, max or last.")] = "token",
     limit: Annotated[int | None, typer.Option(help="Only the first so many examples.")] = None,
-    dtype: Annotated[str, typer.Option(help="float16 or float32, on disk.")] = "float16",
+    dtype: Annotated[str, typer.Option(help="float16, float32 or bfloat16, on disk.")] = "float16",
+    max_disk: Annotated[str | None, typer.Option(help="The most that the set may take on disk, such as 2GB.")] = None,
     text: Annotated[str | None, typer.Option(help="The column with the texts.")] = None,
     image: Annotated[str | None, typer.Option(help="The column with the images.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="A column with labels; may be repeated.")] = None,
@@ -42,7 +43,9 @@ def capture(
     wanted = sites or ["resid_post.*"]
     loaded.match(wanted)
     with open_study(study) as opened, progress() as show:
-        acts = opened.capture(loaded, dataset, sites=wanted, pool=cast("Pool", pool), limit=limit, dtype=dtype, progress=show)
+        acts = opened.capture(
+            loaded, dataset, wanted, cast("Pool", pool), limit=limit, dtype=dtype, max_disk=max_disk, progress=show
+        )
         facts = {
             "activations": acts.id,
             "rows": acts.n_rows,

@@ -64,7 +64,8 @@ class Study(Inputs):
             dataset: The data.
             sites: Site names, with ``*`` for any layer.
             pool: ``token`` (or ``spatial`` for images), ``mean``, ``max`` or ``last``.
-            options: Passed to :func:`workbench.activations.capture`: ``dtype``, ``batch_size``, ``limit``, ``progress``.
+            options: Passed to :func:`workbench.activations.capture`: ``dtype``, ``batch_size``, ``limit``,
+                ``max_disk``, ``progress``.
 
         Raises:
             StudyError: The study was made with another model.
@@ -72,6 +73,7 @@ class Study(Inputs):
             DiskFullError: There is no room.
         """
         from workbench.activations import capture
+        from workbench.activations.room import size_text
         from workbench.store.texts import keep_texts
 
         matched = model.match(sites)
@@ -81,10 +83,13 @@ class Study(Inputs):
             (self.folder / "activations").mkdir(exist_ok=True)
             keep_texts(self.folder, dataset)
         show = options.pop("progress", None)
+        unit = "tokens" if model.modality == "text" else "places"
 
-        def tell(done: int, total: int, _facts: dict[str, Any]) -> None:
+        def tell(done: int, total: int, facts: dict[str, Any]) -> None:
             if show:
-                show(done, total, f"capturing {len(matched)} sites")
+                rate = facts["tokens"] / max(facts["seconds"], 1e-9)
+                written = f"{size_text(facts['bytes'])} written"
+                show(done, total, f"capturing {len(matched)} sites, {rate:,.0f} {unit}/s, {written}")
 
         return capture(
             model,
