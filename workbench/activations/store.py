@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from workbench.activations.batches import Batches, shuffled
 from workbench.activations.checksums import require_sound
 from workbench.activations.dtypes import as_tensor, disk_dtype, unpacked
 from workbench.activations.manifest import INDEX, Manifest, left_out, read_manifest, shard_name
@@ -136,24 +137,21 @@ class ActivationSet:
         rows: Int[np.ndarray, n] | None = None,
         epochs: int | None = None,
         site: str | Site | None = None,
-    ) -> Iterator[torch.Tensor]:
+        ahead: int = 1,
+    ) -> Batches:
         """Shuffled float32 batches ``[batch_size, d]`` of the rows asked for, each row once an epoch.
 
-        Every epoch has its own order, drawn from the seed. The last batch of an epoch may be smaller.
-        ``epochs=None`` never ends. Only a batch is in memory at a time, besides the row numbers.
+        Every epoch has its own order, drawn from the seed: a permutation of all rows, wherever they lie. The last
+        batch of an epoch may be smaller. ``epochs=None`` never ends. A thread reads the next ``ahead`` batches while
+        one is used; so many and one more are in memory at a time, besides the row numbers. It ends with the iterator,
+        or at once with ``close()`` or a ``with`` block.
         """
-        import torch
-
         place = self._site(site)
         numbers = np.arange(self.n_rows) if rows is None else self._numbers(rows)
-        if batch_size < 1 or not len(numbers):
-            raise ConfigError("Batches need at least one row, and a batch size of at least one.")
-        done = 0
-        while epochs is None or done < epochs:
-            order = np.random.default_rng([seed, done]).permutation(numbers)
-            for start in range(0, len(order), batch_size):
-                yield torch.from_numpy(self._gather(place, order[start : start + batch_size], np.dtype(np.float32)))
-            done += 1
+        if batch_size < 1 or not len(numbers) or ahead < 0:
+            raise ConfigError("Batches need at least one row, a batch size of at least one, and none or some ahead.")
+        plan = shuffled(numbers, batch_size, seed, epochs)
+        return Batches(plan, lambda part: self._gather(place, part, np.dtype(np.float32)), ahead)
 
     def __len__(self) -> int:
         return self.n_rows
