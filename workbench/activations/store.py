@@ -115,7 +115,11 @@ class ActivationSet:
     ) -> Float[torch.Tensor, "n d"]:
         """Rows as `read` has them, in the type in which they lie on disk and bit for bit: a set captured with
         ``dtype="bfloat16"`` gives ``torch.bfloat16``."""
-        return as_tensor(self._read(rows, self._site(site), disk_dtype(self.manifest.request.dtype)))
+        return as_tensor(self.raw(rows, site))
+
+    def raw(self, rows: slice | Int[np.ndarray, n] | None = None, site: str | Site | None = None) -> np.ndarray:
+        """Rows ``[n, d]`` as they lie on disk: little-endian, and bfloat16 as the ``uint16`` of its bits."""
+        return self._read(rows, self._site(site), disk_dtype(self.manifest.request.dtype))
 
     def rows(self, split: str | None, dataset: Examples) -> Int[np.ndarray, n]:
         """The numbers of the rows whose example is in a split of the data set; None stands for all."""
@@ -152,6 +156,12 @@ class ActivationSet:
             raise ConfigError("Batches need at least one row, a batch size of at least one, and none or some ahead.")
         plan = shuffled(numbers, batch_size, seed, epochs)
         return Batches(plan, lambda part: self._gather(place, part, np.dtype(np.float32)), ahead)
+
+    def export(self, folder: str | Path) -> list[Path]:
+        """Write the rows of every site of this view as safetensors, and the index as Parquet; see `export_set`."""
+        from workbench.activations.exporting import export_set
+
+        return export_set(self, Path(folder))
 
     def __len__(self) -> int:
         return self.n_rows

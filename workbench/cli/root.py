@@ -39,9 +39,9 @@ def options(
 
 
 def _load() -> None:
-    from workbench.cli import care, inspect, serve, share, steer, work
+    from workbench.cli import care, exchange, inspect, serve, share, steer, work
 
-    for module in (work, inspect, steer, share, care, serve):
+    for module in (work, inspect, steer, exchange, share, care, serve):
         module.add_to(app)
 
 

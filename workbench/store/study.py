@@ -101,6 +101,12 @@ class Study(Inputs):
             **options,
         )
 
+    def import_activations(self, folder: str | Path, **options: Any) -> ActivationSet:
+        """Bring activations in that something else made; see :func:`workbench.store.exchange.import_activations`."""
+        from workbench.store.exchange import import_activations
+
+        return import_activations(self, Path(folder), **options)
+
     def recapture(self, progress: Callable[[int, int, str], None] | None = None) -> list[ActivationSet]:
         """Capture again what was left out when the study was packed; see :meth:`pack`."""
         from workbench.store.packing import recapture
@@ -290,6 +296,12 @@ class Study(Inputs):
         from workbench.reports import write_report
 
         return write_report(self, Path(path), **options)
+
+    def export_table(self, table: str, path: str | Path) -> Path:
+        """Write a table as CSV or Parquet; see :func:`workbench.store.exchange.export_table`."""
+        from workbench.store.exchange import export_table
+
+        return export_table(self, table, Path(path))
 
     def pack(self, path: str | Path, activations: bool = False) -> Path:
         """Write the study into one file for others; see :func:`workbench.store.packing.pack`."""
