@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 
 import workbench as wb
 from workbench.store import catalog
+from workbench.store.migrations import SCHEMA_VERSION
 from workbench.store.sqlite import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +76,18 @@ def test_many_processes_found_one_study_together(tmp_path) -> None:
         assert study.verify().empty
         rows = study.catalog.frame(sa.select(catalog.info))
     assert rows["key"].tolist() == ["schema"]
+
+
+def test_many_processes_bring_one_old_study_up_together(tmp_path) -> None:
+    folder = tmp_path / "study"
+    with zipfile.ZipFile(Path(__file__).parent / "old" / "schema1.zip") as old:
+        old.extractall(folder)
+    with crowd(folder, ["found"] * WRITERS) as people:
+        for person in people:
+            said(person)
+    with wb.open_study(folder, create=False) as study:
+        assert study.verify().empty
+        assert study.catalog.info("schema") == str(SCHEMA_VERSION)
 
 
 def test_a_crowd_writes_and_reads_and_every_row_is_there_once(tmp_path) -> None:

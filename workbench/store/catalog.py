@@ -16,9 +16,8 @@ import pandas as pd
 import sqlalchemy as sa
 
 from workbench.errors import StudyError, disk_errors
+from workbench.store.migrations import FIRST_VERSION, SCHEMA_VERSION, migrate
 from workbench.store.sqlite import WRITES, locked, make_engine
-
-SCHEMA_VERSION = 1
 
 metadata = sa.MetaData()
 
@@ -62,7 +61,7 @@ names = sa.Table(
     sa.Column("author", sa.Text, nullable=False),
     sa.Column("confidence", sa.Float),
     sa.Column("at", sa.String(32), nullable=False),
-    sa.Column("run", sa.String(128)),
+    sa.Column("run", sa.String(128), index=True),
     sa.Column("supersedes", sa.Integer),
 )
 
@@ -82,7 +81,7 @@ evidence = sa.Table(
     sa.Column("null_high", sa.Float),
     sa.Column("p", sa.Float),
     sa.Column("dataset", sa.String(200), nullable=False),
-    sa.Column("run", sa.String(128), nullable=False),
+    sa.Column("run", sa.String(128), index=True, nullable=False),
     sa.Column("error", sa.Text),
 )
 
@@ -140,28 +139,38 @@ class Catalog:
         self._writing = self.engine.execution_options(**{WRITES: True})
         with disk_errors("the study's catalog"):
             try:
-                # Looked up first: a study that is only read is not locked.
-                if not set(metadata.tables) <= set(sa.inspect(self.engine).get_table_names()):
-                    self._make_tables()
-                version = self.info("schema")
+                self._prepare()
             except sa.exc.DatabaseError as error:
                 if isinstance(error, sa.exc.OperationalError) and "full" in str(error.orig):
                     raise
                 raise StudyError(
                     f"The study's catalog cannot be read ({error.orig}). Restore catalog.db from a copy, or open a new study."
                 ) from error
-            if version is not None and int(version) > SCHEMA_VERSION:
-                raise StudyError(
-                    f"This study was written by a newer Concept Workbench (schema {version}, this one knows"
-                    f" {SCHEMA_VERSION}). Upgrade with `pip install -U concept-workbench`."
-                )
 
-    def _make_tables(self) -> None:
-        """All of them and the version, in one transaction: of several processes that make a study at once, one makes them."""
+    def _prepare(self) -> None:
+        """Make the tables, or bring them to the present version; a study of a newer version is refused as it is."""
+        # Looked up first: a study that is only read is not locked.
+        there = set(sa.inspect(self.engine).get_table_names())
+        found = self._version() if "info" in there else 0
+        if found > SCHEMA_VERSION:
+            raise StudyError(
+                f"This study was written by a newer Concept Workbench (schema {found}, this one knows"
+                f" {SCHEMA_VERSION}). Upgrade with `pip install -U concept-workbench`."
+            )
+        if found == SCHEMA_VERSION and set(metadata.tables) <= there:
+            return
+        # In one transaction, and looked at again in it: of several processes that do this at once, one does.
         with self.changing() as connection:
+            new = not sa.inspect(connection).has_table("info")
             metadata.create_all(connection)
-            if connection.execute(sa.select(info.c.key).where(info.c.key == "schema")).first() is None:
-                connection.execute(sa.insert(info).values(key="schema", value=str(SCHEMA_VERSION)))
+            found = SCHEMA_VERSION if new else _version(connection)
+            migrate(connection, found)
+            connection.execute(sa.delete(info).where(info.c.key == "schema"))
+            connection.execute(sa.insert(info).values(key="schema", value=str(max(found, SCHEMA_VERSION))))
+
+    def _version(self) -> int:
+        with self.engine.connect() as connection:
+            return _version(connection)
 
     def close(self) -> None:
         """Let go of the database file."""
@@ -274,6 +283,12 @@ class Catalog:
         if metrics is not None:
             latest = latest.where(evidence.c.metric.in_(list(metrics)))
         return self.frame(sa.select(evidence).where(evidence.c.id.in_(latest)).order_by(evidence.c.id))
+
+
+def _version(connection: sa.Connection) -> int:
+    found = connection.execute(sa.select(info.c.value).where(info.c.key == "schema")).scalar()
+    # The first version named itself last, so one that was cut short has no name.
+    return FIRST_VERSION if found is None else int(found)
 
 
 def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
