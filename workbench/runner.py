@@ -32,6 +32,7 @@ from workbench.store.runs import Run, seal, write_json
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
+    from workbench.store.inputs import Inputs
     from workbench.store.study import Study
 
 PACKAGES = (
@@ -41,6 +42,7 @@ PACKAGES = (
     "transformer-lens",
     "sae-lens",
     "scikit-learn",
+    "scipy",
     "numpy",
     "pandas",
 )
@@ -60,8 +62,11 @@ def execute(
     seed: int = 0,
     force: bool = False,
     progress: Progress = silent,
+    repeats: str = "",
 ) -> Run:
     """Run an analysis over activations and record it, or return the finished run of the same call.
+
+    ``repeats`` is the run that this one repeats: it is then a run of its own, whatever is there.
 
     Raises:
         UnknownNameError: No analysis has that name.
@@ -98,7 +103,8 @@ def execute(
     def fill(folder: Path, result: Result) -> None:
         _write_result(folder, result, acts, study, progress)
 
-    return record_run(study, f"{name}-{digest}", analysis.name, config, seed, inputs, work, fill, force, analysis)
+    force, made = force or bool(repeats), {"version": analysis.version} | ({"repeats": repeats} if repeats else {})
+    return record_run(study, f"{name}-{digest}", analysis.name, config, seed, inputs, work, fill, force, analysis, made=made)
 
 
 def record_run(
@@ -113,10 +119,11 @@ def record_run(
     force: bool = False,
     analysis: Analysis | None = None,
     evidence: Sequence[dict[str, Any]] = (),
+    made: dict[str, Any] | None = None,
 ) -> Run:
     """Do a piece of work as a run: timed, measured, written whole or not at all.
 
-    ``evidence`` is read when the work is done: rows that enter the catalog with the run.
+    ``evidence`` is read when the work is done: rows that enter the catalog with the run. ``made`` adds to the run's provenance.
     """
     sweep(study)
     base, attempt = run_id, 1
@@ -128,7 +135,7 @@ def record_run(
     started = time.monotonic()
     record: dict[str, Any] = {
         "id": run_id, "analysis": analysis_name, "status": "running", "config": config, "seed": seed, "inputs": inputs,
-        "provenance": provenance(), "started": tables.now(), "seconds": None, "peak_mib": None, "error": None,
+        "provenance": provenance() | (made or {}), "started": tables.now(), "seconds": None, "peak_mib": None, "error": None,
     }  # fmt: skip
     study.catalog.insert(tables.runs, [record])
     partial = study.folder / "runs" / f"{run_id}.partial"
@@ -310,7 +317,7 @@ def peak_memory(interval: float = 0.2) -> Iterator[Callable[[], float]]:
         thread.join()
 
 
-def require_same_model(study: Study, described: dict[str, Any]) -> None:
+def require_same_model(study: Inputs, described: dict[str, Any]) -> None:
     """A study holds one model: refuse another.
 
     Raises:

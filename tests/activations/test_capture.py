@@ -198,7 +198,8 @@ def test_hostile_text_comes_back_as_it_went_in(minilm, make_table, tmp_path):
 def test_options_that_cannot_be_used_are_refused(minilm, vision, texts, images, tmp_path):
     for wrong, match in [
         ({"pool": "sum"}, "The pool is"),
-        ({"dtype": "bfloat16"}, "The dtype is"),
+        ({"dtype": "float8"}, "The dtype is"),
+        ({"max_disk": "2 hats"}, "no size"),
         ({"batch_size": 0}, "batch size"),
         ({"limit": 0}, "no example"),
     ]:

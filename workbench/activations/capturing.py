@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -10,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.activations.manifest import Dtype, Pool, Request
+from workbench.activations.dtypes import DTYPES, Dtype, packed
+from workbench.activations.manifest import Pool, Request
+from workbench.activations.room import check_limit, check_room, parse_size
 from workbench.activations.source import Examples
 from workbench.activations.store import ActivationSet
-from workbench.activations.writer import Writer, check_room, claimed, finish_sealed, half, whole, writing
+from workbench.activations.writer import Writer, claimed, finish_sealed, whole, writing
 from workbench.errors import ConfigError, disk_errors
 from workbench.models.base import Batch, EmptyInputError, Model
 from workbench.models.sites import Site
@@ -37,6 +40,7 @@ def capture(
     dtype: str = "float16",
     batch_size: int = 32,
     limit: int | None = None,
+    max_disk: int | str | None = None,
     progress: Progress | None = None,
 ) -> ActivationSet:
     """The activations of ``sites`` (names or globs) for the first ``limit`` examples, in one pass.
@@ -45,14 +49,19 @@ def capture(
     one an example. A whole set with the same manifest hash in ``folder`` is opened instead of captured again.
     What is cut short, even killed, goes on from its last whole chunk when the same capture is asked for again,
     and ends with the same bytes; with another ``batch_size``, which decides how numbers are rounded, it starts
-    over. ``progress(done, total, info)`` counts examples.
+    over. ``progress(done, total, info)`` counts examples; ``info`` has the ``rows``, the ``bytes`` that are on the
+    disk, and the ``tokens`` (or places, of images) and ``seconds`` of this call.
 
-    Raises `ConfigError` for an option, `DataError` for an example without a token or a value that float16
-    cannot hold, `DiskFullError` when the room does not suffice, `StudyError` when another process captures the
-    same set.
+    ``dtype`` is how numbers lie on disk: ``float16``, ``float32`` or ``bfloat16``. ``max_disk`` (bytes, or a text
+    such as ``2GB``) is the most that the set may take.
+
+    Raises `ConfigError` for an option, `DataError` for an example without a token or a value that the dtype
+    cannot hold, `DiskFullError` when the room or ``max_disk`` does not suffice, before the model runs,
+    `StudyError` when another process captures the same set.
     """
     places = model.match(sites)
     rows = _checked(model, dataset, places, pool, dtype, batch_size)
+    most = None if max_disk is None else parse_size(max_disk)
     n = len(dataset) if limit is None else min(limit, len(dataset))
     if n < 1:
         raise ConfigError("There is no example to capture: raise the limit or take another data set.")
@@ -75,15 +84,15 @@ def capture(
         with disk_errors("activations"), claimed(home):
             # Another process may have finished it since.
             if not whole(home) and not finish_sealed(home):
-                _Capture(model, dataset, places, request, n, batch_size).into(home, progress)
+                _Capture(model, dataset, places, request, n, batch_size, most).into(home, progress)
     return ActivationSet.open(home)
 
 
 def _checked(model: Model, dataset: Examples, sites: list[Site], pool: str, dtype: str, batch_size: int) -> Pool:
     if pool not in {"token", "spatial", "mean", "max", "last"}:
         raise ConfigError(f"The pool is token, spatial, mean, max or last, not '{pool}'.")
-    if dtype not in {"float16", "float32"}:
-        raise ConfigError(f"The dtype is float16 or float32, not '{dtype}'.")
+    if dtype not in DTYPES:
+        raise ConfigError(f"The dtype is {', '.join(DTYPES[:-1])} or {DTYPES[-1]}, not '{dtype}'.")
     if batch_size < 1:
         raise ConfigError("The batch size is at least 1.")
     column = model.modality
@@ -104,9 +113,11 @@ class _Capture:
     """One pass over the examples, chunk by chunk: batches of like length inside a chunk, rows in example
     order."""
 
-    def __init__(self, model: Model, dataset: Examples, sites: list[Site], request: Request, n: int, batch_size: int) -> None:
+    def __init__(
+        self, model: Model, dataset: Examples, sites: list[Site], request: Request, n: int, batch_size: int, most: int | None
+    ) -> None:
         self.model, self.dataset, self.sites, self.request = model, dataset, sites, request
-        self.n, self.batch_size = n, batch_size
+        self.n, self.batch_size, self.most = n, batch_size, most
         self.by_position = request.pool in {"token", "spatial"}
         cells = 1
         if self.by_position:
@@ -128,22 +139,24 @@ class _Capture:
         """Write the set into its folder, from the first chunk that is not there yet."""
         plan = {"chunk": self.chunk, "batch_size": self.batch_size}
         with writing(home, self.request, plan) as writer:
-            check_room(home, self.estimate() - writer.bytes)
+            check_room(home, self.estimate(), writer.bytes, self.most)
             self.write(writer, progress)
             grid = self.model.grid(self.sites[0]) if self.request.pool == "spatial" else None
             writer.finish(self.model.describe(), dict(self.dataset.source), self.n, grid)
 
     def write(self, writer: Writer, progress: Progress | None) -> None:
         """Every chunk that the writer does not have yet, in order."""
-        done = writer.chunks * self.chunk
+        done, tokens, since = writer.chunks * self.chunk, 0, time.monotonic()
         for start in range(done, self.n, self.chunk):
-            ids = np.arange(start, min(start + self.chunk, self.n))
+            ids, on_disk = np.arange(start, min(start + self.chunk, self.n)), writer.bytes
             parts = _Parts(self, ids)
             for places, batch in self._batches(ids):
-                parts.add(places, batch, self.model.activations(batch, self.sites))
+                tokens += parts.add(places, batch, self.model.activations(batch, self.sites))
                 done += len(places)
                 if progress is not None:
-                    progress(done, self.n, {"rows": sum(writer.shards) + parts.n_rows})
+                    facts = {"rows": sum(writer.shards) + parts.n_rows, "bytes": on_disk}
+                    progress(done, self.n, facts | {"tokens": tokens, "seconds": time.monotonic() - since})
+            check_limit(on_disk + parts.n_rows * (self.request.row_bytes + _INDEX_BYTES), self.most)
             writer.append(*parts.joined())
 
     def _batches(self, ids: np.ndarray) -> Iterator[tuple[np.ndarray, Batch]]:
@@ -175,14 +188,17 @@ class _Parts:
         self._index: list[dict[str, np.ndarray]] = []
         self.n_rows = 0
 
-    def add(self, places: np.ndarray, batch: Batch, seen: dict[Site, Tensor]) -> None:
-        """The activations of the examples at these places of the chunk."""
+    def add(self, places: np.ndarray, batch: Batch, seen: dict[Site, Tensor]) -> int:
+        """The activations of the examples at these places of the chunk; how many tokens, or places of images, they have."""
         for number, site in enumerate(self._run.sites):
             rows = self._flat(seen[site], batch.keep).float().cpu().numpy()
-            self._rows[number].append(half(rows, str(site)) if self._run.request.dtype == "float16" else rows)
+            self._rows[number].append(packed(rows, self._run.request.dtype, str(site)))
         count = len(self._rows[0][-1])
         self.n_rows += count
         self._index.append(self._columns(places, batch, count))
+        if self._run.model.modality == "text":
+            return int(batch.keep.sum())
+        return len(places) * int(seen[self._run.sites[0]].shape[1])
 
     def joined(self) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
         """The rows of each site, and the index, in example order."""

@@ -7,16 +7,15 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from workbench.activations.dtypes import Dtype, disk_dtype
 from workbench.errors import StudyError
 
 MANIFEST = "manifest.json"
 INDEX = "index.parquet"
 
 Pool = Literal["token", "mean", "max", "last", "spatial"]
-Dtype = Literal["float16", "float32"]
 
 
 class Request(BaseModel):
@@ -49,7 +48,7 @@ class Request(BaseModel):
     @property
     def row_bytes(self) -> int:
         """Bytes of one row at all sites."""
-        return sum(self.widths) * np.dtype(self.dtype).itemsize
+        return sum(self.widths) * disk_dtype(self.dtype).itemsize
 
 
 class Stored(BaseModel):
@@ -97,11 +96,6 @@ class Manifest(BaseModel):
 def shard_name(site_number: int, shard: int) -> str:
     """The file of one site and one shard. Sites go by number: a site's text never becomes part of a path."""
     return f"site{site_number:03d}-{shard:05d}.bin"
-
-
-def disk_dtype(dtype: Dtype) -> np.dtype:
-    """Little-endian, whatever the machine."""
-    return np.dtype(dtype).newbyteorder("<")
 
 
 def left_out(folder: Path) -> bool:

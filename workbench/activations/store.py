@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from workbench.activations.batches import Batches, shuffled
 from workbench.activations.checksums import require_sound
-from workbench.activations.manifest import INDEX, Manifest, disk_dtype, left_out, read_manifest, shard_name
+from workbench.activations.dtypes import as_tensor, disk_dtype, unpacked
+from workbench.activations.manifest import INDEX, Manifest, left_out, read_manifest, shard_name
 from workbench.errors import ConfigError, StudyError, UnknownNameError
 from workbench.models.sites import Site
 
@@ -106,12 +108,18 @@ class ActivationSet:
     def read(self, rows: slice | Int[np.ndarray, n] | None = None, site: str | Site | None = None) -> Float[np.ndarray, "n d"]:
         """Rows as float32, in the order asked for; all of them when ``rows`` is None. Negative numbers count
         back."""
-        place = self._site(site)
-        if rows is None or (isinstance(rows, slice) and rows.step in {None, 1}):
-            start, stop, _ = (rows or slice(None)).indices(self.n_rows)
-            return self._slice(place, start, max(start, stop))
-        numbers = np.arange(self.n_rows)[rows] if isinstance(rows, slice) else self._numbers(rows)
-        return self._gather(place, numbers)
+        return self._read(rows, self._site(site), np.dtype(np.float32))
+
+    def tensor(
+        self, rows: slice | Int[np.ndarray, n] | None = None, site: str | Site | None = None
+    ) -> Float[torch.Tensor, "n d"]:
+        """Rows as `read` has them, in the type in which they lie on disk and bit for bit: a set captured with
+        ``dtype="bfloat16"`` gives ``torch.bfloat16``."""
+        return as_tensor(self.raw(rows, site))
+
+    def raw(self, rows: slice | Int[np.ndarray, n] | None = None, site: str | Site | None = None) -> np.ndarray:
+        """Rows ``[n, d]`` as they lie on disk: little-endian, and bfloat16 as the ``uint16`` of its bits."""
+        return self._read(rows, self._site(site), disk_dtype(self.manifest.request.dtype))
 
     def rows(self, split: str | None, dataset: Examples) -> Int[np.ndarray, n]:
         """The numbers of the rows whose example is in a split of the data set; None stands for all."""
@@ -133,24 +141,27 @@ class ActivationSet:
         rows: Int[np.ndarray, n] | None = None,
         epochs: int | None = None,
         site: str | Site | None = None,
-    ) -> Iterator[torch.Tensor]:
+        ahead: int = 1,
+    ) -> Batches:
         """Shuffled float32 batches ``[batch_size, d]`` of the rows asked for, each row once an epoch.
 
-        Every epoch has its own order, drawn from the seed. The last batch of an epoch may be smaller.
-        ``epochs=None`` never ends. Only a batch is in memory at a time, besides the row numbers.
+        Every epoch has its own order, drawn from the seed: a permutation of all rows, wherever they lie. The last
+        batch of an epoch may be smaller. ``epochs=None`` never ends. A thread reads the next ``ahead`` batches while
+        one is used; so many and one more are in memory at a time, besides the row numbers. It ends with the iterator,
+        or at once with ``close()`` or a ``with`` block.
         """
-        import torch
-
         place = self._site(site)
         numbers = np.arange(self.n_rows) if rows is None else self._numbers(rows)
-        if batch_size < 1 or not len(numbers):
-            raise ConfigError("Batches need at least one row, and a batch size of at least one.")
-        done = 0
-        while epochs is None or done < epochs:
-            order = np.random.default_rng([seed, done]).permutation(numbers)
-            for start in range(0, len(order), batch_size):
-                yield torch.from_numpy(self._gather(place, order[start : start + batch_size]))
-            done += 1
+        if batch_size < 1 or not len(numbers) or ahead < 0:
+            raise ConfigError("Batches need at least one row, a batch size of at least one, and none or some ahead.")
+        plan = shuffled(numbers, batch_size, seed, epochs)
+        return Batches(plan, lambda part: self._gather(place, part, np.dtype(np.float32)), ahead)
+
+    def export(self, folder: str | Path) -> list[Path]:
+        """Write the rows of every site of this view as safetensors, and the index as Parquet; see `export_set`."""
+        from workbench.activations.exporting import export_set
+
+        return export_set(self, Path(folder))
 
     def __len__(self) -> int:
         return self.n_rows
@@ -207,17 +218,25 @@ class ActivationSet:
         # A shard is at most half a GiB, and is checked when the first row of it is read in this process: a third of a second.
         require_sound(Path(str(shard.filename)), self.manifest)
 
-    def _slice(self, site: Site, start: int, stop: int) -> Float[np.ndarray, "n d"]:
-        out = np.empty((stop - start, self.width(site)), np.float32)
+    def _read(self, rows: slice | np.ndarray | None, site: Site, dtype: np.dtype) -> np.ndarray:
+        if rows is None or (isinstance(rows, slice) and rows.step in {None, 1}):
+            start, stop, _ = (rows or slice(None)).indices(self.n_rows)
+            return self._slice(site, start, max(start, stop), dtype)
+        numbers = np.arange(self.n_rows)[rows] if isinstance(rows, slice) else self._numbers(rows)
+        return self._gather(site, numbers, dtype)
+
+    def _slice(self, site: Site, start: int, stop: int, dtype: np.dtype) -> np.ndarray:
+        out = np.empty((stop - start, self.width(site)), dtype)
         for shard, first in zip(self._shards(site), self._starts[:-1].tolist(), strict=True):
             low, high = max(start, first), min(stop, first + len(shard))
             if low < high:
                 self._require_sound(shard)
-                out[low - start : high - start] = shard[low - first : high - first]
+                block = shard[low - first : high - first]
+                out[low - start : high - start] = unpacked(block) if dtype.kind == "f" else block
         return out
 
-    def _gather(self, site: Site, numbers: np.ndarray) -> Float[np.ndarray, "n d"]:
-        out = np.empty((len(numbers), self.width(site)), np.float32)
+    def _gather(self, site: Site, numbers: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        out = np.empty((len(numbers), self.width(site)), dtype)
         # In disk order, so that a random batch touches each page once.
         order = np.argsort(numbers, kind="stable")
         cuts = np.searchsorted(numbers[order], self._starts)
@@ -226,5 +245,6 @@ class ActivationSet:
         ):
             if low < high:
                 self._require_sound(shard)
-                out[order[low:high]] = shard[numbers[order[low:high]] - first]
+                block = shard[numbers[order[low:high]] - first]
+                out[order[low:high]] = unpacked(block) if dtype.kind == "f" else block
         return out

@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workbench.activations.checksums import damage, sha256_of, sync
+from workbench.activations.dtypes import disk_dtype
 from workbench.activations.journal import JOURNAL, Journal
-from workbench.activations.manifest import INDEX, MANIFEST, Manifest, Request, Stored, disk_dtype, left_out, shard_name
-from workbench.errors import DataError, DiskFullError, disk_errors
+from workbench.activations.manifest import INDEX, MANIFEST, Manifest, Request, Stored, left_out, shard_name
+from workbench.errors import disk_errors
 from workbench.processes import hold
 
 SHARD_BYTES = 512 * 2**20
@@ -187,34 +188,6 @@ def _packed(table: pa.Table) -> pa.Buffer:
     with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
         stream.write_table(table)
     return sink.getvalue()
-
-
-def half(rows: np.ndarray, site: str) -> np.ndarray:
-    """Rows as float16. `DataError` when a value does not fit: infinity would pass for a measurement."""
-    with np.errstate(over="ignore"):
-        small = rows.astype(np.float16)
-    if not np.isfinite(small).all():
-        if not np.isfinite(rows).all():
-            raise DataError(f"The model gives values at {site} that are not finite numbers: check its weights.")
-        raise DataError(f"Activations at {site} reach {np.abs(rows).max():.0f}, more than float16 can hold: use dtype='float32'.")
-    return small
-
-
-def check_room(folder: Path, needed: int) -> None:
-    """`DiskFullError` when the disk has less room than a capture will take."""
-    place = folder
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if needed > free:
-        raise DiskFullError(
-            f"The capture needs about {_size(needed)} and {place} has {_size(free)} free:"
-            " free some space, or take fewer sites, a limit or a pool."
-        )
-
-
-def _size(n: int) -> str:
-    return f"{n / 2**30:.1f} GiB" if n >= 2**30 else f"{n / 2**20:.1f} MiB"
 
 
 def _seal(partial: Path, folder: Path) -> None:

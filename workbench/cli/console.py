@@ -30,6 +30,9 @@ console = Console(width=None if sys.stdout.isatty() else 180)
 errors = Console(stderr=True, width=None if sys.stderr.isatty() else 180)
 
 
+LINE_EVERY_S = 60.0
+
+
 @dataclass
 class State:
     """Options of the whole command."""
@@ -133,13 +136,21 @@ def progress() -> Iterator[Callable[[int, int, str], None]]:
 
 
 def _plain_lines() -> Callable[[int, int, str], None]:
-    """A line for each new kind of work, for a log file."""
-    since, current = time.monotonic(), {"kind": ""}
+    """A line for each new kind of work and one a minute after that, for a log file."""
+    since = time.monotonic()
+    current: dict[str, Any] = {"kind": "", "at": 0.0, "told": 0.0, "first": 0}
 
-    def show(_done: int, total: int, text: str) -> None:
-        kind = text.split(",", maxsplit=1)[0][:48]
+    def show(done: int, total: int, text: str) -> None:
+        kind, now = text.split(",", maxsplit=1)[0][:48], time.monotonic()
         if kind != current["kind"]:
-            current["kind"] = kind
-            errors.print(f"{time.monotonic() - since:6.0f} s  {visible(kind)} ({total:,})", markup=False, highlight=False)
+            current.update(kind=kind, at=now, told=now, first=done)
+            line = f"{visible(kind)} ({total:,})"
+        elif now - current["told"] >= LINE_EVERY_S and done > current["first"]:
+            current["told"] = now
+            left = (now - current["at"]) * (total - done) / (done - current["first"])
+            line = f"{visible(text, 100)}, {done:,} of {total:,}, {left:,.0f} s left"
+        else:
+            return
+        errors.print(f"{now - since:6.0f} s  {line}", markup=False, highlight=False)
 
     return show

@@ -39,16 +39,17 @@ def options(
 
 
 def _load() -> None:
-    from workbench.cli import care, inspect, serve, share, steer, work
+    from workbench.cli import care, exchange, inspect, serve, share, steer, work
 
-    for module in (work, inspect, steer, share, care, serve):
+    for module in (work, inspect, steer, exchange, share, care, serve):
         module.add_to(app)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse, run, and exit.
 
-    The code is 0 when it went well, 1 when a study is broken, 2 for a mendable error, 3 for a full disk, 130 for Ctrl-C.
+    The code is 0 when it went well, 1 when a study is broken or a repeated run differs, 2 for a mendable error, 3 for a full
+    disk, 130 for Ctrl-C.
     """
     # Model hubs and libraries print and phone home unless told otherwise.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

@@ -15,6 +15,7 @@ from workbench.frames import records
 if TYPE_CHECKING:
     from workbench.activations.manifest import Pool
 
+DIFFERS = 1
 StudyPath = Annotated[Path, typer.Argument(help="The study's folder.")]
 
 
@@ -25,7 +26,8 @@ def capture(
     sites: Annotated[list[str] | None, typer.Option(help="Sites, with * for any layer; may be repeated.")] = None,
     pool: Annotated[str, typer.Option(help="token, spatial, mean, max or last.")] = "token",
     limit: Annotated[int | None, typer.Option(help="Only the first so many examples.")] = None,
-    dtype: Annotated[str, typer.Option(help="float16 or float32, on disk.")] = "float16",
+    dtype: Annotated[str, typer.Option(help="float16, float32 or bfloat16, on disk.")] = "float16",
+    max_disk: Annotated[str | None, typer.Option(help="The most that the set may take on disk, such as 2GB.")] = None,
     text: Annotated[str | None, typer.Option(help="The column with the texts.")] = None,
     image: Annotated[str | None, typer.Option(help="The column with the images.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="A column with labels; may be repeated.")] = None,
@@ -41,7 +43,9 @@ def capture(
     wanted = sites or ["resid_post.*"]
     loaded.match(wanted)
     with open_study(study) as opened, progress() as show:
-        acts = opened.capture(loaded, dataset, sites=wanted, pool=cast("Pool", pool), limit=limit, dtype=dtype, progress=show)
+        acts = opened.capture(
+            loaded, dataset, wanted, cast("Pool", pool), limit=limit, dtype=dtype, max_disk=max_disk, progress=show
+        )
         facts = {
             "activations": acts.id,
             "rows": acts.n_rows,
@@ -56,7 +60,7 @@ def capture(
 
 def run(
     study: StudyPath,
-    analysis: Annotated[str, typer.Argument(help="Its name; `workbench analyses` lists them.")],
+    analysis: Annotated[str | None, typer.Argument(help="Its name; `workbench analyses` lists them.")] = None,
     at: Annotated[list[str] | None, typer.Option(help="Only these sites; may be repeated.")] = None,
     acts: Annotated[str | None, typer.Option(help="The activation set's id; the newest when left out.")] = None,
     option: Annotated[
@@ -65,10 +69,22 @@ def run(
     ] = None,
     seed: Annotated[int, typer.Option(help="Every random choice comes from it.")] = 0,
     force: Annotated[bool, typer.Option(help="Run again although it is there.")] = False,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", help="Repeat this run as it was configured, and say whether it finds the same."),
+    ] = None,
+    tolerance: Annotated[float, typer.Option(help="With --from: the share of its column by which a number may differ.")] = 0.0,
 ) -> None:
-    """Run an analysis on captured activations."""
+    """Run an analysis on captured activations, or repeat a run (exit code 1 when it does not find the same)."""
     from workbench.store.study import open_study
 
+    if source is not None:
+        if analysis or at or acts or option or seed or force:
+            raise ConfigError("A run is repeated as it was: with --from, give nothing but --tolerance.")
+        _repeat(study, source, tolerance)
+        return
+    if analysis is None:
+        raise ConfigError("Say which analysis to run; `workbench analyses` lists them.")
     options = parse_options(option or [])
     with open_study(study, create=False) as opened, progress() as show:
         chosen = opened.activation_set(acts)
@@ -82,6 +98,24 @@ def run(
     say(f"{done!r}")
     order = metrics.sort_values("value", ascending=False) if len(metrics) > 20 else metrics
     show_table(order.head(20)[[c for c in ("site", "label", "metric", "value", "low", "high", "null", "n") if c in order]])
+
+
+def _repeat(study: Path, source: str, tolerance: float) -> None:
+    from workbench.store.study import open_study
+
+    with open_study(study, create=False) as opened, progress() as show:
+        done = opened.repeat(source, tolerance, show)
+        facts = {"run": done.run.id, "repeats": done.first.id, "agrees": done.agrees, "tolerance": tolerance}
+    if STATE.json:
+        show_json(facts | {"parts": records(done.table)})
+    else:
+        show_table(done.table.assign(**{column: done.table[column].map(_few) for column in ("difference", "share")}))
+        say(f"{done!r}")
+    raise typer.Exit(0 if done.agrees else DIFFERS)
+
+
+def _few(value: float) -> str:
+    return f"{value:.3g}"
 
 
 def name(

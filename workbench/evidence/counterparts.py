@@ -24,7 +24,7 @@ from workbench.evidence.held_out import HeldOut, codes, held_out
 from workbench.evidence.stability import cofiring
 from workbench.frames import records
 from workbench.runner import record_run, silent
-from workbench.store.runs import Run
+from workbench.store.runs import Run, repetitions
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -87,7 +87,7 @@ def _runs(study: Study) -> list[Run]:
     from workbench.analysis import find_analysis
 
     frame = study.runs()
-    frame = frame[~frame["analysis"].isin(["examine", "counterparts"])]
+    frame = frame[~frame["analysis"].isin(["examine", "counterparts"]) & ~repetitions(frame)]
     # A run repeated with another seed is a replica for stability, not another method.
     newest = frame.sort_values(["seed", "started"], ascending=[True, False]).drop_duplicates("analysis")
     runs = [Run(study, row) for row in records(newest.sort_values("id"))]

@@ -16,9 +16,8 @@ import pandas as pd
 import sqlalchemy as sa
 
 from workbench.errors import StudyError, disk_errors
-
-SCHEMA_VERSION = 1
-_WRITES = "workbench_writes"
+from workbench.store.migrations import FIRST_VERSION, SCHEMA_VERSION, migrate
+from workbench.store.sqlite import WRITES, locked, make_engine
 
 metadata = sa.MetaData()
 
@@ -62,7 +61,7 @@ names = sa.Table(
     sa.Column("author", sa.Text, nullable=False),
     sa.Column("confidence", sa.Float),
     sa.Column("at", sa.String(32), nullable=False),
-    sa.Column("run", sa.String(128)),
+    sa.Column("run", sa.String(128), index=True),
     sa.Column("supersedes", sa.Integer),
 )
 
@@ -82,7 +81,7 @@ evidence = sa.Table(
     sa.Column("null_high", sa.Float),
     sa.Column("p", sa.Float),
     sa.Column("dataset", sa.String(200), nullable=False),
-    sa.Column("run", sa.String(128), nullable=False),
+    sa.Column("run", sa.String(128), index=True, nullable=False),
     sa.Column("error", sa.Text),
 )
 
@@ -136,31 +135,42 @@ class Catalog:
     """
 
     def __init__(self, url: str) -> None:
-        arguments = {"timeout": 30} if url.startswith("sqlite") else {}
-        self.engine = sa.create_engine(url, connect_args=arguments)
-        if url.startswith("sqlite"):
-            sa.event.listen(self.engine, "connect", _sqlite_settings)
-            sa.event.listen(self.engine, "begin", _sqlite_begin)
-        self._writing = self.engine.execution_options(**{_WRITES: True})
+        self.engine = make_engine(url)
+        self._writing = self.engine.execution_options(**{WRITES: True})
         with disk_errors("the study's catalog"):
             try:
-                # Looked up first: a study that is only read is not locked.
-                if not set(metadata.tables) <= set(sa.inspect(self.engine).get_table_names()):
-                    metadata.create_all(self._writing)
-                version = self.info("schema")
+                self._prepare()
             except sa.exc.DatabaseError as error:
                 if isinstance(error, sa.exc.OperationalError) and "full" in str(error.orig):
                     raise
                 raise StudyError(
                     f"The study's catalog cannot be read ({error.orig}). Restore catalog.db from a copy, or open a new study."
                 ) from error
-            if version is None:
-                self.set_info("schema", str(SCHEMA_VERSION))
-            elif int(version) > SCHEMA_VERSION:
-                raise StudyError(
-                    f"This study was written by a newer Concept Workbench (schema {version}, this one knows"
-                    f" {SCHEMA_VERSION}). Upgrade with `pip install -U concept-workbench`."
-                )
+
+    def _prepare(self) -> None:
+        """Make the tables, or bring them to the present version; a study of a newer version is refused as it is."""
+        # Looked up first: a study that is only read is not locked.
+        there = set(sa.inspect(self.engine).get_table_names())
+        found = self._version() if "info" in there else 0
+        if found > SCHEMA_VERSION:
+            raise StudyError(
+                f"This study was written by a newer Concept Workbench (schema {found}, this one knows"
+                f" {SCHEMA_VERSION}). Upgrade with `pip install -U concept-workbench`."
+            )
+        if found == SCHEMA_VERSION and set(metadata.tables) <= there:
+            return
+        # In one transaction, and looked at again in it: of several processes that do this at once, one does.
+        with self.changing() as connection:
+            new = not sa.inspect(connection).has_table("info")
+            metadata.create_all(connection)
+            found = SCHEMA_VERSION if new else _version(connection)
+            migrate(connection, found)
+            connection.execute(sa.delete(info).where(info.c.key == "schema"))
+            connection.execute(sa.insert(info).values(key="schema", value=str(max(found, SCHEMA_VERSION))))
+
+    def _version(self) -> int:
+        with self.engine.connect() as connection:
+            return _version(connection)
 
     def close(self) -> None:
         """Let go of the database file."""
@@ -179,9 +189,21 @@ class Catalog:
 
     @contextmanager
     def changing(self) -> Iterator[sa.Connection]:
-        """A transaction that writes: all of it is kept or, when the block raises or the process dies, nothing."""
-        with disk_errors("the study's catalog"), self._writing.begin() as connection:
-            yield connection
+        """A transaction that writes: all of it is kept or, when the block raises or the process dies, nothing.
+
+        Raises:
+            StudyError: Another process has been writing for a minute.
+        """
+        try:
+            with disk_errors("the study's catalog"), self._writing.begin() as connection:
+                yield connection
+        except sa.exc.OperationalError as error:
+            if not locked(error):
+                raise
+            raise StudyError(
+                "Another process has been writing into the study's catalog for a minute: wait until it is done, or stop it, and"
+                " do this again."
+            ) from error
 
     def insert(self, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
         """Append rows in one transaction. NaN is stored as NULL."""
@@ -263,6 +285,12 @@ class Catalog:
         return self.frame(sa.select(evidence).where(evidence.c.id.in_(latest)).order_by(evidence.c.id))
 
 
+def _version(connection: sa.Connection) -> int:
+    found = connection.execute(sa.select(info.c.value).where(info.c.key == "schema")).scalar()
+    # The first version named itself last, so one that was cut short has no name.
+    return FIRST_VERSION if found is None else int(found)
+
+
 def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
     if rows:
         connection.execute(sa.insert(table), [{k: _plain(v) for k, v in row.items()} for row in rows])
@@ -280,23 +308,6 @@ def _insert_names(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> 
 
 def _update_run(connection: sa.Connection, run: str, values: dict[str, Any]) -> None:
     connection.execute(sa.update(runs).where(runs.c.id == run).values(**{k: _plain(v) for k, v in values.items()}))
-
-
-def _sqlite_settings(connection: Any, _record: Any) -> None:
-    # Python's driver opens transactions late by itself; with None, that of `_sqlite_begin` is the only one.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    # A name that a person gave is on the disk when they see it, even if the power fails then.
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
-
-
-def _sqlite_begin(connection: sa.Connection) -> None:
-    # What writes takes the lock at once: one that read first could not wait for it, its view being out of date by then.
-    writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def _plain(value: Any) -> Any:

@@ -23,7 +23,8 @@ def history(study: Study) -> pd.DataFrame:
 
     Returns:
         ``depth, id, what, parents, status, seed, seconds, peak_mib, started``: ``what`` is ``activations`` or the analysis; what
-        has several parents stands below the first of them. Seconds and MiB are those that the run took; sets have none.
+        has several parents stands below the first of them, and a repetition below the run that it repeats. Seconds and MiB are
+        those that the run took; sets have none.
     """
     nodes = {node["id"]: node for node in [*_sets(study), *_runs(study)]}
     below: dict[str, list[str]] = {}
@@ -53,5 +54,9 @@ def _runs(study: Study) -> Iterator[dict[str, Any]]:
     for row in records(study.runs(status=None)):
         inputs = row["inputs"]
         parents = inputs.get("parents") or [inputs[key] for key in ("activations",) if key in inputs]
+        repeated = row["provenance"].get("repeats")
+        if repeated:
+            parents = [repeated, *parents]
         facts = {key: row[key] for key in ("id", "status", "seed", "seconds", "peak_mib", "started")}
-        yield facts | {"what": row["analysis"], "parents": [str(parent) for parent in parents]}
+        what = f"{row['analysis']}, repeated" if repeated else row["analysis"]
+        yield facts | {"what": what, "parents": [str(parent) for parent in parents]}

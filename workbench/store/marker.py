@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 
 from workbench.errors import StudyError, disk_errors
@@ -28,11 +29,12 @@ def make_or_check(folder: Path, called: str, create: bool) -> None:
         return
     if not create:
         raise StudyError(f"There is no study at {called}. Make one with `workbench capture {called} …`.")
-    if folder.is_file() or (folder.is_dir() and not _just_begun(folder)):
+    # Looked for again, last: another process may be making the study at this moment, and what it makes is not in the way.
+    if folder.is_file() or (folder.is_dir() and not _just_begun(folder) and not marker.exists()):
         raise StudyError(f"{called} is not a study and not empty; choose another folder for the study.")
     with disk_errors("the study"):
         (folder / "runs").mkdir(parents=True, exist_ok=True)
-        partial = marker.with_name(f"{STUDY_FILE}.partial")
+        partial = marker.with_name(f"{STUDY_FILE}.{uuid.uuid4().hex}.partial")
         partial.write_text(json.dumps({"format": FORMAT, "name": folder.name}, indent=1))
         partial.replace(marker)
 
@@ -50,4 +52,4 @@ def _check(marker: Path, called: str) -> None:
 
 def _just_begun(folder: Path) -> bool:
     """Whether a folder holds no more than a study whose making was cut short."""
-    return {path.name for path in folder.rglob("*")} <= {"runs", f"{STUDY_FILE}.partial"}
+    return all(path.name == "runs" or path.match(f"{STUDY_FILE}*.partial") for path in folder.rglob("*"))

@@ -99,6 +99,8 @@ def recapture(study: Study, progress: Callable[[int, int, str], None] | None = N
         request = acts.manifest.request
         if not acts.left_out:
             continue
+        if "imported" in request.inputs:
+            raise StudyError(f"The activations {acts.id} were imported, not captured: import them again (`workbench import`).")
         if request.edits:
             raise StudyError(f"The activations {acts.id} were captured under edits; capture them again as they were made.")
         again = study.capture(

@@ -164,8 +164,16 @@ def find_run(study: Study, identifier: str) -> dict[str, Any]:
         found = every[every["id"].str.startswith(identifier) & every["status"].eq("done")]
     if found.empty:
         raise UnknownNameError("run", identifier, every["id"])
-    # Of several, the newest; but a repetition with a higher seed is a replica, which nobody asks for by its first letters.
-    return records(found.sort_values(["seed", "started"], ascending=[False, True], kind="stable"))[-1]
+    # Of several, the newest; but nobody asks by its first letters for a repetition, or for a replica with a higher seed.
+    order = found.assign(original=~repetitions(found)).sort_values(
+        ["original", "seed", "started"], ascending=[True, False, True], kind="stable"
+    )
+    return records(order.drop(columns="original"))[-1]
+
+
+def repetitions(runs: pd.DataFrame) -> pd.Series:
+    """Which of the runs were made to repeat another one."""
+    return pd.Series([bool(facts.get("repeats")) for facts in runs["provenance"]], runs.index, dtype=bool)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 import pandas as pd
 import sqlalchemy as sa
 
-from workbench.errors import StudyError, UnknownNameError, disk_errors
+from workbench.errors import UnknownNameError, disk_errors
 from workbench.frames import records
 from workbench.store import catalog as tables
 from workbench.store.catalog import Catalog
+from workbench.store.inputs import Inputs
 from workbench.store.marker import make_or_check
 from workbench.store.runs import Run, find_run
 
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
     from workbench.store.bound import ConceptList
     from workbench.store.collections import Collections
     from workbench.store.concept import Concept
+    from workbench.store.repeating import Repetition
 
 
-class Study:
+class Study(Inputs):
     """A study on disk. Open one with :func:`open_study`.
 
     Attributes:
@@ -40,79 +42,10 @@ class Study:
     """
 
     def __init__(self, folder: Path, catalog: Catalog) -> None:
-        self.folder = folder
-        self.name = folder.name
-        self.catalog = catalog
-        self._model: Model | None = None
-        self._datasets: dict[str, Dataset] = {}
+        super().__init__(folder, catalog)
         self._done: dict[str, Run] = {}
         # Measurements of the model that several examinations in one session share, such as those of random directions.
         self.shared: dict[tuple[Any, ...], Any] = {}
-
-    # Inputs
-
-    @property
-    def model(self) -> Model:
-        """The model the study is about, loaded when first asked for.
-
-        Raises:
-            StudyError: The study has no model yet, or the one that loads now has other weights.
-        """
-        if self._model is None:
-            from workbench.models import load_model
-
-            record = self.model_record()
-            source = dict(record["source"])
-            if "spec" not in source:
-                raise StudyError(
-                    f"The model '{record['name']}' of this study was built in Python; load it and give it once:"
-                    " study.use_model(model)."
-                )
-            self.use_model(load_model(source.pop("spec"), **source))
-        assert self._model is not None
-        return self._model
-
-    def use_model(self, model: Model) -> None:
-        """Give the study its model object.
-
-        Raises:
-            StudyError: The study was made with other weights.
-        """
-        from workbench.runner import require_same_model
-
-        require_same_model(self, model.describe())
-        self._model = model
-
-    def model_record(self) -> dict[str, Any]:
-        """What is known of the model without loading it."""
-        known = self.catalog.info("model")
-        if known is None:
-            raise StudyError(f"Study '{self.name}' has no activations yet; capture some first: study.capture(model, data, …).")
-        record: dict[str, Any] = json.loads(known)
-        return record
-
-    def dataset_of(self, acts: ActivationSet) -> Dataset:
-        """The data set that activations were captured from.
-
-        Raises:
-            StudyError: It cannot be loaded again, or has changed since.
-        """
-        return self._dataset(acts.dataset_record)
-
-    def datasets(self) -> list[Dataset]:
-        """Every data set that the study has activations of."""
-        return list({acts.dataset_record["hash"]: self.dataset_of(acts) for acts in self.activations()}.values())
-
-    def _dataset(self, record: dict[str, Any]) -> Dataset:
-        if record["hash"] not in self._datasets:
-            from workbench.store.texts import load_again
-
-            self.use_dataset(load_again(self.folder, record))
-        return self._datasets[record["hash"]]
-
-    def use_dataset(self, dataset: Dataset) -> None:
-        """Give the study a data set object."""
-        self._datasets[dataset.hash] = dataset
 
     # Activations
 
@@ -131,7 +64,8 @@ class Study:
             dataset: The data.
             sites: Site names, with ``*`` for any layer.
             pool: ``token`` (or ``spatial`` for images), ``mean``, ``max`` or ``last``.
-            options: Passed to :func:`workbench.activations.capture`: ``dtype``, ``batch_size``, ``limit``, ``progress``.
+            options: Passed to :func:`workbench.activations.capture`: ``dtype``, ``batch_size``, ``limit``,
+                ``max_disk``, ``progress``.
 
         Raises:
             StudyError: The study was made with another model.
@@ -139,6 +73,7 @@ class Study:
             DiskFullError: There is no room.
         """
         from workbench.activations import capture
+        from workbench.activations.room import size_text
         from workbench.store.texts import keep_texts
 
         matched = model.match(sites)
@@ -148,10 +83,13 @@ class Study:
             (self.folder / "activations").mkdir(exist_ok=True)
             keep_texts(self.folder, dataset)
         show = options.pop("progress", None)
+        unit = "tokens" if model.modality == "text" else "places"
 
-        def tell(done: int, total: int, _facts: dict[str, Any]) -> None:
+        def tell(done: int, total: int, facts: dict[str, Any]) -> None:
             if show:
-                show(done, total, f"capturing {len(matched)} sites")
+                rate = facts["tokens"] / max(facts["seconds"], 1e-9)
+                written = f"{size_text(facts['bytes'])} written"
+                show(done, total, f"capturing {len(matched)} sites, {rate:,.0f} {unit}/s, {written}")
 
         return capture(
             model,
@@ -162,6 +100,12 @@ class Study:
             progress=tell,
             **options,
         )
+
+    def import_activations(self, folder: str | Path, **options: Any) -> ActivationSet:
+        """Bring activations in that something else made; see :func:`workbench.store.exchange.import_activations`."""
+        from workbench.store.exchange import import_activations
+
+        return import_activations(self, Path(folder), **options)
 
     def recapture(self, progress: Callable[[int, int, str], None] | None = None) -> list[ActivationSet]:
         """Capture again what was left out when the study was packed; see :meth:`pack`."""
@@ -183,6 +127,10 @@ class Study:
         if not found:
             raise UnknownNameError("activation set", identifier or "", [acts.id for acts in every], "Capture one first.")
         return found[-1]
+
+    def datasets(self) -> list[Dataset]:
+        """Every data set that the study has activations of."""
+        return list({acts.dataset_record["hash"]: self.dataset_of(acts) for acts in self.activations()}.values())
 
     # Runs
 
@@ -213,6 +161,15 @@ class Study:
         from workbench.runner import execute, silent
 
         return execute(self, analysis, acts, options, seed, force, progress or silent)
+
+    def repeat(
+        self, run: Run | str, tolerance: float = 0.0, progress: Callable[[int, int, str], None] | None = None
+    ) -> Repetition:
+        """Do a run again as it was configured, and hold what it found against the first; see :mod:`workbench.store.repeating`."""
+        from workbench.runner import silent
+        from workbench.store.repeating import repeat
+
+        return repeat(self, self.get_run(run) if isinstance(run, str) else run, tolerance, progress or silent)
 
     def runs(self, status: str | None = "done") -> pd.DataFrame:
         """The runs, oldest first."""
@@ -339,6 +296,12 @@ class Study:
         from workbench.reports import write_report
 
         return write_report(self, Path(path), **options)
+
+    def export_table(self, table: str, path: str | Path) -> Path:
+        """Write a table as CSV or Parquet; see :func:`workbench.store.exchange.export_table`."""
+        from workbench.store.exchange import export_table
+
+        return export_table(self, table, Path(path))
 
     def pack(self, path: str | Path, activations: bool = False) -> Path:
         """Write the study into one file for others; see :func:`workbench.store.packing.pack`."""

@@ -1,0 +1,79 @@
+"""Commands that bring activations in, and write activations and tables out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from workbench.cli.console import STATE, say, show_json
+from workbench.cli.work import StudyPath
+
+
+def bring_in(
+    study: StudyPath,
+    folder: Annotated[Path, typer.Argument(help="SITE.npy or SITE.safetensors files, or a Hugging Face data set on disk.")],
+    rows: Annotated[
+        Path | None, typer.Option(help="The table of rows; rows.csv or rows.parquet in the folder otherwise.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="The data whose examples are numbered; made of the rows otherwise.")] = None,
+    text: Annotated[str | None, typer.Option(help="The data's column with the texts.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="A column of the data with labels; may be repeated.")] = None,
+    model: Annotated[str | None, typer.Option(help="What to call the model that made them.")] = None,
+    pool: Annotated[str | None, typer.Option(help="mean, max or last: how rows without positions came about.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float16, float32 or bfloat16, on disk; as they are otherwise.")] = None,
+) -> None:
+    """Import activations that something else made."""
+    from workbench.datasets import load_dataset
+    from workbench.store.study import open_study
+
+    options: dict[str, Any] = {k: v for k, v in {"text": text, "labels": label}.items() if v}
+    dataset = load_dataset(data, **options) if data else None
+    with open_study(study) as opened:
+        acts = opened.import_activations(folder, rows=rows, dataset=dataset, model=model, pool=pool, dtype=dtype)
+    if STATE.json:
+        show_json({"activations": acts.id, "rows": acts.n_rows, "sites": [str(site) for site in acts.sites]})
+    else:
+        say(f"{acts!r}")
+
+
+def export_activations(
+    study: StudyPath,
+    folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
+    acts: Annotated[str | None, typer.Option(help="The activation set's id; the newest when left out.")] = None,
+    at: Annotated[list[str] | None, typer.Option(help="Only these sites; may be repeated.")] = None,
+) -> None:
+    """Write activations as safetensors, one file a site, with a table of their rows."""
+    from workbench.store.study import open_study
+
+    with open_study(study, create=False) as opened:
+        found = opened.activation_set(acts)
+        written = (found.select(at) if at else found).export(folder)
+    if STATE.json:
+        show_json({"files": [str(path) for path in written]})
+    else:
+        say(f"Wrote {len(written)} files into {folder}")
+
+
+def export_table(
+    study: StudyPath,
+    table: Annotated[str, typer.Argument(help="concepts, names, evidence, notes, collections, runs, or RUN.TABLE.")],
+    file: Annotated[Path, typer.Argument(help="A file that ends in .csv or .parquet.")],
+) -> None:
+    """Write one table as CSV or Parquet."""
+    from workbench.store.study import open_study
+
+    with open_study(study, create=False) as opened:
+        path = opened.export_table(table, file)
+    if STATE.json:
+        show_json({"file": str(path)})
+    else:
+        say(f"Wrote {path}")
+
+
+def add_to(root: typer.Typer) -> None:
+    """Register the commands."""
+    root.command("import")(bring_in)
+    root.command()(export_activations)
+    root.command()(export_table)

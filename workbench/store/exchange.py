@@ -1,0 +1,172 @@
+"""What comes into a study from elsewhere, and what leaves it as plain files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+
+from workbench.errors import ConfigError, DataError, StudyError, UnknownNameError, disk_errors
+from workbench.store import catalog as tables
+
+if TYPE_CHECKING:
+    from workbench.activations import ActivationSet
+    from workbench.datasets import Dataset
+    from workbench.models import Model
+    from workbench.store.study import Study
+
+INDEX_COLUMNS = frozenset({"example", "position", "token", "start", "end", "text", "split", "group"})
+
+
+def import_activations(
+    study: Study,
+    folder: Path,
+    rows: str | Path | None = None,
+    dataset: Dataset | None = None,
+    model: Model | str | None = None,
+    pool: str | None = None,
+    dtype: str | None = None,
+) -> ActivationSet:
+    """Bring activations into a study; the same folder again opens the set that is there.
+
+    Args:
+        study: The study; it holds one model.
+        folder: Arrays and a table of rows, or a Hugging Face data set; see :mod:`workbench.activations.importing`.
+        rows: The table of rows, when it is not in the folder.
+        dataset: The data whose examples the table numbers. Without one, the study makes one: an example's text is the column
+            ``text``, or its tokens with spaces between them; ``split`` and ``group`` are taken, and every further column is a
+            label.
+        model: The model that made them, or what to call it. Without one, it is the study's, or one called ``imported``.
+        pool: How rows without positions came about: ``mean`` (when it is not said), ``max`` or ``last``.
+        dtype: ``float16``, ``float32`` or ``bfloat16`` on disk; as they are, when it is not said.
+
+    Raises:
+        DataError: The folder or the table does not hold what it should.
+        StudyError: The study is about another model.
+        DiskFullError: There is no room.
+    """
+    from workbench.activations.importing import import_set, read_given
+    from workbench.store.texts import keep_texts
+
+    given = read_given(folder, None if rows is None else Path(rows))
+    if dataset is None:
+        dataset, placed = _own_examples(given.rows, folder.name)
+        given = type(given)(given.columns, placed)
+    elif given.rows["example"].max() >= len(dataset):
+        last = given.rows["example"].max()
+        raise DataError(f"The table of rows has an example {last}, and {dataset.name} only {len(dataset)} of them, from 0 on.")
+    described = _described(study, model, given.columns)
+    home = study.folder / "activations"
+    with disk_errors("activations"):
+        home.mkdir(exist_ok=True)
+        keep_texts(study.folder, dataset)
+    study.use_dataset(dataset)
+    return import_set(given, dataset, described, home, pool, dtype)
+
+
+def _described(study: Study, model: Model | str | None, columns: list[Any]) -> dict[str, Any]:
+    """The record of the model, as the study has it from now on."""
+    from workbench.runner import require_same_model
+
+    if model is not None and not isinstance(model, str):
+        for column in columns:
+            if (width := model.width(model.site(column.site))) != column.width:
+                raise DataError(f"{column.site} has {column.width} numbers a row, and {width} in {model.name}.")
+        study.use_model(model)
+        return model.describe()
+    known = study.catalog.info("model")
+    if known is not None:
+        record: dict[str, Any] = json.loads(known)
+        if model in {None, record["name"]}:
+            return record
+        raise StudyError(f"Study '{study.name}' is about the model '{record['name']}': import into another study.")
+    name = model or "imported"
+    # Nobody has its weights: its name stands for them.
+    digest = hashlib.sha256(f"imported {name}".encode()).hexdigest()
+    described = {"name": name, "kind": "module", "weights_hash": digest, "source": {}}
+    require_same_model(study, described)
+    return described
+
+
+def _own_examples(rows: pd.DataFrame, name: str) -> tuple[Dataset, pd.DataFrame]:
+    """A data set made of the table of rows, and the table with characters in its texts."""
+    from workbench.datasets import dataset_from_table
+
+    order = rows.sort_values(["example", "position"], kind="stable")
+    by_example = order.groupby("example", sort=True)
+    numbers = np.array(list(by_example.groups))
+    if not np.array_equal(numbers, np.arange(len(numbers))):
+        raise DataError("The examples of the table of rows are not numbered from 0 without a gap: give the data set they are of.")
+    frame = pd.DataFrame({"text": [f"example {number}" for number in numbers]})
+    if "text" in order:
+        frame["text"] = by_example["text"].first().to_numpy()
+    elif "token" in order:
+        tokens = order["token"]
+        joined = tokens.groupby(order["example"]).agg(" ".join).reset_index(drop=True)
+        frame["text"] = joined.where(joined.str.strip().ne(""), frame["text"])
+        ends = ((tokens.str.len() + 1).groupby(order["example"]).cumsum() - 1).where(tokens.ne(""), 0)
+        rows = rows.assign(start=ends - tokens.str.len(), end=ends)
+    labels = [str(column) for column in order.columns if column not in INDEX_COLUMNS]
+    for column in [*labels, *({"split", "group"} & set(order.columns))]:
+        differing = by_example[column].nunique(dropna=False)
+        if (differing > 1).any():
+            raise DataError(f"The column '{column}' differs within example {differing.idxmax()}: it must be of whole examples.")
+        frame[column] = by_example[column].first().to_numpy()
+    split, group = (column if column in frame else None for column in ("split", "group"))
+    return dataset_from_table(frame, text="text", labels=labels, split=split, group=group, name=name), rows
+
+
+def table_names(study: Study) -> list[str]:
+    """What :func:`export_table` can write."""
+    own = ["collections", "concepts", "evidence", "names", "notes", "runs"]
+    return own + [f"{run}.{name}" for run in study.runs()["id"] for name in study.get_run(run).tables]
+
+
+def export_table(study: Study, table: str, path: Path) -> Path:
+    """Write a table as one file.
+
+    Args:
+        study: The study.
+        table: ``concepts``, ``names``, ``evidence``, ``notes``, ``collections`` or ``runs``; or a run's, such as
+            ``linear_probe-1a2b3c4d.metrics``.
+        path: Its ending decides: ``.csv`` or ``.parquet``.
+
+    Raises:
+        UnknownNameError: There is no such table.
+        ConfigError: The file ends in something else.
+    """
+    if path.suffix not in {".csv", ".parquet"}:
+        raise ConfigError(f"A table is written as .csv or .parquet, not as '{path.name}'.")
+    frame = _frame(study, table)
+    with disk_errors("the table"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".csv":
+            frame.to_csv(path, index=False)
+        else:
+            frame.to_parquet(path, index=False, compression="zstd")
+    return path
+
+
+def _frame(study: Study, table: str) -> pd.DataFrame:
+    from workbench.store.bound import concept_table
+
+    if table == "concepts":
+        return concept_table(study)
+    if table in {"evidence", "names"}:
+        return study.evidence() if table == "evidence" else study.catalog.names()
+    if table in {"notes", "collections"}:
+        return study.catalog.frame(sa.select(tables.metadata.tables[table]))
+    if table == "runs":
+        frame = study.runs(status=None)
+        # Nested values as JSON, without which machine it was.
+        texts = {column: frame[column].map(json.dumps) for column in ("config", "inputs")}
+        return frame.assign(**texts).drop(columns="provenance")
+    run, _, name = table.rpartition(".")
+    if table not in table_names(study):
+        raise UnknownNameError("table", table, table_names(study))
+    return study.get_run(run).tables[name]
