@@ -26,6 +26,7 @@ from workbench.store.study import Study, open_study
 
 STUDIES = "WORKBENCH_STUDIES"
 NAME_SHOWN = 200
+SMALL_WIDTH = 1024
 BUSY_SECONDS = 20
 SLOW_MODULES = ("duckdb", "plotly.graph_objects", "torch", "workbench.dictionary", "workbench.models", "workbench.evidence.trial")
 
@@ -231,6 +232,25 @@ def model_lock(study: Study, wait: float = BUSY_SECONDS) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def one_thread(study: Study) -> Iterator[None]:
+    """Give a small model one core while it writes token by token; for use under `model_lock`.
+
+    The work of a token is over before a second thread has got hold of it, and the browser beside it needs a core to show it.
+    """
+    import torch
+
+    model, before = study.model, torch.get_num_threads()
+    small = max(model.width(site) for site in model.match("resid_post.*")) <= SMALL_WIDTH
+    if small:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if small:
+            torch.set_num_threads(before)
 
 
 @st.cache_resource(show_spinner=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from workbench.store.study import Study
 
 PROMPT = "The people of this country"
 SHIFTS = 12
+REPAINT_S = 0.2
 
 
 def render(study: Study) -> None:
@@ -78,13 +80,16 @@ def _texts(study: Study, recipe: Recipe) -> list[str]:
     cache: dict[str, tuple[list[str], pd.DataFrame]] = st.session_state.setdefault("generated", {})
     key = f"{study.folder} {recipe.model_dump_json(exclude={'name'})}"
     if key not in cache:
-        texts, shifts = ["", ""], pd.DataFrame()
-        with state.model_lock(study):
+        texts, shifts, painted = ["", ""], pd.DataFrame(), 0.0
+        with state.model_lock(study), state.one_thread(study):
             for step in recipe.stream(study):
                 if shifts.empty:
                     shifts = next_token_shifts(study, step.logits)
                 texts = [text + piece for text, piece in zip(texts, step.pieces, strict=True)]
-                _show(places, recipe.prompt, texts)
+                # To paint every token costs server and browser more than to find it.
+                if time.monotonic() - painted > REPAINT_S:
+                    _show(places, recipe.prompt, texts)
+                    painted = time.monotonic()
         cache.clear()
         cache[key] = (texts, shifts)
     texts, shifts = cache[key]
