@@ -28,7 +28,7 @@ SELECTED = 200
 def screen(study: Study, device: str, most: int | None) -> pd.DataFrame:
     """The effect of each latent on its own tokens at its recommended dose, and what random directions do to the same tokens."""
     model, texts = wb.load_model("scribe", device=device), wb.load_dataset("topics")
-    run = next(study.get_run(i) for i in study.runs()["id"] if i.startswith("pretrained_dictionary"))
+    run = study.get_run("pretrained_dictionary")
     latents = run.sets[0]
     own = {number: torch.tensor(part["id"].to_numpy(), device=device) for number, part in run.tables["tokens"].groupby("number")}
     rows = np.flatnonzero(texts.table["split"].eq("validation"))
@@ -40,11 +40,11 @@ def screen(study: Study, device: str, most: int | None) -> pd.DataFrame:
             show(place, min(len(own), most or len(own)), "steering by latents")
             one = directions[number][None]
             reading = steering.steer_passages(model, site, one, DOSES, scale, passages, [tokens])
-            odds, cost = reading.odds[0, ..., 0].mean(-1), reading.loss[0] / passages.loss.mean()
-            dear = cost.mean(-1) + 1.96 * cost.std(-1, ddof=1) / np.sqrt(cost.shape[-1])
-            if (dear < steering.COST).any():
-                best = int(np.where(dear < steering.COST, np.abs(odds), -1).argmax())
-                found.append({"number": number, "dose": DOSES[best], "odds": odds[best], "cost_high": dear[best]})
+            dose = steering.recommended(reading, passages, DOSES)
+            if dose is not None:
+                at = DOSES.index(dose)
+                cost = reading.loss[0, at].mean() / passages.loss.mean()
+                found.append({"number": number, "dose": dose, "odds": reading.odds[0, at, :, 0].mean(), "cost": cost})
         table = pd.DataFrame(found)
         table = table.loc[table["odds"].abs().sort_values(ascending=False).index].head(SELECTED).reset_index(drop=True)
         random = steering.control_directions(latents.width, 1).to(device)

@@ -108,7 +108,7 @@ def test_a_direction_made_of_its_tokens_passes_and_one_of_other_tokens_fails(scr
     random, found, tables = steering.control_directions(256, 0)[:60], {}, {}
     for name, direction in (("planted", planted), ("other", other)):
         arms = steering.steer_arms(scribe, site, direction, scale, passages, nations, 0)
-        dose = steering.recommended(arms, passages)
+        dose = steering.recommended(arms.concept, passages)
         control = steering.steer_control(scribe, site, random, [] if dose is None else [dose], scale, passages, [nations])
         tables[name] = steering.dose_table(arms, control, 0, passages)
         found[name] = {row["metric"]: row for row in steering.steering_rows(tables[name], dose, control, 0, passages)}
@@ -130,15 +130,14 @@ def test_a_direction_made_of_its_tokens_passes_and_one_of_other_tokens_fails(scr
 def test_a_dose_that_costs_too_much_is_never_recommended(passages):
     base = passages.loss.mean()
 
-    def arms(cost: list[float]) -> steering.Arms:
+    def reading(cost: list[float]) -> steering.Reading:
         odds = np.array([0.5, 1, -2, 9, 9, 9], np.float32)[None, :, None, None].repeat(4, 2)
         loss = (np.array(cost, np.float32) * base)[None, :, None].repeat(4, 2)
-        reading = steering.Reading(odds, loss, loss)
-        return steering.Arms(reading, reading, reading)
+        return steering.Reading(odds, loss, loss)
 
-    assert steering.recommended(arms([0, 0.02, 0.05, 0.4, 0.5, 0.6]), passages) == 0.35
-    assert steering.recommended(arms([0, 0.02, 0.11, 0.4, 0.5, 0.6]), passages) == 0.2
-    assert steering.recommended(arms([0.2] * 6), passages) is None
+    assert steering.recommended(reading([0, 0.02, 0.05, 0.4, 0.5, 0.6]), passages) == 0.35
+    assert steering.recommended(reading([0, 0.02, 0.11, 0.4, 0.5, 0.6]), passages) == 0.2
+    assert steering.recommended(reading([0.2] * 6), passages) is None
 
 
 @settings(max_examples=60, deadline=None)

@@ -121,6 +121,27 @@ def test_a_hugging_face_data_set_is_read(tmp_path) -> None:
             study.import_activations(tmp_path / "hub", model="ours")
 
 
+def test_no_split_of_a_hugging_face_data_set_is_lost(tmp_path) -> None:
+    package = pytest.importorskip("datasets")
+    values, table = planted_rows()
+    halves = {"train": table["example"].lt(2).to_numpy(), "test": table["example"].ge(2).to_numpy()}
+    parts = {
+        name: package.Dataset.from_dict(
+            {column: table.loc[half, column].tolist() for column in table} | {"resid_post.1": values[half].tolist()}
+        )
+        for name, half in halves.items()
+    }
+    # One of them says its split itself.
+    parts["test"] = parts["test"].add_column("split", ["validation"] * len(parts["test"]))
+    package.DatasetDict(parts).save_to_disk(str(tmp_path / "hub"))
+    with wb.open_study(tmp_path / "study") as study:
+        acts = study.import_activations(tmp_path / "hub", dtype="float32")
+        assert acts.n_rows == len(table)
+        splits = study.dataset_of(acts).table["split"].tolist()
+        assert splits[:2] == ["train", "train"]
+        assert set(splits[2:]) == {"validation"}
+
+
 def test_rows_without_positions_are_pooled(tmp_path) -> None:
     np.save(tmp_path / "final.npy", np.eye(4, dtype=np.float16))
     pd.DataFrame({"example": [3, 1, 0, 2]}).to_parquet(tmp_path / "rows.parquet")

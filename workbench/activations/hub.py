@@ -28,8 +28,10 @@ def read_hub(folder: Path) -> tuple[list[Column], pd.DataFrame]:
     except Exception as error:
         raise DataError(f"{folder} cannot be read as a Hugging Face data set: {error}") from error
     if isinstance(found, package.DatasetDict):
-        parts = [part.add_column("split", [name] * len(part)) for name, part in found.items() if "split" not in part.column_names]
-        found = package.concatenate_datasets(parts or list(found.values()))
+        parts = [
+            part if "split" in part.column_names else part.add_column("split", [name] * len(part)) for name, part in found.items()
+        ]
+        found = package.concatenate_datasets(parts)
     lists = [name for name, feature in found.features.items() if isinstance(feature, package.Sequence | package.List)]
     sites = [_column(found.select_columns([name]).with_format("numpy"), name) for name in lists]
     return sites, found.remove_columns(lists).with_format(None).to_pandas()

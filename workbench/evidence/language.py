@@ -80,7 +80,7 @@ def steered_language(
     for number, place in enumerate(chosen):
         progress(number, len(chosen), f"steering at {part.site}")
         arms.append(steering.steer_arms(model, site, directions[place], scale, passages, sets[number], seed))
-    doses = [steering.recommended(one, passages) for one in arms]
+    doses = [steering.recommended(one.concept, passages) for one in arms]
     random = steering.control_directions(part.width, seed)
     judged = [dose for dose in doses if dose is not None]
     control = steering.steer_control(model, site, random, judged, scale, passages, sets, progress)

@@ -262,14 +262,15 @@ def dose_table(arms: Arms, control: Control, column: int, passages: Passages) ->
     return pd.concat(tables).reset_index(drop=True)
 
 
-def recommended(arms: Arms, passages: Passages, most: float = COST) -> float | None:
+def recommended(concept: Reading, passages: Passages, doses: Sequence[float] = DOSES, most: float = COST) -> float | None:
     """The dose that moves the concept's own tokens most among those whose cost stays below ``most``, interval included.
 
-    It looks at no random direction, so these can be measured at that dose afterwards.
+    ``concept`` is the reading of its direction alone, at ``doses``. No random direction is looked at, so these can be measured at
+    that dose afterwards.
     """
-    _, _, dear = _over_texts(arms.concept.loss[0] / passages.loss.mean())
-    moved = np.where(dear < most, np.abs(arms.concept.odds[0, ..., 0].mean(-1)), -1.0)
-    return DOSES[int(moved.argmax())] if moved.max() >= 0 else None
+    _, _, dear = _over_texts(concept.loss[0] / passages.loss.mean())
+    moved = np.where(dear < most, np.abs(concept.odds[0, ..., 0].mean(-1)), -1.0)
+    return doses[int(moved.argmax())] if moved.max() >= 0 else None
 
 
 def steering_rows(

@@ -13,6 +13,7 @@ import pandas as pd
 
 from workbench.errors import ConfigError, disk_errors
 from workbench.store.bound import concept_table
+from workbench.store.exchange import write_frame
 
 if TYPE_CHECKING:
     from workbench.store.runs import Run
@@ -78,8 +79,4 @@ def export_run(run: Run, folder: Path) -> list[Path]:
 
 
 def _write(frame: pd.DataFrame, stem: Path) -> list[Path]:
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    paths = [stem.with_name(f"{stem.name}.csv"), stem.with_name(f"{stem.name}.parquet")]
-    frame.to_csv(paths[0], index=False)
-    frame.to_parquet(paths[1], index=False, compression="zstd")
-    return paths
+    return [write_frame(frame, stem.with_name(f"{stem.name}{end}")) for end in (".csv", ".parquet")]

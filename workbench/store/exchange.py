@@ -142,7 +142,11 @@ def export_table(study: Study, table: str, path: Path) -> Path:
     """
     if path.suffix not in {".csv", ".parquet"}:
         raise ConfigError(f"A table is written as .csv or .parquet, not as '{path.name}'.")
-    frame = _frame(study, table)
+    return write_frame(_frame(study, table), path)
+
+
+def write_frame(frame: pd.DataFrame, path: Path) -> Path:
+    """Write a table as CSV or Parquet, by the ending of the path."""
     with disk_errors("the table"):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".csv":
