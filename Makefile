@@ -8,6 +8,9 @@ STAMP := .venv/.installed
 SERVE ?= 1
 PORT ?= 8501
 NAME ?=
+# Tests beside each other: each of them takes up to 3 GiB.
+JOBS ?= 2
+TESTS = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: install demo test test-fast check format bench clean
 
@@ -23,10 +26,10 @@ demo: install
 	$(BIN)/workbench demo $(if $(filter 0,$(SERVE)),--no-serve,--serve --port $(PORT))
 
 test: install
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 test-fast: install
-	$(BIN)/python -m pytest -m "not slow"
+	$(TESTS) -m "not slow"
 
 check: install
 	$(BIN)/ruff format --check .

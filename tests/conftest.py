@@ -14,8 +14,29 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "disabled"
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    # Threads of two processes that wait for each other's cores are several times slower than one thread each.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 WORDS = ("alpha", "beta", "gamma", "delta", "omega", "kappa", "sigma", "theta")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Beside each other run files, so that each makes what it shares once; the demo's tests are one of them. The longest first."""
+    if not hasattr(config, "workerinput"):
+        return
+    groups: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        name = "demo" if "demo" in getattr(item, "fixturenames", ()) else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(name))
+        groups.setdefault(name, []).append(item)
+
+    def slow(name: str) -> int:
+        return sum(item.get_closest_marker("slow") is not None for item in groups[name])
+
+    order = sorted(groups, key=lambda name: (name != "demo", -slow(name)))
+    items[:] = [item for name in order for item in groups[name]]
 
 
 def planted_table(examples: int, seed: int) -> pd.DataFrame:

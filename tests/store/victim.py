@@ -1,7 +1,7 @@
 """Does a small study's work in processes of its own that are killed at random instants, and again until all is done.
 
 ``python victim.py PLACE SEED KILLS`` makes ``PLACE/undisturbed`` and as many ``PLACE/killed*`` as it takes, and prints JSON: the
-folders, and how many kills fell into each stage. The libraries and the model are loaded once; each process is a fork, so that a
+folders, and how many of the ``KILLS`` fell into each stage. The libraries and the model are loaded once; each process is a fork, so that a
 kill falls into the work and not into imports.
 """
 
@@ -146,13 +146,15 @@ def main(place: Path, seed: int, kills: int) -> None:
     seconds = timed(place / "undisturbed", model)
     rng, fell, folders = random.Random(seed), dict.fromkeys(STAGES, 0), [place / "killed0"]
     for stage in sorted(rng.choices(range(len(STAGES)), weights=(4, 4, 2), k=kills)):
-        attempt = Attempt(folders[-1], model)
-        if attempt.until(stage):
-            time.sleep(rng.uniform(0, seconds[stage] * PART))
-        if attempt.end(kill=True) is None:
+        while True:
+            attempt = Attempt(folders[-1], model)
+            if attempt.until(stage):
+                time.sleep(rng.uniform(0, seconds[stage] * PART))
+            if attempt.end(kill=True) is not None:
+                fell[STAGES[attempt.stage]] += 1
+                break
+            # It was done before the kill: the next one works from the beginning.
             folders.append(place / f"killed{len(folders)}")
-        else:
-            fell[STAGES[attempt.stage]] += 1
     for folder in folders:
         Attempt(folder, model).end(kill=False)
     print(json.dumps({"seconds": seconds, "kills": fell, "folders": [str(folder) for folder in folders]}))
