@@ -14,7 +14,7 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "disabled"
-if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     # Threads of two processes that wait for each other's cores are several times slower than one thread each.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
@@ -23,7 +23,7 @@ WORDS = ("alpha", "beta", "gamma", "delta", "omega", "kappa", "sigma", "theta")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Beside each other run files, so that each makes what it shares once; the demo's tests are one of them. The longest first."""
+    """Files run beside each other, so that each makes what it shares once; the demo's tests count as one. The longest first."""
     if not hasattr(config, "workerinput"):
         return
     groups: dict[str, list[pytest.Item]] = {}

@@ -7,6 +7,7 @@ trial, names, edits, the app) uses only these two.
 
 from __future__ import annotations
 
+import copy
 import json
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -46,6 +47,7 @@ class ConceptSet(ABC):
         self.site = site
         self.table = table.reset_index(drop=True)
         self.level = level
+        self._elsewhere: dict[torch.device, Self] = {}
         if len(self.table) != len(self):
             raise DataError(f"The table has {len(self.table)} rows for {len(self)} concepts; give one row a concept.")
         if "label" not in self.table:
@@ -71,6 +73,27 @@ class ConceptSet(ABC):
     @abstractmethod
     def directions(self) -> Float[Tensor, "c d"]:
         """Unit vectors: what adding a concept to an activation adds."""
+
+    def on(self, device: torch.device) -> Self:
+        """The same concepts with their tensors on a device, kept there once they are; the table is shared.
+
+        `encode` and `decode` do so by themselves: their result is where the activations are.
+        """
+        if device == self._device():
+            return self
+        if device not in self._elsewhere:
+            twin = copy.copy(self)
+            twin._elsewhere = {}
+            for name, value in vars(self).items():
+                if isinstance(value, Tensor):
+                    setattr(twin, name, value.to(device))
+                elif isinstance(value, ConceptSet):
+                    setattr(twin, name, value.on(device))
+            self._elsewhere[device] = twin
+        return self._elsewhere[device]
+
+    def _device(self) -> torch.device:
+        return next(iter(self._tensors().values())).device
 
     @abstractmethod
     def subset(self, indices: list[int]) -> ConceptSet:
@@ -158,7 +181,8 @@ class LinearConcepts(ConceptSet):
 
     def encode(self, acts_nd: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         """Signed margins ``acts @ weights.T + bias``."""
-        return acts_nd.float() @ self.weights.T + self.bias
+        here = self.on(acts_nd.device)
+        return acts_nd.float() @ here.weights.T + here.bias
 
     def directions(self) -> Float[Tensor, "c d"]:
         """Unit vectors."""

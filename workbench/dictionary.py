@@ -80,8 +80,9 @@ class DictionaryConcepts(ConceptSet):
 
     def pre_activations(self, acts_nd: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         """What the sparsifying step of the encoder is given."""
-        pre = (acts_nd.float() - self._input_bias) @ self.W_enc + self.b_enc
-        return pre * self.W_dec.norm(dim=-1) if self._rescale else pre
+        here = self.on(acts_nd.device)
+        pre = (acts_nd.float() - here._input_bias) @ here.W_enc + here.b_enc
+        return pre * here.W_dec.norm(dim=-1) if self._rescale else pre
 
     def encode(self, acts_nd: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         """Codes, zero where a latent does not fire."""
@@ -90,16 +91,18 @@ class DictionaryConcepts(ConceptSet):
         if architecture == "standard":
             return pre.relu()
         if architecture == "jumprelu":
-            assert self.threshold is not None
-            return pre.relu() * (pre > self.threshold)
+            threshold = self.on(pre.device).threshold
+            assert threshold is not None
+            return pre.relu() * (pre > threshold)
         top, where = torch.topk(pre, k=min(int(self.config["k"]), pre.shape[-1]), dim=-1, sorted=False)
         return torch.zeros_like(pre).scatter_(-1, where, top.relu())
 
     def decode(self, codes_nc: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
         """The activations that the codes stand for."""
+        here = self.on(codes_nc.device)
         if self._rescale:
-            codes_nc = codes_nc / self.W_dec.norm(dim=-1)
-        return codes_nc @ self.W_dec + self.b_dec
+            codes_nc = codes_nc / here.W_dec.norm(dim=-1)
+        return codes_nc @ here.W_dec + here.b_dec
 
     def written(self, latent: int) -> Float[Tensor, d]:
         """What one unit of a latent's code adds to the reconstruction."""

@@ -275,6 +275,8 @@ def _concept_rows(run_id: str, result: Result, analysis: Analysis | None) -> tup
 
 def provenance() -> dict[str, Any]:
     """Package versions, the machine and the process."""
+    import torch
+
     versions = {}
     for package in PACKAGES:
         try:
@@ -286,6 +288,7 @@ def provenance() -> dict[str, Any]:
         "processor": platform.machine(),
         "cores": psutil.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
     return {
         "python": platform.python_version(),

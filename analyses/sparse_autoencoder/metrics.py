@@ -119,9 +119,9 @@ def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str,
         with torch.no_grad():
             with model.edited(Edit(where, lambda h: dictionary.decode(dictionary.encode(h.flatten(0, 1))).view_as(h))):
                 ours.append(output_shift(base, model.forward(batch)[0], batch.keep))
-            with model.edited(Edit(where, mean.expand_as)):
+            with model.edited(Edit(where, lambda h: mean.to(h).expand_as(h))):
                 floor.append(output_shift(base, model.forward(batch)[0], batch.keep))
-    a, b = torch.cat(ours).double().numpy(), torch.cat(floor).double().numpy()
+    a, b = torch.cat(ours).double().cpu().numpy(), torch.cat(floor).double().cpu().numpy()
     low, high = _ratio_interval(a, b, np.arange(len(a)))
     return _row("sae.output_kept", 1 - a.sum() / b.sum(), 1 - high, 1 - low, 0.0, len(a))
 

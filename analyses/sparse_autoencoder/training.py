@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from workbench.models.devices import choose_device
+
 if TYPE_CHECKING:
     from analyses.sparse_autoencoder.analysis import SparseAutoencoder
     from workbench.analysis import Context
@@ -32,7 +34,7 @@ def train(
     from sae_lens.saes.topk_sae import TopKTrainingSAE, TopKTrainingSAEConfig
     from sae_lens.training.sae_trainer import SAETrainer
 
-    acts = context.activations
+    acts, device = context.activations, choose_device()
     torch.manual_seed(context.seed)
     steps = max(1, options.samples // options.batch_size)
     config = TopKTrainingSAEConfig(
@@ -41,7 +43,7 @@ def train(
         k=options.k,
         aux_loss_coefficient=options.aux,
         normalize_activations="expected_average_only_in",
-        device="cpu",
+        device=device,
     )
     config.metadata.hook_name = str(acts.sites[0])
     config.metadata.model_name = acts.manifest.request.model
@@ -49,12 +51,13 @@ def train(
     sample = torch.from_numpy(acts.read(np.sort(np.random.default_rng(context.seed).permutation(rows)[:20_000])))
     scale = float(acts.width() ** 0.5 / sample.norm(dim=-1).mean())
     # Latents start from the data's mean, so that none is spent on it.
-    sae.b_dec.data = sample.mean(0) * scale
+    sae.b_dec.data = (sample.mean(0) * scale).to(device)
     trainer = SAETrainer(
         SAETrainerConfig(
             total_training_samples=steps * options.batch_size,
             train_batch_size_samples=options.batch_size,
             lr=options.lr,
+            device=device,
             # sae-lens decays from lr_end to zero; anything but lr itself would be a jump.
             lr_end=options.lr,
             lr_scheduler_name="constant",
@@ -65,7 +68,7 @@ def train(
             logger=LoggingConfig(log_to_wandb=False),
         ),
         sae,
-        _batches(options, context, rows),
+        (batch.to(device) for batch in _batches(options, context, rows)),
     )
     trainer.activation_scaler.scaling_factor = scale
     losses = []
@@ -89,4 +92,5 @@ def _exported(sae: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         sae.save_inference_model(folder)
         config = json.loads((Path(folder) / "cfg.json").read_text())
-        return load_file(Path(folder) / "sae_weights.safetensors"), config
+        # Where it was trained is no part of what it is: another machine may have no such device.
+        return load_file(Path(folder) / "sae_weights.safetensors"), config | {"device": "cpu"}

@@ -1,8 +1,8 @@
 """Does a small study's work in processes of its own that are killed at random instants, and again until all is done.
 
 ``python victim.py PLACE SEED KILLS`` makes ``PLACE/undisturbed`` and as many ``PLACE/killed*`` as it takes, and prints JSON: the
-folders, and how many of the ``KILLS`` fell into each stage. The libraries and the model are loaded once; each process is a fork, so that a
-kill falls into the work and not into imports.
+folders, and how many of the ``KILLS`` fell into each stage. The libraries and the model are loaded once; each process is a fork,
+so that a kill falls into the work and not into imports.
 """
 
 from __future__ import annotations

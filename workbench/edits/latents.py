@@ -53,7 +53,7 @@ def _rewritten(
         codes = dictionary.encode(rows.flatten(0, -2)).unflatten(0, rows.shape[:-1])
         new = changed(codes)
         # Decoding is affine, so the difference of two reconstructions is the difference of one code times its decoder row.
-        move = (new - codes[..., latent])[..., None] * dictionary.written(latent)
+        move = (new - codes[..., latent])[..., None] * dictionary.on(rows.device).written(latent)
         return (rows if keep_error else dictionary.decode(codes)).to(rows) + move.to(rows)
 
     return transform

@@ -99,15 +99,15 @@ def dose_response(
         delta = push.repeat_interleave(len(inputs), dim=0)[:, None, :]
 
         def add(h_btd: Tensor, delta: Tensor = delta) -> Tensor:
-            return h_btd + delta.to(h_btd.dtype)
+            return h_btd + delta.to(h_btd)
 
         with model.edited(Edit(site, add)):
             edited, _ = model.forward(repeat(batch, len(part)))
         change = readout.logits(edited.pooled.float()).reshape(len(part), len(inputs), -1) - logits
         moved = output_shift(_repeat_output(base, len(part)), edited, batch.keep.repeat(len(part), 1))
         for place, (k, q) in enumerate(part):
-            effect[k, q] = change[place].numpy()
-            shift[k, q] = moved.reshape(len(part), -1)[place].numpy()
+            effect[k, q] = change[place].cpu().numpy()
+            shift[k, q] = moved.reshape(len(part), -1)[place].cpu().numpy()
     return Response(np.asarray(doses, dtype=np.float32), effect, shift)
 
 

@@ -50,7 +50,7 @@ def direct_map(model: Model, texts: Sequence[str], rows: int = ROWS) -> Float[Te
 
 def direct_effects(mapping: Float[Tensor, "v d"], directions: Float[Tensor, "c d"]) -> Float[Tensor, "c v"]:
     """Change of each logit, relative to the mean logit, for a push of one unit along each direction."""
-    effects = directions.float() @ mapping.T
+    effects = directions.to(mapping) @ mapping.T
     return effects - effects.mean(-1, keepdim=True)
 
 
@@ -64,7 +64,7 @@ def effects_table(
     """
     parts = []
     for begin in range(0, len(directions), 512):
-        effects = direct_effects(mapping, directions[begin : begin + 512])
+        effects = direct_effects(mapping, directions[begin : begin + 512]).cpu()
         spread = effects.std(-1, keepdim=True).clamp(min=1e-12)
         for side, sign in (("raises", 1.0), ("lowers", -1.0)):
             values, ids = (effects * sign).topk(min(top, effects.shape[-1]), dim=-1)
@@ -100,12 +100,12 @@ def logit_lens(model: Model, text: str, sites: str | Sequence[str] = "resid_post
     if wrong:
         raise ConfigError(f"The lens reads the residual stream, and {wrong[0]} is no part of it: use resid_pre or resid_post.")
     batch = model.batch([text])
-    pieces, ids = batch.pieces[0], batch.inputs["input_ids"][0]
+    pieces, ids = batch.pieces[0], batch.inputs["input_ids"][0].cpu()
     vocabulary = model.vocabulary()
     seen = model.activations(batch, places)
     tables = []
     for site in places:
-        logits = model.lens(seen[site][0]).float()
+        logits = model.lens(seen[site][0]).float().cpu()
         probabilities, said = logits.softmax(-1).topk(top, dim=-1)
         true = logits[:-1].gather(-1, ids[1:, None])
         ranks = [*(logits[:-1] > true).sum(-1).tolist(), None]

@@ -51,7 +51,7 @@ class Readout:
 
     def logits(self, pooled_bo: Float[Tensor, "b o"]) -> Float[Tensor, "b l"]:
         """Logits of every label."""
-        return pooled_bo @ self.weights.T + self.bias
+        return pooled_bo @ self.weights.to(pooled_bo).T + self.bias.to(pooled_bo)
 
     def works_for(self, label: str) -> bool:
         """Whether the output tells the label better than chance: its AUROC less 1.96 standard errors is above one half."""
@@ -152,7 +152,7 @@ def pooled_outputs(
     progress: Progress | None = None,
     batch_size: int = 32,
 ) -> Float[Tensor, "e o"]:
-    """The model's pooled output on examples, in their order."""
+    """The model's pooled output on examples, in their order, in main memory."""
     inputs = dataset.inputs(examples.tolist())
     order = by_length(inputs)
     parts: list[Tensor] = []
@@ -160,7 +160,7 @@ def pooled_outputs(
         if progress:
             progress(begin, len(order), "reading the model's output")
         batch = model.batch([inputs[i] for i in order[begin : begin + batch_size]])
-        parts.append(model.forward(batch)[0].pooled.detach().float())
+        parts.append(model.forward(batch)[0].pooled.detach().float().cpu())
     return torch.cat(parts)[torch.from_numpy(np.argsort(order))]
 
 
@@ -198,10 +198,10 @@ def output_gradients(
         part = order[begin : begin + 16]
         output, acts = model.forward(model.batch([inputs[i] for i in part]), sites, grad=True)
         columns = torch.tensor([readout.labels.index(pairs[i][1]) for i in part])
-        logits = readout.logits(output.pooled.float()).gather(1, columns[:, None])
+        logits = readout.logits(output.pooled.float()).gather(1, columns[:, None].to(output.pooled.device))
         grads = torch.autograd.grad(logits.sum(), [acts[s] for s in sites])
         for site, grad in zip(sites, grads, strict=True):
-            for i, row in zip(part, grad.sum(1), strict=True):
+            for i, row in zip(part, grad.sum(1).cpu(), strict=True):
                 out[str(site)][pairs[i][1]].append(row)
     return {s: {k: torch.stack(v) for k, v in rows.items() if v} for s, rows in out.items()}
 

@@ -181,7 +181,7 @@ def firing(
         with model.edited(edits):
             seen = model.activations(passages.batch, places)
         for number, (place, concepts) in enumerate(zip(places, watched, strict=True)):
-            found[number].append(concepts.encode(seen[place][passages.batch.keep]).mean(0).numpy())
+            found[number].append(concepts.encode(seen[place][passages.batch.keep]).mean(0).cpu().numpy())
     return [np.stack(rows) for rows in found]
 
 

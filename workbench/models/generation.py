@@ -25,7 +25,7 @@ class Step:
     Attributes:
         tokens: Token ids, one an alternative; None where the text had ended before.
         pieces: What each adds to its text; empty while a character is not whole.
-        logits: What the tokens were chosen from, ``[a, v]``.
+        logits: What the tokens were chosen from, ``[a, v]``, in main memory.
     """
 
     tokens: list[int | None]
@@ -90,7 +90,8 @@ def stream(
     for _ in range(min(max_new_tokens, model.max_length - ids.shape[1])):
         logits, cache = model.next_logits(feed, past, cache, edits)
         past += feed.shape[1]
-        chosen = _choose(logits.float().cpu(), temperature, top_k, rng)
+        logits = logits.float().cpu()
+        chosen = _choose(logits, temperature, top_k, rng)
         before = [text.ended for text in texts]
         pieces = [text.add(token) for text, token in zip(texts, chosen.tolist(), strict=True)]
         new = [None if ended else token for ended, token in zip(before, chosen.tolist(), strict=True)]
@@ -109,7 +110,7 @@ def collect(prompt: str, steps: Iterator[Step]) -> Generation:
         if not texts:
             count = len(step.tokens)
             texts, tokens, log_probs = [""] * count, [[] for _ in range(count)], [[] for _ in range(count)]
-        scores = step.logits.float().log_softmax(-1)
+        scores = step.logits.log_softmax(-1)
         for number, (token, piece) in enumerate(zip(step.tokens, step.pieces, strict=True)):
             texts[number] += piece
             if token is not None:

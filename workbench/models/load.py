@@ -21,7 +21,8 @@ def load_model(spec: str | Path | nn.Module, **options: Any) -> Model:
 
     Options of text models: ``max_length`` (tokens), ``bos``, ``device``. Of a module: ``preprocess``,
     ``name``, ``example``, ``classes``, ``device``. ``load_model(**model.source)`` gives a model back, unless
-    it came from a module.
+    it came from a module. Without ``device`` it is the one that `workbench.models.devices.choose_device` finds: a GPU where
+    there is one.
 
     Raises `UnknownNameError` when a name leads nowhere, `ConfigError` when a model or an option cannot be
     used.
@@ -44,10 +45,11 @@ def _load(spec: str | Path | nn.Module, options: dict[str, Any]) -> Model:
         return PACKAGED[name](**options)
     from workbench.models.pretrained import load_pretrained, unknown_model
 
+    known = {key: value for key, value in options.items() if key != "device"}
     folder = Path(name).expanduser()
     if folder.is_dir():
         path = str(folder.resolve())
-        return load_pretrained(path, name=folder.resolve().name, source={"spec": path, **options}, **options)
+        return load_pretrained(path, name=folder.resolve().name, source={"spec": path, **known}, **options)
     if not _HUB_NAME.fullmatch(name):
         raise unknown_model(name)
-    return load_pretrained(name, name=name, source={"spec": name, **options}, **options)
+    return load_pretrained(name, name=name, source={"spec": name, **known}, **options)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from workbench.errors import ConfigError
 from workbench.models.base import Batch, Kind, Modality, Model, Output
+from workbench.models.devices import choose_device
 from workbench.models.sites import Site
 from workbench.models.taps import Tap, Whole, firings
 from workbench.models.transformer import last_kept, mean_pooled
@@ -159,7 +160,7 @@ def load_module(
     name: str | None = None,
     example: Any = None,
     classes: Sequence[str] | None = None,
-    device: str = "cpu",
+    device: str | None = None,
 ) -> ModuleModel:
     """A model from a torch module of your own.
 
@@ -169,6 +170,7 @@ def load_module(
     """
     from workbench.models.images import Images
 
+    device = choose_device(device)
     net = net.to(device).eval()
     reader = Images(preprocess, device=device)
     return ModuleModel(

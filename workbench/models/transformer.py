@@ -74,16 +74,16 @@ class TransformerModel(Model):
         if self.kind != "decoder":
             raise self._no_text()
         with torch.no_grad():
-            logits: Tensor = self.bridge.unembed(self.bridge.ln_final(rows[None].to(self._dtype())))[0]
+            logits: Tensor = self.bridge.unembed(self.bridge.ln_final(rows[None].to(self._weight())))[0]
         return logits
 
     def unembedding(self, after: Float[Tensor, "d m"] | None = None) -> Float[Tensor, "v m"]:
         """The map of normed rows to logits, without its bias."""
         if self.kind != "decoder":
             raise self._no_text()
-        basis = torch.eye(self._taps[self._final].width) if after is None else after.T
+        basis = (torch.eye(self._taps[self._final].width) if after is None else after.T).to(self._weight())
         with torch.no_grad():
-            rows = torch.cat([basis.to(self._dtype()), basis.new_zeros(1, basis.shape[1]).to(self._dtype())])
+            rows = torch.cat([basis, basis.new_zeros(1, basis.shape[1])])
             logits = self.bridge.unembed(rows[None])[0].float()
         # Soft-capped logits (Gemma 2) are capped outside of the unembedding, which is affine.
         weights: Tensor = (logits[:-1] - logits[-1]).T
@@ -94,7 +94,7 @@ class TransformerModel(Model):
         if self.kind != "decoder":
             raise self._no_text()
         with torch.enable_grad():
-            leaf = rows.detach().to(self._dtype()).requires_grad_(True)
+            leaf = rows.detach().to(self._weight()).requires_grad_(True)
             normed = self.bridge.ln_final(leaf[None])[0]
             found = [torch.autograd.grad(normed[:, i].sum(), leaf, retain_graph=True)[0].mean(0) for i in range(normed.shape[1])]
         return torch.stack(found).float()
@@ -107,8 +107,9 @@ class TransformerModel(Model):
         """By the model's tokenizer."""
         return self.tokens.ids(word)
 
-    def _dtype(self) -> torch.dtype:
-        return next(self.bridge.parameters()).dtype
+    def _weight(self) -> Tensor:
+        """One of the weights: their type and device."""
+        return next(iter(self.bridge.parameters()))
 
     def _run(self, batch: Batch) -> Any:
         return _pass(self.bridge, batch)

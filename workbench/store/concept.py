@@ -222,9 +222,9 @@ class Concept:
         model = self.study.model
         batch = model.batch([text])
         acts_btd = model.activations(batch, [model.site(self.site)])[model.site(self.site)]
-        keep = batch.keep[0].numpy()
+        keep = batch.keep[0].cpu().numpy()
         concept_set, column = self.place
-        values = concept_set.encode(acts_btd[0][batch.keep[0]])[:, column].numpy()
+        values = concept_set.encode(acts_btd[0][batch.keep[0]])[:, column].cpu().numpy()
         spans = np.asarray(batch.spans)[0][keep]
         pieces = [piece for piece, kept in zip(batch.pieces[0], keep, strict=True) if kept]
         return pd.DataFrame(

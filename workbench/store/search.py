@@ -101,7 +101,7 @@ def _firing(study: Study, table: pd.DataFrame, text: str) -> np.ndarray:
                 peaks.append(torch.zeros(len(concept_set)))
                 continue
             codes = concept_set.encode(acts[sites[concept_set.site]][0][keep])
-            peaks.append(codes.mean(0) if concept_set.level == "example" else codes.amax(0))
+            peaks.append((codes.mean(0) if concept_set.level == "example" else codes.amax(0)).cpu())
         peak = torch.cat(peaks).numpy()
         mean, deviation = summary["mean"].to_numpy(), summary["deviation"].to_numpy()
         above = np.where(peak > 0, (peak - mean) / np.maximum(deviation, 1e-6), -np.inf)
@@ -126,7 +126,7 @@ def _raising(study: Study, table: pd.DataFrame, word: str) -> np.ndarray:
                 found.append(np.full(len(concepts), -np.inf))
                 continue
             for part in concepts.directions().split(512):
-                effects = direct_effects(mapping, part)
+                effects = direct_effects(mapping, part).cpu()
                 found.append((effects[:, wanted].amax(-1) / effects.std(-1).clamp(min=1e-12)).numpy())
         scores[np.flatnonzero(table["run"].eq(run_id))] = np.concatenate(found)[rows["number"].to_numpy()]
     return scores
