@@ -74,7 +74,16 @@ def test_one_concept_is_found_three_ways_and_listed_as_the_same(study) -> None:
     sae = pairs[pairs["method"].eq("SAE")]
     found = {c: set(part["other_method"]) for c, part in sae.groupby("concept")}
     three = [c for c, methods in found.items() if {"probe", "CAV"} <= methods]
-    columns = ["concept", "other_method", "cosine", "cosine_null_high", "cofiring", "cofiring_null_high"]
+    columns = [
+        "concept",
+        "other_method",
+        "cosine",
+        "cosine_null_high",
+        "cofiring",
+        "cofiring_low",
+        "cofiring_high",
+        "cofiring_null_high",
+    ]
     rows = sae[sae["concept"].isin(three)][columns]
     print(rows)
     assert three
@@ -82,6 +91,7 @@ def test_one_concept_is_found_three_ways_and_listed_as_the_same(study) -> None:
     assert families.groupby("family")["method"].nunique().max() >= 3
     assert (rows["cosine"] > rows["cosine_null_high"]).all()
     assert (rows["cofiring"] > rows["cofiring_null_high"]).all()
+    assert ((rows["cofiring_low"] < rows["cofiring"]) & (rows["cofiring"] < rows["cofiring_high"])).all()
 
 
 def test_every_family_of_evidence_is_there_for_every_method(study) -> None:

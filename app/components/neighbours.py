@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import jobs, state
 from app.components.page import empty, heading
-from app.components.text import escape, literal, number
+from app.components.text import escape, interval, literal, number
 from workbench.analysis import Progress
 from workbench.store.concept import Concept
 from workbench.store.study import Study
@@ -45,7 +45,10 @@ def neighbours(concept: Concept) -> None:
 def _facts(row: dict) -> str:
     verdict = VERDICTS.get(row["verdict"], row["verdict"])
     cosine = f"cosine {number(row['cosine'])} (null to {number(row['cosine_null_high'])})"
-    together = f"co-firing {number(row['cofiring'])} (null to {number(row['cofiring_null_high'])})"
+    between = interval(row["cofiring_low"], row["cofiring_high"])
+    together = (
+        f"co-firing {number(row['cofiring'])} ({between + '; ' if between else ''}null to {number(row['cofiring_null_high'])})"
+    )
     return (
         f'<div class="cw-small" style="margin:-14px 0 4px 34px">{escape(row["other_method"])}: {escape(verdict)}'
         f'<div class="cw-soft cw-number">{cosine} · {together}</div></div>'

@@ -184,8 +184,9 @@ def match(study: StudyPath) -> None:
         pairs = opened.counterparts(progress=show)
         names = dict(zip(*[opened.catalog.current_names()[c] for c in ("concept", "text")], strict=True))
     same = pairs[pairs["verdict"].eq("same")].sort_values("cofiring", ascending=False)
+    measures = ["cosine", "cofiring", "cofiring_low", "cofiring_high"]
     same = same.assign(name=same["concept"].map(names), other_name=same["other"].map(names))
-    show_table(same[["name", "method", "other_name", "other_method", "site", "cosine", "cofiring", "concept", "other"]])
+    show_table(same[["name", "method", "other_name", "other_method", "site", *measures, "concept", "other"]])
 
 
 def compare(

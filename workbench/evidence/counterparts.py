@@ -20,22 +20,22 @@ import pandas as pd
 from workbench.analysis import Progress, Result
 from workbench.concepts import ConceptSet
 from workbench.evidence.causes import random_directions
-from workbench.evidence.held_out import HeldOut, codes, held_out
-from workbench.evidence.stability import cofiring
+from workbench.evidence.held_out import codes, held_out
+from workbench.evidence.stability import cofiring, cofiring_interval
 from workbench.frames import records
 from workbench.runner import record_run, silent
 from workbench.store.runs import Run, repetitions
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
 
     from workbench.store.study import Study
 
 SAME_CORRELATION = 0.5
 SHIFTS = 10
 COLUMNS = (
-    "concept", "other", "method", "other_method", "site", "cosine", "cosine_null_high", "cofiring", "cofiring_null_high",
-    "same_label", "mutual", "verdict",
+    "concept", "other", "method", "other_method", "site", "cosine", "cosine_null_high", "cofiring", "cofiring_low",
+    "cofiring_high", "cofiring_null_high", "same_label", "mutual", "verdict",
 )  # fmt: skip
 
 
@@ -43,9 +43,10 @@ def counterparts(study: Study, *, max_rows: int = 10_000, seed: int = 0, progres
     """Compare the concepts of the newest run of every method, site by site; kept, and made again when there are new runs.
 
     Returns:
-        One row an ordered pair: ``concept, other, method, other_method, site, cosine, cosine_null_high, cofiring,
-        cofiring_null_high, same_label, mutual, verdict``; the verdict is ``same``, ``related`` or ``different``. Of each
-        concept and other method the best match is listed, and the concept of the same label.
+        One row an ordered pair: ``concept, other, method, other_method, site, cosine, cosine_null_high, cofiring, cofiring_low,
+        cofiring_high, cofiring_null_high, same_label, mutual, verdict``; the verdict is ``same``, ``related`` or ``different``.
+        Of each concept and other method the best match is listed, and the concept of the same label. The interval is one of
+        95% over examples; it is missing where an older version compared.
     """
     runs = _runs(study)
     if len(runs) < 2:
@@ -57,7 +58,7 @@ def counterparts(study: Study, *, max_rows: int = 10_000, seed: int = 0, progres
         return Result(tables={"pairs": _compare(study, runs, max_rows, seed, progress)})
 
     record = record_run(study, run_id, "counterparts", config, seed, {"parents": config["runs"]}, work, _write)
-    return record.tables["pairs"]
+    return record.tables["pairs"].reindex(columns=list(COLUMNS))
 
 
 def families(study: Study, **options: Any) -> pd.DataFrame:
@@ -115,7 +116,7 @@ def _compare(study: Study, runs: list[Run], max_rows: int, seed: int, progress: 
                 known[id(part)] = codes(part, test.read(part.site))
         whole = "example" in {a.level, b.level}
         za, zb = (test.means(known[id(p)]) if whole else known[id(p)] for p in (a, b))
-        table = _pair_table(a, b, za, zb, test, seed)
+        table = _pair_table(a, b, za, zb, test.examples if whole else test.segment, seed)
         methods = [study.concept(f"{r.id}.{n}").method for r, n in ((run_a, first_a), (run_b, first_b))]
         table["concept"] = [f"{run_a.id}.{first_a + i}" for i in table["a"]]
         table["other"] = [f"{run_b.id}.{first_b + i}" for i in table["b"]]
@@ -147,7 +148,7 @@ def _pair_table(
     b: ConceptSet,
     za: Float[np.ndarray, "n a"],
     zb: Float[np.ndarray, "n b"],
-    test: HeldOut,
+    example: Int[np.ndarray, "n"],
     seed: int,
 ) -> pd.DataFrame:
     together = cofiring(za, zb)
@@ -162,10 +163,12 @@ def _pair_table(
     cosine_null = float((random @ b.directions().T).max(1).values.quantile(0.95))
     cosine_back = float((random @ a.directions().T).max(1).values.quantile(0.95))
     shifted, shifted_back = _shifted_null(za, zb, seed)
+    low, high = cofiring_interval(za[:, i], zb[:, j], example)
     table = pd.DataFrame(
         {
             "a": i, "b": j, "cosine": cosine[i, j], "cosine_null_high": cosine_null, "cosine_null_back": cosine_back,
-            "cofiring": together[i, j], "cofiring_null_high": shifted, "cofiring_null_back": shifted_back,
+            "cofiring": together[i, j], "cofiring_low": low, "cofiring_high": high,
+            "cofiring_null_high": shifted, "cofiring_null_back": shifted_back,
             "same_label": same_label[i, j], "best_a": best_of_a[i] == j, "best_b": best_of_b[j] == i,
         }
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.concepts import ConceptSet
@@ -55,9 +55,34 @@ def stability_rows(concepts: ConceptSet, replica: ConceptSet, seed: int) -> list
 def cofiring(first: Float[np.ndarray, "n a"], second: Float[np.ndarray, "n b"]) -> Float[np.ndarray, "a b"]:
     """Pearson correlation of the codes of two sets on the same rows; zero where a code is constant."""
 
-    def standard(z: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
-        z = z - z.mean(0)
-        norm = np.sqrt(np.square(z).sum(0))
-        return z / np.where(norm > 1e-12, norm, np.inf)
+    return _standard(first).T @ _standard(second)
 
-    return standard(first).T @ standard(second)
+
+def cofiring_interval(
+    first: Float[np.ndarray, "n p"], second: Float[np.ndarray, "n p"], cluster: Int[np.ndarray, "n"]
+) -> tuple[Float[np.ndarray, "p"], Float[np.ndarray, "p"]]:
+    """95% intervals of the correlations of paired columns, rows of one cluster not being independent.
+
+    The linearised variance of the correlation, summed over clusters, on Fisher's scale so that an interval ends within -1 and 1.
+    NaN where a code is constant.
+    """
+    clusters, owner = np.unique(cluster, return_inverse=True)
+    low, high = np.full(first.shape[1], np.nan), np.full(first.shape[1], np.nan)
+    for begin in range(0, first.shape[1], 256):
+        part = slice(begin, begin + 256)
+        u, v = _standard(first[:, part].astype(np.float64)), _standard(second[:, part].astype(np.float64))
+        r = np.clip((u * v).sum(0), -1 + 1e-9, 1 - 1e-9)
+        influence = u * v - r / 2 * (np.square(u) + np.square(v))
+        summed = np.zeros((len(clusters), influence.shape[1]))
+        np.add.at(summed, owner, influence)
+        spread = np.sqrt(np.square(summed).sum(0) * len(clusters) / max(len(clusters) - 1, 1)) / (1 - np.square(r))
+        known = (np.abs(u).sum(0) > 0) & (np.abs(v).sum(0) > 0)
+        low[part] = np.where(known, np.tanh(np.arctanh(r) - 1.96 * spread), np.nan)
+        high[part] = np.where(known, np.tanh(np.arctanh(r) + 1.96 * spread), np.nan)
+    return low, high
+
+
+def _standard(z: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
+    z = z - z.mean(0)
+    norm = np.sqrt(np.square(z).sum(0))
+    return z / np.where(norm > 1e-12, norm, np.inf)
