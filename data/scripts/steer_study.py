@@ -2,7 +2,7 @@
 
     python data/scripts/steer_study.py --out data/studies/steer.zip
 
-Two cores take about an hour, most of it for steering. Every concept that was steered is in the study, whatever came of it.
+One core takes 70 minutes, most of it for steering. Every concept that was steered is in the study, whatever came of it.
 """
 
 from __future__ import annotations
