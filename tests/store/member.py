@@ -1,7 +1,7 @@
 """One of a crowd: a process that writes into a study that others write into, or reads it meanwhile.
 
-``member.py found|write|read FOLDER NUMBER ROWS``: it says that it is ready by a file ``FOLDER.readyNUMBER``, begins when
-``FOLDER.go`` is there, and prints one line of JSON. It must stay light: the crowd starts many of it.
+``member.py found|write|read FOLDER NUMBER ROWS [CATALOG]``: it says that it is ready by a file ``FOLDER.readyNUMBER``, begins
+when ``FOLDER.go`` is there, and prints one line of JSON. It must stay light: the crowd starts many of it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main() -> None:
     while not Path(f"{folder}.go").exists():
         time.sleep(0.005)
     said: dict[str, object] = {}
-    with open_study(folder) as study:
+    with open_study(folder, catalog=next(iter(sys.argv[5:]), None)) as study:
         if what == "write":
             said = write(study, number, rows)
         elif what == "read":

@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +15,8 @@ from workbench.analysis import Analysis, Result, register
 from workbench.concepts import LinearConcepts
 from workbench.errors import ConfigError, DiskFullError, StudyError, UnknownNameError
 from workbench.store import catalog
+
+CATALOGS = ("sqlite", "postgresql")
 
 
 class Identity(Analysis):
@@ -204,12 +205,11 @@ def test_a_damaged_catalog_is_named(tmp_path) -> None:
         wb.open_study(tmp_path / "study")
 
 
-def test_a_newer_catalog_is_refused(tmp_path) -> None:
-    wb.open_study(tmp_path / "study").close()
-    with sqlite3.connect(tmp_path / "study" / "catalog.db") as connection:
-        connection.execute("update info set value = '999' where key = 'schema'")
+def test_a_newer_catalog_is_refused(planted) -> None:
+    study, *_ = planted()
+    study.catalog.set_info("schema", "999")
     with pytest.raises(StudyError, match="newer Concept Workbench"):
-        wb.open_study(tmp_path / "study")
+        wb.open_study(study.folder)
 
 
 def test_unknown_things_list_the_known_ones(planted) -> None:

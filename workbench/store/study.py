@@ -346,16 +346,20 @@ class Study(Inputs):
         return f"<Study '{self.name}': {model}, {len(self.runs())} runs, {counts:,} concepts>"
 
 
-def open_study(path: str | Path, create: bool = True) -> Study:
+def open_study(path: str | Path, create: bool = True, catalog: str | None = None) -> Study:
     """Open a study, and make it when it is not there.
 
     Args:
         path: A folder.
         create: Make it when it does not exist; otherwise that is an error.
+        catalog: Where the catalog of a new study is to be, such as ``postgresql+psycopg://user@host/database``; ``catalog.db``
+            in the folder when not given. A study keeps it, so that nobody has to give it again.
 
     Raises:
-        StudyError: The folder holds something else, or cannot be read.
+        StudyError: The folder holds something else, or cannot be read; or the catalog cannot, or is another one.
+        ConfigError: The catalog is in no database that can be used, or has a password in its URL.
+        MissingExtraError: There is no driver for PostgreSQL.
     """
     folder = Path(path).expanduser().resolve()
-    make_or_check(folder, str(path), create)
-    return Study(folder, Catalog(f"sqlite:///{folder.as_posix()}/catalog.db"))
+    marker = make_or_check(folder, str(path), create, catalog)
+    return Study(folder, Catalog(marker.catalog or f"sqlite:///{folder.as_posix()}/catalog.db"))

@@ -195,7 +195,7 @@ def lost_evidence(study: Study, run: Run) -> list[dict[str, Any]]:
 
 def _catalog(study: Study) -> Iterator[Finding]:
     with study.catalog.engine.connect() as connection:
-        if study.catalog.engine.dialect.name == "sqlite":
+        if not study.catalog.postgres:
             problems = connection.exec_driver_sql("pragma integrity_check").scalars().all()
             if problems != ["ok"]:
                 problem = f"The database is damaged ({problems[0]}): restore catalog.db from a copy."
