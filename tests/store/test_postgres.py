@@ -146,6 +146,17 @@ def test_studies_of_one_database_do_not_mix_and_two_folders_may_share_one(postgr
         wb.open_study(tmp_path / "lite", catalog=postgres)
 
 
+def test_a_study_of_others_does_not_lead_to_their_server(study, tmp_path) -> None:
+    study.pack(tmp_path / "packed.zip")
+    theirs = json.dumps({"format": 2, "name": "study", "catalog": "postgresql://ada@127.0.0.1:1/x", "remote": "file:///theirs"})
+    with zipfile.ZipFile(tmp_path / "packed.zip") as archive, zipfile.ZipFile(tmp_path / "theirs.zip", "w") as changed:
+        for name in archive.namelist():
+            changed.writestr(name, theirs if name == STUDY_FILE else archive.read(name))
+    with wb.unpack(tmp_path / "theirs.zip", tmp_path / "here") as here:
+        assert json.loads((here.folder / STUDY_FILE).read_text()) == {"format": 1, "name": "study"}
+        assert here.remote is None
+
+
 @pytest.mark.parametrize(
     ("url", "words"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from workbench.errors import StudyError, disk_errors
@@ -23,20 +23,20 @@ class Marker:
     Attributes:
         name: What the folder was called when the study was made.
         catalog: The URL of the catalog in PostgreSQL, without a password; empty where it is ``catalog.db`` in the folder.
+        remote: The URL of where runs and activations lie as well, without keys; empty where there is no such place.
     """
 
     name: str
     catalog: str = ""
+    remote: str = ""
 
     def text(self) -> str:
         """The file's content."""
-        kept: dict[str, object] = {"format": ELSEWHERE_FORMAT if self.catalog else FORMAT, "name": self.name}
-        if self.catalog:
-            kept["catalog"] = self.catalog
-        return json.dumps(kept, indent=1)
+        elsewhere = {key: url for key, url in (("catalog", self.catalog), ("remote", self.remote)) if url}
+        return json.dumps({"format": ELSEWHERE_FORMAT if elsewhere else FORMAT, "name": self.name, **elsewhere}, indent=1)
 
 
-def make_or_check(folder: Path, called: str, create: bool, catalog: str | None = None) -> Marker:
+def make_or_check(folder: Path, called: str, create: bool, catalog: str | None = None, remote: str | None = None) -> Marker:
     """Make a study of a folder that is new or empty, or check that it is one.
 
     Args:
@@ -44,9 +44,10 @@ def make_or_check(folder: Path, called: str, create: bool, catalog: str | None =
         called: What the user calls it, for the errors.
         create: Make it when it does not exist; otherwise that is an error.
         catalog: Where the catalog of a new study is to be, when not in the folder; of one that is there, where it should be.
+        remote: Where runs and activations are to lie as well; a study that has no such place gets it.
 
     Raises:
-        StudyError: The folder holds something else, or cannot be read; or the study's catalog is somewhere else.
+        StudyError: The folder holds something else, or cannot be read; or the study's catalog or remote is somewhere else.
         ConfigError: The URL of the catalog cannot be used.
     """
     marker = folder / STUDY_FILE
@@ -61,6 +62,8 @@ def make_or_check(folder: Path, called: str, create: bool, catalog: str | None =
             from workbench.store.postgres import require_reachable
 
             require_reachable(wanted.catalog)
+        if remote is not None:
+            _require_remote(folder, remote)
         with disk_errors("the study"):
             (folder / "runs").mkdir(parents=True, exist_ok=True)
             _write_once(marker, wanted)
@@ -70,7 +73,7 @@ def make_or_check(folder: Path, called: str, create: bool, catalog: str | None =
             f"The catalog of {called} is at {found.catalog or 'catalog.db in its folder'}: leave the catalog out to open it. To"
             " move a study, pack it and unpack it with the new catalog."
         )
-    return found
+    return found if remote is None else _with_remote(marker, found, called, remote)
 
 
 def read(marker: Path, called: str) -> Marker:
@@ -88,7 +91,7 @@ def read(marker: Path, called: str) -> Marker:
         raise StudyError(
             f"{called} is a study of format {header.get('format')}; this workbench reads format {ELSEWHERE_FORMAT}. Upgrade it."
         )
-    return Marker(str(header.get("name", "")), str(header.get("catalog", "")))
+    return Marker(*(str(header.get(key, "")) for key in ("name", "catalog", "remote")))
 
 
 def moved(name: str, catalog: str) -> Marker:
@@ -100,6 +103,30 @@ def moved(name: str, catalog: str) -> Marker:
     from workbench.store.postgres import known_url, with_schema
 
     return Marker(name, with_schema(known_url(catalog), name).render_as_string())
+
+
+def _require_remote(folder: Path, url: str) -> None:
+    """See that a remote can be reached before a study keeps it."""
+    from workbench.store.remote import Remote
+
+    Remote(folder, url).names("runs")
+
+
+def _with_remote(marker: Path, found: Marker, called: str, url: str) -> Marker:
+    from workbench.store.remote import known_remote
+
+    wanted = replace(found, remote=known_remote(url))
+    if found.remote and found.remote != wanted.remote:
+        raise StudyError(
+            f"The remote of {called} is {found.remote}: leave the remote out to open it. If it was moved, change it in {marker}."
+        )
+    if not found.remote:
+        _require_remote(marker.parent, url)
+        with disk_errors("the study"):
+            partial = marker.with_name(f"{STUDY_FILE}.{uuid.uuid4().hex}.partial")
+            partial.write_text(wanted.text())
+            partial.replace(marker)
+    return wanted
 
 
 def _same(kept: str, asked: str) -> bool:

@@ -43,6 +43,8 @@ def pack(study: Study, path: Path, activations: bool = False) -> Path:
     Raises:
         DiskFullError: There is no room.
     """
+    if study.remote:
+        study.pull(activations)
     path = path.expanduser().resolve()
     partial = path.with_name(f"{path.name}.partial")
     with disk_errors("the packed study"), tempfile.TemporaryDirectory() as scratch:
@@ -107,6 +109,8 @@ def recapture(study: Study, progress: Callable[[int, int, str], None] | None = N
     found = []
     for acts in study.activations():
         request = acts.manifest.request
+        if acts.left_out and acts.fetch:
+            acts.fetch(acts.folder)
         if not acts.left_out:
             continue
         if "imported" in request.inputs:

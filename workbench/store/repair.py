@@ -93,6 +93,11 @@ def _runs(study: Study, broken: Sequence[Finding]) -> list[tuple[str, str, bool,
         elif folder.is_dir() and (lost := _only_evidence_lost(study, name, broken)):
             study.catalog.insert(tables.evidence, lost)
             done.append(("run", name, True, f"{len(lost)} rows of its evidence were entered into the catalog again."))
+        elif study.remote and study.remote.has("runs", name):
+            shutil.rmtree(folder, ignore_errors=True)
+            study.remote.fetch_run(name)
+            study._done.pop(name, None)
+            done.append(("run", name, True, "Its damaged files were dropped, and it was brought from the remote again."))
         else:
             doomed.append(name)
     return done + _drop_runs(study, doomed, known)
