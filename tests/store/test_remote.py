@@ -169,13 +169,30 @@ def damaged(remote: str, pattern: str) -> str:
     return path.rpartition("/")[2]
 
 
-@pytest.mark.parametrize("pattern", ["runs/*/tables/numbers.parquet", "runs/*/checksums.json"])
-def test_a_damaged_run_is_named_and_never_read(away, remote, tmp_path, pattern) -> None:
+def test_a_set_that_was_left_out_is_known_elsewhere_until_it_is_there(away, bucket, tmp_path) -> None:
+    study, _ = away
+    study.pack(tmp_path / "packed.zip")
+    wb.unpack(tmp_path / "packed.zip", tmp_path / "one").close()
+    with wb.open_study(tmp_path / "one", remote=f"{bucket}/{uuid.uuid4().hex}") as one:
+        one.push()
+        with elsewhere(one, tmp_path / "two") as two:
+            (hollow,) = two.activations()
+            assert hollow.id == study.activation_set().id
+            with pytest.raises(StudyError, match="left out"):
+                hollow.read()
+            assert two.dataset_of(hollow).hash == hollow.dataset_record["hash"]
+            one.remote.folder = study.folder
+            one.remote.put("activations", hollow.id)
+            assert np.array_equal(hollow.read(), study.activation_set().read())
+
+
+@pytest.mark.parametrize("pattern", ["activations/*/manifest.json", "runs/*/tables/numbers.parquet", "runs/*/checksums.json"])
+def test_a_damaged_run_or_manifest_is_named_and_never_read(away, remote, tmp_path, pattern) -> None:
     study, run = away
     name = damaged(remote, pattern)
     with elsewhere(study, tmp_path / "other") as other:
-        with pytest.raises(StudyError, match=name if "tables" in pattern else "damaged|neither"):
-            other.get_run(run.id)
+        with pytest.raises(StudyError, match=f"{name} is damaged at|neither in"):
+            _ = other.activations() if "manifest" in pattern else other.get_run(run.id)
         assert not (other.folder / "runs").exists()
         assert not list((other.folder / "cache").iterdir())
 

@@ -19,15 +19,15 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from workbench.activations.manifest import MANIFEST, parse_manifest
+from workbench.activations.manifest import MANIFEST, left_out, parse_manifest, set_folders
 from workbench.errors import ConfigError, MissingExtraError, StudyError, WorkbenchError, disk_errors
 from workbench.store.runs import CHECKSUMS
 
 if TYPE_CHECKING:
     from workbench.store.study import Study
 
-LAST = {"runs": CHECKSUMS, "activations": MANIFEST}
-"""The file of a run or a set that names the others."""
+LAST = {"runs": CHECKSUMS, "activations": MANIFEST, "left_out": MANIFEST}
+"""The file of a run or a set that names the others; of a set whose rows were left out when it was packed, there are no others."""
 CALLED = {"runs": "The run", "activations": "The set of activations"}
 LOOK_EVERY_S = 30.0
 
@@ -96,6 +96,12 @@ class Remote:
             ) from error
         return True
 
+    def put_known(self) -> None:
+        """Tell the remote of sets that are known here by their manifest alone, so that others know of them too."""
+        for folder in set_folders(self.folder):
+            if left_out(folder) and not self.has("activations", folder.name) and not self.has("left_out", folder.name):
+                self._write(f"left_out/{folder.name}/{MANIFEST}", (folder / MANIFEST).read_bytes())
+
     def put_texts(self) -> None:
         """Copy the study's own copies of data sets there: the table, then what tells how to read it."""
         for about in sorted((self.folder / "datasets").glob("*.json")):
@@ -162,18 +168,27 @@ class Remote:
         if time.monotonic() - self._looked < LOOK_EVERY_S and not again:
             return
         (self.folder / "activations").mkdir(exist_ok=True)
-        for name in self.names("activations"):
-            home = self.folder / "activations" / name
-            if home.exists():
-                continue
-            with self._scratch() as scratch:
-                self._download(f"activations/{name}/{MANIFEST}", scratch / name / MANIFEST)
-                if parse_manifest(scratch / name).request.id != name:
-                    raise self._damaged(f"activations/{name}/{MANIFEST}", "It is of another set.")
-                os.utime(scratch / name / MANIFEST, times=(self._written(f"activations/{name}/{MANIFEST}"),) * 2)
-                if not home.exists():
-                    os.replace(scratch / name, home)
+        for kind in ("activations", "left_out"):
+            for name in self.names(kind):
+                if not (self.folder / "activations" / name).exists():
+                    self._fetch_manifest(kind, name)
         self._looked = time.monotonic()
+
+    def _fetch_manifest(self, kind: str, name: str) -> None:
+        home, path = self.folder / "activations" / name, f"{kind}/{name}/{MANIFEST}"
+        with self._scratch() as scratch:
+            manifest = scratch / name / MANIFEST
+            self._download(path, manifest)
+            try:
+                found = parse_manifest(manifest.parent).request.id
+            except StudyError as error:
+                raise self._damaged(path, "It cannot be read.") from error
+            if found != name:
+                raise self._damaged(path, "It is of another set.")
+            # Sets are told apart by their age where none is named.
+            os.utime(manifest, times=(self._written(path),) * 2)
+            if not home.exists():
+                os.replace(manifest.parent, home)
 
     def fetch_texts(self, record: dict[str, Any]) -> None:
         """Bring the copy of a data set, where there is one and it is not here.
@@ -303,6 +318,7 @@ def push(study: Study, remote: Remote) -> list[str]:
     from workbench.store.verify import damaged_files
 
     remote.put_texts()
+    remote.put_known()
     sets = [
         folder for folder in sorted((study.folder / "activations").glob("*/")) if folder.suffix != ".partial" and whole(folder)
     ]
