@@ -1,4 +1,7 @@
-"""The tests of a module that names ``CATALOGS`` run with each of them: a study keeps its promises in SQLite and in PostgreSQL."""
+"""The tests of a module that names ``CATALOGS`` run with each of them: a study keeps its promises in SQLite and in PostgreSQL.
+
+A test that is about something else says by ``parametrize`` which one it takes.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from workbench.store.marker import STUDY_FILE, read
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     catalogs = getattr(metafunc.module, "CATALOGS", None)
-    if catalogs and "catalog" in metafunc.fixturenames:
+    chosen = any(mark.args[0] == "catalog" for mark in metafunc.definition.iter_markers("parametrize"))
+    if catalogs and "catalog" in metafunc.fixturenames and not chosen:
         metafunc.parametrize("catalog", catalogs, indirect=True)
 
 

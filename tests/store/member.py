@@ -55,6 +55,14 @@ def read(study: Study, stop: Path) -> dict[str, object]:
     return {"looks": looks}
 
 
+def rename(arguments: tuple[str, str, int]) -> None:
+    """Ten names for one concept."""
+    folder, concept, writer = arguments
+    with open_study(folder) as study:
+        for number in range(10):
+            study.concept(concept).rename(f"name {writer}.{number}", f"writer {writer}")
+
+
 def main() -> None:
     what, folder, number, rows = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     Path(f"{folder}.ready{number}").touch()

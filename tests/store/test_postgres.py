@@ -239,6 +239,7 @@ def call(capsys, *arguments: str) -> tuple[int, str]:
     return int(end.value.code or 0), capsys.readouterr().out
 
 
+@pytest.mark.parametrize("catalog", ["postgresql"], indirect=True)
 def test_by_commands(planted, postgres, tmp_path, capsys) -> None:
     study, acts, dataset, _ = planted()
     keep_texts(study.folder, dataset)
