@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests import postgres_server
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "disabled"
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
@@ -92,8 +94,24 @@ def word_index(texts: list[str]) -> pd.DataFrame:
     return frame.astype({"example": "int32", "position": "int32", "start": "int32", "end": "int32"})
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A PostgreSQL server of this session: the URL of an empty database; its password is in PGPASSWORD."""
+    if (binaries := postgres_server.find()) is None:
+        pytest.skip("PostgreSQL is not installed (Debian's package `postgresql`)")
+    pytest.importorskip("psycopg")
+    with postgres_server.running(binaries) as url:
+        yield url
+
+
 @pytest.fixture
-def planted(tmp_path: Path) -> Iterator[Callable]:
+def catalog(request: pytest.FixtureRequest) -> str | None:
+    """Where a study has its catalog: None for SQLite; tests/store/conftest.py says which tests run with both."""
+    return request.getfixturevalue("postgres") if getattr(request, "param", "sqlite") == "postgresql" else None
+
+
+@pytest.fixture
+def planted(tmp_path: Path, catalog: str | None) -> Iterator[Callable]:
     """A maker of studies whose activations are noise, a direction for 'omega' and one for kind=left.
 
     The maker takes the strength of the planted directions and returns study, activations, data set, and the two directions.
@@ -119,7 +137,7 @@ def planted(tmp_path: Path) -> Iterator[Callable]:
         left = dataset.table["kind"].eq("left").to_numpy()[index["example"]]
         acts += strength * index["token"].eq("omega").to_numpy()[:, None] * directions[0]
         acts += strength * left[:, None] * directions[1]
-        study = wb.open_study(tmp_path / f"study{len(opened)}")
+        study = wb.open_study(tmp_path / f"study{len(opened)}", catalog=catalog)
         opened.append(study)
         study.catalog.set_info("model", '{"name": "planted", "kind": "module", "weights_hash": "' + "0" * 64 + '", "source": {}}')
         study.use_dataset(dataset)

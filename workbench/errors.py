@@ -11,6 +11,10 @@ import difflib
 import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlalchemy.exc import DBAPIError
 
 
 class WorkbenchError(Exception):
@@ -68,9 +72,16 @@ def _quote(name: str) -> str:
     return f"'{shown}'"
 
 
+def disk_is_full(error: DBAPIError) -> bool:
+    """Whether a database had no room for what it was given."""
+    if hasattr(error.orig, "sqlstate"):
+        return getattr(error.orig, "sqlstate", None) == "53100"
+    return "full" in str(error.orig)
+
+
 @contextmanager
 def disk_errors(what: str) -> Iterator[None]:
-    """Turn 'no space left on device', from the system or from SQLite, into one clear sentence."""
+    """Turn 'no space left on device', from the system or from the database, into one clear sentence."""
     from sqlalchemy.exc import OperationalError
 
     try:
@@ -83,7 +94,7 @@ def disk_errors(what: str) -> Iterator[None]:
             ) from error
         raise
     except OperationalError as error:
-        if "full" in str(error.orig):
+        if disk_is_full(error):
             raise DiskFullError(
                 f"The disk is full: {what} could not be written. Free some space and run the same command again;"
                 " nothing that was there before is lost."

@@ -157,6 +157,9 @@ def record_run(
         cancelled = isinstance(error, KeyboardInterrupt | SystemExit)
         _note_end(study, run_id, "cancelled" if cancelled else "failed", error, time.monotonic() - started)
         raise
+    if study.remote:
+        study.remote.put_texts()
+        study.remote.put("runs", run_id)
     found = study.catalog.run(run_id)
     assert found is not None
     return Run(study, found)

@@ -1,7 +1,7 @@
 """One of a crowd: a process that writes into a study that others write into, or reads it meanwhile.
 
-``member.py found|write|read FOLDER NUMBER ROWS``: it says that it is ready by a file ``FOLDER.readyNUMBER``, begins when
-``FOLDER.go`` is there, and prints one line of JSON. It must stay light: the crowd starts many of it.
+``member.py found|write|read FOLDER NUMBER ROWS [CATALOG]``: it says that it is ready by a file ``FOLDER.readyNUMBER``, begins
+when ``FOLDER.go`` is there, and prints one line of JSON. It must stay light: the crowd starts many of it.
 """
 
 from __future__ import annotations
@@ -55,13 +55,21 @@ def read(study: Study, stop: Path) -> dict[str, object]:
     return {"looks": looks}
 
 
+def rename(arguments: tuple[str, str, int]) -> None:
+    """Ten names for one concept."""
+    folder, concept, writer = arguments
+    with open_study(folder) as study:
+        for number in range(10):
+            study.concept(concept).rename(f"name {writer}.{number}", f"writer {writer}")
+
+
 def main() -> None:
     what, folder, number, rows = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     Path(f"{folder}.ready{number}").touch()
     while not Path(f"{folder}.go").exists():
         time.sleep(0.005)
     said: dict[str, object] = {}
-    with open_study(folder) as study:
+    with open_study(folder, catalog=next(iter(sys.argv[5:]), None)) as study:
         if what == "write":
             said = write(study, number, rows)
         elif what == "read":

@@ -9,6 +9,8 @@ from workbench.concepts import LinearConcepts
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.store import catalog as tables
 
+CATALOGS = ("sqlite", "postgresql")
+
 
 class Axes(Analysis):
     """Three coordinates as concepts; for tests."""

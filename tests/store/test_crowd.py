@@ -7,29 +7,33 @@ import os
 import subprocess
 import sys
 import time
-import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
 
 import workbench as wb
-from workbench.store import catalog
+from workbench.store import catalog as tables
 from workbench.store.migrations import SCHEMA_VERSION
 from workbench.store.sqlite import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
-WRITERS, READERS, ROWS = 8, 2, 250
+CATALOGS = ("sqlite", "postgresql")
+WRITERS, READERS = 8, 2
+# In PostgreSQL they take turns by the same lock to found a study and to bring it up, and to write.
+FOUNDERS = {"sqlite": WRITERS, "postgresql": 4}
+ROWS = {"sqlite": 250, "postgresql": 60}
 
 
 @contextmanager
-def crowd(folder: Path, roles: list[str]):
+def crowd(folder: Path, roles: list[str], rows: int = 0, catalog: str | None = None):
     """Processes of the given roles, all begun at one moment."""
+    told = [catalog] if catalog else []
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     member = [sys.executable, str(Path(__file__).with_name("member.py"))]
     people = [
         subprocess.Popen(
-            [*member, role, str(folder), str(number), str(ROWS)],
+            [*member, role, str(folder), str(number), str(rows), *told],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -60,28 +64,26 @@ def enter_run(study) -> None:
     """A run with concepts to write about; it never had activations."""
     run = {
         "id": "crowd-0", "analysis": "crowd", "status": "done", "config": {}, "seed": 0, "inputs": {}, "provenance": {},
-        "started": catalog.now(), "seconds": 0.0, "peak_mib": 0.0, "error": None,
+        "started": tables.now(), "seconds": 0.0, "peak_mib": 0.0, "error": None,
     }  # fmt: skip
-    study.catalog.insert(catalog.runs, [run])
+    study.catalog.insert(tables.runs, [run])
     blank = {"run": "crowd-0", "method": "crowd", "site": "resid_post.0", "level": "token", "label": ""}
-    study.catalog.insert(catalog.concepts, [blank | {"id": f"crowd-0.{n}", "number": n} for n in range(5)])
+    study.catalog.insert(tables.concepts, [blank | {"id": f"crowd-0.{n}", "number": n} for n in range(5)])
 
 
-def test_many_processes_found_one_study_together(tmp_path) -> None:
-    folder = tmp_path / "study"
-    with crowd(folder, ["found"] * WRITERS) as people:
+def test_many_processes_found_one_study_together(tmp_path, catalog) -> None:
+    folder, founders = tmp_path / "study", FOUNDERS["postgresql" if catalog else "sqlite"]
+    with crowd(folder, ["found"] * founders, catalog=catalog) as people:
         for person in people:
             said(person)
     with wb.open_study(folder, create=False) as study:
         assert study.verify().empty
-        rows = study.catalog.frame(sa.select(catalog.info))
+        rows = study.catalog.frame(sa.select(tables.info))
     assert rows["key"].tolist() == ["schema"]
 
 
-def test_many_processes_bring_one_old_study_up_together(tmp_path) -> None:
-    folder = tmp_path / "study"
-    with zipfile.ZipFile(Path(__file__).parent / "old" / "schema1.zip") as old:
-        old.extractall(folder)
+def test_many_processes_bring_one_old_study_up_together(old_study) -> None:
+    folder = old_study()
     with crowd(folder, ["found"] * WRITERS) as people:
         for person in people:
             said(person)
@@ -90,11 +92,11 @@ def test_many_processes_bring_one_old_study_up_together(tmp_path) -> None:
         assert study.catalog.info("schema") == str(SCHEMA_VERSION)
 
 
-def test_a_crowd_writes_and_reads_and_every_row_is_there_once(tmp_path) -> None:
-    folder = tmp_path / "study"
-    with wb.open_study(folder) as study:
+def test_a_crowd_writes_and_reads_and_every_row_is_there_once(tmp_path, catalog) -> None:
+    folder, rows = tmp_path / "study", ROWS["postgresql" if catalog else "sqlite"]
+    with wb.open_study(folder, catalog=catalog) as study:
         enter_run(study)
-    with crowd(folder, ["write"] * WRITERS + ["read"] * READERS) as people:
+    with crowd(folder, ["write"] * WRITERS + ["read"] * READERS, rows) as people:
         waits = [said(person)["longest"] for person in people[:WRITERS]]
         Path(f"{folder}.stop").touch()
         assert all(said(person)["looks"] > 0 for person in people[WRITERS:])
@@ -102,12 +104,12 @@ def test_a_crowd_writes_and_reads_and_every_row_is_there_once(tmp_path) -> None:
     assert max(waits) < PATIENCE_S / 2
     with wb.open_study(folder, create=False) as study:
         names = study.catalog.names()
-        notes = study.catalog.frame(sa.select(catalog.notes))
-        evidence = study.catalog.frame(sa.select(catalog.evidence))
+        notes = study.catalog.frame(sa.select(tables.notes))
+        evidence = study.catalog.frame(sa.select(tables.evidence))
         assert "catalog" not in set(study.verify()["part"])
     written = [*names["text"], *notes["text"], *evidence["label"]]
-    assert len(written) == WRITERS * ROWS == 2000
-    assert sorted(written) == sorted(f"{writer}.{row}" for writer in range(WRITERS) for row in range(ROWS))
+    assert len(written) == WRITERS * rows
+    assert sorted(written) == sorted(f"{writer}.{row}" for writer in range(WRITERS) for row in range(rows))
     for table, kind in ((names["text"], 0), (notes["text"], 1), (evidence["label"], 2)):
         assert {int(text.split(".")[1]) % 3 for text in table} == {kind}
     # Of each concept, every name supersedes the one before it: no two writers superseded the same one.

@@ -12,9 +12,12 @@ import pytest
 import sqlalchemy as sa
 
 import workbench as wb
+from tests.store.conftest import unprepared
 from workbench.errors import StudyError
-from workbench.store import catalog, migrations
+from workbench.store import catalog as tables
+from workbench.store import migrations
 
+CATALOGS = ("sqlite", "postgresql")
 OLD = sorted((Path(__file__).parent / "old").glob("schema*.zip"))
 
 
@@ -28,7 +31,13 @@ def extracted(path: Path, folder: Path) -> Path:
 
 
 def schema(folder: Path) -> tuple[str, list[tuple[str, str]]]:
-    """The version of a catalog, and its tables and indexes as SQL without regard to spaces."""
+    """The version of a catalog, and its tables and indexes as SQL without regard to spaces; of PostgreSQL, as it tells them."""
+    if not (folder / "catalog.db").exists():
+        with unprepared(folder) as connection:
+            version = connection.exec_driver_sql("select value from info where key = 'schema'").scalar_one()
+            look = sa.inspect(connection)
+            names = sorted(look.get_table_names())
+            return version, [(name, f"{look.get_columns(name)} {look.get_indexes(name)}") for name in names]
     with closing(sqlite3.connect(folder / "catalog.db")) as connection:
         version = connection.execute("select value from info where key = 'schema'").fetchone()[0]
         parts = connection.execute("select name, coalesce(sql, '') from sqlite_master order by name").fetchall()
@@ -79,8 +88,8 @@ def test_an_old_catalog_becomes_what_a_new_one_is(path, tmp_path) -> None:
     assert schema(old) == before
 
 
-def test_an_upgrade_that_is_cut_short_was_never_begun(tmp_path, monkeypatch) -> None:
-    folder = extracted(OLD[0], tmp_path / "study")
+def test_an_upgrade_that_is_cut_short_was_never_begun(old_study, monkeypatch) -> None:
+    folder = old_study()
     before = schema(folder)
 
     def stopped(connection) -> None:
@@ -96,14 +105,14 @@ def test_an_upgrade_that_is_cut_short_was_never_begun(tmp_path, monkeypatch) -> 
         assert study.verify().empty
 
 
-def test_a_study_of_a_later_version_is_refused_and_left_alone(tmp_path) -> None:
+def test_a_study_of_a_later_version_is_refused_and_left_alone(tmp_path, catalog) -> None:
     folder = tmp_path / "study"
-    wb.open_study(folder).close()
+    wb.open_study(folder, catalog=catalog).close()
     later = migrations.SCHEMA_VERSION + 1
-    with closing(sqlite3.connect(folder / "catalog.db")) as connection:
-        connection.execute("update info set value = ? where key = 'schema'", (str(later),))
+    with unprepared(folder) as connection:
+        connection.exec_driver_sql(f"update info set value = '{later}' where key = 'schema'")
         # A table that this version has and the later one no longer.
-        connection.execute("drop table interventions")
+        connection.exec_driver_sql("drop table interventions")
         connection.commit()
     before = schema(folder)
     with pytest.raises(StudyError, match=f"schema {later}, this one knows {migrations.SCHEMA_VERSION}.*Upgrade"):
@@ -111,6 +120,6 @@ def test_a_study_of_a_later_version_is_refused_and_left_alone(tmp_path) -> None:
     assert schema(folder) == before
 
 
-def test_the_tables_of_this_version_are_those_that_a_new_study_has(tmp_path) -> None:
-    wb.open_study(tmp_path / "study").close()
-    assert set(catalog.metadata.tables) <= {name for name, _ in schema(tmp_path / "study")[1]}
+def test_the_tables_of_this_version_are_those_that_a_new_study_has(tmp_path, catalog) -> None:
+    wb.open_study(tmp_path / "study", catalog=catalog).close()
+    assert set(tables.metadata.tables) <= {name for name, _ in schema(tmp_path / "study")[1]}

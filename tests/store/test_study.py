@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -12,10 +11,13 @@ import sqlalchemy
 import torch
 
 import workbench as wb
+from tests.store.member import rename
 from workbench.analysis import Analysis, Result, register
 from workbench.concepts import LinearConcepts
 from workbench.errors import ConfigError, DiskFullError, StudyError, UnknownNameError
 from workbench.store import catalog
+
+CATALOGS = ("sqlite", "postgresql")
 
 
 class Identity(Analysis):
@@ -124,6 +126,13 @@ def test_names_are_only_ever_appended_and_a_persons_name_stays_current(planted) 
     assert history["text"].tolist() == ["first", "second", "by machine"]
     assert history["supersedes"].tolist()[1:] == history["id"].tolist()[:-1]
     assert concept.name == "second"
+
+
+@pytest.mark.parametrize("catalog", ["sqlite"], indirect=True)
+def test_a_concept_is_found_by_its_name(planted) -> None:
+    study, acts, _, _ = planted()
+    concept = study.run("identity_for_tests", acts).concepts[1]
+    concept.rename("second", "grace")
     assert study.concepts("second").best().id == concept.id
 
 
@@ -136,19 +145,12 @@ def test_a_name_must_be_visible_and_short(planted, text: str) -> None:
     assert concept.names().empty
 
 
-def _rename(arguments: tuple[str, str, int]) -> None:
-    folder, concept, writer = arguments
-    with wb.open_study(folder) as study:
-        for number in range(10):
-            study.concept(concept).rename(f"name {writer}.{number}", f"writer {writer}")
-
-
 def test_several_processes_name_one_concept_and_no_name_is_lost(planted) -> None:
     study, acts, _, _ = planted()
     concept = study.run("identity_for_tests", acts).concepts[0]
     jobs = [(str(study.folder), concept.id, writer) for writer in range(4)]
     with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn")) as pool:
-        list(pool.map(_rename, jobs))
+        list(pool.map(rename, jobs))
     history = concept.names()
     assert sorted(history["text"]) == sorted(f"name {w}.{n}" for w in range(4) for n in range(10))
     # Each name supersedes the one before it: no two writers superseded the same name.
@@ -204,12 +206,11 @@ def test_a_damaged_catalog_is_named(tmp_path) -> None:
         wb.open_study(tmp_path / "study")
 
 
-def test_a_newer_catalog_is_refused(tmp_path) -> None:
-    wb.open_study(tmp_path / "study").close()
-    with sqlite3.connect(tmp_path / "study" / "catalog.db") as connection:
-        connection.execute("update info set value = '999' where key = 'schema'")
+def test_a_newer_catalog_is_refused(planted) -> None:
+    study, *_ = planted()
+    study.catalog.set_info("schema", "999")
     with pytest.raises(StudyError, match="newer Concept Workbench"):
-        wb.open_study(tmp_path / "study")
+        wb.open_study(study.folder)
 
 
 def test_unknown_things_list_the_known_ones(planted) -> None:

@@ -42,6 +42,7 @@ def capture(
     limit: int | None = None,
     max_disk: int | str | None = None,
     progress: Progress | None = None,
+    fetch: Callable[[Path], None] | None = None,
 ) -> ActivationSet:
     """The activations of ``sites`` (names or globs) for the first ``limit`` examples, in one pass.
 
@@ -53,7 +54,8 @@ def capture(
     disk, and the ``tokens`` (or places, of images) and ``seconds`` of this call.
 
     ``dtype`` is how numbers lie on disk: ``float16``, ``float32`` or ``bfloat16``. ``max_disk`` (bytes, or a text
-    such as ``2GB``) is the most that the set may take.
+    such as ``2GB``) is the most that the set may take. ``fetch(folder)`` may bring a set that is not there, from
+    where it was captured before.
 
     Raises `ConfigError` for an option, `DataError` for an example without a token or a value that the dtype
     cannot hold, `DiskFullError` when the room or ``max_disk`` does not suffice, before the model runs,
@@ -80,6 +82,8 @@ def capture(
         dtype=cast(Dtype, dtype),
     )
     home = Path(folder) / request.id
+    if not whole(home) and fetch is not None:
+        fetch(home)
     if not whole(home):
         with disk_errors("activations"), claimed(home):
             # Another process may have finished it since.

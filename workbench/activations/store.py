@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,19 +28,21 @@ class ActivationSet:
     """Rows of one or several sites, in example order. Made by `capture`, opened by
     ``ActivationSet.open(folder)``."""
 
-    def __init__(self, folder: Path, manifest: Manifest, sites: list[Site]) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, sites: list[Site], fetch: Callable[[Path], None] | None = None) -> None:
         self.folder = folder
         self.manifest = manifest
         self.sites = sites
+        self.fetch = fetch
         self._starts = np.concatenate([[0], np.cumsum(manifest.shards)]).astype(np.int64)
         self._maps: dict[Site, list[np.memmap]] = {}
 
     @classmethod
-    def open(cls, folder: str | Path) -> ActivationSet:
-        """A set on disk. `StudyError` when it is missing, damaged or cut short."""
+    def open(cls, folder: str | Path, fetch: Callable[[Path], None] | None = None) -> ActivationSet:
+        """A set on disk. `StudyError` when it is missing, damaged or cut short. ``fetch(folder)`` may bring rows that
+        are somewhere else, when they are first read."""
         path = Path(folder)
         manifest = read_manifest(path)
-        return cls(path, manifest, [Site.parse(site) for site in manifest.request.sites])
+        return cls(path, manifest, [Site.parse(site) for site in manifest.request.sites], fetch)
 
     @property
     def id(self) -> str:
@@ -82,11 +84,11 @@ class ActivationSet:
 
     def at(self, site: str | Site) -> ActivationSet:
         """A view with one site; nothing is copied."""
-        return ActivationSet(self.folder, self.manifest, [self._site(site)])
+        return ActivationSet(self.folder, self.manifest, [self._site(site)], self.fetch)
 
     def select(self, sites: Sequence[str | Site]) -> ActivationSet:
         """A view with some of the sites, in the order given; nothing is copied."""
-        return ActivationSet(self.folder, self.manifest, [self._site(site) for site in sites])
+        return ActivationSet(self.folder, self.manifest, [self._site(site) for site in sites], self.fetch)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -197,6 +199,8 @@ class ActivationSet:
         return np.where(rows < 0, rows + self.n_rows, rows)
 
     def _require_rows(self) -> None:
+        if self.left_out and self.fetch is not None:
+            self.fetch(self.folder)
         if self.left_out:
             raise StudyError(
                 f"The activations {self.id} were left out when the study was packed. Capture them again:"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from workbench.cli.console import STATE, say, show_json, show_table, visible
-from workbench.cli.work import StudyPath
+from workbench.cli.work import RemoteUrl, StudyPath
 from workbench.frames import records
 
 BROKEN = 1
@@ -58,6 +58,31 @@ def log(study: StudyPath) -> None:
         return
     indented = ["  " * depth + name for depth, name in zip(table["depth"], table["id"], strict=True)]
     show_table(table.assign(id=indented)[["id", "what", "status", "seed", "seconds", "peak_mib", "started"]])
+
+
+@app.command()
+def push(study: StudyPath, remote: RemoteUrl = None) -> None:
+    """Copy what is whole in the study's folder to its remote, where it is not there yet."""
+    from workbench.store.study import open_study
+
+    with open_study(study, create=False, remote=remote) as opened:
+        _moved(opened.push(), "Everything is there already.")
+
+
+@app.command()
+def pull(study: StudyPath) -> None:
+    """Bring what is at the study's remote and not in its folder."""
+    from workbench.store.study import open_study
+
+    with open_study(study, create=False) as opened:
+        _moved(opened.pull(), "Everything is here already.")
+
+
+def _moved(names: list[str], nothing: str) -> None:
+    if STATE.json:
+        show_json(names)
+    for name in names or [nothing]:
+        say(name)
 
 
 def add_to(root: typer.Typer) -> None:

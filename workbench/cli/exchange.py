@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from workbench.cli.console import STATE, say, show_json
-from workbench.cli.work import StudyPath
+from workbench.cli.work import CatalogUrl, RemoteUrl, StudyPath
 
 
 def bring_in(
@@ -23,6 +23,8 @@ def bring_in(
     model: Annotated[str | None, typer.Option(help="What to call the model that made them.")] = None,
     pool: Annotated[str | None, typer.Option(help="mean, max or last: how rows without positions came about.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float16, float32 or bfloat16, on disk; as they are otherwise.")] = None,
+    catalog: CatalogUrl = None,
+    remote: RemoteUrl = None,
 ) -> None:
     """Import activations that something else made."""
     from workbench.datasets import load_dataset
@@ -30,7 +32,7 @@ def bring_in(
 
     options: dict[str, Any] = {k: v for k, v in {"text": text, "labels": label}.items() if v}
     dataset = load_dataset(data, **options) if data else None
-    with open_study(study) as opened:
+    with open_study(study, catalog=catalog, remote=remote) as opened:
         acts = opened.import_activations(folder, rows=rows, dataset=dataset, model=model, pool=pool, dtype=dtype)
     if STATE.json:
         show_json({"activations": acts.id, "rows": acts.n_rows, "sites": [str(site) for site in acts.sites]})

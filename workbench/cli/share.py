@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from workbench.cli.console import STATE, progress, say, show_json
-from workbench.cli.work import StudyPath
+from workbench.cli.work import CatalogUrl, StudyPath
 
 
 def pack(
@@ -31,11 +31,12 @@ def pack(
 def unpack(
     file: Annotated[str, typer.Argument(help="A file that `workbench pack` wrote, or the name of a bundled study: steer.")],
     study: Annotated[Path | None, typer.Argument(help="The folder to make; studies/NAME when left out.")] = None,
+    catalog: CatalogUrl = None,
 ) -> None:
     """Make a study of a packed one."""
     from workbench.store.packing import unpack as make
 
-    with make(file, study or Path("studies") / Path(file).stem) as made:
+    with make(file, study or Path("studies") / Path(file).stem, catalog) as made:
         if STATE.json:
             show_json({"study": str(made.folder)})
         else:

@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 
 DIFFERS = 1
 StudyPath = Annotated[Path, typer.Argument(help="The study's folder.")]
+CatalogUrl = Annotated[
+    str | None,
+    typer.Option(
+        help="Where a new study has its catalog, such as postgresql+psycopg://user@host/database; in its folder otherwise."
+    ),
+]
+RemoteUrl = Annotated[
+    str | None, typer.Option(help="Where runs and activations are kept as well, such as s3://bucket/prefix; the study keeps it.")
+]
 
 
 def capture(
@@ -31,6 +40,8 @@ def capture(
     text: Annotated[str | None, typer.Option(help="The column with the texts.")] = None,
     image: Annotated[str | None, typer.Option(help="The column with the images.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="A column with labels; may be repeated.")] = None,
+    catalog: CatalogUrl = None,
+    remote: RemoteUrl = None,
 ) -> None:
     """Capture a model's activations on data."""
     from workbench.datasets import load_dataset
@@ -42,7 +53,7 @@ def capture(
     loaded = load_model(model)
     wanted = sites or ["resid_post.*"]
     loaded.match(wanted)
-    with open_study(study) as opened, progress() as show:
+    with open_study(study, catalog=catalog, remote=remote) as opened, progress() as show:
         acts = opened.capture(
             loaded, dataset, wanted, cast("Pool", pool), limit=limit, dtype=dtype, max_disk=max_disk, progress=show
         )

@@ -1,7 +1,7 @@
 """The catalog of a study: runs, concepts, names, evidence, notes and collections in one SQL database.
 
-SQLite in WAL mode by default. Names, evidence, notes and collections are only ever appended. Every value is bound, never spliced
-into SQL.
+SQLite in WAL mode in the study's folder, or a schema of a PostgreSQL database. Names, evidence, notes and collections are only
+ever appended. Every value is bound, never spliced into SQL.
 """
 
 from __future__ import annotations
@@ -15,106 +15,107 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from workbench.errors import StudyError, disk_errors
+from workbench.errors import StudyError, disk_errors, disk_is_full
 from workbench.store.migrations import FIRST_VERSION, SCHEMA_VERSION, migrate
-from workbench.store.sqlite import WRITES, locked, make_engine
+from workbench.store.sqlite import WRITES
+from workbench.store.words import nested, whole, words
 
 metadata = sa.MetaData()
 
-info = sa.Table("info", metadata, sa.Column("key", sa.String(64), primary_key=True), sa.Column("value", sa.Text))
+info = sa.Table("info", metadata, sa.Column("key", words(64), primary_key=True), sa.Column("value", words()))
 
 runs = sa.Table(
     "runs",
     metadata,
-    sa.Column("id", sa.String(128), primary_key=True),
-    sa.Column("analysis", sa.String(64), index=True, nullable=False),
-    sa.Column("status", sa.String(16), nullable=False),  # running, done, failed, cancelled
-    sa.Column("config", sa.JSON, nullable=False),
-    sa.Column("seed", sa.Integer, nullable=False),
-    sa.Column("inputs", sa.JSON, nullable=False),  # activations, dataset, model, parent runs
-    sa.Column("provenance", sa.JSON, nullable=False),  # package versions, machine
-    sa.Column("started", sa.String(32), nullable=False),
+    sa.Column("id", words(128), primary_key=True),
+    sa.Column("analysis", words(64), index=True, nullable=False),
+    sa.Column("status", words(16), nullable=False),  # running, done, failed, cancelled
+    sa.Column("config", nested(), nullable=False),
+    sa.Column("seed", whole(), nullable=False),
+    sa.Column("inputs", nested(), nullable=False),  # activations, dataset, model, parent runs
+    sa.Column("provenance", nested(), nullable=False),  # package versions, machine
+    sa.Column("started", words(32), nullable=False),
     sa.Column("seconds", sa.Float),
     sa.Column("peak_mib", sa.Float),
-    sa.Column("error", sa.Text),
+    sa.Column("error", words()),
 )
 
 concepts = sa.Table(
     "concepts",
     metadata,
-    sa.Column("id", sa.String(160), primary_key=True),
-    sa.Column("run", sa.String(128), sa.ForeignKey("runs.id"), index=True, nullable=False),
-    sa.Column("number", sa.Integer, nullable=False),
-    sa.Column("method", sa.String(64), nullable=False),
-    sa.Column("site", sa.String(200), index=True, nullable=False),
-    sa.Column("level", sa.String(16), nullable=False),
-    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("id", words(160), primary_key=True),
+    sa.Column("run", words(128), sa.ForeignKey("runs.id"), index=True, nullable=False),
+    sa.Column("number", whole(), nullable=False),
+    sa.Column("method", words(64), nullable=False),
+    sa.Column("site", words(200), index=True, nullable=False),
+    sa.Column("level", words(16), nullable=False),
+    sa.Column("label", words(), nullable=False),
 )
 
 names = sa.Table(
     "names",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("concept", sa.String(160), sa.ForeignKey("concepts.id"), index=True, nullable=False),
-    sa.Column("text", sa.Text, nullable=False),
-    sa.Column("source", sa.String(16), nullable=False),  # human or method
-    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("id", whole(), primary_key=True, autoincrement=True),
+    sa.Column("concept", words(160), sa.ForeignKey("concepts.id"), index=True, nullable=False),
+    sa.Column("text", words(), nullable=False),
+    sa.Column("source", words(16), nullable=False),  # human or method
+    sa.Column("author", words(), nullable=False),
     sa.Column("confidence", sa.Float),
-    sa.Column("at", sa.String(32), nullable=False),
-    sa.Column("run", sa.String(128), index=True),
-    sa.Column("supersedes", sa.Integer),
+    sa.Column("at", words(32), nullable=False),
+    sa.Column("run", words(128), index=True),
+    sa.Column("supersedes", whole()),
 )
 
 evidence = sa.Table(
     "evidence",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("concept", sa.String(160), sa.ForeignKey("concepts.id"), index=True, nullable=False),
-    sa.Column("metric", sa.String(64), index=True, nullable=False),
-    sa.Column("label", sa.Text, nullable=False),
-    sa.Column("status", sa.String(16), nullable=False),  # ok, failed
+    sa.Column("id", whole(), primary_key=True, autoincrement=True),
+    sa.Column("concept", words(160), sa.ForeignKey("concepts.id"), index=True, nullable=False),
+    sa.Column("metric", words(64), index=True, nullable=False),
+    sa.Column("label", words(), nullable=False),
+    sa.Column("status", words(16), nullable=False),  # ok, failed
     sa.Column("value", sa.Float),
     sa.Column("low", sa.Float),
     sa.Column("high", sa.Float),
-    sa.Column("n", sa.Integer),
+    sa.Column("n", whole()),
     sa.Column("null", sa.Float),
     sa.Column("null_high", sa.Float),
     sa.Column("p", sa.Float),
-    sa.Column("dataset", sa.String(200), nullable=False),
-    sa.Column("run", sa.String(128), index=True, nullable=False),
-    sa.Column("error", sa.Text),
+    sa.Column("dataset", words(200), nullable=False),
+    sa.Column("run", words(128), index=True, nullable=False),
+    sa.Column("error", words()),
 )
 
 notes = sa.Table(
     "notes",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("concept", sa.String(160), sa.ForeignKey("concepts.id"), index=True, nullable=False),
-    sa.Column("text", sa.Text, nullable=False),
-    sa.Column("author", sa.Text, nullable=False),
-    sa.Column("at", sa.String(32), nullable=False),
+    sa.Column("id", whole(), primary_key=True, autoincrement=True),
+    sa.Column("concept", words(160), sa.ForeignKey("concepts.id"), index=True, nullable=False),
+    sa.Column("text", words(), nullable=False),
+    sa.Column("author", words(), nullable=False),
+    sa.Column("at", words(32), nullable=False),
 )
 
 collections = sa.Table(
     "collections",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("name", sa.String(200), index=True, nullable=False),
-    sa.Column("concept", sa.String(160), sa.ForeignKey("concepts.id"), index=True, nullable=False),
+    sa.Column("id", whole(), primary_key=True, autoincrement=True),
+    sa.Column("name", words(200), index=True, nullable=False),
+    sa.Column("concept", words(160), sa.ForeignKey("concepts.id"), index=True, nullable=False),
     sa.Column("kept", sa.Boolean, nullable=False),  # false: it was taken out
-    sa.Column("author", sa.Text, nullable=False),
-    sa.Column("at", sa.String(32), nullable=False),
+    sa.Column("author", words(), nullable=False),
+    sa.Column("at", words(32), nullable=False),
 )
 
 interventions = sa.Table(
     "interventions",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("recipe", sa.JSON, nullable=False),
-    sa.Column("texts", sa.JSON, nullable=False),  # base and edited text, as they came out
-    sa.Column("author", sa.Text, nullable=False),
-    sa.Column("at", sa.String(32), nullable=False),
+    sa.Column("id", whole(), primary_key=True, autoincrement=True),
+    sa.Column("name", words(), nullable=False),
+    sa.Column("recipe", nested(), nullable=False),
+    sa.Column("texts", nested(), nullable=False),  # base and edited text, as they came out
+    sa.Column("author", words(), nullable=False),
+    sa.Column("at", words(32), nullable=False),
 )
 
 ABOUT_CONCEPTS = (names, evidence, notes, collections)
@@ -131,21 +132,32 @@ class Catalog:
     """Reads and writes one catalog.
 
     Args:
-        url: An SQLAlchemy URL, such as ``sqlite:////path/to/catalog.db``.
+        url: An SQLAlchemy URL: ``sqlite:////path/to/catalog.db``, or one of PostgreSQL as
+            :func:`workbench.store.postgres.known_url` takes it, with the study's schema.
+
+    Attributes:
+        called: What a person calls it: ``catalog.db``, or its place in PostgreSQL.
     """
 
     def __init__(self, url: str) -> None:
-        self.engine = make_engine(url)
+        self.postgres = not url.startswith("sqlite")
+        self.engine = _make_engine(url)
+        self.called = _called(url)
         self._writing = self.engine.execution_options(**{WRITES: True})
         with disk_errors("the study's catalog"):
             try:
                 self._prepare()
             except sa.exc.DatabaseError as error:
-                if isinstance(error, sa.exc.OperationalError) and "full" in str(error.orig):
+                if disk_is_full(error):
                     raise
                 raise StudyError(
-                    f"The study's catalog cannot be read ({error.orig}). Restore catalog.db from a copy, or open a new study."
+                    f"The study's catalog cannot be read ({str(error.orig).strip()}). {self._advice()}, or open a new study."
                 ) from error
+
+    def _advice(self) -> str:
+        if self.postgres:
+            return f"See that your user may read, write and make tables in {self.called}"
+        return f"Restore {self.called} from a copy"
 
     def _prepare(self) -> None:
         """Make the tables, or bring them to the present version; a study of a newer version is refused as it is."""
@@ -161,6 +173,10 @@ class Catalog:
             return
         # In one transaction, and looked at again in it: of several processes that do this at once, one does.
         with self.changing() as connection:
+            if self.postgres:
+                from workbench.store.postgres import make_home
+
+                make_home(connection)
             new = not sa.inspect(connection).has_table("info")
             metadata.create_all(connection)
             found = SCHEMA_VERSION if new else _version(connection)
@@ -198,7 +214,7 @@ class Catalog:
             with disk_errors("the study's catalog"), self._writing.begin() as connection:
                 yield connection
         except sa.exc.OperationalError as error:
-            if not locked(error):
+            if not _locked(error):
                 raise
             raise StudyError(
                 "Another process has been writing into the study's catalog for a minute: wait until it is done, or stop it, and"
@@ -283,6 +299,28 @@ class Catalog:
         if metrics is not None:
             latest = latest.where(evidence.c.metric.in_(list(metrics)))
         return self.frame(sa.select(evidence).where(evidence.c.id.in_(latest)).order_by(evidence.c.id))
+
+
+def _make_engine(url: str) -> sa.Engine:
+    if url.startswith("sqlite"):
+        from workbench.store.sqlite import make_engine
+    else:
+        from workbench.store.postgres import make_engine
+    return make_engine(url)
+
+
+def _called(url: str) -> str:
+    if url.startswith("sqlite"):
+        return "catalog.db"
+    from workbench.store.postgres import address
+
+    return address(sa.make_url(url))
+
+
+def _locked(error: sa.exc.DBAPIError) -> bool:
+    from workbench.store import postgres, sqlite
+
+    return postgres.locked(error) if hasattr(error.orig, "sqlstate") else sqlite.locked(error)
 
 
 def _version(connection: sa.Connection) -> int:

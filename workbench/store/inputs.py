@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from workbench.datasets import Dataset
     from workbench.models import Model
     from workbench.store.catalog import Catalog
+    from workbench.store.remote import Remote
 
 
 class Inputs:
@@ -22,12 +23,14 @@ class Inputs:
         folder: Where the study lies.
         name: The folder's name.
         catalog: The SQL catalog.
+        remote: Where runs, sets and texts are kept as well, or None.
     """
 
     def __init__(self, folder: Path, catalog: Catalog) -> None:
         self.folder = folder
         self.name = folder.name
         self.catalog = catalog
+        self.remote: Remote | None = None
         self._model: Model | None = None
         self._datasets: dict[str, Dataset] = {}
 
@@ -83,6 +86,8 @@ class Inputs:
         if record["hash"] not in self._datasets:
             from workbench.store.texts import load_again
 
+            if self.remote:
+                self.remote.fetch_texts(record)
             self.use_dataset(load_again(self.folder, record))
         return self._datasets[record["hash"]]
 

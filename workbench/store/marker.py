@@ -3,51 +3,157 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from workbench.errors import StudyError, disk_errors
 
 STUDY_FILE = "study.json"
 FORMAT = 1
+ELSEWHERE_FORMAT = 2
+"""The format of a study that is not all in its folder: those who only know the first must not take it for an empty one."""
 
 
-def make_or_check(folder: Path, called: str, create: bool) -> None:
+@dataclass(frozen=True)
+class Marker:
+    """What the file says.
+
+    Attributes:
+        name: What the folder was called when the study was made.
+        catalog: The URL of the catalog in PostgreSQL, without a password; empty where it is ``catalog.db`` in the folder.
+        remote: The URL of where runs and activations lie as well, without keys; empty where there is no such place.
+    """
+
+    name: str
+    catalog: str = ""
+    remote: str = ""
+
+    def text(self) -> str:
+        """The file's content."""
+        elsewhere = {key: url for key, url in (("catalog", self.catalog), ("remote", self.remote)) if url}
+        return json.dumps({"format": ELSEWHERE_FORMAT if elsewhere else FORMAT, "name": self.name, **elsewhere}, indent=1)
+
+
+def make_or_check(folder: Path, called: str, create: bool, catalog: str | None = None, remote: str | None = None) -> Marker:
     """Make a study of a folder that is new or empty, or check that it is one.
 
     Args:
         folder: The folder.
         called: What the user calls it, for the errors.
         create: Make it when it does not exist; otherwise that is an error.
+        catalog: Where the catalog of a new study is to be, when not in the folder; of one that is there, where it should be.
+        remote: Where runs and activations are to lie as well; a study that has no such place gets it.
 
     Raises:
-        StudyError: The folder holds something else, or cannot be read.
+        StudyError: The folder holds something else, or cannot be read; or the study's catalog or remote is somewhere else.
+        ConfigError: The URL of the catalog cannot be used.
     """
     marker = folder / STUDY_FILE
-    if marker.exists():
-        _check(marker, called)
-        return
-    if not create:
-        raise StudyError(f"There is no study at {called}. Make one with `workbench capture {called} …`.")
-    # Looked for again, last: another process may be making the study at this moment, and what it makes is not in the way.
-    if folder.is_file() or (folder.is_dir() and not _just_begun(folder) and not marker.exists()):
-        raise StudyError(f"{called} is not a study and not empty; choose another folder for the study.")
-    with disk_errors("the study"):
-        (folder / "runs").mkdir(parents=True, exist_ok=True)
-        partial = marker.with_name(f"{STUDY_FILE}.{uuid.uuid4().hex}.partial")
-        partial.write_text(json.dumps({"format": FORMAT, "name": folder.name}, indent=1))
-        partial.replace(marker)
+    wanted = Marker(folder.name) if catalog is None else moved(folder.name, catalog)
+    if not marker.exists():
+        if not create:
+            raise StudyError(f"There is no study at {called}. Make one with `workbench capture {called} …`.")
+        # Looked for again, last: another process may be making the study at this moment, and what it makes is not in the way.
+        if folder.is_file() or (folder.is_dir() and not _just_begun(folder) and not marker.exists()):
+            raise StudyError(f"{called} is not a study and not empty; choose another folder for the study.")
+        if wanted.catalog:
+            from workbench.store.postgres import require_reachable
+
+            require_reachable(wanted.catalog)
+        if remote is not None:
+            _require_remote(folder, remote)
+        with disk_errors("the study"):
+            (folder / "runs").mkdir(parents=True, exist_ok=True)
+            _write_once(marker, wanted)
+    found = read(marker, called)
+    if catalog is not None and not _same(found.catalog, catalog):
+        raise StudyError(
+            f"The catalog of {called} is at {found.catalog or 'catalog.db in its folder'}: leave the catalog out to open it. To"
+            " move a study, pack it and unpack it with the new catalog."
+        )
+    return found if remote is None else _with_remote(marker, found, called, remote)
 
 
-def _check(marker: Path, called: str) -> None:
+def read(marker: Path, called: str) -> Marker:
+    """What a study's file says.
+
+    Raises:
+        StudyError: It is damaged, or of a later format.
+        ConfigError: The URL of the catalog cannot be used.
+    """
     try:
         header = json.loads(marker.read_text())
     except ValueError as error:
         raise StudyError(f"{marker} is damaged: {error}. Restore it from a copy.") from error
-    if header.get("format") != FORMAT:
+    if header.get("format") not in {FORMAT, ELSEWHERE_FORMAT}:
         raise StudyError(
-            f"{called} is a study of format {header.get('format')}; this workbench reads format {FORMAT}. Upgrade it."
+            f"{called} is a study of format {header.get('format')}; this workbench reads format {ELSEWHERE_FORMAT}. Upgrade it."
         )
+    return Marker(*(str(header.get(key, "")) for key in ("name", "catalog", "remote")))
+
+
+def moved(name: str, catalog: str) -> Marker:
+    """What is to be written for a study whose catalog is in PostgreSQL.
+
+    Raises:
+        ConfigError: The URL cannot be used.
+    """
+    from workbench.store.postgres import known_url, with_schema
+
+    return Marker(name, with_schema(known_url(catalog), name).render_as_string())
+
+
+def _require_remote(folder: Path, url: str) -> None:
+    """See that a remote can be reached before a study keeps it."""
+    from workbench.store.remote import Remote
+
+    Remote(folder, url).names("runs")
+
+
+def _with_remote(marker: Path, found: Marker, called: str, url: str) -> Marker:
+    from workbench.store.remote import known_remote
+
+    wanted = replace(found, remote=known_remote(url))
+    if found.remote and found.remote != wanted.remote:
+        raise StudyError(
+            f"The remote of {called} is {found.remote}: leave the remote out to open it. If it was moved, change it in {marker}."
+        )
+    if not found.remote:
+        _require_remote(marker.parent, url)
+        with disk_errors("the study"):
+            partial = marker.with_name(f"{STUDY_FILE}.{uuid.uuid4().hex}.partial")
+            partial.write_text(wanted.text())
+            partial.replace(marker)
+    return wanted
+
+
+def _same(kept: str, asked: str) -> bool:
+    """Whether a catalog is the one that is asked for; who asks need not know the schema."""
+    from workbench.store.postgres import SCHEMA_KEY, known_url
+
+    if not kept:
+        return False
+    one, two = known_url(kept), known_url(asked)
+    if SCHEMA_KEY not in two.query:
+        one = one.difference_update_query([SCHEMA_KEY])
+    return one == two
+
+
+def _write_once(marker: Path, content: Marker) -> None:
+    """Write the file where there is none: of several processes that make a study at once, all open what the first one made."""
+    partial = marker.with_name(f"{STUDY_FILE}.{uuid.uuid4().hex}.partial")
+    partial.write_text(content.text())
+    try:
+        os.link(partial, marker)
+    except FileExistsError:
+        pass
+    except OSError:
+        # A file system without links.
+        partial.replace(marker)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _just_begun(folder: Path) -> bool:

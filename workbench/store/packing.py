@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from workbench.errors import StudyError, disk_errors
 from workbench.processes import shareable
-from workbench.store.marker import STUDY_FILE
+from workbench.store.catalog import Catalog
+from workbench.store.copying import copy_rows
+from workbench.store.marker import STUDY_FILE, Marker, moved, read
 from workbench.store.study import Study, open_study
 
 if TYPE_CHECKING:
@@ -41,13 +43,15 @@ def pack(study: Study, path: Path, activations: bool = False) -> Path:
     Raises:
         DiskFullError: There is no room.
     """
+    if study.remote:
+        study.pull(activations)
     path = path.expanduser().resolve()
     partial = path.with_name(f"{path.name}.partial")
     with disk_errors("the packed study"), tempfile.TemporaryDirectory() as scratch:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-                archive.write(study.folder / STUDY_FILE, STUDY_FILE)
+                archive.writestr(STUDY_FILE, Marker(read(study.folder / STUDY_FILE, study.name).name).text())
                 archive.write(_clean_catalog(study, Path(scratch) / CATALOG), CATALOG)
                 for file in _files(study, activations):
                     archive.write(file, file.relative_to(study.folder).as_posix())
@@ -57,10 +61,16 @@ def pack(study: Study, path: Path, activations: bool = False) -> Path:
     return path
 
 
-def unpack(path: str | Path, folder: str | Path) -> Study:
+def unpack(path: str | Path, folder: str | Path, catalog: str | None = None) -> Study:
     """Make a study of a packed one and open it. The name of a bundled study stands for its file.
 
+    Args:
+        path: The file.
+        folder: The folder to make.
+        catalog: Where its catalog is to be; see :func:`workbench.open_study`.
+
     Raises:
+        ConfigError: The catalog is in no database that can be used.
         StudyError: The file is no packed study, or the folder is taken.
     """
     from workbench.datasets.paths import data_dir
@@ -80,6 +90,8 @@ def unpack(path: str | Path, folder: str | Path) -> Study:
         partial = Path(tempfile.mkdtemp(prefix=f".{home.name}.", dir=home.parent))
         try:
             _extract(source, partial)
+            if catalog is not None:
+                _move_catalog(partial, home.name, catalog)
             if home.exists():
                 home.rmdir()
             os.replace(partial, home)
@@ -97,6 +109,8 @@ def recapture(study: Study, progress: Callable[[int, int, str], None] | None = N
     found = []
     for acts in study.activations():
         request = acts.manifest.request
+        if acts.left_out and acts.fetch:
+            acts.fetch(acts.folder)
         if not acts.left_out:
             continue
         if "imported" in request.inputs:
@@ -122,9 +136,14 @@ def _files(study: Study, activations: bool) -> list[Path]:
 
 
 def _clean_catalog(study: Study, path: Path) -> Path:
-    """A copy of the catalog without unfinished runs and without host names."""
-    with closing(sqlite3.connect(study.folder / CATALOG)) as source, closing(sqlite3.connect(path)) as copy:
-        source.backup(copy)
+    """A copy of the catalog without unfinished runs and without host names, in SQLite wherever the study has its own."""
+    if study.catalog.postgres:
+        with closing(Catalog(f"sqlite:///{path.as_posix()}")) as target:
+            copy_rows(study.catalog, target)
+    else:
+        with closing(sqlite3.connect(study.folder / CATALOG)) as source, closing(sqlite3.connect(path)) as target:
+            source.backup(target)
+    with closing(sqlite3.connect(path)) as copy:
         copy.execute("pragma journal_mode = delete")
         copy.execute("delete from runs where status != 'done'")
         for run, record in copy.execute("select id, provenance from runs").fetchall():
@@ -133,6 +152,16 @@ def _clean_catalog(study: Study, path: Path) -> Path:
         copy.commit()
         copy.execute("vacuum")
     return path
+
+
+def _move_catalog(folder: Path, name: str, url: str) -> None:
+    """Move the catalog of a study that nobody has open into PostgreSQL."""
+    marker = moved(name, url)
+    with closing(Catalog(f"sqlite:///{folder.as_posix()}/{CATALOG}")) as source, closing(Catalog(marker.catalog)) as target:
+        copy_rows(source, target)
+    for file in folder.glob(f"{CATALOG}*"):
+        file.unlink()
+    (folder / STUDY_FILE).write_text(marker.text())
 
 
 def _extract(source: Path, folder: Path) -> None:
@@ -147,5 +176,7 @@ def _extract(source: Path, folder: Path) -> None:
                 if inside.is_absolute() or ".." in inside.parts or "\\" in name or ":" in name:
                     raise StudyError(f"{source} holds a file named {name!r}, which lies outside the study: it is not opened.")
             archive.extractall(folder)
+        # Where others have their catalog is no place to go to.
+        (folder / STUDY_FILE).write_text(Marker(read(folder / STUDY_FILE, str(source)).name).text())
     except (zipfile.BadZipFile, EOFError) as error:
         raise StudyError(f"{source} is damaged or no packed study ({error}). Fetch it again.") from error

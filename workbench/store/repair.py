@@ -79,12 +79,13 @@ def _runs(study: Study, broken: Sequence[Finding]) -> list[tuple[str, str, bool,
     done = [("run", run, True, "It was recorded as failed, and its rest dropped.") for run in sweep(study)]
     known = {str(row["id"]): row for row in records(study.runs(status=None))}
     doomed: list[str] = []
+    called = study.catalog.called
     for name in [name for name in _names(broken, "run") if name not in {swept for _, swept, *_ in done}]:
         folder = study.folder / "runs" / name
         row = known.get(name)
         if row is None and folder.suffix != ".partial":
             done.append(
-                ("run", name, False, "The catalog does not know it: restore catalog.db from a copy, or remove the folder.")
+                ("run", name, False, f"The catalog does not know it: restore {called} from a copy, or remove the folder.")
             )
         elif row is None or row["status"] != "done":
             shutil.rmtree(folder, ignore_errors=True)
@@ -92,6 +93,11 @@ def _runs(study: Study, broken: Sequence[Finding]) -> list[tuple[str, str, bool,
         elif folder.is_dir() and (lost := _only_evidence_lost(study, name, broken)):
             study.catalog.insert(tables.evidence, lost)
             done.append(("run", name, True, f"{len(lost)} rows of its evidence were entered into the catalog again."))
+        elif study.remote and study.remote.has("runs", name):
+            shutil.rmtree(folder, ignore_errors=True)
+            study.remote.fetch_run(name)
+            study._done.pop(name, None)
+            done.append(("run", name, True, "Its damaged files were dropped, and it was brought from the remote again."))
         else:
             doomed.append(name)
     return done + _drop_runs(study, doomed, known)

@@ -37,6 +37,8 @@ class Run:
         self.record = record
         self.id = str(record["id"])
         self.folder = study.folder / "runs" / self.id
+        if record["status"] == "done" and study.remote:
+            study.remote.fetch_run(self.id)
         if record["status"] == "done" and not self.folder.is_dir():
             raise StudyError(f"The folder of run {self.id} is missing; run the analysis again with force=True.")
 

@@ -14,9 +14,9 @@ from workbench.errors import UnknownNameError, disk_errors
 from workbench.frames import records
 from workbench.store import catalog as tables
 from workbench.store.catalog import Catalog
-from workbench.store.inputs import Inputs
 from workbench.store.marker import make_or_check
 from workbench.store.runs import Run, find_run
+from workbench.store.sharing import Sharing
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from workbench.store.repeating import Repetition
 
 
-class Study(Inputs):
+class Study(Sharing):
     """A study on disk. Open one with :func:`open_study`.
 
     Attributes:
@@ -41,8 +41,8 @@ class Study(Inputs):
         catalog: The SQL catalog.
     """
 
-    def __init__(self, folder: Path, catalog: Catalog) -> None:
-        super().__init__(folder, catalog)
+    def __init__(self, folder: Path, catalog: Catalog, remote: str = "") -> None:
+        super().__init__(folder, catalog, remote)
         self._done: dict[str, Run] = {}
         # Measurements of the model that several examinations in one session share, such as those of random directions.
         self.shared: dict[tuple[Any, ...], Any] = {}
@@ -91,21 +91,23 @@ class Study(Inputs):
                 written = f"{size_text(facts['bytes'])} written"
                 show(done, total, f"capturing {len(matched)} sites, {rate:,.0f} {unit}/s, {written}")
 
-        return capture(
+        acts = capture(
             model,
             dataset,
             sites=matched,
             pool=pool,
             folder=self.folder / "activations",
             progress=tell,
+            fetch=self.fetch_set,
             **options,
         )
+        return self.kept(acts)
 
     def import_activations(self, folder: str | Path, **options: Any) -> ActivationSet:
         """Bring activations in that something else made; see :func:`workbench.store.exchange.import_activations`."""
         from workbench.store.exchange import import_activations
 
-        return import_activations(self, Path(folder), **options)
+        return self.kept(import_activations(self, Path(folder), **options))
 
     def recapture(self, progress: Callable[[int, int, str], None] | None = None) -> list[ActivationSet]:
         """Capture again what was left out when the study was packed; see :meth:`pack`."""
@@ -114,15 +116,20 @@ class Study(Inputs):
         return recapture(self, progress)
 
     def activations(self) -> list[ActivationSet]:
-        """Every whole activation set of the study, oldest first."""
+        """Every whole activation set of the study, oldest first; rows that are only at the remote come when they are read."""
         from workbench.activations import ActivationSet
         from workbench.activations.manifest import set_folders
 
-        return [ActivationSet.open(folder) for folder in set_folders(self.folder)]
+        self.look()
+        fetch = self.fetch_set if self.remote else None
+        return [ActivationSet.open(folder, fetch) for folder in set_folders(self.folder)]
 
     def activation_set(self, identifier: str | None = None) -> ActivationSet:
         """An activation set by the first characters of its id; the newest when none is given."""
         every = self.activations()
+        if identifier is not None and not any(acts.id.startswith(identifier) for acts in every):
+            self.look(again=True)
+            every = self.activations()
         found = [acts for acts in every if identifier is None or acts.id.startswith(identifier)]
         if not found:
             raise UnknownNameError("activation set", identifier or "", [acts.id for acts in every], "Capture one first.")
@@ -327,6 +334,7 @@ class Study(Inputs):
         """Activation sets and runs, each below what it came from; see :func:`workbench.store.history.history`."""
         from workbench.store.history import history
 
+        self.look()
         return history(self)
 
     def close(self) -> None:
@@ -346,16 +354,22 @@ class Study(Inputs):
         return f"<Study '{self.name}': {model}, {len(self.runs())} runs, {counts:,} concepts>"
 
 
-def open_study(path: str | Path, create: bool = True) -> Study:
+def open_study(path: str | Path, create: bool = True, catalog: str | None = None, remote: str | None = None) -> Study:
     """Open a study, and make it when it is not there.
 
     Args:
         path: A folder.
         create: Make it when it does not exist; otherwise that is an error.
+        catalog: Where the catalog of a new study is to be, such as ``postgresql+psycopg://user@host/database``; ``catalog.db``
+            in the folder when not given. A study keeps it, so that nobody has to give it again.
+        remote: Where runs and activations are kept as well and fetched from when they are not here, such as
+            ``s3://bucket/prefix``; kept like the catalog. A study that has none yet gets it.
 
     Raises:
-        StudyError: The folder holds something else, or cannot be read.
+        StudyError: The folder holds something else, or cannot be read; or the catalog or remote cannot, or is another one.
+        ConfigError: The catalog is in no database that can be used, or a URL has a password in it.
+        MissingExtraError: There is no library for the database or the remote.
     """
     folder = Path(path).expanduser().resolve()
-    make_or_check(folder, str(path), create)
-    return Study(folder, Catalog(f"sqlite:///{folder.as_posix()}/catalog.db"))
+    marker = make_or_check(folder, str(path), create, catalog, remote)
+    return Study(folder, Catalog(marker.catalog or f"sqlite:///{folder.as_posix()}/catalog.db"), marker.remote)

@@ -113,6 +113,8 @@ def _runs(study: Study) -> Iterator[Finding]:
         folder = study.folder / "runs" / name
         if row["status"] == "running" and has_ended(row["provenance"].get("process", {})):
             yield Finding("run", name, "", "broken", "It is recorded as running, but its process has ended.")
+        elif row["status"] == "done" and not folder.is_dir() and study.remote and study.remote.has("runs", name):
+            continue
         elif row["status"] == "done" and not folder.is_dir():
             yield Finding("run", name, "", "broken", "Its folder is missing.")
         elif row["status"] == "done":
@@ -127,7 +129,7 @@ def _runs(study: Study) -> Iterator[Finding]:
 
 def _finished_run(study: Study, row: dict[str, Any], folder: Path) -> Iterator[Finding]:
     name = str(row["id"])
-    damaged = list(_damaged_files(folder))
+    damaged = list(damaged_files(folder))
     for file, problem in damaged:
         yield Finding("run", name, file, "broken", problem)
     if damaged:
@@ -148,7 +150,8 @@ def _finished_run(study: Study, row: dict[str, Any], folder: Path) -> Iterator[F
         yield Finding("run", name, "tables/evidence.parquet", "broken", f"The catalog lacks {missing} rows of its evidence.")
 
 
-def _damaged_files(folder: Path) -> Iterator[tuple[str, str]]:
+def damaged_files(folder: Path) -> Iterator[tuple[str, str]]:
+    """Every file of a run that is damaged, with what is wrong with it. Reads every byte of the run."""
     try:
         sums: dict[str, str] = json.loads((folder / CHECKSUMS).read_text()) if (folder / CHECKSUMS).exists() else {}
     except ValueError:
@@ -195,7 +198,7 @@ def lost_evidence(study: Study, run: Run) -> list[dict[str, Any]]:
 
 def _catalog(study: Study) -> Iterator[Finding]:
     with study.catalog.engine.connect() as connection:
-        if study.catalog.engine.dialect.name == "sqlite":
+        if not study.catalog.postgres:
             problems = connection.exec_driver_sql("pragma integrity_check").scalars().all()
             if problems != ["ok"]:
                 problem = f"The database is damaged ({problems[0]}): restore catalog.db from a copy."

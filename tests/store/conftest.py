@@ -1,0 +1,56 @@
+"""The tests of a module that names ``CATALOGS`` run with each of them: a study keeps its promises in SQLite and in PostgreSQL.
+
+A test that is about something else says by ``parametrize`` which one it takes.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+import workbench as wb
+from workbench.store import postgres, sqlite
+from workbench.store.marker import STUDY_FILE, read
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    catalogs = getattr(metafunc.module, "CATALOGS", None)
+    chosen = any(mark.args[0] == "catalog" for mark in metafunc.definition.iter_markers("parametrize"))
+    if catalogs and "catalog" in metafunc.fixturenames and not chosen:
+        metafunc.parametrize("catalog", catalogs, indirect=True)
+
+
+@pytest.fixture
+def old_study(tmp_path: Path, catalog: str | None) -> Callable[[], Path]:
+    """A maker of the folder of a study whose catalog is of the first version, as it lies before anything opens it."""
+    return lambda: first_version(tmp_path / "study", catalog)
+
+
+@contextmanager
+def unprepared(folder: Path) -> Iterator[sa.Connection]:
+    """A connection to the catalog of a study, in whichever database, without anything being brought up to date."""
+    url = read(folder / STUDY_FILE, folder.name).catalog
+    engine = postgres.make_engine(url) if url else sqlite.make_engine(f"sqlite:///{folder.as_posix()}/catalog.db")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+def first_version(folder: Path, catalog: str | None) -> Path:
+    """A study of the first version: the one that is kept, or in PostgreSQL, which came later, what it would have been there."""
+    if catalog is None:
+        with zipfile.ZipFile(Path(__file__).parent / "old" / "schema1.zip") as old:
+            old.extractall(folder)
+        return folder
+    wb.open_study(folder, catalog=catalog).close()
+    with unprepared(folder) as connection:
+        for index in ("ix_evidence_run", "ix_names_run"):
+            connection.exec_driver_sql(f"DROP INDEX {index}")
+        connection.exec_driver_sql("UPDATE info SET value = '1' WHERE key = 'schema'")
+        connection.commit()
+    return folder

@@ -1,0 +1,39 @@
+"""All rows of one catalog into another, whichever database each of them is in."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from workbench.errors import StudyError
+from workbench.store.catalog import Catalog, info, metadata
+
+CHUNK = 5000
+
+
+def copy_rows(source: Catalog, target: Catalog) -> None:
+    """Copy a catalog into one that is new, in one transaction; what is written into the source meanwhile is left out.
+
+    Raises:
+        StudyError: The target holds another study.
+    """
+    with source.engine.connect() as read, target.changing() as write:
+        if source.postgres:
+            # One view for all the tables, which SQLite's transactions have by themselves.
+            read.execution_options(isolation_level="REPEATABLE READ")
+        if any(write.execute(sa.select(table).limit(1)).first() for table in metadata.sorted_tables if table is not info):
+            raise StudyError(f"There is another study in {target.called}: give a schema that is new, or none.")
+        write.execute(sa.delete(info))
+        for table in metadata.sorted_tables:
+            order = list(table.primary_key.columns)
+            for rows in read.execute(sa.select(table).order_by(*order)).mappings().partitions(CHUNK):
+                write.execute(sa.insert(table), [dict(row) for row in rows])
+            if target.postgres and table.autoincrement_column is not None:
+                _go_on_counting(write, table)
+
+
+def _go_on_counting(connection: sa.Connection, table: sa.Table) -> None:
+    """Numbers that were copied are not given again."""
+    largest = sa.select(sa.func.max(table.c.id)).scalar_subquery()
+    sequence = sa.func.pg_get_serial_sequence(table.name, "id")
+    # The next one is 1 where there is none yet.
+    connection.execute(sa.select(sa.func.setval(sequence, sa.func.coalesce(largest, 1), largest.is_not(None))))

@@ -1,0 +1,360 @@
+"""The part of a study that lies elsewhere: finished runs, whole sets and kept texts, on any file system that fsspec knows.
+
+What is there never changes, so it is copied whole or not at all: the file that names the others is written last, and what has
+none is not there. What comes back is held against its checksums before it gets its name in the study.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from workbench.activations.manifest import MANIFEST, left_out, parse_manifest, set_folders
+from workbench.errors import ConfigError, MissingExtraError, StudyError, WorkbenchError, disk_errors
+from workbench.store.runs import CHECKSUMS
+
+if TYPE_CHECKING:
+    from workbench.store.study import Study
+
+LAST = {"runs": CHECKSUMS, "activations": MANIFEST, "left_out": MANIFEST}
+"""The file of a run or a set that names the others; of a set whose rows were left out when it was packed, there are no others."""
+CALLED = {"runs": "The run", "activations": "The set of activations"}
+LOOK_EVERY_S = 30.0
+
+
+def known_remote(url: str) -> str:
+    """The URL of a place as a study keeps it.
+
+    Raises:
+        ConfigError: It is none, or holds a password.
+    """
+    parts = urlsplit(url)
+    if "::" in url or not parts.scheme or not (parts.netloc or parts.path.strip("/")):
+        raise ConfigError("A remote is a URL such as s3://bucket/prefix or file:///folder.")
+    if "@" in parts.netloc or parts.query:
+        raise ConfigError(
+            "Leave keys and options out of the remote's URL, which is kept in the study's folder: give them as its library takes"
+            " them, such as AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL in the environment."
+        )
+    return url.rstrip("/")
+
+
+class Remote:
+    """The remote of one study.
+
+    Args:
+        folder: Of the study.
+        url: As :func:`known_remote` gives it.
+    """
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder, self.url = folder, known_remote(url)
+        self._looked = -LOOK_EVERY_S
+
+    # What is there
+
+    def has(self, kind: str, name: str) -> bool:
+        """Whether a run or a set is there, whole."""
+        return self._exists(f"{kind}/{name}/{LAST[kind]}")
+
+    def names(self, kind: str) -> list[str]:
+        """The runs or sets that are there, whole."""
+        with self._reaching() as (files, base):
+            return sorted(PurePosixPath(path).parent.name for path in files.glob(f"{base}/{kind}/*/{LAST[kind]}"))
+
+    # There
+
+    def put(self, kind: str, name: str) -> bool:
+        """Copy a finished run or a whole set there, unless it is there; whether it was copied.
+
+        Raises:
+            StudyError: It could not be copied; here, it is as it was.
+        """
+        folder, last = self.folder / kind / name, LAST[kind]
+        if self.has(kind, name):
+            return False
+        inside = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+        beside = [path for path in inside if path != last]
+        try:
+            for path in beside:
+                self._upload(folder / path, f"{kind}/{name}/{path}")
+            self._write(f"{kind}/{name}/{last}", (folder / last).read_bytes() if last in inside else _sums(folder, beside))
+        except StudyError as error:
+            raise StudyError(
+                f"{error} {CALLED[kind]} {name} is whole in the study's folder: `workbench study push {self.folder.name}` copies"
+                " it there."
+            ) from error
+        return True
+
+    def put_known(self) -> None:
+        """Tell the remote of sets that are known here by their manifest alone, so that others know of them too."""
+        for folder in set_folders(self.folder):
+            if left_out(folder) and not self.has("activations", folder.name) and not self.has("left_out", folder.name):
+                self._write(f"left_out/{folder.name}/{MANIFEST}", (folder / MANIFEST).read_bytes())
+
+    def put_texts(self) -> None:
+        """Copy the study's own copies of data sets there: the table, then what tells how to read it."""
+        for about in sorted((self.folder / "datasets").glob("*.json")):
+            table = about.with_suffix(".parquet")
+            if table.exists() and not self._exists(f"datasets/{about.name}"):
+                self._upload(table, f"datasets/{table.name}")
+                self._write(f"datasets/{about.name}", about.read_bytes())
+
+    # Back
+
+    def fetch_run(self, name: str) -> None:
+        """Bring a run, unless it is here.
+
+        Raises:
+            StudyError: It is not there, or damaged there: then nothing of it is kept.
+        """
+        home = self.folder / "runs" / name
+        if home.is_dir():
+            return
+        with self._scratch() as scratch:
+            folder = scratch / name
+            for file, digest in self._run_files(name, folder).items():
+                self._download(f"runs/{name}/{file}", folder / file)
+                self._require(digest, folder / file, f"runs/{name}/{file}")
+            home.parent.mkdir(exist_ok=True)
+            try:
+                os.replace(folder, home)
+            except OSError:
+                # Another process may have brought it meanwhile.
+                if not home.is_dir():
+                    raise
+
+    def fetch_set(self, name: str) -> None:
+        """Bring the rows of a set, unless they are here.
+
+        Raises:
+            StudyError: It is not there, or damaged there; or another process writes it now.
+        """
+        from workbench.activations.checksums import damage
+        from workbench.activations.writer import claimed, finish_sealed, partial_of, whole
+
+        home = self.folder / "activations" / name
+        with disk_errors("activations"), claimed(home):
+            if whole(home):
+                return
+            partial = partial_of(home)
+            shutil.rmtree(partial, ignore_errors=True)
+            with self._scratch() as scratch:
+                manifest = scratch / MANIFEST
+                self._download(f"activations/{name}/{MANIFEST}", manifest)
+                for file in parse_manifest(scratch).lengths():
+                    self._download(f"activations/{name}/{file}", partial / file)
+                os.replace(manifest, partial / MANIFEST)
+            if not finish_sealed(home):
+                file, problem = next(damage(partial))
+                shutil.rmtree(partial)
+                raise self._damaged(f"activations/{name}/{file}", problem)
+
+    def look(self, again: bool = False) -> None:
+        """Bring the manifests of sets that are not here, so that the study knows them; their rows come when they are read.
+
+        Twice a minute at most, unless ``again``.
+        """
+        if time.monotonic() - self._looked < LOOK_EVERY_S and not again:
+            return
+        (self.folder / "activations").mkdir(exist_ok=True)
+        for kind in ("activations", "left_out"):
+            for name in self.names(kind):
+                if not (self.folder / "activations" / name).exists():
+                    self._fetch_manifest(kind, name)
+        self._looked = time.monotonic()
+
+    def _fetch_manifest(self, kind: str, name: str) -> None:
+        home, path = self.folder / "activations" / name, f"{kind}/{name}/{MANIFEST}"
+        with self._scratch() as scratch:
+            manifest = scratch / name / MANIFEST
+            self._download(path, manifest)
+            try:
+                found = parse_manifest(manifest.parent).request.id
+            except StudyError as error:
+                raise self._damaged(path, "It cannot be read.") from error
+            if found != name:
+                raise self._damaged(path, "It is of another set.")
+            # Sets are told apart by their age where none is named.
+            os.utime(manifest, times=(self._written(path),) * 2)
+            if not home.exists():
+                os.replace(manifest.parent, home)
+
+    def fetch_texts(self, record: dict[str, Any]) -> None:
+        """Bring the copy of a data set, where there is one and it is not here.
+
+        Raises:
+            StudyError: It is not what it was.
+        """
+        from workbench.store.texts import copy_path, load_again
+
+        table = copy_path(self.folder, record["hash"])
+        about = table.with_suffix(".json")
+        if table.exists() or not self._exists(f"datasets/{about.name}"):
+            return
+        with self._scratch() as scratch:
+            for name in (about.name, table.name):
+                self._download(f"datasets/{name}", scratch / "datasets" / name)
+            load_again(scratch, record)
+            table.parent.mkdir(exist_ok=True)
+            for path in (about, table):
+                os.replace(scratch / "datasets" / path.name, path)
+
+    # How
+
+    @cached_property
+    def _place(self) -> tuple[Any, str]:
+        """The file system, and the path in it."""
+        import fsspec
+
+        scheme = urlsplit(self.url).scheme
+        try:
+            # What is there is asked anew each time: others write as well.
+            files, path = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
+        except ImportError as error:
+            raise MissingExtraError(f"a library for {scheme}://", "s3", "This remote") from error
+        except ValueError as error:
+            raise ConfigError(f"There is no file system for {scheme}://: {error}.") from error
+        return files, path.rstrip("/")
+
+    @contextmanager
+    def _reaching(self) -> Iterator[tuple[Any, str]]:
+        try:
+            yield self._place
+        except WorkbenchError:
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+            # Every library has errors of its own.
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise StudyError(
+                f"The study's remote {self.url} does not do what it is asked ({reason}): see that you may use it."
+            ) from error
+
+    def _exists(self, path: str) -> bool:
+        with self._reaching() as (files, base):
+            return bool(files.exists(f"{base}/{path}"))
+
+    def _written(self, path: str) -> float:
+        with self._reaching() as (files, base):
+            return float(files.modified(f"{base}/{path}").timestamp())
+
+    def _upload(self, source: Path, path: str) -> None:
+        with self._reaching() as (files, base):
+            self._make_room(files, f"{base}/{path}")
+            files.put_file(str(source), f"{base}/{path}")
+
+    def _write(self, path: str, content: bytes) -> None:
+        """Write a small file that is there whole or not at all."""
+        with self._reaching() as (files, base):
+            self._make_room(files, f"{base}/{path}")
+            files.pipe_file(f"{base}/{path}.partial", content)
+            files.mv(f"{base}/{path}.partial", f"{base}/{path}")
+
+    def _make_room(self, files: Any, path: str) -> None:
+        # A bucket has no folders, and is not made by the way.
+        if not urlsplit(self.url).scheme.startswith("s3"):
+            files.makedirs(path.rpartition("/")[0], exist_ok=True)
+
+    def _download(self, path: str, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not self._exists(path):
+            raise StudyError(f"{path} is neither in the study's folder nor at {self.url}: push it from where it was made.")
+        with self._reaching() as (files, base):
+            files.get_file(f"{base}/{path}", str(target))
+
+    def _run_files(self, name: str, folder: Path) -> dict[str, str]:
+        """The files of a run and their checksums, as the remote tells them; that of the checksums themselves is brought."""
+        self._download(f"runs/{name}/{CHECKSUMS}", folder / CHECKSUMS)
+        try:
+            sums = json.loads((folder / CHECKSUMS).read_text())
+            # It is from elsewhere, and must not write outside the run.
+            sound = all(isinstance(sum_, str) and _inside(file) for file, sum_ in sums.items())
+        except (ValueError, AttributeError):
+            sound = False
+        if not sound:
+            raise self._damaged(f"runs/{name}/{CHECKSUMS}", "It cannot be read.")
+        return dict(sums)
+
+    def _require(self, digest: str, path: Path, called: str) -> None:
+        from workbench.activations.checksums import sha256_of
+
+        if sha256_of(path) != digest:
+            raise self._damaged(called, "Its checksum is not that of what was written.")
+
+    def _damaged(self, path: str, problem: str) -> StudyError:
+        return StudyError(
+            f"{path} is damaged at {self.url}: {problem} It was not read. Remove {path.rpartition('/')[0]} there and"
+            " push it again from where it was made."
+        )
+
+    @contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        with disk_errors("what comes from the remote"):
+            (self.folder / "cache").mkdir(exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix="fetched-", dir=self.folder / "cache") as scratch:
+                yield Path(scratch)
+
+
+def push(study: Study, remote: Remote) -> list[str]:
+    """Copy everything that is whole here and not there; what was copied.
+
+    Raises:
+        StudyError: Something is damaged here. All else was copied.
+    """
+    from workbench.activations.checksums import damage
+    from workbench.activations.writer import whole
+    from workbench.store.verify import damaged_files
+
+    remote.put_texts()
+    remote.put_known()
+    sets = [
+        folder for folder in sorted((study.folder / "activations").glob("*/")) if folder.suffix != ".partial" and whole(folder)
+    ]
+    runs = [study.folder / "runs" / str(run) for run in study.runs()["id"]]
+    there = [("activations", folder) for folder in sets] + [("runs", folder) for folder in runs if folder.is_dir()]
+    missing = [(kind, folder) for kind, folder in there if not remote.has(kind, folder.name)]
+    hurt = [f for kind, f in missing if any((damage if kind == "activations" else damaged_files)(f))]
+    copied = [f"{kind}/{f.name}" for kind, f in missing if f not in hurt and remote.put(kind, f.name)]
+    if hurt:
+        names = ", ".join(folder.name for folder in hurt)
+        raise StudyError(f"Damaged, and not copied: {names}. `workbench study verify {study.name}` says what is wrong.")
+    return copied
+
+
+def pull(study: Study, remote: Remote, activations: bool = True) -> list[str]:
+    """Bring everything that is there and not here, with or without the rows of sets; what was brought."""
+    brought = []
+    for acts in study.activations():
+        remote.fetch_texts(acts.dataset_record)
+        if activations and acts.left_out and remote.has("activations", acts.id):
+            remote.fetch_set(acts.id)
+            brought.append(f"activations/{acts.id}")
+    for run in study.runs()["id"]:
+        if not (study.folder / "runs" / run).is_dir():
+            remote.fetch_run(run)
+            brought.append(f"runs/{run}")
+    return brought
+
+
+def _sums(folder: Path, files: list[str]) -> bytes:
+    """The checksums of a run from before there were any."""
+    from workbench.activations.checksums import sha256_of
+
+    return json.dumps({file: sha256_of(folder / file) for file in files}, indent=1).encode()
+
+
+def _inside(path: str) -> bool:
+    parts = PurePosixPath(path)
+    return not (parts.is_absolute() or ".." in parts.parts or "\\" in path or ":" in path)

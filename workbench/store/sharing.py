@@ -1,0 +1,60 @@
+"""What a study has at a remote: new sets go there, and what is only there is brought when it is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from workbench.errors import StudyError
+from workbench.store.inputs import Inputs
+
+if TYPE_CHECKING:
+    from workbench.activations import ActivationSet
+    from workbench.store.catalog import Catalog
+    from workbench.store.remote import Remote
+    from workbench.store.study import Study
+
+
+class Sharing(Inputs):
+    """The part of a :class:`~workbench.store.study.Study` that knows its remote; without one, it does nothing."""
+
+    def __init__(self, folder: Path, catalog: Catalog, remote: str) -> None:
+        super().__init__(folder, catalog)
+        if remote:
+            from workbench.store.remote import Remote
+
+            self.remote = Remote(folder, remote)
+
+    def look(self, again: bool = False) -> None:
+        """Know the sets that others have put to the remote; they are looked for now and then, or at once when ``again``."""
+        if self.remote:
+            self.remote.look(again)
+
+    def fetch_set(self, folder: Path) -> None:
+        """Bring a set's rows from the remote, where it has them."""
+        if self.remote and self.remote.has("activations", folder.name):
+            self.remote.fetch_set(folder.name)
+
+    def kept(self, acts: ActivationSet) -> ActivationSet:
+        """A new set, which the remote has from now on as well."""
+        if self.remote:
+            self.remote.put_texts()
+            self.remote.put("activations", acts.id)
+        return acts
+
+    def push(self) -> list[str]:
+        """Copy what is whole here and not at the remote; see :func:`workbench.store.remote.push`."""
+        from workbench.store.remote import push
+
+        return push(cast("Study", self), self._required_remote())
+
+    def pull(self, activations: bool = True) -> list[str]:
+        """Bring what is at the remote and not here; see :func:`workbench.store.remote.pull`."""
+        from workbench.store.remote import pull
+
+        return pull(cast("Study", self), self._required_remote(), activations)
+
+    def _required_remote(self) -> Remote:
+        if self.remote is None:
+            raise StudyError(f"Study '{self.name}' has no remote: give it one, `workbench study push {self.name} --remote URL`.")
+        return self.remote
