@@ -98,6 +98,8 @@ def word_index(texts: list[str]) -> pd.DataFrame:
 def postgres() -> Iterator[str]:
     """A PostgreSQL server of this session: the URL of an empty database; its password is in PGPASSWORD."""
     if (binaries := postgres_server.find()) is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("PostgreSQL is not installed, and CI must run the tests of a catalog in it.")
         pytest.skip("PostgreSQL is not installed (Debian's package `postgresql`)")
     pytest.importorskip("psycopg")
     with postgres_server.running(binaries) as url:
