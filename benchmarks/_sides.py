@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-Side = Callable[[], int]
+Side = Callable[[], Callable[[], int]]
+"""Makes ready what is then timed; that does its work and returns how many units it was."""
 
 
 @dataclass
@@ -27,15 +28,15 @@ class Speed:
 
 
 def turn_about(sides: Mapping[str, Side], rounds: int) -> dict[str, Speed]:
-    """The speed of every side. A side does its work once a call and returns how many units that was; each round begins with
-    another side, and one round before them is not counted."""
+    """The speed of every side. Each round begins with another side, and one round before them is not counted."""
     speeds = {name: Speed() for name in sides}
     names = list(sides)
     for number in range(-1, rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
+            work = sides[name]()
             wall, cpu = time.perf_counter(), time.process_time()
-            units = sides[name]()
+            units = work()
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
             if number >= 0:
                 speeds[name].wall.append(units / wall)

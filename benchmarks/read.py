@@ -5,7 +5,7 @@ batches of 4,096 rows; nothing is done with these. Both read the same rows the s
 
 Ours reads a set of activations by memory map (the files are in the page cache: they were just written) and checks nothing
 but the first time. Its order is a permutation of all rows, however many there are. Its main figure is for rows that lie on disk
-as float32, like those that the peer is given; `float16` is the type in which we capture unless told otherwise.
+as float32, like those that the peer is given; float16 is the type in which we capture unless told otherwise.
 
 Theirs is `mixing_buffer` as sae-lens trains with it: half of the buffer stays for mixing, and rows come in the pieces of a
 forward pass of 32 prompts of 128 tokens, its defaults. Its buffer holds as many rows as there are, for it mixes only what it
@@ -52,7 +52,7 @@ def compared(folder: Path, width: int) -> str:
 
     readers: dict[str, Callable[[], Iterable[torch.Tensor]]] = {
         "float32": lambda: ours["float32"].batches(BATCH, epochs=EPOCHS),
-        "float16": lambda: ours["float16"].batches(BATCH, epochs=EPOCHS),
+        "ours, from float16": lambda: ours["float16"].batches(BATCH, epochs=EPOCHS),
         "sae-lens": mixed(ROWS, PIECE),
         "sae-lens, pieces of 65,536": mixed(ROWS, ROWS // 2),
         "sae-lens, buffer of 16,384": mixed(ROWS // 8, PIECE),
@@ -66,7 +66,7 @@ def compared(folder: Path, width: int) -> str:
         f" ours from float32 on disk by memory map, sae-lens from memory, buffer of {ROWS:,}, pieces of {PIECE:,}",
         "rows/s",
         "float32",
-        ["sae-lens", "sae-lens, pieces of 65,536", "sae-lens, buffer of 16,384", "float16"],
+        ["sae-lens", "sae-lens, pieces of 65,536", "sae-lens, buffer of 16,384", "ours, from float16"],
         speeds,
         equal=f"every row came {EPOCHS} times from each",
     )
@@ -96,8 +96,8 @@ def pieces(rows: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
 
 
 def counted(reader: Callable[[], Iterable[torch.Tensor]]) -> Side:
-    """How many rows a pass hands out."""
-    return lambda: sum(len(batch) for batch in reader())
+    """A pass that counts the rows which it is handed."""
+    return lambda: lambda: sum(len(batch) for batch in reader())
 
 
 def check(name: str, batches: Iterable[torch.Tensor]) -> None:

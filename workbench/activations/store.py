@@ -254,7 +254,7 @@ class ActivationSet:
     def _taken(self, shard: np.memmap, numbers: np.ndarray) -> np.ndarray:
         self._require_sound(shard)
         rows = np.asarray(shard)
-        # The pages come from the disk in the order in which they lie there; the rows are then copied once, in the order asked for.
+        # The pages come from the disk in the order in which they lie there, then each row is copied once, to where it is wanted.
         _ = rows[:, :: _PAGE // rows.itemsize][np.sort(numbers)]
         return np.take(rows, numbers, axis=0, mode="clip")
 
