@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import platform
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,13 +30,14 @@ class Speed:
 
 
 def turn_about(sides: Mapping[str, Side], rounds: int) -> dict[str, Speed]:
-    """The speed of every side. Each round begins with another side, and one round before them is not counted."""
+    """The speed of every side. Every round has an order of its own, or a side would always find the memory as the same other one
+    left it; one round before them is not counted."""
     speeds = {name: Speed() for name in sides}
-    names = list(sides)
+    order = random.Random(0)
     for number in range(-1, rounds):
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
+        for name in order.sample(list(sides), len(sides)):
             work = sides[name]()
+            gc.collect()
             wall, cpu = time.perf_counter(), time.process_time()
             units = work()
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
