@@ -1,1 +1,1 @@
-"""Side-by-side runs against peers; each prints one JSON line with a ratio."""
+"""Side-by-side runs against peers; each prints a JSON line with a ratio for every setting."""

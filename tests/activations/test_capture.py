@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -288,3 +289,57 @@ def test_a_damaged_set_is_never_opened(minilm, texts, tmp_path):
         manifest.write_text(text)
         with pytest.raises(StudyError, match="damaged"):
             ActivationSet.open(made.folder)
+
+
+def test_threads_beside_the_model_end_with_the_capture_and_what_was_before_an_error_is_written(
+    minilm, make_table, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(capturing._CHUNK_EXAMPLES, "text", 4)
+
+    def threads():
+        return [thread for thread in threading.enumerate() if thread.name.startswith("capture-")]
+
+    def stop(done, *_):
+        assert threads()
+        if done == 12:
+            raise KeyboardInterrupt
+
+    lines = [f"The {number} cats sat on {'many ' * number}mats." for number in range(16)]
+    with pytest.raises(KeyboardInterrupt):
+        capture(minilm, make_table(lines), sites="embed", folder=tmp_path, batch_size=2, progress=stop)
+    assert threads() == []
+    # Of the third chunk the last batch was interrupted.
+    (partial,) = tmp_path.iterdir()
+    assert len((partial / "journal.jsonl").read_text().splitlines()) == 1 + 2
+    whole = capture(minilm, make_table(lines), sites="embed", folder=tmp_path, batch_size=2)
+    assert threads() == []
+    # The estimate would meet the blank text before the first chunk.
+    monkeypatch.setattr(capturing._Capture, "estimate", lambda self: 0)
+    blank = make_table([*lines[:13], " "])
+    with pytest.raises(DataError, match="Row 13 "):
+        capture(minilm, blank, sites="embed", folder=tmp_path, batch_size=2)
+    assert threads() == []
+    (partial,) = tmp_path.glob("*.partial")
+    assert len((partial / "journal.jsonl").read_text().splitlines()) == 1 + 3
+    rows = (partial / "site000-00000.bin").read_bytes()
+    assert rows == (whole.folder / "site000-00000.bin").read_bytes()[: len(rows)]
+
+
+def test_an_error_of_the_disk_in_any_chunk_reaches_the_caller_and_the_next_call_goes_on(minilm, texts, tmp_path, monkeypatch):
+    monkeypatch.setitem(capturing._CHUNK_EXAMPLES, "text", 8)
+    whole = capture(minilm, texts, sites="embed", folder=tmp_path / "whole")
+    append = writer.Writer.append
+    for at in range(5):
+
+        def full(self, *parts, at=at):
+            if self.chunks == at:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            append(self, *parts)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(writer.Writer, "append", full)
+            with pytest.raises(DiskFullError, match="The disk is full: activations"):
+                capture(minilm, texts, sites="embed", folder=tmp_path / str(at))
+        again = capture(minilm, texts, sites="embed", folder=tmp_path / str(at))
+        for path in whole.folder.iterdir():
+            assert (again.folder / path.name).read_bytes() == path.read_bytes()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from workbench.activations.dtypes import as_tensor
 from workbench.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Batches(Iterator["torch.Tensor"]):
 
     Args:
         plan: The row numbers of each batch.
-        read: Gives the rows of numbers.
+        read: Gives the rows of numbers, as they lie on disk.
         ahead: How many batches are read ahead; with 0 there is no thread.
     """
 
@@ -179,7 +180,6 @@ class _Shared:
 
 
 def _load(plan: Iterator[np.ndarray], read: Callable[[np.ndarray], np.ndarray]) -> torch.Tensor | None:
-    import torch
-
     numbers = next(plan, None)
-    return None if numbers is None else torch.from_numpy(read(numbers))
+    # Widened by torch, which turns float16 into float32 several times faster than NumPy does.
+    return None if numbers is None else as_tensor(read(numbers)).float()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from workbench.models.base import Batch, EmptyInputError, Model
 from workbench.models.sites import Site
 
 Progress = Callable[[int, int, dict[str, Any]], None]
+Item = TypeVar("Item")
 
 _CHUNK_BYTES = 256 * 2**20
 # A capture that is killed loses at most one chunk. Shorter ones cost time: texts of like length are rarer in them.
@@ -149,38 +152,59 @@ class _Capture:
             writer.finish(self.model.describe(), dict(self.dataset.source), self.n, grid)
 
     def write(self, writer: Writer, progress: Progress | None) -> None:
-        """Every chunk that the writer does not have yet, in order."""
+        """Every chunk that the writer does not have yet, in order.
+
+        While the model runs, one thread makes the next batches and another puts the last chunk on the disk. However this ends,
+        neither of them runs on after it.
+        """
         done, tokens, since = writer.chunks * self.chunk, 0, time.monotonic()
-        for start in range(done, self.n, self.chunk):
-            ids, on_disk = np.arange(start, min(start + self.chunk, self.n)), writer.bytes
-            parts = _Parts(self, ids)
-            for places, batch in self._batches(ids):
+        rows, on_disk = sum(writer.shards), writer.bytes
+        parts: _Parts | None = None
+        written: Future[None] = Future()
+        written.set_result(None)
+        with ThreadPoolExecutor(1, "capture-read") as reading, ThreadPoolExecutor(1, "capture-write") as appending:
+            for ids, places, batch in _ahead(self._batches(done), reading):
+                parts = parts or _Parts(self, ids)
                 tokens += parts.add(places, batch, self.model.activations(batch, self.sites))
                 done += len(places)
                 if progress is not None:
-                    facts = {"rows": sum(writer.shards) + parts.n_rows, "bytes": on_disk}
+                    facts = {"rows": rows + parts.n_rows, "bytes": on_disk}
                     progress(done, self.n, facts | {"tokens": tokens, "seconds": time.monotonic() - since})
-            check_limit(on_disk + parts.n_rows * (self.request.row_bytes + _INDEX_BYTES), self.most)
-            writer.append(*parts.joined())
+                if done <= ids[-1]:
+                    continue
+                written.result()
+                on_disk, rows = writer.bytes, rows + parts.n_rows
+                check_limit(on_disk + parts.n_rows * (self.request.row_bytes + _INDEX_BYTES), self.most)
+                written = appending.submit(parts.append_to, writer)
+                parts = None
+            written.result()
 
-    def _batches(self, ids: np.ndarray) -> Iterator[tuple[np.ndarray, Batch]]:
-        places = np.arange(len(ids))
-        if self.model.modality == "image":
-            for start in range(0, len(ids), self.batch_size):
-                part = places[start : start + self.batch_size]
-                yield part, self._batch(ids[part])
-            return
-        whole = self._batch(ids)
-        by_length = np.argsort(whole.attention.sum(1).cpu().numpy(), kind="stable")
-        for start in range(0, len(ids), self.batch_size):
-            part = by_length[start : start + self.batch_size]
-            yield part, whole.select(part)
+    def _batches(self, first: int) -> Iterator[tuple[np.ndarray, np.ndarray, Batch]]:
+        """From an example on: the examples of a chunk, the places in it of a batch's, and the batch."""
+        for start in range(first, self.n, self.chunk):
+            ids = np.arange(start, min(start + self.chunk, self.n))
+            places = np.arange(len(ids))
+            whole = None
+            if self.model.modality == "text":
+                whole = self._batch(ids)
+                places = np.argsort(whole.attention.sum(1).cpu().numpy(), kind="stable")
+            for begin in range(0, len(ids), self.batch_size):
+                part = places[begin : begin + self.batch_size]
+                yield ids, part, self._batch(ids[part]) if whole is None else whole.select(part)
 
     def _batch(self, ids: np.ndarray) -> Batch:
         try:
             return self.model.batch(self.dataset.inputs(ids.tolist()))
         except EmptyInputError as error:
             raise EmptyInputError(int(ids[error.row])) from None
+
+
+def _ahead(items: Iterator[Item], pool: ThreadPoolExecutor, depth: int = 2) -> Iterator[Item]:
+    """The same items; the pool's one thread makes the next of them while one is used."""
+    coming = deque(pool.submit(next, items, None) for _ in range(depth))
+    while (item := coming.popleft().result()) is not None:
+        coming.append(pool.submit(next, items, None))
+        yield item
 
 
 class _Parts:
@@ -203,6 +227,10 @@ class _Parts:
         if self._run.model.modality == "text":
             return int(batch.keep.sum())
         return len(places) * int(seen[self._run.sites[0]].shape[1])
+
+    def append_to(self, writer: Writer) -> None:
+        """Put the chunk on the disk."""
+        writer.append(*self.joined())
 
     def joined(self) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
         """The rows of each site, and the index, in example order."""
@@ -236,7 +264,7 @@ class _Parts:
                 "end": blank,
             }
         which, position = np.nonzero(batch.keep.cpu().numpy())
-        tokens = np.array([batch.pieces[i][j] for i, j in zip(which, position, strict=True)], object)
+        tokens = np.array([batch.pieces[i][j] for i, j in zip(which.tolist(), position.tolist(), strict=True)], object)
         spans = batch.spans[which, position]
         return {
             "example": examples[which],

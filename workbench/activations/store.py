@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from workbench.activations.source import Examples
 
 
+# Bytes of a page of memory, or a part of one where pages are larger.
+_PAGE = 4096
+
+
 class ActivationSet:
     """Rows of one or several sites, in example order. Made by `capture`, opened by
     ``ActivationSet.open(folder)``."""
@@ -157,7 +161,8 @@ class ActivationSet:
         if batch_size < 1 or not len(numbers) or ahead < 0:
             raise ConfigError("Batches need at least one row, a batch size of at least one, and none or some ahead.")
         plan = shuffled(numbers, batch_size, seed, epochs)
-        return Batches(plan, lambda part: self._gather(place, part, np.dtype(np.float32)), ahead)
+        dtype = disk_dtype(self.manifest.request.dtype)
+        return Batches(plan, lambda part: self._gather(place, part, dtype), ahead)
 
     def export(self, folder: str | Path) -> list[Path]:
         """Write the rows of every site of this view as safetensors, and the index as Parquet; see `export_set`."""
@@ -240,15 +245,24 @@ class ActivationSet:
         return out
 
     def _gather(self, site: Site, numbers: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        shards = self._shards(site)
+        if len(shards) == 1:
+            return _widened(self._taken(shards[0], numbers), dtype)
         out = np.empty((len(numbers), self.width(site)), dtype)
-        # In disk order, so that a random batch touches each page once.
-        order = np.argsort(numbers, kind="stable")
-        cuts = np.searchsorted(numbers[order], self._starts)
-        for shard, first, low, high in zip(
-            self._shards(site), self._starts[:-1].tolist(), cuts[:-1].tolist(), cuts[1:].tolist(), strict=True
-        ):
-            if low < high:
-                self._require_sound(shard)
-                block = shard[numbers[order[low:high]] - first]
-                out[order[low:high]] = unpacked(block) if dtype.kind == "f" else block
+        which = np.searchsorted(self._starts, numbers, "right") - 1
+        for number in np.unique(which).tolist():
+            places = np.flatnonzero(which == number)
+            out[places] = _widened(self._taken(shards[number], numbers[places] - self._starts[number]), dtype)
         return out
+
+    def _taken(self, shard: np.memmap, numbers: np.ndarray) -> np.ndarray:
+        self._require_sound(shard)
+        rows = np.asarray(shard)
+        # The pages come from the disk in the order in which they lie there, then each row is copied once, to where it is wanted.
+        _ = rows[:, :: _PAGE // rows.itemsize][np.sort(numbers)]
+        return np.take(rows, numbers, axis=0, mode="clip")
+
+
+def _widened(block: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """What lies on disk as ``dtype``: as it is, or as floating point numbers."""
+    return (unpacked(block) if dtype.kind == "f" else block).astype(dtype, copy=False)

@@ -68,7 +68,7 @@ class Tokens:
             {"input_ids": torch.from_numpy(ids).to(self.device), "attention_mask": mask.long()},
             mask,
             torch.from_numpy(keep).to(self.device),
-            [self._shown(i, s, text) for i, s, text in zip(ids, spans, clean, strict=True)],
+            self._shown(ids, spans, clean),
             spans,
         )
 
@@ -131,15 +131,16 @@ class Tokens:
                 spans[row, first : first + len(line)] = span
         return padded, attention, spans
 
-    def _shown(self, ids: np.ndarray, spans: np.ndarray, text: str) -> list[str]:
+    def _shown(self, ids: np.ndarray, spans: np.ndarray, texts: Sequence[str]) -> list[list[str]]:
+        known = {token: self._piece(token) for token in np.unique(ids).tolist()}
+        pieces = [[known[token] for token in line] for line in ids.tolist()]
+        # A byte of a longer character, or a word that the vocabulary lacks: show what stands in the text.
         unknown = self.tokenizer.unk_token_id
-        pieces = []
-        for token, (start, end) in zip(ids.tolist(), spans.tolist(), strict=True):
-            piece = self._piece(token)
-            # A byte of a longer character, or a word that the vocabulary lacks: show what stands in the text.
-            if end > start and (token == unknown or "\ufffd" in piece):
-                piece = text[start:end]
-            pieces.append(piece)
+        odd = np.array([token for token, piece in known.items() if token == unknown or "\ufffd" in piece], np.int64)
+        rows, columns = np.nonzero(np.isin(ids, odd) & (spans[..., 1] > spans[..., 0]))
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+            start, end = spans[row, column].tolist()
+            pieces[row][column] = texts[row][start:end]
         return pieces
 
     def _piece(self, token: int) -> str:
@@ -156,6 +157,5 @@ def _trim(spans: np.ndarray, texts: Sequence[str]) -> None:
     """A span starts at the word, also where the tokenizer counts the space before it to its token."""
     for row, text in enumerate(texts):
         for column, (start, end) in enumerate(spans[row].tolist()):
-            word = text[start:end]
-            if word[:1].isspace() and not word.isspace():
+            if start < end and text[start : start + 1].isspace() and not (word := text[start:end]).isspace():
                 spans[row, column, 0] = end - len(word.lstrip())
