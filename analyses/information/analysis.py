@@ -18,7 +18,7 @@ from analyses.information.knn import mixed_ksg
 from analyses.information.variables import Variable, variables
 from workbench.activations.labels import choose_labels
 from workbench.analysis import Context, Metric, Result, SiteAnalysis
-from workbench.concepts import LinearConcepts
+from workbench.concepts import ConceptSet, LinearConcepts
 from workbench.errors import DataError
 from workbench.plots import site_lines
 
@@ -98,8 +98,8 @@ class MutualInformation(SiteAnalysis):
         if not rows:
             raise DataError(f"None of the labels {', '.join(shared[:8])} has enough captured examples: capture or label more.")
         metrics = pd.DataFrame(rows)
-        concepts = [directions for some, _ in parts for directions in some]
-        return Result(concepts=list(concepts), metrics=metrics, figures={"information": _figure(metrics)})
+        concepts: list[ConceptSet] = [directions for some, _ in parts for directions in some]
+        return Result(concepts=concepts, metrics=metrics, figures={"information": _figure(metrics)})
 
     def _rows(self, variable: Variable, bound: Estimate, compressor: Any, group: Any, site: str, seed: int) -> Any:
         rng = np.random.default_rng(seed)

@@ -64,7 +64,7 @@ class Ray(Engine):
         room = sum(int(count // threads) for count in nodes)
         if not room:
             raise ClusterError(
-                f"No machine of the cluster has the {threads} processors that a worker takes, one for each thread of this process."
+                f"No machine of the cluster has the {threads} processors that a worker takes, one a thread of this process."
                 " Set OMP_NUM_THREADS to fewer."
             )
         return room
