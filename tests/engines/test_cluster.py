@@ -181,6 +181,11 @@ def test_what_a_worker_cannot_load_is_refused_before_there_is_one(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_address_where_nobody_answers_is_told_at_once():
+    with pytest.raises(ClusterError, match=r"A Ray cluster at 127\.0\.0\.1:1 cannot be used: .*refused"):
+        next(cluster.Ray("127.0.0.1:1").map(Doubling(), []))
+
+
 def test_engines_have_names_and_options():
     assert isinstance(find_engine("ray", workers=3), cluster.Ray)
     for wrong, sentence in (

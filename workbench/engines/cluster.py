@@ -6,6 +6,7 @@ import heapq
 import logging
 import os
 import signal
+import socket
 import tempfile
 import threading
 from collections import deque
@@ -21,6 +22,7 @@ from workbench.errors import ClusterError, ConfigError, MissingExtraError
 TRIES = 3
 # Pieces under way or waiting for an earlier one, for each worker: what bounds the memory.
 AHEAD = 2
+SECONDS_TO_ANSWER = 10
 
 
 class Ray(Engine):
@@ -91,6 +93,7 @@ class Ray(Engine):
             options |= {"num_cpus": workers * threads, "include_dashboard": False, "_temp_dir": place}
             options |= {"object_store_memory": self.store}
         try:
+            _require_answer(self.address)
             self._ray.init(self.address or "local", **options)
         except (RuntimeError, ValueError, OSError, self._ray.exceptions.RayError) as error:
             where = f"at {self.address} cannot be used" if self.address else "could not be started on this machine"
@@ -223,6 +226,13 @@ def _library() -> Any:
     except ImportError:
         raise MissingExtraError("ray", "cluster", "The engine ray") from None
     return ray
+
+
+def _require_answer(address: str | None) -> None:
+    """Ask an address of the form ``host:port`` whether anybody is there: Ray itself would ask for minutes. `OSError` if not."""
+    host, _, port = (address or "").rpartition(":")
+    if host and "/" not in host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()
 
 
 def _blas_threads() -> int:
