@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from workbench.engines import Engine, Local
 from workbench.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Context:
         model: Call to get the model; loading it is left until it is needed.
         readout: Call to get the frozen linear readout of the model's output for the data set's labels.
         gradients: Call with ``(sites, labels, per_label)`` to get the readout's gradients, ``{site: {label: [e, d]}}``.
+        engine: Who does what is done at each site by itself.
     """
 
     activations: ActivationSet
@@ -96,6 +98,7 @@ class Context:
     model: Callable[[], Model]
     readout: Callable[[], Readout]
     gradients: Callable[[Sequence[str], Sequence[str], int], dict[str, dict[str, Tensor]]]
+    engine: Engine = field(default_factory=Local)
 
 
 class Analysis(BaseModel, ABC):
@@ -142,6 +145,33 @@ class Analysis(BaseModel, ABC):
                 where = ".".join(map(str, item["loc"])) or "options"
                 faults.append(f"'{where}': {item['msg'].removeprefix('Value error, ')}")
             raise ConfigError(f"{cls.name} cannot take {'; '.join(faults)}. Its options: {known}.") from error
+
+
+class SiteAnalysis(Analysis):
+    """An analysis that does the same at every site, each by itself: engines with several workers do several at once.
+
+    ``shared`` is made once, ``at_site`` for each site, and ``joined`` makes them one result. ``at_site`` may be called in
+    another process: it reads the activations, data set and seed of its context, and nothing of the model.
+    """
+
+    @abstractmethod
+    def shared(self, context: Context) -> Any:
+        """What every site needs."""
+
+    @abstractmethod
+    def at_site(self, context: Context, site: str, shared: Any) -> Any:
+        """What there is at one site."""
+
+    @abstractmethod
+    def joined(self, context: Context, shared: Any, parts: list[Any]) -> Result:
+        """The result, from what there is at each site."""
+
+    def run(self, context: Context) -> Result:
+        """Do the work, site by site."""
+        from workbench.engines.sites import each_site
+
+        shared = self.shared(context)
+        return self.joined(context, shared, each_site(self, context, shared))
 
 
 _registered: dict[str, type[Analysis]] = {}

@@ -11,7 +11,7 @@ import difflib
 import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sqlalchemy.exc import DBAPIError
@@ -21,6 +21,17 @@ class WorkbenchError(Exception):
     """Something the user can mend. ``exit_code`` is what the command line exits with."""
 
     exit_code = 2
+
+    def __reduce__(self) -> Any:
+        # An error of a worker process arrives here as the sentence that it is: most are not made from that alone.
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[WorkbenchError], args: tuple[Any, ...], state: dict[str, Any]) -> WorkbenchError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class UnknownNameError(WorkbenchError, KeyError):
@@ -58,6 +69,10 @@ class DiskFullError(WorkbenchError, OSError):
     """No room is left for what was being written; what was there before is whole."""
 
     exit_code = 3
+
+
+class ClusterError(WorkbenchError):
+    """A cluster that cannot be reached, or whose workers end over and over."""
 
 
 class MissingExtraError(WorkbenchError, ImportError):

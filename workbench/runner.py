@@ -23,8 +23,9 @@ import numpy as np
 import psutil
 import sqlalchemy as sa
 
-from workbench.analysis import Analysis, Context, Progress, Result, find_analysis
-from workbench.errors import StudyError, WorkbenchError, disk_errors
+from workbench.analysis import Analysis, Context, Progress, Result, SiteAnalysis, find_analysis
+from workbench.engines import Engine, Local, find_engine
+from workbench.errors import ConfigError, StudyError, WorkbenchError, disk_errors
 from workbench.frames import records
 from workbench.processes import has_ended, identity, shareable
 from workbench.store import catalog as tables
@@ -63,17 +64,23 @@ def execute(
     force: bool = False,
     progress: Progress = silent,
     repeats: str = "",
+    engine: str | Engine = "local",
 ) -> Run:
     """Run an analysis over activations and record it, or return the finished run of the same call.
 
-    ``repeats`` is the run that this one repeats: it is then a run of its own, whatever is there.
+    ``repeats`` is the run that this one repeats: it is then a run of its own, whatever is there. ``engine`` is who does it, which
+    changes nothing of what is found.
 
     Raises:
         UnknownNameError: No analysis has that name.
         ConfigError: An option does not fit.
         WorkbenchError: What the analysis itself raised; the study is as it was.
     """
-    analysis = find_analysis(name).configured(options)
+    analysis, does = find_analysis(name).configured(options), find_engine(engine)
+    if not isinstance(does, Local) and not isinstance(analysis, SiteAnalysis):
+        raise ConfigError(
+            f"The analysis {name} is one piece of work, with nothing to share out to workers: use the engine local."
+        )
     dataset = study.dataset_of(acts)
     config = json.loads(analysis.model_dump_json())
     inputs = {
@@ -97,6 +104,7 @@ def execute(
                 model=lambda: study.model,
                 readout=lambda: study.readout(dataset, progress=progress),
                 gradients=lambda sites, labels, count: study.gradients(dataset, sites, labels, count, progress),
+                engine=does,
             )
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from pydantic import Field
 from analyses.concept_activation.tcav import Scores, score
 from analyses.concept_activation.vectors import Vectors, fit_vectors
 from workbench.activations.labels import choose_labels
-from workbench.analysis import Analysis, Context, Metric, Result
+from workbench.analysis import Context, Metric, Result, SiteAnalysis
 from workbench.concepts import LinearConcepts
 from workbench.errors import ConfigError, DataError
 from workbench.frames import records
@@ -45,7 +46,19 @@ METRICS = (
 )
 
 
-class ConceptActivation(Analysis):
+@dataclass(frozen=True)
+class _Shared:
+    """The labels, and the gradients of the readout's logits at each site."""
+
+    wanted: list[str]
+    gradients: dict[str, dict[str, torch.Tensor]]
+
+
+# What a site gives, by level: the vectors, their metrics, and their scores for every class.
+_Scored = list[tuple[LinearConcepts, list[dict[str, Any]], pd.DataFrame]]
+
+
+class ConceptActivation(SiteAnalysis):
     """Fit a vector for every labelled concept from its examples against random ones, and test its pull on every class.
 
     The usual t-test of concept runs against random runs rejects far too often. Here a whole random set, fitted the same way, is
@@ -71,27 +84,38 @@ class ConceptActivation(Analysis):
     random_sets: int = Field(29, ge=19, description="Random sets; 19 is the least for a p of .05.")
     per_class: int = Field(30, ge=10, description="Held-out inputs a class.")
 
-    def run(self, context: Context) -> Result:
-        """Fit at every site, then score on the gradients of one pass."""
+    def shared(self, context: Context) -> _Shared:
+        """The labels, and the gradients of one pass on which every site is scored."""
         dataset = context.dataset
         wanted = choose_labels(dataset, list(self.concepts) if isinstance(self.concepts, tuple) else self.concepts)
         readout = context.readout()
         classes = self._classes(context, readout.labels, wanted)
         sites = [str(s) for s in context.activations.sites]
         # The inputs of a class are the same for every seed: a seed draws other examples for the vectors.
-        grads = context.gradients(sites, classes, self.per_class)
+        return _Shared(wanted, context.gradients(sites, classes, self.per_class))
+
+    def at_site(self, context: Context, site: str, shared: _Shared) -> _Scored:
+        """Fit at a site, and score."""
+        return [
+            (
+                _concepts(vectors, site),
+                [row | {"site": site} for row in vectors.metrics],
+                _table(score(vectors, shared.gradients[site]), vectors.labels, site),
+            )
+            for vectors in fit_vectors(self, context, site, shared.wanted)
+        ]
+
+    def joined(self, context: Context, shared: _Shared, parts: list[_Scored]) -> Result:
+        """Every site together."""
         result, rows, table = Result(), [], []
-        for number, site in enumerate(sites):
-            context.progress(number, len(sites), f"concept activation vectors at {site}")
-            for vectors in fit_vectors(self, context, site, wanted):
-                result.concepts.append(_concepts(vectors, site))
-                rows += [row | {"site": site} for row in vectors.metrics]
-                table.append(_table(score(vectors, grads[site]), vectors.labels, site))
-        context.progress(len(sites), len(sites), "concept activation vectors")
+        for concepts, metrics, scored in (level for part in parts for level in part):
+            result.concepts.append(concepts)
+            rows += metrics
+            table.append(scored)
         if not table:
             raise DataError(
-                f"None of the labels {', '.join(wanted[:8])} has enough captured examples for a vector: 20 training and 8 test"
-                " rows with it and without it. Capture or label more examples."
+                f"None of the labels {', '.join(shared.wanted[:8])} has enough captured examples for a vector: 20 training and 8"
+                " test rows with it and without it. Capture or label more examples."
             )
         scores = pd.concat(table, ignore_index=True)
         _holm(scores)

@@ -17,8 +17,8 @@ from analyses.information.estimate import Estimate, with_floor
 from analyses.information.knn import mixed_ksg
 from analyses.information.variables import Variable, variables
 from workbench.activations.labels import choose_labels
-from workbench.analysis import Analysis, Context, Metric, Result
-from workbench.concepts import LinearConcepts
+from workbench.analysis import Context, Metric, Result, SiteAnalysis
+from workbench.concepts import ConceptSet, LinearConcepts
 from workbench.errors import DataError
 from workbench.plots import site_lines
 
@@ -49,7 +49,11 @@ METRICS = (
 )
 
 
-class MutualInformation(Analysis):
+# What a site gives: its principal directions, and the rows of each variable.
+_Estimated = tuple[list[LinearConcepts], list[dict[str, Any]]]
+
+
+class MutualInformation(SiteAnalysis):
     """Estimate the mutual information of each site with each label, with a permuted floor beside every number.
 
     One estimator bounds from below by a linear classifier (Barber and Agakov, 2003). The other is continuous: nearest
@@ -70,27 +74,32 @@ class MutualInformation(Analysis):
     max_rows: int = Field(8_000, ge=200, description="Rows to fit on; the neighbour estimates use up to an eighth as many.")
     permutations: int = Field(10, ge=5, le=1000, description="Permutations for the floors.")
 
-    def run(self, context: Context) -> Result:
-        """Estimate at every site."""
-        labels = choose_labels(context.dataset, list(self.target) if isinstance(self.target, tuple) else self.target)
-        sites = [str(s) for s in context.activations.sites]
+    def shared(self, context: Context) -> list[str]:
+        """The labels."""
+        return choose_labels(context.dataset, list(self.target) if isinstance(self.target, tuple) else self.target)
+
+    def at_site(self, context: Context, site: str, shared: list[str]) -> _Estimated:
+        """Estimate at a site."""
+        concepts: list[LinearConcepts] = []
         rows: list[dict[str, Any]] = []
-        result = Result()
-        for number, site in enumerate(sites):
-            context.progress(number, len(sites), f"information at {site}")
-            compressor = None
-            for group in variables(context, site, labels, self.max_rows):
-                if compressor is None:
-                    compressor = PCACompressor(min(self.dimensions, group.x_train.shape[1])).fit(group.x_train)
-                    result.concepts.append(_principal(compressor, site, group.level))
-                bounds = classifier_bounds(group, self.permutations, context.seed)
-                rows += [self._rows(v, bounds[v.name], compressor, group, site, context.seed) for v in group.variables]
-        context.progress(len(sites), len(sites), "information")
+        compressor = None
+        for group in variables(context, site, shared, self.max_rows):
+            if compressor is None:
+                compressor = PCACompressor(min(self.dimensions, group.x_train.shape[1])).fit(group.x_train)
+                concepts.append(_principal(compressor, site, group.level))
+            bounds = classifier_bounds(group, self.permutations, context.seed)
+            for variable in group.variables:
+                rows += self._rows(variable, bounds[variable.name], compressor, group, site, context.seed)
+        return concepts, rows
+
+    def joined(self, context: Context, shared: list[str], parts: list[_Estimated]) -> Result:
+        """Every site together."""
+        rows = [row for _, some in parts for row in some]
         if not rows:
-            raise DataError(f"None of the labels {', '.join(labels[:8])} has enough captured examples: capture or label more.")
-        result.metrics = pd.DataFrame([row for three in rows for row in three])
-        result.figures["information"] = _figure(result.metrics)
-        return result
+            raise DataError(f"None of the labels {', '.join(shared[:8])} has enough captured examples: capture or label more.")
+        metrics = pd.DataFrame(rows)
+        concepts: list[ConceptSet] = [directions for some, _ in parts for directions in some]
+        return Result(concepts=concepts, metrics=metrics, figures={"information": _figure(metrics)})
 
     def _rows(self, variable: Variable, bound: Estimate, compressor: Any, group: Any, site: str, seed: int) -> Any:
         rng = np.random.default_rng(seed)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from probes import LogisticProbe, control_task, majority_accuracy, random_direction_accuracy, shuffled_labels
 from workbench.activations.labels import choose_labels
-from workbench.analysis import Analysis, Context, Metric, Result
+from workbench.analysis import Context, Metric, Result, SiteAnalysis
 from workbench.concepts import LinearConcepts
 from workbench.errors import DataError
 from workbench.evidence.samples import Sample, samples
@@ -64,7 +64,11 @@ METRICS = (
 )
 
 
-class LinearProbes(Analysis):
+# What a site gives, by level, and the labels that it skips.
+_Probed = tuple[list[tuple[LinearConcepts, list[dict[str, Any]]]], list[dict[str, str]]]
+
+
+class LinearProbes(SiteAnalysis):
     """Fit a logistic probe (Alain and Bengio, 2016) for every label at every site; each probe is a concept.
 
     A label of spans is probed on positions, a label of examples on the mean activation of each example.
@@ -83,20 +87,24 @@ class LinearProbes(Analysis):
     max_iter: int = Field(200, ge=1, description="Largest number of solver steps.")
     controls: bool = Field(True, description="Also fit the control probes.")
 
-    def run(self, context: Context) -> Result:
-        """Probe every site."""
-        labels = choose_labels(context.dataset, list(self.target) if isinstance(self.target, tuple) else self.target)
-        sites = [str(s) for s in context.activations.sites]
-        result, rows = Result(), []
+    def shared(self, context: Context) -> list[str]:
+        """The labels."""
+        return choose_labels(context.dataset, list(self.target) if isinstance(self.target, tuple) else self.target)
+
+    def at_site(self, context: Context, site: str, shared: list[str]) -> _Probed:
+        """Probe a site."""
         skipped: list[dict[str, str]] = []
-        for number, site in enumerate(sites):
-            # The same labels are skipped at every site: they are told once.
-            for sample in samples(context, site, labels, self.max_rows, None if number else skipped):
-                context.progress(number, len(sites), f"probing {site}, {len(sample.labels)} labels by {sample.level}")
-                found, metrics = self._probe(sample, site, context)
+        return [self._probe(sample, site, context) for sample in samples(context, site, shared, self.max_rows, skipped)], skipped
+
+    def joined(self, context: Context, shared: list[str], parts: list[_Probed]) -> Result:
+        """Every site together."""
+        labels, result, rows = shared, Result(), []
+        # The same labels are skipped at every site: they are told once.
+        skipped = parts[0][1]
+        for probed, _ in parts:
+            for found, metrics in probed:
                 result.concepts.append(found)
                 rows += metrics
-        context.progress(len(sites), len(sites), "probing")
         if not result.concepts:
             reasons = "; ".join(sorted({s["reason"] for s in skipped})) or "there are no captured examples of them"
             raise DataError(

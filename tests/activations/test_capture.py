@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.activations import ActivationSet, capture, capturing, writer
+from workbench.activations import ActivationSet, capture, capturing, chunks, writer
 from workbench.edits import Edit, steer
 from workbench.errors import ConfigError, DataError, DiskFullError, StudyError, UnknownNameError
 from workbench.models import Site
@@ -37,7 +37,7 @@ def test_capture_is_what_the_model_does(exact, minilm, texts):
         # One text at a time and in batches, matrix products round differently.
         np.testing.assert_allclose(exact.at(site).read(), expected, atol=2e-5)
     batch = minilm.batch(texts.inputs(range(7)))
-    again = capturing.pooled(minilm.activations(batch, ["mlp_out.2"])[Site("mlp_out", 2)], batch.keep, "token")
+    again = chunks.pooled(minilm.activations(batch, ["mlp_out.2"])[Site("mlp_out", 2)], batch.keep, "token")
     np.testing.assert_allclose(exact.read(slice(0, len(again)), "mlp_out.2"), again.numpy(), atol=2e-5)
 
 

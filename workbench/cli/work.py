@@ -26,6 +26,9 @@ CatalogUrl = Annotated[
 RemoteUrl = Annotated[
     str | None, typer.Option(help="Where runs and activations are kept as well, such as s3://bucket/prefix; the study keeps it.")
 ]
+EngineName = Annotated[str, typer.Option(help="Who does the work: local, this process, or ray, several workers.")]
+Address = Annotated[str | None, typer.Option(help="A Ray cluster that runs; one is started when left out.")]
+Workers = Annotated[int | None, typer.Option(help="How many workers; as many as find room when left out.")]
 
 
 def capture(
@@ -42,20 +45,25 @@ def capture(
     label: Annotated[list[str] | None, typer.Option(help="A column with labels; may be repeated.")] = None,
     catalog: CatalogUrl = None,
     remote: RemoteUrl = None,
+    engine: EngineName = "local",
+    address: Address = None,
+    workers: Workers = None,
 ) -> None:
     """Capture a model's activations on data."""
     from workbench.datasets import load_dataset
+    from workbench.engines import find_engine
     from workbench.models import load_model
     from workbench.store.study import open_study
 
     options: dict[str, Any] = {k: v for k, v in {"text": text, "image": image, "labels": label}.items() if v}
+    runs = find_engine(engine, address, workers)
     dataset = load_dataset(data, **options)
     loaded = load_model(model)
     wanted = sites or ["resid_post.*"]
     loaded.match(wanted)
     with open_study(study, catalog=catalog, remote=remote) as opened, progress() as show:
         acts = opened.capture(
-            loaded, dataset, wanted, cast("Pool", pool), limit=limit, dtype=dtype, max_disk=max_disk, progress=show
+            loaded, dataset, wanted, cast("Pool", pool), limit=limit, dtype=dtype, max_disk=max_disk, engine=runs, progress=show
         )
         facts = {
             "activations": acts.id,
@@ -85,12 +93,17 @@ def run(
         typer.Option("--from", help="Repeat this run as it was configured, and say whether it finds the same."),
     ] = None,
     tolerance: Annotated[float, typer.Option(help="With --from: the share of its column by which a number may differ.")] = 0.0,
+    engine: EngineName = "local",
+    address: Address = None,
+    workers: Workers = None,
 ) -> None:
     """Run an analysis on captured activations, or repeat a run (exit code 1 when it does not find the same)."""
+    from workbench.engines import find_engine
     from workbench.store.study import open_study
 
+    does = find_engine(engine, address, workers)
     if source is not None:
-        if analysis or at or acts or option or seed or force:
+        if analysis or at or acts or option or seed or force or engine != "local":
             raise ConfigError("A run is repeated as it was: with --from, give nothing but --tolerance.")
         _repeat(study, source, tolerance)
         return
@@ -100,7 +113,7 @@ def run(
     with open_study(study, create=False) as opened, progress() as show:
         chosen = opened.activation_set(acts)
         view = chosen.select(at) if at else chosen
-        done = opened.run(analysis, view, seed=seed, force=force, progress=show, **options)
+        done = opened.run(analysis, view, seed=seed, force=force, progress=show, engine=does, **options)
         metrics = done.metrics
         facts = {"run": done.id, "seconds": done.record["seconds"], "peak_mib": done.record["peak_mib"]}
     if STATE.json:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from workbench.activations.manifest import Pool
     from workbench.datasets import Dataset
     from workbench.embedding import Embedder
+    from workbench.engines import Engine
     from workbench.evidence.readout import Readout
     from workbench.models import Model, Site
     from workbench.recipes import Recipe
@@ -65,7 +66,7 @@ class Study(Sharing):
             sites: Site names, with ``*`` for any layer.
             pool: ``token`` (or ``spatial`` for images), ``mean``, ``max`` or ``last``.
             options: Passed to :func:`workbench.activations.capture`: ``dtype``, ``batch_size``, ``limit``,
-                ``max_disk``, ``progress``.
+                ``max_disk``, ``engine``, ``progress``.
 
         Raises:
             StudyError: The study was made with another model.
@@ -149,6 +150,7 @@ class Study(Sharing):
         seed: int = 0,
         force: bool = False,
         progress: Callable[[int, int, str], None] | None = None,
+        engine: str | Engine = "local",
         **options: Any,
     ) -> Run:
         """Run an analysis on activations. The same call again returns the finished run.
@@ -159,6 +161,7 @@ class Study(Sharing):
             seed: Every random choice comes from it.
             force: Run again although a finished run is there.
             progress: Called with ``(done, total, text)``.
+            engine: Who does it: ``local``, this process, or ``ray``, workers that take a site each.
             options: The analysis's own.
 
         Raises:
@@ -167,7 +170,7 @@ class Study(Sharing):
         """
         from workbench.runner import execute, silent
 
-        return execute(self, analysis, acts, options, seed, force, progress or silent)
+        return execute(self, analysis, acts, options, seed, force, progress or silent, engine=engine)
 
     def repeat(
         self, run: Run | str, tolerance: float = 0.0, progress: Callable[[int, int, str], None] | None = None

@@ -1,0 +1,62 @@
+"""What an analysis does at each site, shared out among the workers of an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+from workbench.analysis import Context, SiteAnalysis
+from workbench.datasets import Dataset
+from workbench.errors import ConfigError
+
+
+def each_site(analysis: SiteAnalysis, context: Context, shared: Any) -> list[Any]:
+    """What the analysis finds at each site of the context, in their order."""
+    sites: list[str] = [str(site) for site in context.activations.sites]
+    found: list[Any] = []
+
+    def told() -> Iterator[str]:
+        for site in sites:
+            context.progress(len(found), len(sites), f"{analysis.title} at {site}")
+            yield site
+
+    with closing(context.engine.map(_AtSite(analysis, context, shared), told())) as parts:
+        for part in parts:
+            found.append(part)
+            context.progress(len(found), len(sites), analysis.title)
+    return found
+
+
+class _AtSite:
+    """An analysis at one site after another; another process reads the activations where they lie."""
+
+    def __init__(self, analysis: SiteAnalysis, context: Context, shared: Any) -> None:
+        self._analysis, self._context, self._shared = analysis, context, shared
+
+    def __call__(self, site: str) -> Any:
+        return self._analysis.at_site(self._context, site, self._shared)
+
+    def here(self, sites: Iterable[str]) -> Generator[Any, None, None]:
+        """One site after another."""
+        for site in sites:
+            yield self(site)
+
+    def elsewhere(self) -> Callable[[], Callable[[str], Any]]:
+        """What makes the same in another process."""
+        context = self._context
+        return partial(_made, self._analysis, context.activations.folder, context.dataset, context.seed, self._shared)
+
+
+def _made(analysis: SiteAnalysis, folder: Path, dataset: Dataset, seed: int, shared: Any) -> _AtSite:
+    from workbench.activations import ActivationSet
+    from workbench.runner import silent
+
+    context = Context(ActivationSet.open(folder), dataset, seed, silent, _not_here, _not_here, _not_here)
+    return _AtSite(analysis, context, shared)
+
+
+def _not_here(*_asked: Any) -> NoReturn:
+    raise ConfigError("What an analysis does at a site cannot ask for the model: let its shared() ask.")
