@@ -1,7 +1,8 @@
 """Capturing scribe's residual stream at three quarters of its depth, beside the bare pass and sae-lens's CacheActivationsRunner.
 
-Run with `make bench NAME=capture`. All sides run the same weights in float32 on the same texts, stop after the sixth of eight
-layers, and are given a model that is loaded already. A token counts when its row is stored; of the bare pass, when ours would be.
+Run with `make bench NAME=capture`. All sides run the same weights in float32 on the same texts and device, stop after the sixth
+of eight layers, and are given a model that is loaded already. A token counts when its row is stored; of the bare pass, when ours
+would be.
 
 - Ours tokenises, runs each text by itself (batches of texts of like length, padded), and leaves on the disk float16 rows with
   checksums, and which text, position, token and characters each row is. Every 256 texts it waits for the disk, so that what is
@@ -35,12 +36,17 @@ from workbench.datasets import load_dataset
 from workbench.datasets.paths import data_dir
 from workbench.models import load_model
 from workbench.models.base import Batch
+from workbench.models.devices import choose_device
 from workbench.models.taps import StopPassError, hooked
 
 SITE, LAYER, WIDTH = "resid_post.5", 5, 256
 TEXTS, CONTEXT, ROUNDS = 1024, 256, 3
 # As many full contexts as the texts fill, and batch sizes that divide that.
 CONTEXTS, BATCHES = 112, (4, 16, 56)
+
+DEVICE = choose_device()
+# A GPU is idle between short batches.
+BATCH = 256 if DEVICE.startswith("cuda") else 32
 
 Fresh = Callable[[], Path]
 
@@ -49,7 +55,7 @@ def main() -> None:
     """Measure and print."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     warnings.simplefilter("ignore")
-    model, dataset = load_model("scribe"), load_dataset("topics")
+    model, dataset = load_model("scribe", device=DEVICE), load_dataset("topics")
     count = itertools.count()
     with tempfile.TemporaryDirectory() as place:
 
@@ -57,7 +63,7 @@ def main() -> None:
             return Path(place) / str(next(count))
 
         def ours() -> ActivationSet:
-            return capture(model, dataset, sites=SITE, folder=fresh(), limit=TEXTS)
+            return capture(model, dataset, sites=SITE, folder=fresh(), limit=TEXTS, batch_size=BATCH)
 
         batches, first = noted(model, ours)
         texts = list(dataset.inputs(range(TEXTS)))
@@ -73,8 +79,8 @@ def main() -> None:
         speeds = turn_about(sides, ROUNDS)
         sizes = ", ".join(f"{name}: batches of {peer.batch}" for name, peer in peers.items())
         setting = (
-            f"{SITE} of scribe, float16 on disk, {TEXTS:,} texts of {dataset.name} ({first.n_rows:,} tokens), median of {ROUNDS}"
-            f" interleaved rounds; ours: batches of 32; {sizes} contexts of {CONTEXT}"
+            f"{SITE} of scribe on {DEVICE}, float16 on disk, {TEXTS:,} texts of {dataset.name} ({first.n_rows:,} tokens), median"
+            f" of {ROUNDS} interleaved rounds; ours: batches of {BATCH}; {sizes} contexts of {CONTEXT}"
         )
         print(report("capture", setting, "tokens/s", "ours", ["forward", *peers], speeds, bytes=size(first), equal=equal))
 
@@ -105,6 +111,8 @@ def bare(model: Any, batches: list[Batch], tokens: int) -> int:
         for batch in batches:
             with contextlib.suppress(StopPassError):
                 model.bridge(batch.inputs["input_ids"], attention_mask=batch.inputs["attention_mask"])
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return tokens
 
 
@@ -154,7 +162,7 @@ class Runner:
             buffer_size_gb=(tokens + 1) * WIDTH * 2 / 1e9,
             new_cached_activations_path=str(folder),
             dtype="float16",
-            device="cpu",
+            device=DEVICE,
             shuffle=False,
             streaming=False,
         )
@@ -177,7 +185,7 @@ def transformer() -> Any:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = data_dir() / "scribe"
-    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(DEVICE)
     its = plain.config
     config = HookedTransformerConfig(
         n_layers=its.num_hidden_layers,
@@ -197,7 +205,7 @@ def transformer() -> Any:
         final_rms=True,
         gated_mlp=True,
         original_architecture="LlamaForCausalLM",
-        device="cpu",
+        device=DEVICE,
     )
     model = HookedTransformer(config, AutoTokenizer.from_pretrained(folder))
     model.load_and_process_state_dict(
@@ -222,15 +230,15 @@ def checked(model: Any, batches: list[Batch], acts: ActivationSet, peers: dict[s
     """Hold every side to be the same layer of the same model; says how near they are."""
     site = model.site(SITE)
     longest = max(batches, key=lambda batch: batch.attention.shape[1])
-    found = model.activations(longest, [site])[site][longest.keep].numpy()
+    found = model.activations(longest, [site])[site][longest.keep].cpu().numpy()
     stored = acts.read()
     shares = [max(float(np.abs(stored - row).max(axis=1).min() / np.abs(row).max()) for row in found[:50])]
     for peer in peers.values():
         context = peer.made.with_format("numpy")[0]
-        ids = torch.from_numpy(context["token_ids"].astype(np.int64))[None]
+        ids = torch.from_numpy(context["token_ids"].astype(np.int64))[None].to(DEVICE)
         mask = torch.ones_like(ids, dtype=torch.bool)
         batch = Batch({"input_ids": ids, "attention_mask": mask.long()}, mask, mask)
-        rows = model.activations(batch, [site])[site][0].numpy()
+        rows = model.activations(batch, [site])[site][0].cpu().numpy()
         shares.append(float(np.abs(rows - context[peer.hook]).max() / np.abs(rows).max()))
     # Float16 rounds to one part in 2,048.
     assert max(shares) < 1e-3, shares
