@@ -10,7 +10,7 @@ PORT ?= 8501
 NAME ?=
 # Tests beside each other: each of them takes up to 3 GiB.
 JOBS ?= 2
-TESTS = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder
+TESTS = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: install demo test test-fast check format bench clean
 

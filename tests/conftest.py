@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,16 +24,34 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
 WORDS = ("alpha", "beta", "gamma", "delta", "omega", "kappa", "sigma", "theta")
 
 
-@pytest.hookimpl(tryfirst=True)
+# The tests that look at what `workbench demo` made.
+DEMO = ("tests/test_topics.py", "tests/app/test_app_browser.py::test_the_same_way_through_the_demo")
+
+
+def worked_together(nodeid: str) -> str:
+    """What is run by one process: a file, so that what its tests share is made once; the tests of the demo count as one file."""
+    return "demo" if nodeid.startswith(DEMO) else nodeid.split("::", maxsplit=1)[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Files beside each other. With pytest 9.2 xdist's own groups have no effect."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Files(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return worked_together(nodeid)
+
+    return Files(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Files run beside each other, so that each makes what it shares once; the demo's tests count as one. The longest first."""
+    """Where processes share the work out, the longest files come first."""
     if not hasattr(config, "workerinput"):
         return
     groups: dict[str, list[pytest.Item]] = {}
     for item in items:
-        name = "demo" if "demo" in getattr(item, "fixturenames", ()) else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(name))
-        groups.setdefault(name, []).append(item)
+        groups.setdefault(worked_together(item.nodeid), []).append(item)
 
     def slow(name: str) -> int:
         return sum(item.get_closest_marker("slow") is not None for item in groups[name])

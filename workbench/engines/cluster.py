@@ -74,6 +74,12 @@ class Ray(Engine):
     @contextmanager
     def _cluster(self, threads: int) -> Iterator[None]:
         if self._ray.is_initialized():
+            here = str(self._ray.get_runtime_context().gcs_address)
+            if self.address not in (None, "auto", here):
+                raise ClusterError(
+                    f"This process is connected to a Ray cluster already, {here}, and not {self.address}: leave the address out,"
+                    " or call ray.shutdown() first."
+                )
             yield
             return
         # Ray has sockets in this folder, whose paths must be short.
