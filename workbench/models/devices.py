@@ -25,7 +25,7 @@ def choose_device(asked: str | None = None) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(1, device=wanted).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         known = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
         known += ["mps"] if torch.backends.mps.is_available() else []
         raise ConfigError(

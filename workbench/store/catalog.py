@@ -16,106 +16,106 @@ import pandas as pd
 import sqlalchemy as sa
 
 from workbench.errors import StudyError, disk_errors, disk_is_full
+from workbench.store.column_types import integer_type, json_type, text_type
 from workbench.store.migrations import FIRST_VERSION, SCHEMA_VERSION, migrate
 from workbench.store.sqlite import WRITES
-from workbench.store.words import nested, whole, words
 
 metadata = sa.MetaData()
 
-info = sa.Table("info", metadata, sa.Column("key", words(64), primary_key=True), sa.Column("value", words()))
+info = sa.Table("info", metadata, sa.Column("key", text_type(64), primary_key=True), sa.Column("value", text_type()))
 
 runs = sa.Table(
     "runs",
     metadata,
-    sa.Column("id", words(128), primary_key=True),
-    sa.Column("analysis", words(64), index=True, nullable=False),
-    sa.Column("status", words(16), nullable=False),  # running, done, failed, cancelled
-    sa.Column("config", nested(), nullable=False),
-    sa.Column("seed", whole(), nullable=False),
-    sa.Column("inputs", nested(), nullable=False),  # activations, dataset, model, parent runs
-    sa.Column("provenance", nested(), nullable=False),  # package versions, machine
-    sa.Column("started", words(32), nullable=False),
+    sa.Column("id", text_type(128), primary_key=True),
+    sa.Column("analysis", text_type(64), index=True, nullable=False),
+    sa.Column("status", text_type(16), nullable=False),  # running, done, failed, cancelled
+    sa.Column("config", json_type(), nullable=False),
+    sa.Column("seed", integer_type(), nullable=False),
+    sa.Column("inputs", json_type(), nullable=False),  # activations, dataset, model, parent runs
+    sa.Column("provenance", json_type(), nullable=False),  # package versions, machine
+    sa.Column("started", text_type(32), nullable=False),
     sa.Column("seconds", sa.Float),
     sa.Column("peak_mib", sa.Float),
-    sa.Column("error", words()),
+    sa.Column("error", text_type()),
 )
 
 concepts = sa.Table(
     "concepts",
     metadata,
-    sa.Column("id", words(160), primary_key=True),
-    sa.Column("run", words(128), sa.ForeignKey("runs.id"), index=True, nullable=False),
-    sa.Column("number", whole(), nullable=False),
-    sa.Column("method", words(64), nullable=False),
-    sa.Column("site", words(200), index=True, nullable=False),
-    sa.Column("level", words(16), nullable=False),
-    sa.Column("label", words(), nullable=False),
+    sa.Column("id", text_type(160), primary_key=True),
+    sa.Column("run", text_type(128), sa.ForeignKey("runs.id"), index=True, nullable=False),
+    sa.Column("number", integer_type(), nullable=False),
+    sa.Column("method", text_type(64), nullable=False),
+    sa.Column("site", text_type(200), index=True, nullable=False),
+    sa.Column("level", text_type(16), nullable=False),
+    sa.Column("label", text_type(), nullable=False),
 )
 
 names = sa.Table(
     "names",
     metadata,
-    sa.Column("id", whole(), primary_key=True, autoincrement=True),
-    sa.Column("concept", words(160), sa.ForeignKey("concepts.id"), index=True, nullable=False),
-    sa.Column("text", words(), nullable=False),
-    sa.Column("source", words(16), nullable=False),  # human or method
-    sa.Column("author", words(), nullable=False),
+    sa.Column("id", integer_type(), primary_key=True, autoincrement=True),
+    sa.Column("concept", text_type(160), sa.ForeignKey("concepts.id"), index=True, nullable=False),
+    sa.Column("text", text_type(), nullable=False),
+    sa.Column("source", text_type(16), nullable=False),  # human or method
+    sa.Column("author", text_type(), nullable=False),
     sa.Column("confidence", sa.Float),
-    sa.Column("at", words(32), nullable=False),
-    sa.Column("run", words(128), index=True),
-    sa.Column("supersedes", whole()),
+    sa.Column("at", text_type(32), nullable=False),
+    sa.Column("run", text_type(128), index=True),
+    sa.Column("supersedes", integer_type()),
 )
 
 evidence = sa.Table(
     "evidence",
     metadata,
-    sa.Column("id", whole(), primary_key=True, autoincrement=True),
-    sa.Column("concept", words(160), sa.ForeignKey("concepts.id"), index=True, nullable=False),
-    sa.Column("metric", words(64), index=True, nullable=False),
-    sa.Column("label", words(), nullable=False),
-    sa.Column("status", words(16), nullable=False),  # ok, failed
+    sa.Column("id", integer_type(), primary_key=True, autoincrement=True),
+    sa.Column("concept", text_type(160), sa.ForeignKey("concepts.id"), index=True, nullable=False),
+    sa.Column("metric", text_type(64), index=True, nullable=False),
+    sa.Column("label", text_type(), nullable=False),
+    sa.Column("status", text_type(16), nullable=False),  # ok, failed
     sa.Column("value", sa.Float),
     sa.Column("low", sa.Float),
     sa.Column("high", sa.Float),
-    sa.Column("n", whole()),
+    sa.Column("n", integer_type()),
     sa.Column("null", sa.Float),
     sa.Column("null_high", sa.Float),
     sa.Column("p", sa.Float),
-    sa.Column("dataset", words(200), nullable=False),
-    sa.Column("run", words(128), index=True, nullable=False),
-    sa.Column("error", words()),
+    sa.Column("dataset", text_type(200), nullable=False),
+    sa.Column("run", text_type(128), index=True, nullable=False),
+    sa.Column("error", text_type()),
 )
 
 notes = sa.Table(
     "notes",
     metadata,
-    sa.Column("id", whole(), primary_key=True, autoincrement=True),
-    sa.Column("concept", words(160), sa.ForeignKey("concepts.id"), index=True, nullable=False),
-    sa.Column("text", words(), nullable=False),
-    sa.Column("author", words(), nullable=False),
-    sa.Column("at", words(32), nullable=False),
+    sa.Column("id", integer_type(), primary_key=True, autoincrement=True),
+    sa.Column("concept", text_type(160), sa.ForeignKey("concepts.id"), index=True, nullable=False),
+    sa.Column("text", text_type(), nullable=False),
+    sa.Column("author", text_type(), nullable=False),
+    sa.Column("at", text_type(32), nullable=False),
 )
 
 collections = sa.Table(
     "collections",
     metadata,
-    sa.Column("id", whole(), primary_key=True, autoincrement=True),
-    sa.Column("name", words(200), index=True, nullable=False),
-    sa.Column("concept", words(160), sa.ForeignKey("concepts.id"), index=True, nullable=False),
+    sa.Column("id", integer_type(), primary_key=True, autoincrement=True),
+    sa.Column("name", text_type(200), index=True, nullable=False),
+    sa.Column("concept", text_type(160), sa.ForeignKey("concepts.id"), index=True, nullable=False),
     sa.Column("kept", sa.Boolean, nullable=False),  # false: it was taken out
-    sa.Column("author", words(), nullable=False),
-    sa.Column("at", words(32), nullable=False),
+    sa.Column("author", text_type(), nullable=False),
+    sa.Column("at", text_type(32), nullable=False),
 )
 
 interventions = sa.Table(
     "interventions",
     metadata,
-    sa.Column("id", whole(), primary_key=True, autoincrement=True),
-    sa.Column("name", words(), nullable=False),
-    sa.Column("recipe", nested(), nullable=False),
-    sa.Column("texts", nested(), nullable=False),  # base and edited text, as they came out
-    sa.Column("author", words(), nullable=False),
-    sa.Column("at", words(32), nullable=False),
+    sa.Column("id", integer_type(), primary_key=True, autoincrement=True),
+    sa.Column("name", text_type(), nullable=False),
+    sa.Column("recipe", json_type(), nullable=False),
+    sa.Column("texts", json_type(), nullable=False),  # base and edited text, as they came out
+    sa.Column("author", text_type(), nullable=False),
+    sa.Column("at", text_type(32), nullable=False),
 )
 
 ABOUT_CONCEPTS = (names, evidence, notes, collections)

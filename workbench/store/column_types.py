@@ -1,4 +1,4 @@
-"""The columns of a catalog's texts: SQLite and PostgreSQL give back the same texts, in the same order."""
+"""The types of a catalog's columns: SQLite and PostgreSQL give back the same values, and texts in the same order."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ class _JsonText(sa.TypeDecorator[Any]):
         return None if value is None else json.loads(value)
 
 
-def words(length: int | None = None) -> sa.types.TypeEngine[str]:
+def text_type(length: int | None = None) -> sa.types.TypeEngine[str]:
     """A text; the length is only what is expected of it."""
     plain = sa.Text() if length is None else sa.String(length)
     return plain.with_variant(_Escaped(), "postgresql")
 
 
-def whole() -> sa.types.TypeEngine[int]:
+def integer_type() -> sa.types.TypeEngine[int]:
     """A whole number of 64 bits, as all of SQLite's are."""
     return sa.Integer().with_variant(sa.BigInteger(), "postgresql")
 
 
-def nested() -> sa.types.TypeEngine[Any]:
+def json_type() -> sa.types.TypeEngine[Any]:
     """Lists and dictionaries."""
     return sa.JSON().with_variant(_JsonText(), "postgresql")
