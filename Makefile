@@ -16,10 +16,11 @@ TESTS = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-load
 
 install: $(STAMP)
 
+# The pip that comes with Python 3.11 takes three times as long, and most of what it would compile is never imported.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 13) else "Concept Workbench needs Python 3.11 or 3.12; run make PYTHON=/path/to/python3.11")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(PYTHON) -m venv --upgrade-deps .venv
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
 
 demo: install
