@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from tests import postgres_server
 
@@ -179,25 +181,43 @@ def minilm():
     return wb.load_model("minilm")
 
 
+def made_once(base: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """The folder that ``make`` fills: where processes share the tests, one of them makes it and each has a copy of its own."""
+    own = base.mktemp(name) / name
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        make(own)
+        return own
+    first = base.getbasetemp().parent / "made" / name / name
+    first.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(first.with_suffix(".lock")):
+        if not (first.parent / "whole").exists():
+            shutil.rmtree(first, ignore_errors=True)
+            make(first)
+            (first.parent / "whole").touch()
+    return Path(shutil.copytree(first.parent, own.parent, dirs_exist_ok=True)) / name
+
+
 @pytest.fixture(scope="session")
-def small_study(tmp_path_factory: pytest.TempPathFactory, minilm):
+def small_study(tmp_path_factory: pytest.TempPathFactory):
     """A study on 420 Brown sentences with all four analyses, names, and the trial."""
     import workbench as wb
 
-    study = wb.open_study(tmp_path_factory.mktemp("studies") / "small")
-    texts = wb.load_dataset("brown", limit=420)
-    acts = study.capture(minilm, texts, sites=["resid_post.2", "resid_post.3"])
-    options = {"d_sae": 192, "k": 8, "samples": 60_000, "batch_size": 512}
-    sae = study.run("sparse_autoencoder", acts.at("resid_post.3"), **options)
-    probes = study.run("linear_probe", acts, target="tokens")
-    cavs = study.run("concept_activation", acts.at("resid_post.3"), concepts="tokens", per_class=12)
-    study.run("mutual_information", acts, target="tokens", permutations=5, max_rows=2000)
-    sae.concepts.name()
-    study.examine(sae, steer=2)
-    study.examine(probes, sites=["resid_post.3"], steer=2)
-    study.examine(cavs, steer=2, families=("detects", "informs", "locates", "stable"))
-    yield study
-    study.close()
+    def make(folder: Path) -> None:
+        with wb.open_study(folder) as study:
+            texts = wb.load_dataset("brown", limit=420)
+            acts = study.capture(wb.load_model("minilm"), texts, sites=["resid_post.2", "resid_post.3"])
+            options = {"d_sae": 192, "k": 8, "samples": 60_000, "batch_size": 512}
+            sae = study.run("sparse_autoencoder", acts.at("resid_post.3"), **options)
+            probes = study.run("linear_probe", acts, target="tokens")
+            cavs = study.run("concept_activation", acts.at("resid_post.3"), concepts="tokens", per_class=12)
+            study.run("mutual_information", acts, target="tokens", permutations=5, max_rows=2000)
+            sae.concepts.name()
+            study.examine(sae, steer=2)
+            study.examine(probes, sites=["resid_post.3"], steer=2)
+            study.examine(cavs, steer=2, families=("detects", "informs", "locates", "stable"))
+
+    with wb.open_study(made_once(tmp_path_factory, "small", make), create=False) as study:
+        yield study
 
 
 @pytest.fixture(scope="session")
@@ -220,13 +240,14 @@ def steer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small study of the bundled causal model: two sites, probes, and the latents of the bundled dictionary."""
     import workbench as wb
 
-    folder = tmp_path_factory.mktemp("steer") / "steer"
-    with wb.open_study(folder) as study:
-        texts = wb.load_dataset("topics", limit=360)
-        acts = study.capture(wb.load_model("scribe"), texts, sites=["resid_post.4", "resid_post.7"])
-        study.run("pretrained_dictionary", acts.at("resid_post.4"))
-        study.run("linear_probe", acts, target="tokens")
-    return folder
+    def make(folder: Path) -> None:
+        with wb.open_study(folder) as study:
+            texts = wb.load_dataset("topics", limit=360)
+            acts = study.capture(wb.load_model("scribe"), texts, sites=["resid_post.4", "resid_post.7"])
+            study.run("pretrained_dictionary", acts.at("resid_post.4"))
+            study.run("linear_probe", acts, target="tokens")
+
+    return made_once(tmp_path_factory, "steer", make)
 
 
 @pytest.fixture(scope="session")

@@ -22,15 +22,15 @@ from harness import Start
 from small_study import MAIN
 from streamlit.testing.v1 import AppTest
 
+from tests.conftest import made_once
+
 FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a study that no test may change."""
-    folder = tmp_path_factory.mktemp("studies") / "small"
-    small_study.make(folder).close()
-    return folder
+    return made_once(tmp_path_factory, "app", lambda folder: small_study.make(folder).close())
 
 
 @pytest.fixture

@@ -146,8 +146,7 @@ def test_steered_concepts_are_listed_and_a_step_starts_at_the_recommended_dose(s
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("width", [1440, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
 def test_the_bundled_study_fits_its_screen(
     serve: Callable[[Path], str], browser: Any, bundled: Path, artifacts: Path, width: int, scheme: str
 ) -> None:
