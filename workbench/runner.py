@@ -136,7 +136,7 @@ def record_run(
     sweep(study)
     base, attempt = run_id, 1
     while (found := study.catalog.run(run_id)) is not None:
-        if found["status"] == "done" and not force:
+        if found["status"] == "done" and not force and not found["provenance"].get("repeats"):
             return Run(study, found)
         attempt += 1
         run_id = f"{base}-{attempt}"
@@ -159,7 +159,9 @@ def record_run(
         seconds = time.monotonic() - started
         concepts, names = _concept_rows(run_id, result, analysis)
         shown = [{c: row.get(c) for c in tables.EVIDENCE_COLUMNS} | {"run": run_id} for row in evidence]
-        study.catalog.finish_run(run_id, concepts, names, shown, status="done", seconds=seconds, peak_mib=peak())
+        # With what the work has found out about its inputs.
+        ended = {"status": "done", "inputs": inputs, "seconds": seconds, "peak_mib": peak()}
+        study.catalog.finish_run(run_id, concepts, names, shown, **ended)
     except BaseException as error:
         undo_run(study, run_id)
         cancelled = isinstance(error, KeyboardInterrupt | SystemExit)

@@ -187,7 +187,7 @@ def _unreadable(path: Path) -> str:
 
 def lost_evidence(study: Study, run: Run) -> list[dict[str, Any]]:
     """The rows of an examination's own table of evidence that the catalog should have, when it has none of them."""
-    if run.analysis != "examine" or "evidence" not in run.tables:
+    if run.analysis != "examine" or "evidence" not in run.tables or run.record["provenance"].get("repeats"):
         return []
     if _count(study, sa.select(tables.evidence.c.id).where(tables.evidence.c.run == run.id).limit(1)):
         return []
