@@ -321,17 +321,17 @@ class Study(Sharing):
 
     # Care
 
-    def verify(self) -> pd.DataFrame:
+    def verify(self, remote_content: bool = False) -> pd.DataFrame:
         """What is damaged or unfinished, one row a finding; see :func:`workbench.store.verify.verify`."""
         from workbench.store.verify import verify
 
-        return verify(self)
+        return verify(self, remote_content)
 
-    def repair(self) -> pd.DataFrame:
+    def repair(self, remote_content: bool = False) -> pd.DataFrame:
         """Drop what is broken, and say what was dropped; see :func:`workbench.store.repair.repair`."""
         from workbench.store.repair import repair
 
-        return repair(self)
+        return repair(self, remote_content)
 
     def log(self) -> pd.DataFrame:
         """Activation sets and runs, each below what it came from; see :func:`workbench.store.history.history`."""
