@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
-import sqlalchemy as sa
 
 from workbench.analysis import Analysis, Context, Progress, Result, SiteAnalysis, find_analysis
 from workbench.engines import Engine, Local, find_engine
@@ -185,7 +184,7 @@ def undo_run(study: Study, run_id: str) -> None:
 
 def sweep(study: Study, status: str = "failed", why: str = CUT_OFF) -> list[str]:
     """Record the runs whose process has ended without a word as ended, and remove what they left half done."""
-    running = study.catalog.frame(sa.select(tables.runs).where(tables.runs.c.status == "running"))
+    running = study.runs("running")
     swept = []
     for row in records(running):
         if has_ended(row["provenance"].get("process", {})):

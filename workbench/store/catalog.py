@@ -297,6 +297,12 @@ class Catalog:
         return self.frame(sa.select(evidence).where(evidence.c.id.in_(latest)).order_by(evidence.c.id))
 
 
+def concepts_in_order() -> sa.Select[Any]:
+    """The concepts: those of the oldest run first, as runs are listed, and those of a run by their numbers."""
+    begun = sa.select(runs.c.started).where(runs.c.id == concepts.c.run).scalar_subquery()
+    return sa.select(concepts).order_by(begun, concepts.c.run, concepts.c.number)
+
+
 def newest_names(names: pd.DataFrame) -> pd.DataFrame:
     """Of some names, one a concept: the newest human one, or the newest by a method where no human gave one."""
     if names.empty:

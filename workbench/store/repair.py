@@ -191,7 +191,7 @@ def _keep_words(study: Study, doomed: dict[sa.Table, sa.Select[Any]]) -> Path | 
     """Write what people said of concepts that are about to be dropped into a file of the study; None where they said nothing."""
     kept: dict[str, Any] = {}
     for table, query in doomed.items():
-        rows = study.catalog.frame(query)
+        rows = study.catalog.frame(query).sort_values("id")
         if "source" in rows:
             rows = rows[rows["source"].eq("human")]
         if len(rows):

@@ -204,7 +204,7 @@ class Study(Sharing):
 
         frame = self.catalog.frame(sa.select(tables.concepts).where(tables.concepts.c.id == identifier))
         if frame.empty:
-            every = self.catalog.frame(sa.select(tables.concepts.c.id).limit(2000))["id"]
+            every = self.catalog.frame(tables.concepts_in_order().limit(2000))["id"]
             raise UnknownNameError("concept", identifier, every)
         return Concept(self, records(frame)[0])
 
