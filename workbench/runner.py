@@ -104,6 +104,7 @@ def execute(
                 readout=lambda: study.readout(dataset, progress=progress),
                 gradients=lambda sites, labels, count: study.gradients(dataset, sites, labels, count, progress),
                 engine=does,
+                remote=study.remote.url if study.remote else "",
             )
         )
 
