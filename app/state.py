@@ -22,6 +22,7 @@ from app.components.text import short
 from workbench.errors import StudyError, UnknownNameError
 from workbench.store import catalog as tables
 from workbench.store.marker import STUDY_FILE
+from workbench.store.runs import repetitions
 from workbench.store.study import Study, open_study
 
 STUDIES = "WORKBENCH_STUDIES"
@@ -200,6 +201,7 @@ def _vocabulary(folder: str, _study: Study) -> list[str]:
 def known_pairs(study: Study) -> tuple[pd.DataFrame | None, bool]:
     """The newest recorded comparison of methods, or None, and whether runs have come since; nothing is computed."""
     runs = study.runs()
+    runs = runs[~repetitions(runs)]
     compared = runs[runs["analysis"].eq("counterparts")]
     if compared.empty:
         return None, False

@@ -89,6 +89,7 @@ class Context:
         readout: Call to get the frozen linear readout of the model's output for the data set's labels.
         gradients: Call with ``(sites, labels, per_label)`` to get the readout's gradients, ``{site: {label: [e, d]}}``.
         engine: Who does what is done at each site by itself.
+        remote: The URL of a place that has the activations as well, for who does not see their folder; empty where there is none.
     """
 
     activations: ActivationSet
@@ -99,6 +100,7 @@ class Context:
     readout: Callable[[], Readout]
     gradients: Callable[[Sequence[str], Sequence[str], int], dict[str, dict[str, Tensor]]]
     engine: Engine = field(default_factory=Local)
+    remote: str = ""
 
 
 class Analysis(BaseModel, ABC):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import IO, Any
 import psutil
 
 from workbench.errors import StudyError
+
+SECONDS_TO_LOOK_AGAIN = 0.2
 
 
 def shareable(provenance: dict[str, Any]) -> dict[str, Any]:
@@ -50,17 +53,18 @@ def has_ended(known: dict[str, Any]) -> bool:
 
 
 @contextmanager
-def hold(path: Path, what: str) -> Iterator[None]:
+def hold(path: Path, what: str, patient: bool = False) -> Iterator[None]:
     """Hold a lock file until the block ends, however it ends; a killed process holds nothing any more.
 
     Args:
         path: The lock file. It names the process that holds it, and is removed with the lock.
         what: What is written meanwhile, for the error.
+        patient: Wait until nobody else holds it.
 
     Raises:
         StudyError: Another process, or another thread of this one, holds it.
     """
-    file = _take(path, what)
+    file = _take(path, what, patient)
     try:
         file.truncate(0)
         file.write(json.dumps(identity()))
@@ -80,12 +84,15 @@ def held(path: Path) -> bool:
         return not _lock(file)
 
 
-def _take(path: Path, what: str) -> IO[str]:
+def _take(path: Path, what: str, patient: bool) -> IO[str]:
     while True:
         file = path.open("a+", encoding="utf-8")
         if not _lock(file):
             holder = _holder(file)
             file.close()
+            if patient:
+                time.sleep(SECONDS_TO_LOOK_AGAIN)
+                continue
             who = f"process {holder['pid']} on {holder['host']}" if holder else "another process"
             raise StudyError(f"{what} is being written by {who}: wait until that is done, or stop it.")
         # The one that held it may have removed the file between our opening and locking it.

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
-import sqlalchemy as sa
 
 from workbench.analysis import Analysis, Context, Progress, Result, SiteAnalysis, find_analysis
 from workbench.engines import Engine, Local, find_engine
@@ -105,6 +104,7 @@ def execute(
                 readout=lambda: study.readout(dataset, progress=progress),
                 gradients=lambda sites, labels, count: study.gradients(dataset, sites, labels, count, progress),
                 engine=does,
+                remote=study.remote.url if study.remote else "",
             )
         )
 
@@ -136,7 +136,7 @@ def record_run(
     sweep(study)
     base, attempt = run_id, 1
     while (found := study.catalog.run(run_id)) is not None:
-        if found["status"] == "done" and not force:
+        if found["status"] == "done" and not force and not found["provenance"].get("repeats"):
             return Run(study, found)
         attempt += 1
         run_id = f"{base}-{attempt}"
@@ -159,7 +159,9 @@ def record_run(
         seconds = time.monotonic() - started
         concepts, names = _concept_rows(run_id, result, analysis)
         shown = [{c: row.get(c) for c in tables.EVIDENCE_COLUMNS} | {"run": run_id} for row in evidence]
-        study.catalog.finish_run(run_id, concepts, names, shown, status="done", seconds=seconds, peak_mib=peak())
+        # With what the work has found out about its inputs.
+        ended = {"status": "done", "inputs": inputs, "seconds": seconds, "peak_mib": peak()}
+        study.catalog.finish_run(run_id, concepts, names, shown, **ended)
     except BaseException as error:
         undo_run(study, run_id)
         cancelled = isinstance(error, KeyboardInterrupt | SystemExit)
@@ -183,7 +185,7 @@ def undo_run(study: Study, run_id: str) -> None:
 
 def sweep(study: Study, status: str = "failed", why: str = CUT_OFF) -> list[str]:
     """Record the runs whose process has ended without a word as ended, and remove what they left half done."""
-    running = study.catalog.frame(sa.select(tables.runs).where(tables.runs.c.status == "running"))
+    running = study.runs("running")
     swept = []
     for row in records(running):
         if has_ended(row["provenance"].get("process", {})):

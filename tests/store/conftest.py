@@ -5,11 +5,13 @@ A test that is about something else says by ``parametrize`` which one it takes.
 
 from __future__ import annotations
 
+import uuid
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import fsspec
 import pytest
 import sqlalchemy as sa
 
@@ -29,6 +31,31 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def old_study(tmp_path: Path, catalog: str | None) -> Callable[[], Path]:
     """A maker of the folder of a study whose catalog is of the first version, as it lies before anything opens it."""
     return lambda: first_version(tmp_path / "study", catalog)
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """An S3-compatible server on a free port of this machine, and a bucket in it."""
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "ada")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        fsspec.filesystem("s3").mkdir("studies")
+        yield "s3://studies"
+    server.stop()
+
+
+@pytest.fixture(params=["file", "memory", "s3"])
+def remote(request, tmp_path) -> str:
+    """The URL of a place that is new and empty."""
+    if request.param == "s3":
+        return f"{request.getfixturevalue('bucket')}/{uuid.uuid4().hex}"
+    return f"memory://{uuid.uuid4().hex}" if request.param == "memory" else f"file://{tmp_path}/elsewhere"
 
 
 @contextmanager

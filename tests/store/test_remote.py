@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 
 import fsspec
 import numpy as np
@@ -40,31 +39,6 @@ class Axes(Analysis):
 
 
 register(Axes)
-
-
-@pytest.fixture(scope="session")
-def bucket() -> Iterator[str]:
-    """An S3-compatible server on a free port of this machine, and a bucket in it."""
-    pytest.importorskip("s3fs")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "ada")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        fsspec.filesystem("s3").mkdir("studies")
-        yield "s3://studies"
-    server.stop()
-
-
-@pytest.fixture(params=["file", "memory", "s3"])
-def remote(request, tmp_path) -> str:
-    """The URL of a place that is new and empty."""
-    if request.param == "s3":
-        return f"{request.getfixturevalue('bucket')}/{uuid.uuid4().hex}"
-    return f"memory://{uuid.uuid4().hex}" if request.param == "memory" else f"file://{tmp_path}/elsewhere"
 
 
 @pytest.fixture
@@ -144,8 +118,8 @@ def test_what_is_cut_short_on_its_way_is_not_there(planted, remote, tmp_path, mo
 
     with wb.open_study(study.folder, remote=remote) as shared:
         with monkeypatch.context() as patch:
-            patch.setattr(Remote, "_upload", counted(Remote._upload))
-            patch.setattr(Remote, "_write", counted(Remote._write))
+            patch.setattr(Remote, "upload", counted(Remote.upload))
+            patch.setattr(Remote, "write", counted(Remote.write))
             with pytest.raises(KeyboardInterrupt):
                 shared.push()
         there = [f"{kind}/{name}" for kind in ("activations", "runs") for name in shared.remote.names(kind)]
@@ -242,14 +216,14 @@ def test_a_capture_that_another_machine_made_is_brought(bucket, minilm, tmp_path
 KILLED = """
 import os, signal, sys, workbench as wb
 from workbench.store.remote import Remote
-write = Remote._write
+write = Remote.write
 def killed(self, path, content):
     if path.startswith("runs/"):
         with self._reaching() as (files, base):
             files.pipe_file(f"{base}/{path}.partial", content[: len(content) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
     write(self, path, content)
-Remote._write = killed
+Remote.write = killed
 wb.open_study(sys.argv[1]).push()
 """
 

@@ -12,6 +12,7 @@ from workbench.analysis import Analysis, Result, register
 from workbench.cli import main
 from workbench.concepts import LinearConcepts
 from workbench.errors import ConfigError
+from workbench.store.catalog import runs
 from workbench.store.repeating import compared
 
 
@@ -96,9 +97,10 @@ def test_other_rows_columns_shapes_and_words_do_not_agree(planted) -> None:
 def test_what_cannot_be_repeated_says_why(planted) -> None:
     study, acts, _, _ = planted()
     probe = study.run("linear_probe", acts)
-    study.examine(probe, families=("detects",))
-    with pytest.raises(ConfigError, match="made of other runs"):
-        study.repeat("examine")
+    with study.catalog.changing() as connection:
+        connection.execute(runs.insert().values(**probe.record | {"id": "failed-1", "status": "failed"}))
+    with pytest.raises(ConfigError, match=r"did not finish \(failed\)"):
+        study.repeat("failed-1")
     with pytest.raises(ConfigError, match="not negative"):
         study.repeat(probe, tolerance=-1)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from workbench.cli.console import STATE, say, show_json, show_table, visible
@@ -9,34 +11,37 @@ from workbench.cli.work import RemoteUrl, StudyPath
 from workbench.frames import records
 
 BROKEN = 1
+RemoteContent = Annotated[
+    bool, typer.Option("--remote-content", help="Read every byte at the study's remote too, not only what is there and how long.")
+]
 
 app = typer.Typer(name="study", help="Look after a study.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command()
-def verify(study: StudyPath) -> None:
-    """Read every byte of a study and say what is wrong; exit code 1 when something is broken."""
+def verify(study: StudyPath, remote_content: RemoteContent = False) -> None:
+    """Read every byte of a study and say what is wrong, at its remote too; exit code 1 when something is broken."""
     from workbench.store.study import open_study
 
     with open_study(study, create=False) as opened:
-        found = opened.verify()
+        found = opened.verify(remote_content)
     if STATE.json:
         show_json(records(found))
     for row in records(found) if not STATE.json else []:
         where = "/".join(visible(part) for part in (row["name"], row["file"]) if part)
         say(f"{row['state']}: {row['part']} {where}: {visible(row['problem'], 300)}")
     broken = found["state"].eq("broken").any()
-    say("Something is broken; `workbench study repair` drops it." if broken else "Nothing is broken.")
+    say("Something is broken; `workbench study repair` mends or drops it." if broken else "Nothing is broken.")
     raise typer.Exit(BROKEN if broken else 0)
 
 
 @app.command()
-def repair(study: StudyPath) -> None:
-    """Drop what is broken, and say what was dropped; exit code 1 when something needs a person."""
+def repair(study: StudyPath, remote_content: RemoteContent = False) -> None:
+    """Drop what is broken, put again what is damaged at the remote, and say so; exit code 1 when something needs a person."""
     from workbench.store.study import open_study
 
     with open_study(study, create=False) as opened:
-        done = opened.repair()
+        done = opened.repair(remote_content)
     if STATE.json:
         show_json(records(done))
     for row in records(done) if not STATE.json else []:

@@ -13,7 +13,7 @@ from workbench.cli.console import STATE, progress, say, show_json, show_table
 from workbench.frames import records
 from workbench.runner import peak_memory
 from workbench.store.marker import STUDY_FILE
-from workbench.store.runs import Run
+from workbench.store.runs import Run, repetitions
 from workbench.store.study import Study, open_study
 
 SITE = "resid_post.3"
@@ -103,7 +103,7 @@ def _named(study: Study, run: Run) -> bool:
 def found_by_label(study: Study, runs: dict[str, Run]) -> pd.DataFrame:
     """One row a label: probe, CAV and best latent on the test split, with the floors of neurons and random dictionaries."""
     examined = study.runs()
-    examined = examined[examined["analysis"].eq("examine")]
+    examined = examined[examined["analysis"].eq("examine") & ~repetitions(examined)]
     labels = [Run(study, row).tables["labels"].assign(parent=row["config"]["run"]) for row in records(examined)]
     table = pd.concat(labels)
     latents = table[table["parent"].eq(runs["SAE"].id)].set_index("label")

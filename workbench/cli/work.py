@@ -132,11 +132,13 @@ def _repeat(study: Path, source: str, tolerance: float) -> None:
     with open_study(study, create=False) as opened, progress() as show:
         done = opened.repeat(source, tolerance, show)
         facts = {"run": done.run.id, "repeats": done.first.id, "agrees": done.agrees, "tolerance": tolerance}
+        facts["remarks"] = list(done.remarks)
     if STATE.json:
         show_json(facts | {"parts": records(done.table)})
     else:
         show_table(done.table.assign(**{column: done.table[column].map(_few) for column in ("difference", "share")}))
-        say(f"{done!r}")
+        for sentence in (*done.remarks, f"{done!r}"):
+            say(sentence)
     raise typer.Exit(0 if done.agrees else DIFFERS)
 
 

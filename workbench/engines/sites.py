@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from workbench.analysis import Context, SiteAnalysis
 from workbench.datasets import Dataset
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, StudyError
+
+if TYPE_CHECKING:
+    from workbench.activations import ActivationSet
+    from workbench.activations.manifest import Stored
 
 
 def each_site(analysis: SiteAnalysis, context: Context, shared: Any) -> list[Any]:
@@ -31,7 +36,7 @@ def each_site(analysis: SiteAnalysis, context: Context, shared: Any) -> list[Any
 
 
 class _AtSite:
-    """An analysis at one site after another; another process reads the activations where they lie."""
+    """An analysis at one site after another; another process reads the activations where they lie, or has them brought."""
 
     def __init__(self, analysis: SiteAnalysis, context: Context, shared: Any) -> None:
         self._analysis, self._context, self._shared = analysis, context, shared
@@ -47,14 +52,43 @@ class _AtSite:
     def elsewhere(self) -> Callable[[], Callable[[str], Any]]:
         """What makes the same in another process."""
         context = self._context
-        return partial(_made, self._analysis, context.activations.folder, context.dataset, context.seed, self._shared)
+        lie = _Where(context.activations.folder, context.activations.manifest.files, context.remote)
+        return partial(_made, self._analysis, lie, context.dataset, context.seed, self._shared)
 
 
-def _made(analysis: SiteAnalysis, folder: Path, dataset: Dataset, seed: int, shared: Any) -> _AtSite:
-    from workbench.activations import ActivationSet
+@dataclass(frozen=True)
+class _Where:
+    """Where a set of activations is: its folder, its files and their checksums, and the remote that has it too, if any."""
+
+    folder: Path
+    files: dict[str, Stored]
+    remote: str
+
+    def opened(self) -> ActivationSet:
+        """The set, from the remote where this process does not see the folder.
+
+        Raises:
+            StudyError: It is in neither, or the remote has another one of that name.
+        """
+        from workbench.activations import ActivationSet
+        from workbench.activations.writer import whole
+
+        if whole(self.folder):
+            return ActivationSet.open(self.folder)
+        if not self.remote:
+            raise StudyError(
+                f"A worker does not see {self.folder}: put the study on a disk that all machines see under that path, or give it"
+                " a remote, `workbench study push STUDY --remote URL`."
+            )
+        from workbench.store.brought import brought
+
+        return ActivationSet.open(brought(self.remote, self.folder.name, self.files))
+
+
+def _made(analysis: SiteAnalysis, lie: _Where, dataset: Dataset, seed: int, shared: Any) -> _AtSite:
     from workbench.runner import silent
 
-    context = Context(ActivationSet.open(folder), dataset, seed, silent, _not_here, _not_here, _not_here)
+    context = Context(lie.opened(), dataset, seed, silent, _not_here, _not_here, _not_here)
     return _AtSite(analysis, context, shared)
 
 

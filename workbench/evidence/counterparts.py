@@ -24,7 +24,7 @@ from workbench.evidence.held_out import codes, held_out
 from workbench.evidence.stability import cofiring, cofiring_interval
 from workbench.frames import records
 from workbench.runner import record_run, silent
-from workbench.store.runs import Run, repetitions
+from workbench.store.runs import Run, first_id, repetitions
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -53,12 +53,26 @@ def counterparts(study: Study, *, max_rows: int = 10_000, seed: int = 0, progres
         return pd.DataFrame(columns=list(COLUMNS))
     config = {"runs": [run.id for run in runs], "max_rows": max_rows}
     run_id = f"counterparts-{hashlib.sha256(json.dumps([config, seed]).encode()).hexdigest()[:8]}"
+    record = _record(study, run_id, runs, max_rows, seed, progress)
+    return record.tables["pairs"].reindex(columns=list(COLUMNS))
+
+
+def compare_again(study: Study, first: Run, runs: list[Run], progress: Progress) -> Run:
+    """Do a comparison again as a run of its own, on the same runs."""
+    seed = int(first.record["seed"])
+    return _record(study, first_id(first.id), runs, first.config["max_rows"], seed, progress, first.id)
+
+
+def _record(study: Study, run_id: str, runs: list[Run], max_rows: int, seed: int, progress: Progress, repeats: str = "") -> Run:
+    config = {"runs": [run.id for run in runs], "max_rows": max_rows}
 
     def work() -> Result:
         return Result(tables={"pairs": _compare(study, runs, max_rows, seed, progress)})
 
-    record = record_run(study, run_id, "counterparts", config, seed, {"parents": config["runs"]}, work, _write)
-    return record.tables["pairs"].reindex(columns=list(COLUMNS))
+    return record_run(
+        study, run_id, "counterparts", config, seed, {"parents": config["runs"]}, work, _write, force=bool(repeats),
+        made={"repeats": repeats} if repeats else {},
+    )  # fmt: skip
 
 
 def families(study: Study, **options: Any) -> pd.DataFrame:

@@ -31,10 +31,12 @@ from workbench.frames import records
 from workbench.runner import record_run, silent
 from workbench.store import catalog as tables
 from workbench.store.bound import BoundConcepts, ConceptList
+from workbench.store.catalog import newest_names
 from workbench.store.concept import Concept
-from workbench.store.runs import Run
+from workbench.store.runs import Run, first_id
 
 if TYPE_CHECKING:
+    from workbench.activations import ActivationSet
     from workbench.datasets import Dataset
     from workbench.store.study import Study
 
@@ -83,9 +85,9 @@ def examine(
         if family not in FAMILIES:
             raise UnknownNameError("family of evidence", family, FAMILIES)
     run, numbers = _chosen(study, concepts)
-    trial = _Trial(study, run, numbers, dataset, list(families), sites, steer, replicate, max_rows, seed, progress)
-    record = trial.execute(force)
-    return record.tables["evidence"]
+    acts = _tried_on(study, run, dataset)
+    trial = Trial(study, run, numbers, acts, list(families), sites, steer, replicate, max_rows, seed, progress)
+    return trial.execute(force).tables["evidence"]
 
 
 def _chosen(study: Study, concepts: Any) -> tuple[Run, list[int] | None]:
@@ -102,22 +104,45 @@ def _chosen(study: Study, concepts: Any) -> tuple[Run, list[int] | None]:
     return study.get_run(several[0].run_id), sorted(c.number for c in several)
 
 
-class _Trial:
+def _tried_on(study: Study, run: Run, dataset: Dataset | None) -> ActivationSet:
+    acts = study.activation_set(run.record["inputs"]["activations"])
+    if dataset is None or dataset.hash == acts.dataset_record["hash"]:
+        return acts
+    found = [a for a in study.activations() if a.dataset_record["hash"] == dataset.hash]
+    if not found:
+        raise DataError(f"The study has no activations of '{dataset.name}'; capture them first, then examine on them.")
+    study.use_dataset(dataset)
+    return found[-1]
+
+
+def names_of(run: Run, names: pd.DataFrame) -> dict[str, str]:
+    """The current names of a run's concepts, of the names of a study as far as they go."""
+    mine = newest_names(names[names["concept"].str.startswith(f"{run.id}.")]) if len(names) else names
+    return dict(zip(mine["concept"], mine["text"], strict=True))
+
+
+def names_hash(names: dict[str, str]) -> str:
+    """What tells one state of names from another."""
+    return hashlib.sha256(json.dumps(sorted(names.items())).encode()).hexdigest()[:8]
+
+
+class Trial:
+    """One examination.
+
+    Attributes:
+        beside: The other runs that it reads: ``replica``, the one with another seed, or an empty text; ``watched``, those whose
+            concepts are looked at while others are steered. Filled as it goes, where it is not given.
+    """
+
     def __init__(
-        self, study: Study, run: Run, numbers: list[int] | None, dataset: Dataset | None, families: list[str],
+        self, study: Study, run: Run, numbers: list[int] | None, acts: ActivationSet, families: list[str],
         sites: Sequence[str] | None, steer: int, replicate: bool, max_rows: int, seed: int, progress: Progress,
+        beside: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self.study, self.run, self.numbers = study, run, numbers
         self.families, self.steer, self.seed, self.progress = families, steer, seed, progress
-        self.replicate = replicate
-        self.acts = study.activation_set(run.record["inputs"]["activations"])
-        self.dataset = study.dataset_of(self.acts)
-        if dataset is not None and dataset.hash != self.dataset.hash:
-            found = [a for a in study.activations() if a.dataset_record["hash"] == dataset.hash]
-            if not found:
-                raise DataError(f"The study has no activations of '{dataset.name}'; capture them first, then examine on them.")
-            self.acts, self.dataset = found[-1], dataset
-            study.use_dataset(dataset)
+        self.replicate, self.beside = replicate, dict(beside or {})
+        self.acts, self.dataset = acts, study.dataset_of(acts)
         self.sites = None if sites is None else [str(s) for s in sites]
         known = [s.site for s in run.sets]
         for site in self.sites or []:
@@ -125,34 +150,39 @@ class _Trial:
                 raise UnknownNameError(f"site of run {run.id}", site, known)
         self.max_rows = max_rows
 
-    def execute(self, force: bool) -> Run:
-        names = self._names()
+    def execute(self, force: bool = False, repeats: str = "", names: dict[str, str] | None = None) -> Run:
+        """Do it, or return the finished run of the same examination.
+
+        With ``repeats``, the id of the examination that this one repeats, it is done in any case, and the catalog keeps the
+        evidence that it has: that of the repetition is in its own tables. ``names`` are scored instead of the current ones.
+        """
+        names = self._names() if names is None else names
         config = {
             "run": self.run.id, "numbers": self.numbers, "families": self.families, "sites": self.sites, "steer": self.steer,
             "replicate": self.replicate, "max_rows": self.max_rows,
         }  # fmt: skip
-        named = hashlib.sha256(json.dumps(sorted(names.items())).encode()).hexdigest()[:8]
-        inputs = {
+        inputs: dict[str, Any] = {
             "activations": self.acts.id, "dataset": self.dataset.name, "dataset_hash": self.dataset.hash,
-            "parents": [self.run.id], "names": named,
+            "parents": [self.run.id], "names": names_hash(names),
         }  # fmt: skip
         key = json.dumps([config, inputs, self.seed], sort_keys=True)
-        run_id = f"examine-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+        run_id = first_id(repeats) if repeats else f"examine-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+        # What is read is known when it is done, and is no part of what was asked for.
+        inputs["beside"] = self.beside
         evidence: list[dict[str, Any]] = []
 
         def work() -> Result:
             result, rows = self._work(run_id, names)
-            evidence.extend(rows)
+            evidence.extend([] if repeats else rows)
             return result
 
-        return record_run(self.study, run_id, "examine", config, self.seed, inputs, work, _write_tables, force, evidence=evidence)
+        return record_run(
+            self.study, run_id, "examine", config, self.seed, inputs, work, _write_tables, force or bool(repeats),
+            evidence=evidence, made={"repeats": repeats} if repeats else {},
+        )  # fmt: skip
 
     def _names(self) -> dict[str, str]:
-        if "named" not in self.families:
-            return {}
-        current = self.study.catalog.current_names()
-        mine = current[current["concept"].str.startswith(f"{self.run.id}.")] if len(current) else current
-        return dict(zip(mine["concept"], mine["text"], strict=True)) if len(mine) else {}
+        return names_of(self.run, self.study.catalog.names()) if "named" in self.families else {}
 
     def _work(self, run_id: str, names: dict[str, str]) -> tuple[Result, list[dict[str, Any]]]:
         validation = held_out(self.acts, self.dataset, "validation", max(self.max_rows // 2, 500), self.seed)
@@ -257,19 +287,27 @@ class _Trial:
         )
 
     def _watched(self, site: str) -> list[tuple[ConceptSet, list[str]]]:
-        """Every set at a site, with its concepts' ids; not those of runs repeated with another seed."""
+        """Every set at a site, with its concepts' ids."""
+        if "watched" not in self.beside:
+            self.beside["watched"] = self._to_watch()
         found: list[tuple[ConceptSet, list[str]]] = []
-        kept: set[str] = set()
-        for row in records(self.study.runs()):
-            what = json.dumps([row["analysis"], row["config"], {**row["inputs"], "sites": None}], sort_keys=True)
-            if row["analysis"] in {"examine", "counterparts"} or what in kept:
-                continue
-            kept.add(what)
-            run, first = Run(self.study, row), 0
+        for run in map(self.study.get_run, self.beside["watched"]):
+            first = 0
             for concepts in run.sets:
                 if concepts.site == site and concepts.level == "token":
                     found.append((concepts, [f"{run.id}.{n}" for n in range(first, first + len(concepts))]))
                 first += len(concepts)
+        return found
+
+    def _to_watch(self) -> list[str]:
+        """The runs of analyses; not those repeated with another seed."""
+        found: list[str] = []
+        kept: set[str] = set()
+        for row in records(self.study.runs()):
+            what = json.dumps([row["analysis"], row["config"], {**row["inputs"], "sites": None}], sort_keys=True)
+            if row["analysis"] not in {"examine", "counterparts"} and what not in kept:
+                kept.add(what)
+                found.append(row["id"])
         return found
 
     def _once(self, what: tuple[Any, ...], measure: Callable[[], Any]) -> Any:
@@ -301,6 +339,12 @@ class _Trial:
         """The concept sets of a run with another seed, by site and level; only at the sites on trial."""
         if "stable" not in self.families:
             return {}
+        if "replica" not in self.beside:
+            self.beside["replica"] = self._find_replica()
+        found = self.beside["replica"]
+        return {(s.site, s.level): s for s in self.study.get_run(found).sets} if found else {}
+
+    def _find_replica(self) -> str:
         record = self.run.record
         wanted = self.sites or list(dict.fromkeys(s.site for s in self.run.sets))
         found: Run | None = None
@@ -312,7 +356,7 @@ class _Trial:
             acts = self.study.activation_set(record["inputs"]["activations"]).select(wanted)
             seed = int(record["seed"]) + 1
             found = self.study.run(record["analysis"], acts, seed=seed, progress=self.progress, **record["config"])
-        return {(s.site, s.level): s for s in found.sets} if found else {}
+        return found.id if found else ""
 
 
 def _write_tables(folder: Path, result: Result) -> None:

@@ -19,7 +19,7 @@ from workbench.plots import dose_curve, forest
 from workbench.reports.highlight import visible
 from workbench.reports.parts import example_html, figure_html
 from workbench.reports.steering import steering_section
-from workbench.store.runs import Run
+from workbench.store.runs import Run, repetitions
 
 if TYPE_CHECKING:
     from workbench.store.concept import Concept
@@ -202,7 +202,7 @@ def _facts(study: Study) -> list[tuple[str, str]]:
 
 def _analyses(study: Study) -> list[Run]:
     frame = study.runs()
-    frame = frame[~frame["analysis"].isin(["examine", "counterparts"])]
+    frame = frame[~frame["analysis"].isin(["examine", "counterparts"]) & ~repetitions(frame)]
     newest = frame.sort_values(["seed", "started"], ascending=[True, False]).drop_duplicates("analysis")
     return [Run(study, row) for row in records(newest.sort_values("started"))]
 
@@ -230,7 +230,7 @@ def _section(run: Run) -> dict[str, Any]:
 def _labels(study: Study, chosen: Chosen) -> list[Any]:
     frame = study.runs()
     out = []
-    for row in records(frame[frame["analysis"].eq("examine")]):
+    for row in records(frame[frame["analysis"].eq("examine") & ~repetitions(frame)]):
         if not chosen.takes(row):
             continue
         run = Run(study, row)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import sqlalchemy as sa
 
 from workbench.errors import UnknownNameError
 from workbench.store import catalog as tables
@@ -103,7 +102,7 @@ def concept_table(
     relevance: list[float] | None = None,
 ) -> pd.DataFrame:
     """One row a concept with its current name, where it was found, its density and the value of each metric."""
-    frame = study.catalog.frame(sa.select(tables.concepts))
+    frame = study.catalog.frame(tables.concepts_in_order())
     names = study.catalog.current_names()
     frame = frame.merge(
         names[["concept", "text", "source"]].rename(columns={"concept": "id", "text": "name", "source": "named_by"}),

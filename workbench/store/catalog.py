@@ -284,12 +284,8 @@ class Catalog:
         return self.frame(query if concept is None else query.where(names.c.concept == concept))
 
     def current_names(self) -> pd.DataFrame:
-        """One name a concept: the newest human one, or the newest by a method where no human gave one."""
-        every = self.names()
-        if every.empty:
-            return every
-        human = every["source"].eq("human")
-        return every.assign(_human=human).sort_values(["_human", "id"]).groupby("concept").tail(1).drop(columns="_human")
+        """One name a concept; see :func:`newest_names`."""
+        return newest_names(self.names())
 
     def evidence(self, concept: str | None = None, metrics: Iterable[str] | None = None) -> pd.DataFrame:
         """The newest evidence row of each concept, metric and label."""
@@ -299,6 +295,20 @@ class Catalog:
         if metrics is not None:
             latest = latest.where(evidence.c.metric.in_(list(metrics)))
         return self.frame(sa.select(evidence).where(evidence.c.id.in_(latest)).order_by(evidence.c.id))
+
+
+def concepts_in_order() -> sa.Select[Any]:
+    """The concepts: those of the oldest run first, as runs are listed, and those of a run by their numbers."""
+    begun = sa.select(runs.c.started).where(runs.c.id == concepts.c.run).scalar_subquery()
+    return sa.select(concepts).order_by(begun, concepts.c.run, concepts.c.number)
+
+
+def newest_names(names: pd.DataFrame) -> pd.DataFrame:
+    """Of some names, one a concept: the newest human one, or the newest by a method where no human gave one."""
+    if names.empty:
+        return names
+    human = names["source"].eq("human")
+    return names.assign(_human=human).sort_values(["_human", "id"]).groupby("concept").tail(1).drop(columns="_human")
 
 
 def _make_engine(url: str) -> sa.Engine:

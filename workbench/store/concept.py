@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.store import catalog as tables
+from workbench.store.runs import repetitions
 
 if TYPE_CHECKING:
     import torch
@@ -264,7 +265,8 @@ class Concept:
     def _examined(self, table: str) -> pd.DataFrame:
         runs = self.study.runs()
         mine = runs["config"].map(lambda c: isinstance(c, dict) and c.get("run") == self.run_id)
-        for identifier in reversed(runs.loc[runs["analysis"].eq("examine") & mine, "id"].tolist()):
+        mine &= runs["analysis"].eq("examine") & ~repetitions(runs)
+        for identifier in reversed(runs.loc[mine, "id"].tolist()):
             found = self.study.get_run(identifier).tables
             if table in found and len(rows := found.where(table, "concept = ?", [self.id])):
                 return rows

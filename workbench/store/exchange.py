@@ -164,7 +164,8 @@ def _frame(study: Study, table: str) -> pd.DataFrame:
     if table in {"evidence", "names"}:
         return study.evidence() if table == "evidence" else study.catalog.names()
     if table in {"notes", "collections"}:
-        return study.catalog.frame(sa.select(tables.metadata.tables[table]))
+        rows = tables.metadata.tables[table]
+        return study.catalog.frame(sa.select(rows).order_by(rows.c.id))
     if table == "runs":
         frame = study.runs(status=None)
         # Nested values as JSON, without which machine it was.

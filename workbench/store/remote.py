@@ -7,10 +7,10 @@ none is not there. What comes back is held against its checksums before it gets 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from workbench.activations.manifest import MANIFEST, left_out, parse_manifest, set_folders
 from workbench.errors import ConfigError, MissingExtraError, StudyError, WorkbenchError, disk_errors
 from workbench.store.runs import CHECKSUMS
+from workbench.store.scratch import scratch
 
 if TYPE_CHECKING:
     from workbench.store.study import Study
@@ -72,6 +73,26 @@ class Remote:
         with self._reaching() as (files, base):
             return sorted(PurePosixPath(path).parent.name for path in files.glob(f"{base}/{kind}/*/{LAST[kind]}"))
 
+    def listing(self) -> dict[str, int]:
+        """The bytes of everything that is there, by its path.
+
+        Raises:
+            StudyError: Nobody can say.
+        """
+        with self._reaching() as (files, base):
+            found = files.find(base, detail=True)
+            return {path.removeprefix(f"{base}/"): int(facts["size"]) for path, facts in found.items()}
+
+    def read(self, path: str) -> bytes:
+        """A small file that is there."""
+        with self._reaching() as (files, base):
+            return bytes(files.cat_file(f"{base}/{path}"))
+
+    def digest(self, path: str) -> str:
+        """The SHA-256 of a file that is there, which is read in pieces."""
+        with self._reaching() as (files, base), files.open(f"{base}/{path}", "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     # There
 
     def put(self, kind: str, name: str) -> bool:
@@ -87,8 +108,8 @@ class Remote:
         beside = [path for path in inside if path != last]
         try:
             for path in beside:
-                self._upload(folder / path, f"{kind}/{name}/{path}")
-            self._write(f"{kind}/{name}/{last}", (folder / last).read_bytes() if last in inside else _sums(folder, beside))
+                self.upload(folder / path, f"{kind}/{name}/{path}")
+            self.write(f"{kind}/{name}/{last}", (folder / last).read_bytes() if last in inside else _sums(folder, beside))
         except StudyError as error:
             raise StudyError(
                 f"{error} {CALLED[kind]} {name} is whole in the study's folder: `workbench study push {self.folder.name}` copies"
@@ -100,33 +121,35 @@ class Remote:
         """Tell the remote of sets that are known here by their manifest alone, so that others know of them too."""
         for folder in set_folders(self.folder):
             if left_out(folder) and not self.has("activations", folder.name) and not self.has("left_out", folder.name):
-                self._write(f"left_out/{folder.name}/{MANIFEST}", (folder / MANIFEST).read_bytes())
+                self.write(f"left_out/{folder.name}/{MANIFEST}", (folder / MANIFEST).read_bytes())
 
     def put_texts(self) -> None:
         """Copy the study's own copies of data sets there: the table, then what tells how to read it."""
         for about in sorted((self.folder / "datasets").glob("*.json")):
             table = about.with_suffix(".parquet")
             if table.exists() and not self._exists(f"datasets/{about.name}"):
-                self._upload(table, f"datasets/{table.name}")
-                self._write(f"datasets/{about.name}", about.read_bytes())
+                self.upload(table, f"datasets/{table.name}")
+                self.write(f"datasets/{about.name}", about.read_bytes())
 
     # Back
 
-    def fetch_run(self, name: str) -> None:
-        """Bring a run, unless it is here.
+    def fetch_run(self, name: str, anew: bool = False) -> None:
+        """Bring a run, unless it is here; ``anew``, in the place of what is here.
 
         Raises:
             StudyError: It is not there, or damaged there: then nothing of it is kept.
         """
         home = self.folder / "runs" / name
-        if home.is_dir():
+        if home.is_dir() and not anew:
             return
-        with self._scratch() as scratch:
-            folder = scratch / name
+        with self._scratch() as place:
+            folder = place / name
             for file, digest in self._run_files(name, folder).items():
-                self._download(f"runs/{name}/{file}", folder / file)
+                self.download(f"runs/{name}/{file}", folder / file)
                 self._require(digest, folder / file, f"runs/{name}/{file}")
             home.parent.mkdir(exist_ok=True)
+            if anew:
+                shutil.rmtree(home, ignore_errors=True)
             try:
                 os.replace(folder, home)
             except OSError:
@@ -149,11 +172,11 @@ class Remote:
                 return
             partial = partial_of(home)
             shutil.rmtree(partial, ignore_errors=True)
-            with self._scratch() as scratch:
-                manifest = scratch / MANIFEST
-                self._download(f"activations/{name}/{MANIFEST}", manifest)
-                for file in parse_manifest(scratch).lengths():
-                    self._download(f"activations/{name}/{file}", partial / file)
+            with self._scratch() as place:
+                manifest = place / MANIFEST
+                self.download(f"activations/{name}/{MANIFEST}", manifest)
+                for file in parse_manifest(place).lengths():
+                    self.download(f"activations/{name}/{file}", partial / file)
                 os.replace(manifest, partial / MANIFEST)
             if not finish_sealed(home):
                 file, problem = next(damage(partial))
@@ -176,9 +199,9 @@ class Remote:
 
     def _fetch_manifest(self, kind: str, name: str) -> None:
         home, path = self.folder / "activations" / name, f"{kind}/{name}/{MANIFEST}"
-        with self._scratch() as scratch:
-            manifest = scratch / name / MANIFEST
-            self._download(path, manifest)
+        with self._scratch() as place:
+            manifest = place / name / MANIFEST
+            self.download(path, manifest)
             try:
                 found = parse_manifest(manifest.parent).request.id
             except StudyError as error:
@@ -202,13 +225,13 @@ class Remote:
         about = table.with_suffix(".json")
         if table.exists() or not self._exists(f"datasets/{about.name}"):
             return
-        with self._scratch() as scratch:
+        with self._scratch() as place:
             for name in (about.name, table.name):
-                self._download(f"datasets/{name}", scratch / "datasets" / name)
-            load_again(scratch, record)
+                self.download(f"datasets/{name}", place / "datasets" / name)
+            load_again(place, record)
             table.parent.mkdir(exist_ok=True)
             for path in (about, table):
-                os.replace(scratch / "datasets" / path.name, path)
+                os.replace(place / "datasets" / path.name, path)
 
     # How
 
@@ -250,12 +273,13 @@ class Remote:
         with self._reaching() as (files, base):
             return float(files.modified(f"{base}/{path}").timestamp())
 
-    def _upload(self, source: Path, path: str) -> None:
+    def upload(self, source: Path, path: str) -> None:
+        """Copy a file there."""
         with self._reaching() as (files, base):
             self._make_room(files, f"{base}/{path}")
             files.put_file(str(source), f"{base}/{path}")
 
-    def _write(self, path: str, content: bytes) -> None:
+    def write(self, path: str, content: bytes) -> None:
         """Write a small file that is there whole or not at all."""
         with self._reaching() as (files, base):
             self._make_room(files, f"{base}/{path}")
@@ -267,7 +291,8 @@ class Remote:
         if not urlsplit(self.url).scheme.startswith("s3"):
             files.makedirs(path.rpartition("/")[0], exist_ok=True)
 
-    def _download(self, path: str, target: Path) -> None:
+    def download(self, path: str, target: Path) -> None:
+        """Copy a file from there; nothing is checked. `StudyError` when there is none."""
         target.parent.mkdir(parents=True, exist_ok=True)
         if not self._exists(path):
             raise StudyError(f"{path} is neither in the study's folder nor at {self.url}: push it from where it was made.")
@@ -276,16 +301,11 @@ class Remote:
 
     def _run_files(self, name: str, folder: Path) -> dict[str, str]:
         """The files of a run and their checksums, as the remote tells them; that of the checksums themselves is brought."""
-        self._download(f"runs/{name}/{CHECKSUMS}", folder / CHECKSUMS)
+        self.download(f"runs/{name}/{CHECKSUMS}", folder / CHECKSUMS)
         try:
-            sums = json.loads((folder / CHECKSUMS).read_text())
-            # It is from elsewhere, and must not write outside the run.
-            sound = all(isinstance(sum_, str) and _inside(file) for file, sum_ in sums.items())
-        except (ValueError, AttributeError):
-            sound = False
-        if not sound:
-            raise self._damaged(f"runs/{name}/{CHECKSUMS}", "It cannot be read.")
-        return dict(sums)
+            return parse_sums((folder / CHECKSUMS).read_bytes())
+        except StudyError as error:
+            raise self._damaged(f"runs/{name}/{CHECKSUMS}", str(error)) from None
 
     def _require(self, digest: str, path: Path, called: str) -> None:
         from workbench.activations.checksums import sha256_of
@@ -301,10 +321,8 @@ class Remote:
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:
-        with disk_errors("what comes from the remote"):
-            (self.folder / "cache").mkdir(exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix="fetched-", dir=self.folder / "cache") as scratch:
-                yield Path(scratch)
+        with disk_errors("what comes from the remote"), scratch(self.folder) as folder:
+            yield folder
 
 
 def push(study: Study, remote: Remote) -> list[str]:
@@ -353,6 +371,19 @@ def _sums(folder: Path, files: list[str]) -> bytes:
     from workbench.activations.checksums import sha256_of
 
     return json.dumps({file: sha256_of(folder / file) for file in files}, indent=1).encode()
+
+
+def parse_sums(text: bytes) -> dict[str, str]:
+    """The checksums of a run's files, from elsewhere. `StudyError` when they are none."""
+    try:
+        sums = json.loads(text)
+        # They must not lead outside the run.
+        sound = all(isinstance(sum_, str) and _inside(file) for file, sum_ in sums.items())
+    except (ValueError, AttributeError):
+        sound = False
+    if not sound:
+        raise StudyError("It cannot be read.")
+    return dict(sums)
 
 
 def _inside(path: str) -> bool:

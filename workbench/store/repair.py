@@ -22,6 +22,7 @@ from workbench.errors import StudyError, disk_errors
 from workbench.frames import records
 from workbench.runner import sweep
 from workbench.store import catalog as tables
+from workbench.store.scratch import drop_rests
 from workbench.store.verify import Finding, findings, lost_concepts, lost_evidence, orphaned
 
 if TYPE_CHECKING:
@@ -32,8 +33,14 @@ BY_PEOPLE = (tables.names, tables.notes, tables.collections)
 WHY = "Its files were damaged, and a repair of the study dropped them."
 
 
-def repair(study: Study) -> pd.DataFrame:
+def repair(study: Study, remote_content: bool = False) -> pd.DataFrame:
     """Drop what is broken. Nothing is asked, and what people wrote about dropped concepts is kept in ``dropped-<time>.json``.
+
+    At the remote nothing is dropped: what is damaged there and whole here is put there again.
+
+    Args:
+        study: The study.
+        remote_content: See :func:`workbench.store.verify.verify`.
 
     Returns:
         ``part, name, mended, action``, one row a thing that was broken; those that are not mended need a person.
@@ -41,8 +48,9 @@ def repair(study: Study) -> pd.DataFrame:
     Raises:
         DiskFullError: There is no room for that file; nothing in the catalog was dropped.
     """
-    broken = [f for f in findings(study) if f.state == "broken"]
-    done = [_set(study, name) for name in _names(broken, "activations")]
+    broken = [f for f in findings(study, remote_content) if f.state == "broken"]
+    done = _cache(study, broken) + _remote(study, broken)
+    done += [_set(study, name) for name in _names(broken, "activations")]
     if any(f.part == "catalog" and f.name == "catalog.db" for f in broken):
         # What a damaged catalog says of runs is no reason to drop one.
         done.append(("catalog", "catalog.db", False, "The database is damaged: restore catalog.db from a copy."))
@@ -93,14 +101,41 @@ def _runs(study: Study, broken: Sequence[Finding]) -> list[tuple[str, str, bool,
         elif folder.is_dir() and (lost := _only_evidence_lost(study, name, broken)):
             study.catalog.insert(tables.evidence, lost)
             done.append(("run", name, True, f"{len(lost)} rows of its evidence were entered into the catalog again."))
-        elif study.remote and study.remote.has("runs", name):
-            shutil.rmtree(folder, ignore_errors=True)
-            study.remote.fetch_run(name)
-            study._done.pop(name, None)
-            done.append(("run", name, True, "Its damaged files were dropped, and it was brought from the remote again."))
+        elif brought := _brought(study, name):
+            done.append(brought)
         else:
             doomed.append(name)
     return done + _drop_runs(study, doomed, known)
+
+
+def _brought(study: Study, name: str) -> tuple[str, str, bool, str] | None:
+    """Bring a damaged run from the remote; None where it is not there. What may be whole there is not given up here."""
+    try:
+        if study.remote is None or not study.remote.has("runs", name):
+            return None
+        study.remote.fetch_run(name, anew=True)
+    except StudyError as error:
+        return "run", name, False, f"It was left as it is: {error}"
+    study._done.pop(name, None)
+    return "run", name, True, "Its damaged files were dropped, and it was brought from the remote again."
+
+
+def _remote(study: Study, broken: Sequence[Finding]) -> list[tuple[str, str, bool, str]]:
+    """Put again what is damaged at the remote and whole here."""
+    if study.remote is None:
+        return []
+    from workbench.store.remote_check import put_again
+
+    files: dict[str, list[str]] = {}
+    for finding in broken:
+        if finding.part == "remote":
+            files.setdefault(finding.name, []).append(finding.file)
+    return [("remote", name, *put_again(study, study.remote, name, which)) for name, which in files.items()]
+
+
+def _cache(study: Study, broken: Sequence[Finding]) -> list[tuple[str, str, bool, str]]:
+    drop_rests(study.folder)
+    return [("cache", name, True, "The rest of a fetch that was cut short was dropped.") for name in _names(broken, "cache")]
 
 
 def _only_evidence_lost(study: Study, name: str, broken: Sequence[Finding]) -> list[dict[str, Any]]:
@@ -156,7 +191,7 @@ def _keep_words(study: Study, doomed: dict[sa.Table, sa.Select[Any]]) -> Path | 
     """Write what people said of concepts that are about to be dropped into a file of the study; None where they said nothing."""
     kept: dict[str, Any] = {}
     for table, query in doomed.items():
-        rows = study.catalog.frame(query)
+        rows = study.catalog.frame(query).sort_values("id")
         if "source" in rows:
             rows = rows[rows["source"].eq("human")]
         if len(rows):

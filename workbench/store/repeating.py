@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from workbench.store.runs import Run
     from workbench.store.study import Study
 
-MADE_OF_RUNS = ("examine", "counterparts")
 COMPARED = {".parquet", ".safetensors"}
 
 
@@ -50,12 +49,14 @@ class Repetition:
         run: The new run.
         tolerance: The largest share that may differ.
         table: One row a :class:`Part`.
+        remarks: Sentences on what could not be, or is no longer, as it was when the run was first done.
     """
 
     first: Run
     run: Run
     tolerance: float
     table: pd.DataFrame
+    remarks: tuple[str, ...] = ()
 
     @property
     def agrees(self) -> bool:
@@ -71,30 +72,43 @@ class Repetition:
 def repeat(study: Study, first: Run, tolerance: float, progress: Callable[[int, int, str], None]) -> Repetition:
     """Do a run again with its own options, seed, activations and sites, as a run of its own, and compare.
 
+    What is measured of the model once a session is measured again. The evidence of an examination that is repeated is in the
+    repetition's own tables; the catalog keeps that of the first one.
+
     Args:
         study: The study of the run.
-        first: A finished run of an analysis.
+        first: A finished run.
         tolerance: How far a number may be from the first one, as a share of the largest magnitude in its column or tensor. With 0
             every bit counts, save the sign of a zero.
         progress: Called with ``(done, total, text)``.
 
     Raises:
-        ConfigError: The run is not finished, or is made of other runs (an examination), or the tolerance is no share.
+        ConfigError: The run is not finished, or a run that it was made of is no more, or the tolerance is no share.
         StudyError: The data set or the model has changed, or the activations were left out.
     """
-    from workbench.runner import execute
-
     if not 0 <= tolerance < np.inf:
         raise ConfigError("The tolerance is a share, such as 0.001, and not negative.")
     if first.record["status"] != "done":
         raise ConfigError(f"Run {first.id} did not finish ({first.record['status']}): repeat one that did.")
-    if first.analysis in MADE_OF_RUNS:
-        raise ConfigError(f"{first.id} is made of other runs: repeat one of those, and {first.analysis} it again.")
+    measured, study.shared = study.shared, {}
+    try:
+        again, remarks = _again(study, first, progress)
+    finally:
+        study.shared = measured
+    return Repetition(first, again, tolerance, compared(first, again, tolerance), tuple(remarks))
+
+
+def _again(study: Study, first: Run, progress: Callable[[int, int, str], None]) -> tuple[Run, list[str]]:
+    if first.analysis in {"examine", "counterparts"}:
+        from workbench.evidence.again import counterparts_again, examine_again
+
+        return (examine_again if first.analysis == "examine" else counterparts_again)(study, first, progress)
+    from workbench.runner import execute
+
     inputs = first.record["inputs"]
     acts = study.activation_set(inputs["activations"]).select(inputs["sites"])
     seed = int(first.record["seed"])
-    again = execute(study, first.analysis, acts, first.config, seed, progress=progress, repeats=first.id)
-    return Repetition(first, again, tolerance, compared(first, again, tolerance))
+    return execute(study, first.analysis, acts, first.config, seed, progress=progress, repeats=first.id), []
 
 
 def compared(first: Run, again: Run, tolerance: float) -> pd.DataFrame:

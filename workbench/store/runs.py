@@ -173,6 +173,12 @@ def find_run(study: Study, identifier: str) -> dict[str, Any]:
     return records(order.drop(columns="original"))[-1]
 
 
+def first_id(run: str) -> str:
+    """The id of a run as it was when it was done for the first time: again, it gets ``-2``, ``-3`` and so on at its end."""
+    name, _, number = run.rpartition("-")
+    return name if number.isdecimal() and len(number) < 8 else run
+
+
 def repetitions(runs: pd.DataFrame) -> pd.Series:
     """Which of the runs were made to repeat another one."""
     return pd.Series([bool(facts.get("repeats")) for facts in runs["provenance"]], runs.index, dtype=bool)

@@ -204,7 +204,7 @@ class Study(Sharing):
 
         frame = self.catalog.frame(sa.select(tables.concepts).where(tables.concepts.c.id == identifier))
         if frame.empty:
-            every = self.catalog.frame(sa.select(tables.concepts.c.id).limit(2000))["id"]
+            every = self.catalog.frame(tables.concepts_in_order().limit(2000))["id"]
             raise UnknownNameError("concept", identifier, every)
         return Concept(self, records(frame)[0])
 
@@ -321,17 +321,17 @@ class Study(Sharing):
 
     # Care
 
-    def verify(self) -> pd.DataFrame:
+    def verify(self, remote_content: bool = False) -> pd.DataFrame:
         """What is damaged or unfinished, one row a finding; see :func:`workbench.store.verify.verify`."""
         from workbench.store.verify import verify
 
-        return verify(self)
+        return verify(self, remote_content)
 
-    def repair(self) -> pd.DataFrame:
+    def repair(self, remote_content: bool = False) -> pd.DataFrame:
         """Drop what is broken, and say what was dropped; see :func:`workbench.store.repair.repair`."""
         from workbench.store.repair import repair
 
-        return repair(self)
+        return repair(self, remote_content)
 
     def log(self) -> pd.DataFrame:
         """Activation sets and runs, each below what it came from; see :func:`workbench.store.history.history`."""

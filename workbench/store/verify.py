@@ -19,12 +19,13 @@ from workbench.frames import records
 from workbench.processes import has_ended, held
 from workbench.store import catalog as tables
 from workbench.store.runs import CHECKSUMS, Run
+from workbench.store.scratch import rests
 
 if TYPE_CHECKING:
     from workbench.store.study import Study
 
 State = Literal["broken", "unfinished", "unchecked"]
-Part = Literal["activations", "run", "catalog", "texts"]
+Part = Literal["activations", "run", "catalog", "texts", "cache", "remote"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Finding:
     """One thing that is not as it should be.
 
     Attributes:
-        part: ``activations``, ``run``, ``catalog`` or ``texts``.
-        name: Of the set, run or table.
+        part: ``activations``, ``run``, ``catalog``, ``texts``, ``cache`` or ``remote``.
+        name: Of the set, run or table; at the remote its path there, or the remote's URL when it was not reached.
         file: The file within its folder; empty when it is not about one file.
         state: ``broken`` cannot be used and is dropped by a repair; ``unfinished`` goes on when the same call is made again;
             ``unchecked`` may be well, but there is nothing to check it against.
@@ -47,19 +48,58 @@ class Finding:
     problem: str
 
 
-def verify(study: Study) -> pd.DataFrame:
+def verify(study: Study, remote_content: bool = False) -> pd.DataFrame:
     """Read every byte of a study, and tell what is wrong.
+
+    Args:
+        study: The study.
+        remote_content: Read every byte at its remote too, where otherwise only what is there and how long it is is looked at.
 
     Returns:
         One row a :class:`Finding`: ``part, name, file, state, problem``; none when all is well. What was left out when the study
         was packed is not missing.
     """
-    return pd.DataFrame([asdict(f) for f in findings(study)], columns=["part", "name", "file", "state", "problem"])
+    found = findings(study, remote_content)
+    return pd.DataFrame([asdict(f) for f in found], columns=["part", "name", "file", "state", "problem"])
 
 
-def findings(study: Study) -> list[Finding]:
+def findings(study: Study, remote_content: bool = False) -> list[Finding]:
     """The findings of :func:`verify`."""
-    return [*_activations(study), *_texts(study), *_runs(study), *_catalog(study)]
+    there, unreached = _elsewhere(study)
+    here = [*_activations(study), *_texts(study), *_runs(study, there), *_catalog(study), *_cache(study)]
+    if there is None:
+        return [*here, *unreached]
+    return [*here, *_remote(study, there, here, remote_content)]
+
+
+def _elsewhere(study: Study) -> tuple[dict[str, int] | None, list[Finding]]:
+    """What is at the remote, or None and why that is not known; without a remote, nothing."""
+    if study.remote is None:
+        return {}, []
+    try:
+        return study.remote.listing(), []
+    except WorkbenchError as error:
+        problem = f"What is there was not looked at. {error}"
+        return None, [Finding("remote", study.remote.url, "", "unchecked", problem)]
+
+
+def _remote(study: Study, there: dict[str, int], here: list[Finding], content: bool) -> Iterator[Finding]:
+    if study.remote is None:
+        return
+    from workbench.store.remote_check import check
+
+    folders = {"activations": "activations", "run": "runs"}
+    unsound = {f"{folders[f.part]}/{f.name}" for f in here if f.part in folders and f.state == "broken"}
+    try:
+        for name, file, state, problem in check(study, study.remote, there, unsound, content):
+            yield Finding("remote", name, file, state, problem)
+    except StudyError as error:
+        yield Finding("remote", study.remote.url, "", "unchecked", f"The rest of what is there was not looked at. {error}")
+
+
+def _cache(study: Study) -> Iterator[Finding]:
+    for folder in rests(study.folder):
+        yield Finding("cache", folder.name, "", "broken", "It is the rest of what a process fetched that was killed.")
 
 
 def _activations(study: Study) -> Iterator[Finding]:
@@ -107,13 +147,13 @@ def _texts(study: Study) -> Iterator[Finding]:
             yield Finding("texts", name, copy.name, "broken", f"The kept texts cannot be read as they were: {error}")
 
 
-def _runs(study: Study) -> Iterator[Finding]:
+def _runs(study: Study, there: dict[str, int] | None) -> Iterator[Finding]:
     known = {str(row["id"]): row for row in records(study.runs(status=None))}
     for name, row in known.items():
         folder = study.folder / "runs" / name
         if row["status"] == "running" and has_ended(row["provenance"].get("process", {})):
             yield Finding("run", name, "", "broken", "It is recorded as running, but its process has ended.")
-        elif row["status"] == "done" and not folder.is_dir() and study.remote and study.remote.has("runs", name):
+        elif row["status"] == "done" and not folder.is_dir() and (there is None or f"runs/{name}/{CHECKSUMS}" in there):
             continue
         elif row["status"] == "done" and not folder.is_dir():
             yield Finding("run", name, "", "broken", "Its folder is missing.")
@@ -187,7 +227,7 @@ def _unreadable(path: Path) -> str:
 
 def lost_evidence(study: Study, run: Run) -> list[dict[str, Any]]:
     """The rows of an examination's own table of evidence that the catalog should have, when it has none of them."""
-    if run.analysis != "examine" or "evidence" not in run.tables:
+    if run.analysis != "examine" or "evidence" not in run.tables or run.record["provenance"].get("repeats"):
         return []
     if _count(study, sa.select(tables.evidence.c.id).where(tables.evidence.c.run == run.id).limit(1)):
         return []

@@ -1,0 +1,204 @@
+"""Whether what lies at a study's remote is what was put there, and what is damaged there put again. Nothing is removed there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from workbench.activations.checksums import damage
+from workbench.activations.manifest import Manifest, parse_manifest, set_folders
+from workbench.activations.writer import whole
+from workbench.errors import StudyError, WorkbenchError
+from workbench.store.remote import LAST, Remote, parse_sums
+from workbench.store.runs import CHECKSUMS
+from workbench.store.scratch import scratch
+from workbench.store.texts import copy_path, load_again
+from workbench.store.verify import damaged_files
+
+if TYPE_CHECKING:
+    from workbench.store.study import Study
+
+Listing = Mapping[str, int]
+"""The bytes of every file at a remote, by its path there."""
+Known = dict[str, tuple[int | None, str | None]]
+"""The bytes and the SHA-256 of the files of a run or a set, as far as they are known."""
+Fault = tuple[str, str, Literal["broken", "unfinished", "unchecked"], str]
+"""What it is about, such as ``runs/ID``; the file in it; the state; and a sentence."""
+
+
+def check(study: Study, remote: Remote, there: Listing, unsound: Collection[str], content: bool) -> Iterator[Fault]:
+    """What is not at the remote as it was put there, or not at all.
+
+    Every run, set and copy of texts that is there is looked at, whoever put it: the file that names the others is read, and those
+    must be there with their lengths. The length of a run's file is known where the run is here as well.
+
+    Args:
+        study: The study.
+        remote: Its remote.
+        there: What is there.
+        unsound: The runs and sets whose files here are damaged, as ``runs/ID``: nothing is held against them.
+        content: Read every byte there, and hold it against its checksum.
+    """
+    found = {kind: sorted(_names(there, kind)) for kind in LAST}
+    for kind, names in found.items():
+        for name in names:
+            yield from _faults(study, remote, there, kind, name, f"{kind}/{name}" not in unsound, content)
+    yield from _texts(study, remote, there, content)
+    for place in _here(study):
+        kind, _, name = place.partition("/")
+        if place not in unsound and name not in found[kind]:
+            yield place, "", "unfinished", "It is not at the remote: `workbench study push` copies it there."
+
+
+def put_again(study: Study, remote: Remote, place: str, files: Collection[str]) -> tuple[bool, str]:
+    """Put what is damaged there again, where this study has the very same bytes; whether that was done, and a sentence."""
+    kind, _, name = place.partition("/")
+    try:
+        done = _put_texts(study, remote, name) if kind == "datasets" else _put_part(study, remote, kind, name, files)
+    except StudyError as error:
+        return False, str(error)
+    if done:
+        return True, "What was damaged at the remote was put there again from the study's folder."
+    return False, f"It is not here as it was there: remove {remote.url}/{place} and push it from where it was made."
+
+
+def _put_part(study: Study, remote: Remote, kind: str, name: str, files: Collection[str]) -> bool:
+    place, last = f"{kind}/{name}", LAST[kind]
+    folder = study.folder / ("activations" if kind == "left_out" else kind) / name
+    if not _sound(kind, folder):
+        return False
+    here = _of(kind, name, (folder / last).read_bytes())
+    if last in files:
+        # What cannot be read says nothing of the others, so all of it is that of this study from now on.
+        _put(remote, folder, place, [*here, last], last)
+        return True
+    there = _of(kind, name, remote.read(f"{place}/{last}"))
+    if any(here.get(file, (None, None))[1] != there[file][1] or there[file][1] is None for file in files):
+        return False
+    _put(remote, folder, place, files, last)
+    return True
+
+
+def _names(there: Listing, kind: str) -> set[str]:
+    parts = [PurePosixPath(path).parts for path in there]
+    return {path[1] for path in parts if len(path) == 3 and (path[0], path[2]) == (kind, LAST[kind])}
+
+
+def _faults(study: Study, remote: Remote, there: Listing, kind: str, name: str, sound: bool, content: bool) -> Iterator[Fault]:
+    place = f"{kind}/{name}"
+    try:
+        text = remote.read(f"{place}/{LAST[kind]}")
+    except StudyError as error:
+        yield place, LAST[kind], "unchecked", str(error)
+        return
+    try:
+        known = _of(kind, name, text)
+    except StudyError as error:
+        yield place, LAST[kind], "broken", str(error)
+        return
+    if kind == "runs" and sound:
+        known = _with_lengths(known, study.folder / place)
+    for file, (length, digest) in known.items():
+        at = f"{place}/{file}"
+        if at not in there:
+            yield place, file, "broken", "It is missing at the remote."
+        elif length is not None and there[at] != length:
+            yield place, file, "broken", f"It has {there[at]:,} bytes at the remote instead of {length:,}."
+        elif content and digest is not None and remote.digest(at) != digest:
+            yield place, file, "broken", "Its checksum at the remote is not that of what was written."
+
+
+def _of(kind: str, name: str, text: bytes) -> Known:
+    """What the file that names the others says of them. `StudyError` when it cannot be read."""
+    if kind == "runs":
+        return {file: (None, digest) for file, digest in parse_sums(text).items()}
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError:
+        raise StudyError("It cannot be read.") from None
+    if manifest.request.id != name:
+        raise StudyError("It is of another set.")
+    if kind == "left_out":
+        return {}
+    stored = manifest.files
+    return {file: (length, stored[file].sha256 if file in stored else None) for file, length in manifest.lengths().items()}
+
+
+def _with_lengths(known: Known, folder: Path) -> Known:
+    """The lengths of a run's files, where the same ones are here."""
+    if not (folder / CHECKSUMS).is_file():
+        return known
+    here = parse_sums((folder / CHECKSUMS).read_bytes())
+    return {
+        file: ((folder / file).stat().st_size if here.get(file) == digest else None, digest)
+        for file, (_, digest) in known.items()
+    }
+
+
+def _texts(study: Study, remote: Remote, there: Listing, content: bool) -> Iterator[Fault]:
+    known = {copy_path(study.folder, record["hash"]).stem: record for record in _records(study)}
+    for name in sorted(PurePosixPath(path).stem for path in there if fnmatch(path, "datasets/*.json")):
+        table = f"{name}.parquet"
+        if not there.get(f"datasets/{table}"):
+            yield f"datasets/{name}", table, "broken", "It is missing at the remote."
+        elif content and name in known:
+            with scratch(study.folder) as folder:
+                for file in (table, f"{name}.json"):
+                    remote.download(f"datasets/{file}", folder / "datasets" / file)
+                try:
+                    load_again(folder, known[name])
+                except (WorkbenchError, OSError, ValueError):
+                    yield f"datasets/{name}", table, "broken", "It is not at the remote as it was."
+
+
+def _records(study: Study) -> Iterator[dict[str, Any]]:
+    """How to load the data sets of the study again."""
+    for folder in set_folders(study.folder):
+        with suppress(StudyError):
+            manifest = parse_manifest(folder)
+            request = manifest.request
+            yield {"name": request.dataset, "hash": request.dataset_hash, "source": manifest.dataset_source}
+
+
+def _here(study: Study) -> Iterator[str]:
+    """The finished runs and whole sets in the study's folder."""
+    for folder in set_folders(study.folder):
+        if whole(folder):
+            yield f"activations/{folder.name}"
+    for run in study.runs()["id"]:
+        if (study.folder / "runs" / run).is_dir():
+            yield f"runs/{run}"
+
+
+def _sound(kind: str, folder: Path) -> bool:
+    """Whether a run or a set is in the study's folder, every byte of it."""
+    if not (folder / LAST[kind]).is_file():
+        return False
+    return not any(damaged_files(folder)) if kind == "runs" else not any(damage(folder))
+
+
+def _put(remote: Remote, folder: Path, place: str, files: Collection[str], last: str) -> None:
+    """Copy files, the one that names the others after them."""
+    for file in files:
+        if file != last:
+            remote.upload(folder / file, f"{place}/{file}")
+    if last in files:
+        remote.write(f"{place}/{last}", (folder / last).read_bytes())
+
+
+def _put_texts(study: Study, remote: Remote, name: str) -> bool:
+    table = study.folder / "datasets" / f"{name}.parquet"
+    record = next((record for record in _records(study) if copy_path(study.folder, record["hash"]) == table), None)
+    if record is None or not table.is_file():
+        return False
+    try:
+        load_again(study.folder, record)
+    except (WorkbenchError, OSError, ValueError):
+        return False
+    _put(remote, table.parent, "datasets", [table.name, f"{name}.json"], f"{name}.json")
+    return True

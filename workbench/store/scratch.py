@@ -1,0 +1,45 @@
+"""Folders in which a process gathers what it fetches, and what a killed one has left of them."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from workbench.processes import held, hold
+
+PREFIX = "fetched-"
+
+
+@contextmanager
+def scratch(study: Path) -> Iterator[Path]:
+    """A new folder in the cache of a study's folder, gone when the block ends; what killed processes have left goes as well."""
+    cache = study / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    drop_rests(study)
+    folder = cache / f"{PREFIX}{uuid.uuid4().hex}"
+    # The lock comes before the folder and goes after it: a folder that nobody holds is of a process that has ended.
+    with hold(_lock(folder), f"The folder {folder}"):
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def rests(study: Path) -> list[Path]:
+    """The folders of processes that were killed while they fetched."""
+    return [folder for folder in sorted((study / "cache").glob(f"{PREFIX}*/")) if not held(_lock(folder))]
+
+
+def drop_rests(study: Path) -> None:
+    """Remove those folders."""
+    for folder in rests(study):
+        shutil.rmtree(folder, ignore_errors=True)
+        _lock(folder).unlink(missing_ok=True)
+
+
+def _lock(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
