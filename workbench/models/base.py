@@ -127,6 +127,8 @@ class Model(ABC):
 
     def site(self, spec: str | Site) -> Site:
         """The site that ``spec`` names; an unknown one lists those there are."""
+        if isinstance(spec, Site) and spec in self._taps:
+            return spec
         known = {str(site): site for site in self._taps}
         if str(spec) not in known:
             raise UnknownNameError("site", str(spec), known, f"({self.name} has {len(known)} sites.)")

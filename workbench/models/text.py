@@ -62,7 +62,7 @@ class Tokens:
         empty = np.flatnonzero(~keep.any(1))
         if len(empty):
             raise EmptyInputError(int(empty[0]))
-        spans[~keep] = 0
+        spans[attention & ~keep] = 0
         _trim(spans, clean)
         mask = torch.from_numpy(attention)
         inputs = {"input_ids": torch.from_numpy(ids), "attention_mask": mask.long()}
