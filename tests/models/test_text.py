@@ -100,25 +100,25 @@ def test_selecting_rows_drops_only_padding(minilm):
 
 
 def one_by_one(tokens, texts):
-    """What a batch is to hold, by the tokenizer's own call and a look at each token: its id, piece and span, and if it is kept."""
+    """What a batch is to hold, found token by token: its id, piece and span, and whether it is kept."""
     tokenizer = tokens.tokenizer
     special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
     for text in texts:
         clean = "".join("?" if "\ud800" <= character <= "\udfff" else character for character in text)
         clean = clean[: tokens.max_length * 200]
         coded = tokenizer(clean, truncation=True, max_length=tokens.max_length - tokens.bos, return_offsets_mapping=True)
-        found = list(zip(coded["input_ids"], coded["offset_mapping"], strict=True))
-        line = []
-        for number, (start, end) in [(tokenizer.bos_token_id, (0, 0))] * tokens.bos + found:
+        line = [(tokenizer.bos_token_id, tokenizer.bos_token, 0, 0, False)] * tokens.bos
+        for number, span in zip(coded["input_ids"], coded["offset_mapping"], strict=True):
             raw = tokenizer.convert_ids_to_tokens(number)
-            piece = raw if raw.startswith("##") or number in special else tokenizer.decode([number])
-            while number not in special and start < end and clean[start].isspace() and not clean[start:end].isspace():
-                start += 1
             if number in special:
-                start = end = 0
-            elif start < end and (number == tokenizer.unk_token_id or "\ufffd" in piece):
-                piece = clean[start:end]
-            line.append((number, piece, start, end, number not in special))
+                line.append((number, raw, 0, 0, False))
+                continue
+            word = clean[slice(*span)]
+            start = span[0] + (len(word) - len(word.lstrip()) if word.strip() else 0)
+            piece = raw if raw.startswith("##") else tokenizer.decode([number])
+            if word and (number == tokenizer.unk_token_id or "\ufffd" in piece):
+                piece = clean[start : span[1]]
+            line.append((number, piece, start, span[1], True))
         yield line
 
 
