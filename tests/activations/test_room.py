@@ -78,12 +78,32 @@ def test_what_is_no_size_is_refused(text):
 
 
 @given(arrays(np.float32, (5, 3), elements=st.floats(-(2.0**127), 2.0**127, width=32)))
-def test_bfloat16_is_rounded_as_torch_rounds_it_and_comes_back_bit_for_bit(rows):
+def test_bfloat16_is_rounded_to_the_nearest_even_and_comes_back_bit_for_bit(rows):
     block = packed(rows, "bfloat16", "embed")
-    expected = torch.from_numpy(rows).to(torch.bfloat16)
-    assert torch.equal(as_tensor(block).view(torch.int16), expected.view(torch.int16))
-    assert np.array_equal(unpacked(block), expected.float().numpy())
+    bits = rows.view(np.uint32).astype(np.uint64)
+    upper, lower = bits >> 16, bits & 0xFFFF
+    expected = upper + ((lower > 0x8000) | ((lower == 0x8000) & (upper % 2 == 1)))
+    assert np.array_equal(block, expected)
+    assert np.array_equal(as_tensor(block).float().numpy(), unpacked(block))
+    assert np.array_equal(unpacked(block).view(np.uint32), block.astype(np.uint32) << 16)
     assert np.array_equal(packed(unpacked(block), "bfloat16", "embed"), block)
+
+
+@given(arrays(np.float32, (5, 3), elements=st.floats(-65519, 65519, width=32)))
+def test_float16_has_the_bits_that_numpy_gives(rows):
+    expected = rows.astype(np.float16).view(np.uint16)
+    for given_as in (rows, torch.from_numpy(rows), torch.from_numpy(np.asfortranarray(rows))):
+        assert np.array_equal(packed(given_as, "float16", "embed").view(np.uint16), expected)
+
+
+def test_float16_holds_what_rounds_to_its_largest_and_no_more():
+    assert packed(np.full((1, 2), 65519.99, np.float32), "float16", "embed").max() == 65504
+    for wrong in (65520, -65520):
+        with pytest.raises(DataError, match="embed reach 65520, more than float16"):
+            packed(np.array([[0, wrong]], np.float32), "float16", "embed")
+    for wrong in (np.nan, np.inf, -np.inf):
+        with pytest.raises(DataError, match="not finite numbers"):
+            packed(np.array([[0, wrong]], np.float32), "float16", "embed")
 
 
 def test_bfloat16_never_makes_infinity_of_a_number():

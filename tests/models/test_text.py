@@ -1,11 +1,33 @@
 from __future__ import annotations
 
+import sys
+
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from workbench.errors import DataError
 from workbench.models import load_model
+from workbench.models.text import _SPACES, _trim
 
 HOSTILE = "<script>alert(1)</script> \x00 \u202eevil\u202c \ud800 a"
+ODD = [
+    HOSTILE,
+    "  spaces before and after \t\n ",
+    "\u3000wide\u2003spaces\u00a0 \x1c\x85 \u2028 and\u200bnone",
+    "e\u0301clair, Üni\u0308code ſ ﬁ İstanbul",
+    "日本語のテキスト 한국어 ไทย हिन्दी",
+    "שלום עולם مرحبا",
+    "👩\u200d👩\u200d👧 family 🙂🙂 🇩🇪",
+    "ᚠᛇ 𝔘𝔫𝔦 ꙮ \ufffd",
+    "<|endoftext|> [CLS] in [UNK] a [SEP] text <s>",
+    "word " * 400,
+    "x" * 3000,
+    "The quick 🦊 jumps. " * 50_000,
+    "don't 3.14 $5,000",
+    "a",
+]
 
 
 def test_spans_point_at_the_words(minilm):
@@ -73,5 +95,84 @@ def test_selecting_rows_drops_only_padding(minilm):
     batch = minilm.batch(["a much longer text than the others", "one", "two words"])
     part = batch.select([2, 1])
     assert part.attention.shape == (2, 4)
-    assert part.pieces[0] == ["[CLS]", "two", "words", "[SEP]"]
+    assert part.pieces[0].tolist() == ["[CLS]", "two", "words", "[SEP]"]
     assert part.spans.shape == (2, 4, 2)
+
+
+def one_by_one(tokens, texts):
+    """What a batch is to hold, found token by token: its id, piece and span, and whether it is kept."""
+    tokenizer = tokens.tokenizer
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    for text in texts:
+        clean = "".join("?" if "\ud800" <= character <= "\udfff" else character for character in text)
+        clean = clean[: tokens.max_length * 200]
+        coded = tokenizer(clean, truncation=True, max_length=tokens.max_length - tokens.bos, return_offsets_mapping=True)
+        line = [(tokenizer.bos_token_id, tokenizer.bos_token, 0, 0, False)] * tokens.bos
+        for number, span in zip(coded["input_ids"], coded["offset_mapping"], strict=True):
+            raw = tokenizer.convert_ids_to_tokens(number)
+            if number in special:
+                line.append((number, raw, 0, 0, False))
+                continue
+            word = clean[slice(*span)]
+            start = span[0] + (len(word) - len(word.lstrip()) if word.strip() else 0)
+            piece = raw if raw.startswith("##") else tokenizer.decode([number])
+            if word and (number == tokenizer.unk_token_id or "\ufffd" in piece):
+                piece = clean[start : span[1]]
+            line.append((number, piece, start, span[1], True))
+        yield line
+
+
+def read(tokens, texts):
+    batch = tokens.batch(texts)
+    assert batch.pieces.shape == batch.spans.shape[:2] == batch.keep.shape == batch.attention.shape
+    assert not batch.keep[~batch.attention].any()
+    assert not batch.spans[~batch.keep.numpy()].any()
+    assert (batch.inputs["input_ids"][~batch.attention] == tokens.tokenizer.pad_token_id).all()
+    for row, t in enumerate(batch.attention.sum(1).tolist()):
+        assert batch.attention[row, :t].all()
+        columns = batch.inputs["input_ids"], batch.pieces, batch.spans[..., 0], batch.spans[..., 1], batch.keep
+        yield list(zip(*(column[row, :t].tolist() for column in columns), strict=True))
+
+
+@pytest.fixture(scope="module")
+def readers(minilm, tiny):
+    models = {"minilm": minilm, "scribe": load_model("scribe"), "without": load_model("scribe", bos=False, max_length=9)}
+    return {name: model.tokens for name, model in (models | {"gpt2": load_model(tiny("gpt2"))}).items()}
+
+
+@pytest.mark.parametrize("name", ["minilm", "scribe", "without", "gpt2"])
+def test_a_batch_is_what_reading_token_by_token_gives(readers, name):
+    assert list(read(readers[name], ODD)) == list(one_by_one(readers[name], ODD))
+
+
+# Every kind of character, and those that are met at the edges of tokens.
+anything = st.text(st.one_of(st.characters(), st.sampled_from(" \t\n\u00a0\u3000é\u0301🙂漢#'aThe<|>[]_")), max_size=40)
+
+
+@pytest.mark.parametrize("name", ["minilm", "scribe", "gpt2"])
+@given(texts=st.lists(anything, min_size=1, max_size=5))
+def test_whatever_the_text_a_batch_is_what_reading_token_by_token_gives(readers, name, texts):
+    tokens, lines = readers[name], list(one_by_one(readers[name], texts))
+    blank = [row for row, line in enumerate(lines) if not any(kept for *_, kept in line)]
+    if blank:
+        with pytest.raises(DataError, match=f"Row {blank[0]} "):
+            tokens.batch(texts)
+    else:
+        assert list(read(tokens, texts)) == lines
+
+
+@given(st.lists(st.text(" \t\u3000ab🙂", max_size=12), min_size=1, max_size=4), st.data())
+def test_spans_are_trimmed_to_their_words(texts, data):
+    places = [sorted(data.draw(st.lists(st.integers(0, len(text)), min_size=6, max_size=6))) for text in texts]
+    spans = np.array(places, np.int64).reshape(len(texts), 3, 2)
+    expected = spans.copy()
+    for row, text in enumerate(texts):
+        for span in expected[row]:
+            word = text[slice(*span)]
+            span[0] += len(word) - len(word.lstrip()) if word.strip() else 0
+    _trim(spans, texts)
+    assert np.array_equal(spans, expected)
+
+
+def test_every_space_is_known():
+    assert _SPACES.tolist() == [code for code in range(sys.maxunicode + 1) if chr(code).isspace()]

@@ -71,9 +71,9 @@ class Reader:
         """The activations of one piece after another. A thread makes the next batches while the model runs; it ends with this."""
         with ThreadPoolExecutor(1, "capture-read") as pool:
             parts: _Parts | None = None
-            for examples, places, batch in _ahead(self._batches(pieces), pool):
+            for examples, places, batch, there in _ahead(self._batches(pieces), pool):
                 parts = parts or _Parts(self, examples.ids)
-                parts.add(places, batch, self.model.activations(batch, self.sites), self._tell)
+                parts.add(places, batch, self.model.activations(there, self.sites), self._tell)
                 if parts.whole:
                     yield parts.joined()
                     parts = None
@@ -88,25 +88,26 @@ class Reader:
         return partial(_loaded, dict(self.model.source), self.request, self.batch_size)
 
     def batch(self, examples: Piece) -> Batch:
-        """The examples as the model takes them. `EmptyInputError` names the example that has no token."""
+        """The examples as the model takes them, in main memory. `EmptyInputError` names the example that has no token."""
         try:
-            return self.model.batch(examples.inputs)
+            return self.model.batch(examples.inputs, "cpu")
         except EmptyInputError as error:
             raise EmptyInputError(int(examples.ids[error.row])) from None
 
-    def _batches(self, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, np.ndarray, Batch]]:
-        """Batches, each with its piece and the places of its examples in it."""
+    def _batches(self, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, np.ndarray, Batch, Batch]]:
+        """A piece, the places in it of the examples of a batch, the batch, and the same on the model's device."""
         for examples in pieces:
             places, whole = np.arange(len(examples.ids)), None
             if self.model.modality == "text":
                 whole = self.batch(examples)
-                places = np.argsort(whole.attention.sum(1).cpu().numpy(), kind="stable")
+                places = np.argsort(whole.attention.sum(1).numpy(), kind="stable")
             for start in range(0, len(places), self.batch_size):
                 part = places[start : start + self.batch_size]
                 if whole is not None:
-                    yield examples, part, whole.select(part)
+                    batch = whole.select(part)
                 else:
-                    yield examples, part, self.batch(Piece(examples.ids[part], [examples.inputs[i] for i in part]))
+                    batch = self.batch(Piece(examples.ids[part], [examples.inputs[i] for i in part]))
+                yield examples, part, batch, batch.to(self.model.device)
 
 
 def _loaded(source: dict[str, Any], request: Request, batch_size: int) -> Callable[[Piece], Chunk]:
@@ -148,7 +149,7 @@ class _Parts:
     def add(self, places: np.ndarray, batch: Batch, seen: dict[Site, Tensor], tell: Tell | None) -> None:
         """The activations of the examples at these places of the chunk."""
         for number, site in enumerate(self._reader.sites):
-            rows = self._flat(seen[site], batch.keep).float().cpu().numpy()
+            rows = self._flat(seen[site], batch.keep)
             self._rows[number].append(packed(rows, self._reader.request.dtype, str(site)))
         count = len(self._rows[0][-1])
         self._examples += len(places)
@@ -168,15 +169,16 @@ class _Parts:
 
     def joined(self) -> Chunk:
         """The rows of each site, and the index, in example order."""
-        index = {name: np.concatenate([part[name] for part in self._index]) for name in self._index[0]}
         # Stable: the positions of an example are in order already.
-        order = np.argsort(index["example"], kind="stable")
-        rows = [np.concatenate(parts)[order] for parts in self._rows]
-        return Chunk(rows, {name: column[order] for name, column in index.items()}, self._tokens)
+        order = np.argsort(np.concatenate([part["example"] for part in self._index]), kind="stable")
+        places = np.empty_like(order)
+        places[order] = np.arange(len(order))
+        index = {name: _placed([part[name] for part in self._index], places) for name in self._index[0]}
+        return Chunk([_placed(parts, places) for parts in self._rows], index, self._tokens)
 
     def _flat(self, hidden: Tensor, keep: Tensor) -> Tensor:
         if self._reader.model.modality == "image":
-            keep = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
+            keep = torch.ones(hidden.shape[:2], dtype=torch.bool)
         return pooled(hidden, keep, self._reader.request.pool)
 
     def _columns(self, places: np.ndarray, batch: Batch, count: int) -> dict[str, np.ndarray]:
@@ -197,22 +199,33 @@ class _Parts:
                 "start": blank,
                 "end": blank,
             }
-        which, position = np.nonzero(batch.keep.cpu().numpy())
-        tokens = np.array([batch.pieces[i][j] for i, j in zip(which.tolist(), position.tolist(), strict=True)], object)
+        which, position = np.nonzero(batch.keep.numpy())
         spans = batch.spans[which, position]
         return {
             "example": examples[which],
             "position": position,
-            "token": tokens,
+            "token": batch.pieces[which, position],
             "start": spans[:, 0],
             "end": spans[:, 1],
         }
 
 
+def _placed(parts: list[np.ndarray], places: np.ndarray) -> np.ndarray:
+    """Parts joined, each row of them at its place."""
+    joined = np.empty((len(places), *parts[0].shape[1:]), parts[0].dtype)
+    first = 0
+    for part in parts:
+        joined[places[first : first + len(part)]] = part
+        first += len(part)
+    return joined
+
+
 def pooled(hidden: Tensor, keep: Tensor, pool: str) -> Tensor:
     """Rows ``[b, t, d]`` where ``keep`` is true, or one an example: their mean, maximum or last."""
     if pool in {"token", "spatial"}:
-        return hidden[keep]
+        # Three times as fast as by the mask, and a GPU need not be asked how many there are.
+        return hidden.flatten(0, 1).index_select(0, keep.flatten().nonzero()[:, 0].to(hidden.device))
+    keep = keep.to(hidden.device)
     if pool == "mean":
         weight = keep.to(hidden)[..., None]
         return (hidden * weight).sum(1) / weight.sum(1)

@@ -6,7 +6,7 @@ below them, which is exact; torch takes the same bits as ``torch.bfloat16`` with
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -25,21 +25,28 @@ def disk_dtype(dtype: str) -> np.dtype:
     return np.dtype("uint16" if dtype == "bfloat16" else dtype).newbyteorder("<")
 
 
-def packed(rows: Float[np.ndarray, "n d"], dtype: str, site: str) -> np.ndarray:
-    """Float32 rows as they lie on disk, each number rounded to the nearest, half-way to the even one.
+def packed(rows: Float[np.ndarray | torch.Tensor, "n d"], dtype: str, site: str) -> np.ndarray:
+    """Rows as they lie on disk: as float32, and each number then rounded to the nearest, half-way to the even one.
+
+    A tensor is made so where it is: what is copied from a GPU is half as much.
 
     Raises:
         DataError: A value does not fit float16 or bfloat16: infinity would pass for a measurement.
     """
+    import torch
+
+    wide = torch.as_tensor(rows).float()
     if dtype == "float32":
-        return rows
-    with np.errstate(over="ignore"):
-        small = _upper_bits(rows) if dtype == "bfloat16" else rows.astype(np.float16)
-    if not np.isfinite(unpacked(small)).all():
-        if not np.isfinite(rows).all():
+        return wide.cpu().numpy()
+    small = wide.to(getattr(torch, dtype))
+    # A NaN is both the least and the greatest.
+    if small.numel() and not torch.stack(small.aminmax()).isfinite().all():
+        if not wide.isfinite().all():
             raise DataError(f"The model gives values at {site} that are not finite numbers: check its weights.")
-        raise DataError(f"Activations at {site} reach {np.abs(rows).max():.0f}, more than {dtype} can hold: use dtype='float32'.")
-    return small
+        raise DataError(f"Activations at {site} reach {wide.abs().max():.0f}, more than {dtype} can hold: use dtype='float32'.")
+    if dtype == "bfloat16":
+        return small.cpu().view(torch.int16).numpy().view(np.uint16)
+    return small.cpu().numpy()
 
 
 def unpacked(block: np.ndarray) -> np.ndarray:
@@ -57,10 +64,3 @@ def as_tensor(block: np.ndarray) -> torch.Tensor:
     if block.dtype.kind != "u":
         return torch.from_numpy(block.astype(block.dtype.newbyteorder("="), copy=False))
     return torch.from_numpy(block.astype(np.uint16, copy=False).view(np.int16)).view(torch.bfloat16)
-
-
-def _upper_bits(rows: np.ndarray) -> Any:
-    bits = np.ascontiguousarray(rows, np.float32).view(np.uint32)
-    # Rounding adds just less than half of the last bit kept, and that bit itself where it is odd; a NaN must not become infinity.
-    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-    return np.where(np.isnan(rows), 0x7FC0, rounded).astype(np.uint16)

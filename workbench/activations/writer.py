@@ -104,6 +104,7 @@ class Writer:
         self._dtype = disk_dtype(request.dtype)
         self._journal = Journal(folder, plan | {"request": request.id, "shard_bytes": SHARD_BYTES})
         self._files: dict[str, BinaryIO] = {}
+        self._joined: pq.ParquetWriter | None = None
         self.shards: list[int] = []
         kept = self._journal.files()
         while (first := shard_name(0, len(self.shards))) in kept:
@@ -128,7 +129,9 @@ class Writer:
         names = [shard_name(number, len(self.shards) - 1) for number in range(len(rows))]
         for name, block in zip(names, rows, strict=True):
             self._extend(name, np.ascontiguousarray(block, self._dtype).reshape(-1).view(np.uint8).data)
-        self._extend(GROWING_INDEX, _packed(pa.table(index, schema=_SCHEMA)))
+        whole, part = self._whole_index(), pa.table(index, schema=_SCHEMA)
+        whole.write_table(part)
+        self._extend(GROWING_INDEX, _packed(part))
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
@@ -139,9 +142,9 @@ class Writer:
     def finish(
         self, model: dict[str, Any], dataset_source: dict[str, Any], n_examples: int, grid: tuple[int, int] | None
     ) -> None:
-        """The index in one file, and the manifest: the last things written."""
+        """The end of the index, and the manifest: the last things written."""
+        self._whole_index()
         self.close()
-        self._join_index()
         files = {name: stored for name, stored in self._journal.files().items() if name != GROWING_INDEX}
         path = self.folder / INDEX
         files[INDEX] = Stored(bytes=path.stat().st_size, sha256=sha256_of(path))
@@ -160,6 +163,8 @@ class Writer:
         """Close every file."""
         self._close_files()
         self._journal.close()
+        if self._joined is not None:
+            self._joined.close()
 
     def _close_files(self) -> None:
         files, self._files = self._files, {}
@@ -172,15 +177,17 @@ class Writer:
         self._files[name].write(data)
         self._journal.add(name, data)
 
-    def _join_index(self) -> None:
-        ends = [chunk[GROWING_INDEX].bytes for chunk in self._journal.chunks]
-        with (
-            pq.ParquetWriter(self.folder / INDEX, _SCHEMA, compression="zstd") as joined,
-            (self.folder / GROWING_INDEX).open("rb") as parts,
-        ):
-            for start, end in zip([0, *ends], ends, strict=False):
-                with pa.ipc.open_stream(parts.read(end - start)) as part:
-                    joined.write_table(part.read_all())
+    def _whole_index(self) -> pq.ParquetWriter:
+        """The index as it is read. A file of this kind cannot be gone on with, so it is begun anew with the chunks there are."""
+        if self._joined is None:
+            self._joined = pq.ParquetWriter(self.folder / INDEX, _SCHEMA, compression="zstd")
+            ends = [chunk[GROWING_INDEX].bytes for chunk in self._journal.chunks]
+            if ends:
+                with (self.folder / GROWING_INDEX).open("rb") as parts:
+                    for start, end in zip([0, *ends], ends, strict=False):
+                        with pa.ipc.open_stream(parts.read(end - start)) as part:
+                            self._joined.write_table(part.read_all())
+        return self._joined
 
 
 def _packed(table: pa.Table) -> pa.Buffer:

@@ -122,7 +122,7 @@ def repeat(batch: Batch, times: int) -> Batch:
         inputs=tensors,
         attention=batch.attention.repeat(times, 1),
         keep=batch.keep.repeat(times, 1),
-        pieces=batch.pieces * times,
+        pieces=np.tile(batch.pieces, (times, 1)),
         spans=np.tile(batch.spans, (times, 1, 1)),
     )
 

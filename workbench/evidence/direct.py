@@ -115,7 +115,7 @@ def logit_lens(model: Model, text: str, sites: str | Sequence[str] = "resid_post
                 {
                     "site": str(site),
                     "position": np.repeat(np.arange(count), top),
-                    "token": np.repeat(np.array(pieces, dtype=object), top),
+                    "token": np.repeat(pieces, top),
                     "rank": np.tile(np.arange(top), count),
                     "said": [vocabulary[i] for i in said.flatten().tolist()],
                     "probability": probabilities.flatten().numpy(),

@@ -6,7 +6,7 @@ import fnmatch
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -43,13 +43,18 @@ class Batch:
     """False on padding."""
     keep: Bool[Tensor, "b t"]
     """False on padding and on special tokens."""
-    pieces: list[list[str]] = field(default_factory=list)
-    """The text of the token at each position."""
+    pieces: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), object))
+    """``[b, t]``: the text of the token at each position."""
     spans: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 2), np.int64))
     """``[b, t, 2]``: first and last-plus-one character in the input text; 0, 0 for special tokens."""
 
     def __len__(self) -> int:
         return len(self.attention)
+
+    def to(self, device: str) -> Batch:
+        """The batch with its tensors on a device."""
+        inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
+        return replace(self, inputs=inputs, attention=self.attention.to(device), keep=self.keep.to(device))
 
     def select(self, rows: Sequence[int] | np.ndarray) -> Batch:
         """Some rows of a batch of texts, without the padding that only the others needed."""
@@ -60,7 +65,7 @@ class Batch:
             {name: tensor[index.to(tensor.device)][:, :t] for name, tensor in self.inputs.items()},
             attention[:, :t],
             self.keep[index.to(self.keep.device)][:, :t],
-            [self.pieces[i][:t] for i in index.tolist()],
+            self.pieces[index.numpy()][:, :t],
             self.spans[index.numpy()][:, :t],
         )
 
@@ -84,6 +89,8 @@ class Model(ABC):
     kind: Kind
     weights_hash: str
     max_length: int
+    device: str
+    """Where its weights are, and what it hands out."""
     source: Mapping[str, Any]
     classes: tuple[str, ...] | None = None
     """Names of the classes, for a classifier that has them."""
@@ -95,8 +102,8 @@ class Model(ABC):
         self._edits: list[Edit] = []
 
     @abstractmethod
-    def batch(self, inputs: Sequence[Any]) -> Batch:
-        """Inputs as tensors. `DataError` names the row that cannot be used."""
+    def batch(self, inputs: Sequence[Any], device: str | None = None) -> Batch:
+        """Inputs as tensors, on the model's device unless another is named. `DataError` names the row that cannot be used."""
 
     @abstractmethod
     def input_options(self) -> dict[str, Any]:
@@ -120,6 +127,8 @@ class Model(ABC):
 
     def site(self, spec: str | Site) -> Site:
         """The site that ``spec`` names; an unknown one lists those there are."""
+        if isinstance(spec, Site) and spec in self._taps:
+            return spec
         known = {str(site): site for site in self._taps}
         if str(spec) not in known:
             raise UnknownNameError("site", str(spec), known, f"({self.name} has {len(known)} sites.)")

@@ -25,7 +25,7 @@ class Images:
         self.device = device
         self._options = options if options is not None else {"preprocess": _fingerprint(preprocess)}
 
-    def batch(self, images: Sequence[Any]) -> Batch:
+    def batch(self, images: Sequence[Any], device: str | None = None) -> Batch:
         """Float tensors ``[b, …]`` under the name ``pixels``."""
         made = [self._tensor(image, row) for row, image in enumerate(images)]
         if not made:
@@ -36,8 +36,8 @@ class Images:
                     f"Input {row} has the shape {list(tensor.shape)} and the first one {list(made[0].shape)}:"
                     " give a preprocess function that makes them alike."
                 )
-        mask = torch.ones(len(made), 1, dtype=torch.bool, device=self.device)
-        return Batch({"pixels": torch.stack(made).to(self.device)}, mask, mask)
+        mask = torch.ones(len(made), 1, dtype=torch.bool)
+        return Batch({"pixels": torch.stack(made)}, mask, mask).to(device or self.device)
 
     def options(self) -> dict[str, Any]:
         """JSON: what is done to an image."""

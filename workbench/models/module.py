@@ -23,8 +23,10 @@ from workbench.models.weights import module_hash
 class Reader(Protocol):
     """Makes batches of inputs: `Tokens` or `Images`."""
 
-    def batch(self, inputs: Sequence[Any], /) -> Batch:
-        """Inputs as tensors."""
+    device: str
+
+    def batch(self, inputs: Sequence[Any], device: str | None = None, /) -> Batch:
+        """Inputs as tensors, on its device unless another is named."""
 
     def options(self) -> dict[str, Any]:
         """JSON: how."""
@@ -55,7 +57,7 @@ class ModuleModel(Model):
     ) -> None:
         super().__init__()
         self.net = net.eval().requires_grad_(False)
-        self.reader = reader
+        self.reader, self.device = reader, reader.device
         self.name, self.kind, self.modality, self.source = name, kind, modality, source
         self.weights_hash = weights_hash or module_hash(net)
         self.max_length, self.classes = max_length, classes
@@ -63,9 +65,9 @@ class ModuleModel(Model):
         self._pool_input: Tensor | None = None
         self._discover(trial)
 
-    def batch(self, inputs: Sequence[Any]) -> Batch:
+    def batch(self, inputs: Sequence[Any], device: str | None = None) -> Batch:
         """Inputs as tensors."""
-        return self.reader.batch(inputs)
+        return self.reader.batch(inputs, device)
 
     def input_options(self) -> dict[str, Any]:
         """How inputs become tensors."""

@@ -37,14 +37,14 @@ class TransformerModel(Model):
         self.bridge = bridge
         self.tokens = tokens
         self.name, self.kind, self.weights_hash, self.source = name, kind, weights_hash, source
-        self.max_length = tokens.max_length
+        self.max_length, self.device = tokens.max_length, tokens.device
         bridge.eval().requires_grad_(False)
         self._taps = _taps(bridge, tokens.batch(["a b"]), kind)
         self._final = next(reversed(self._taps))
 
-    def batch(self, inputs: Sequence[str]) -> Batch:
+    def batch(self, inputs: Sequence[str], device: str | None = None) -> Batch:
         """Texts as right-padded tokens, cut at ``max_length``."""
-        return self.tokens.batch(inputs)
+        return self.tokens.batch(inputs, device)
 
     def input_options(self) -> dict[str, Any]:
         """The tokenizer and how it is used."""

@@ -226,12 +226,11 @@ class Concept:
         keep = batch.keep[0].cpu().numpy()
         concept_set, column = self.place
         values = concept_set.encode(acts_btd[0][batch.keep[0]])[:, column].cpu().numpy()
-        spans = np.asarray(batch.spans)[0][keep]
-        pieces = [piece for piece, kept in zip(batch.pieces[0], keep, strict=True) if kept]
+        spans = batch.spans[0][keep]
         return pd.DataFrame(
             {
                 "position": np.flatnonzero(keep),
-                "token": pieces,
+                "token": batch.pieces[0][keep].tolist(),
                 "start": spans[:, 0],
                 "end": spans[:, 1],
                 "value": values,
