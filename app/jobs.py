@@ -16,6 +16,7 @@ from workbench.analysis import Progress
 from workbench.errors import WorkbenchError
 
 POLL_SECONDS = 1.0
+_OVERTAKEN = "a job overtook the page"
 log = logging.getLogger(__name__)
 
 
@@ -85,9 +86,19 @@ def forget(key: tuple[str, ...]) -> None:
 def watch(key: tuple[str, ...]) -> None:
     """Show the progress of a job that the page took for running; the page is drawn anew when it ends.
 
-    It may have ended while the page was drawn. Then the page is out of date already, and is drawn anew at once.
+    It may have ended while the page was drawn: then :func:`redraw` draws the page anew, once what was clicked has been done.
     """
-    _bar(key)
+    job = find_job(key)
+    if job is None or job.finished:
+        st.session_state[_OVERTAKEN] = True
+    else:
+        _bar(key)
+
+
+def redraw() -> None:
+    """At the end of a page: draw it anew if a job ended meanwhile. Any earlier, a click not yet come to would be lost."""
+    if st.session_state.pop(_OVERTAKEN, False):
+        st.rerun()
 
 
 @st.fragment(run_every=POLL_SECONDS)

@@ -14,7 +14,7 @@ if ROOT not in sys.path:
     # `streamlit run app/main.py` in a checkout that is not installed.
     sys.path.insert(0, ROOT)
 
-from app import state  # noqa: E402
+from app import jobs, state  # noqa: E402
 from app.components.page import empty, sentences, study_switch, title  # noqa: E402
 from app.components.style import use_style  # noqa: E402
 from app.views import compare, concept, concepts, information, layers, naming, overview, report, runs, steer  # noqa: E402
@@ -85,6 +85,7 @@ def main() -> None:
         st.switch_page(known["concept"], query_params=dict(st.query_params.items()))
     chosen.run()
     state.warm_up()
+    jobs.redraw()
 
 
 main()

@@ -244,7 +244,7 @@ def test_a_run_whose_process_died_is_shown_as_failed(start: Start, study_folder:
     assert shown.loc["gone-1", "Status"] == "failed"
 
 
-def test_a_page_that_a_job_overtook_is_drawn_anew() -> None:
+def test_a_page_that_a_job_overtook_is_drawn_anew_and_no_click_is_lost() -> None:
     def page() -> None:
         import time
 
@@ -252,13 +252,20 @@ def test_a_page_that_a_job_overtook_is_drawn_anew() -> None:
 
         from app import jobs
 
-        job = jobs.find_job(("overtaking",)) or jobs.start(("overtaking",), "Quick", lambda show: time.sleep(0.3) or "whole")
-        if job.finished:
-            st.text(job.result)
-            return
-        # The job ends while this page, which took it for running, is drawn.
-        time.sleep(1)
-        jobs.watch(("overtaking",))
+        job = jobs.find_job(("overtaking",)) or jobs.start(("overtaking",), "Quick", lambda show: time.sleep(60))
+        if not job.finished:
+            # The job ends while this page, which took it for running, is drawn after a click.
+            if st.session_state.get("clicked"):
+                job.result, job.finished = "whole", True
+            jobs.watch(("overtaking",))
+        with st.form("naming"):
+            if st.form_submit_button("Save", on_click=lambda: st.session_state.update(clicked=True)):
+                st.session_state["saved"] = st.session_state.get("saved", 0) + 1
+        st.text(f"{job.result} {st.session_state.get('saved', 0)}")
+        jobs.redraw()
 
     test = AppTest.from_function(page).run(timeout=20)
-    assert [t.value for t in test.text] == ["whole"]
+    assert [t.value for t in test.text] == ["None 0"]
+    test.button[0].click().run(timeout=20)
+    assert [t.value for t in test.text] == ["whole 1"]
+    assert "a job overtook the page" not in test.session_state
