@@ -11,34 +11,14 @@ import uuid
 
 import fsspec
 import numpy as np
-import pandas as pd
 import pytest
-import torch
 
 import workbench as wb
-from workbench.analysis import Analysis, Result, register
+from tests.store.axes import AXES
 from workbench.cli import main
-from workbench.concepts import LinearConcepts
 from workbench.errors import ConfigError, StudyError
 from workbench.store.marker import STUDY_FILE
 from workbench.store.texts import keep_texts
-
-
-class Axes(Analysis):
-    """Two coordinates as concepts, and a table; for tests."""
-
-    name = "remote_axes_for_tests"
-    title = "Axes"
-    method = "axes"
-
-    def run(self, context):
-        """Return two concepts."""
-        width = context.activations.width()
-        numbers = pd.DataFrame({"n": np.arange(2000)})
-        return Result(concepts=[LinearConcepts("resid_post.0", torch.eye(width)[:2])], tables={"numbers": numbers})
-
-
-register(Axes)
 
 
 @pytest.fixture
@@ -48,7 +28,7 @@ def away(planted, remote):
     keep_texts(study.folder, dataset)
     with wb.open_study(study.folder, remote=remote) as shared:
         shared.push()
-        yield shared, shared.run("remote_axes_for_tests", shared.activation_set())
+        yield shared, shared.run(AXES, shared.activation_set())
 
 
 def elsewhere(study, folder):
@@ -76,7 +56,7 @@ def test_another_machine_sees_and_reads_all_of_it(away, tmp_path) -> None:
         assert np.array_equal(hollow.at("resid_post.0").read(), acts.at("resid_post.0").read())
         assert not hollow.left_out
         assert other.dataset_of(hollow).inputs() == study.dataset_of(acts).inputs()
-        assert len(other.run("remote_axes_for_tests", hollow).concepts) == 2
+        assert len(other.run(AXES, hollow).concepts) == 2
         assert other.get_run(run.id).tables["numbers"]["n"].sum() == 1999 * 1000
         for part in ("runs", "activations", "datasets"):
             assert contents(other.folder / part) == contents(study.folder / part)
@@ -92,7 +72,7 @@ def test_what_another_machine_makes_comes_here(away, postgres, remote, tmp_path)
     with wb.open_study(tmp_path / "one", remote=remote) as one:
         kept = json.loads((one.folder / STUDY_FILE).read_text())
         with wb.open_study(tmp_path / "two", catalog=kept["catalog"], remote=remote) as two:
-            made = two.run("remote_axes_for_tests", two.activation_set(), seed=3)
+            made = two.run(AXES, two.activation_set(), seed=3)
             made.concepts[0].rename("from afar", "ada")
             assert one.concepts("from afar").best().run.tables["numbers"].shape == (2000, 1)
             assert one.verify().empty
@@ -104,7 +84,7 @@ def test_what_is_cut_short_on_its_way_is_not_there(planted, remote, tmp_path, mo
 
     study, _, dataset, _ = planted()
     keep_texts(study.folder, dataset)
-    run = study.run("remote_axes_for_tests", study.activation_set())
+    run = study.run(AXES, study.activation_set())
     left = [stop]
 
     def counted(method):
@@ -231,7 +211,7 @@ wb.open_study(sys.argv[1]).push()
 def test_a_process_that_is_killed_leaves_nothing_half(planted, bucket) -> None:
     study, _, dataset, _ = planted()
     keep_texts(study.folder, dataset)
-    run = study.run("remote_axes_for_tests", study.activation_set())
+    run = study.run(AXES, study.activation_set())
     with wb.open_study(study.folder, remote=f"{bucket}/{uuid.uuid4().hex}") as shared:
         done = subprocess.run([sys.executable, "-c", KILLED, str(study.folder)], capture_output=True, text=True, check=False)
         assert done.returncode == -signal.SIGKILL, done.stderr
@@ -243,7 +223,7 @@ def test_a_process_that_is_killed_leaves_nothing_half(planted, bucket) -> None:
 
 def test_what_is_damaged_here_does_not_go_there(away) -> None:
     study, run = away
-    other = study.run("remote_axes_for_tests", study.activation_set(), seed=5)
+    other = study.run(AXES, study.activation_set(), seed=5)
     remote = study.remote
     for one in (run, other):
         with remote._reaching() as (files, base):
@@ -261,7 +241,7 @@ def test_what_is_made_is_kept_when_it_cannot_be_put(planted, tmp_path) -> None:
     with wb.open_study(study.folder, remote=f"file://{place}") as shared:
         place.write_text("in the way")
         with pytest.raises(StudyError):
-            shared.run("remote_axes_for_tests", acts)
+            shared.run(AXES, acts)
         assert shared.runs()["status"].tolist() == ["done"]
         place.unlink()
         assert len(shared.push()) == 2
@@ -284,7 +264,7 @@ def test_a_remote_that_cannot_be_used_makes_no_study(url: str, words: str, tmp_p
 def test_by_commands(planted, bucket, tmp_path, capsys) -> None:
     study, _, dataset, _ = planted()
     keep_texts(study.folder, dataset)
-    run, remote = study.run("remote_axes_for_tests", study.activation_set()), f"{bucket}/{uuid.uuid4().hex}"
+    run, remote = study.run(AXES, study.activation_set()), f"{bucket}/{uuid.uuid4().hex}"
 
     def call(*arguments: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as end:

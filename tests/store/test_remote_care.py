@@ -10,35 +10,15 @@ import subprocess
 import sys
 
 import fsspec
-import numpy as np
-import pandas as pd
 import pytest
-import torch
 
 import workbench as wb
-from workbench.analysis import Analysis, Result, register
+from tests.store.axes import AXES
 from workbench.cli import main
-from workbench.concepts import LinearConcepts
 from workbench.store.marker import STUDY_FILE
 from workbench.store.scratch import rests, scratch
 from workbench.store.texts import keep_texts
 
-
-class Axes(Analysis):
-    """Two coordinates as concepts, and a table; for tests."""
-
-    name = "kept_axes_for_tests"
-    title = "Axes"
-    method = "axes"
-
-    def run(self, context):
-        """Return two concepts."""
-        width = context.activations.width()
-        numbers = pd.DataFrame({"n": np.arange(2000)})
-        return Result(concepts=[LinearConcepts("resid_post.0", torch.eye(width)[:2])], tables={"numbers": numbers})
-
-
-register(Axes)
 SHARD, TABLE = "activations/*/site000-00000.bin", "runs/*/tables/numbers.parquet"
 EVERY = (SHARD, "activations/*/manifest.json", TABLE, "runs/*/checksums.json")
 
@@ -50,7 +30,7 @@ def shared(planted, remote):
     keep_texts(study.folder, dataset)
     with wb.open_study(study.folder, remote=remote) as opened:
         opened.push()
-        opened.run("kept_axes_for_tests", opened.activation_set())
+        opened.run(AXES, opened.activation_set())
         yield opened
 
 
@@ -139,7 +119,7 @@ def test_a_changed_byte_is_found_when_all_is_read(shared, place, pattern, tmp_pa
 @pytest.mark.parametrize("remote", ["file"], indirect=True)
 def test_what_others_have_put_is_looked_at_and_kept(shared, place) -> None:
     files, base = place
-    name = shared.get_run("kept_axes_for_tests").id
+    name = shared.get_run(AXES).id
     for path in files.find(f"{base}/runs/{name}"):
         shared.remote.write(path.removeprefix(f"{base}/").replace(name, "theirs-1"), files.cat_file(path))
     assert shared.verify(remote_content=True).empty
@@ -163,7 +143,7 @@ def test_what_others_have_put_is_looked_at_and_kept(shared, place) -> None:
 @pytest.mark.parametrize("remote", ["file"], indirect=True)
 def test_what_is_damaged_here_is_not_put_there_nor_dropped_when_both_are(shared, place) -> None:
     files, base = place
-    run = shared.get_run("kept_axes_for_tests")
+    run = shared.get_run(AXES)
     table = run.folder / "tables" / "numbers.parquet"
     table.write_bytes(b"damaged")
     files.pipe_file(f"{base}/runs/{run.id}/tables/numbers.parquet", b"damaged too")
@@ -184,7 +164,7 @@ def unused_port() -> int:
 
 @pytest.mark.parametrize("remote", ["s3"], indirect=True)
 def test_a_remote_that_is_not_reached_is_one_finding(shared, tmp_path, monkeypatch, capsys) -> None:
-    run = shared.get_run("kept_axes_for_tests")
+    run = shared.get_run(AXES)
     with another_machine(shared, tmp_path / "other") as other:
         other.pull()
         (other.folder / "runs" / run.id / "config.json").unlink()
@@ -225,7 +205,7 @@ def killed(self, path, target):
         sys.stdin.readline()
 Remote.download = killed
 with wb.open_study(sys.argv[1]) as study:
-    study.activation_set().read() if sys.argv[3] == "set" else study.get_run("kept_axes_for_tests")
+    study.activation_set().read() if sys.argv[3] == "set" else study.get_run("remote_axes_for_tests")
 """
 
 
@@ -268,5 +248,5 @@ def test_what_a_living_process_fetches_is_left_to_it(shared, tmp_path) -> None:
             assert {path.name for path in (other.folder / "cache").iterdir()} == names
             process.communicate("\n")
         assert process.returncode == 0
-        assert (other.folder / "runs" / shared.get_run("kept_axes_for_tests").id).is_dir()
+        assert (other.folder / "runs" / shared.get_run(AXES).id).is_dir()
         assert list((other.folder / "cache").iterdir()) == []
