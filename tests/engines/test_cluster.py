@@ -23,7 +23,6 @@ from workbench.errors import ClusterError, ConfigError, DataError
 from workbench.models.base import EmptyInputError
 
 cloudpickle = pytest.importorskip("ray.cloudpickle")
-STORE = 200_000_000
 
 
 def digests(folder):
@@ -56,21 +55,18 @@ class Doubling:
             raise EmptyInputError(number)
         if fault == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
-        return 2 * number, torch.get_num_threads(), np.full(1000, number)
+        return 2 * number, torch.get_num_threads(), np.full(1000, number), os.getpid()
 
     def elsewhere(self):
         return partial(Doubling)
 
 
-@pytest.fixture(scope="module")
-def ray():
-    """Two workers on a cluster that the tests of this file share."""
-    # A worker does not know where tests are.
+@pytest.fixture(scope="module", autouse=True)
+def known_to_workers():
+    """A worker does not know where tests are."""
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    torch.set_num_threads(1)
-    engine = cluster.Ray(workers=2, store=STORE)
-    with engine._cluster(1):
-        yield engine
+    yield
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
 @pytest.mark.slow
@@ -83,9 +79,27 @@ def test_pieces_come_in_order_and_few_are_under_way(ray):
             yield number, "", np.zeros(10)
 
     with closing(ray.map(Doubling(), pieces())) as results:
-        for number, (double, threads, rows) in enumerate(results):
+        for number, (double, threads, rows, _) in enumerate(results):
             assert (double, threads, rows[-1]) == (2 * number, 1, number)
             assert len(taken) <= number + 1 + 2 * cluster.AHEAD
+
+
+@pytest.mark.slow
+def test_workers_are_kept_until_the_block_ends_and_forget_the_last_task(ray):
+    def workers(pieces):
+        return {worker for *_, worker in ray.map(Doubling(), pieces)}
+
+    first = workers([(number, "", None) for number in range(8)])
+    # A worker that ended meanwhile is replaced, and one that has nothing to do is not lost.
+    assert workers([(0, "", None)]) <= first
+    os.kill(min(first), signal.SIGKILL)
+    after, end = set(), time.monotonic() + 120
+    while len(after) < 2 and time.monotonic() < end:
+        after |= workers([(number, "", None) for number in range(8)])
+    assert len(after) == 2
+    assert after & first == {max(first)}
+    with pytest.raises(ConfigError, match="one block at a time"), ray:
+        pass
 
 
 @pytest.mark.slow

@@ -10,11 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 import workbench as wb
 from workbench.analysis import Context, SiteAnalysis
-from workbench.engines import cluster
 from workbench.engines.sites import _AtSite
 from workbench.errors import StudyError
 from workbench.store.brought import brought
@@ -107,12 +105,11 @@ def test_two_workers_without_the_folder_bring_the_set_once_and_find_the_same(sen
 
 
 @pytest.mark.slow
-def test_workers_of_a_cluster_do_so_too(sent, tmp_path, monkeypatch) -> None:
-    make, wanted, _ = sent
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    torch.set_num_threads(1)
+def test_workers_of_a_cluster_do_so_too(ray, sets_home, sent, tmp_path) -> None:
+    make, wanted, acts = sent
     _, task = make(f"file://{tmp_path}/elsewhere")
-    assert list(cluster.Ray(workers=2, store=200_000_000).map(task, ["resid_post.0"] * 3)) == [wanted] * 3
+    assert list(ray.map(task, ["resid_post.0"] * 3)) == [wanted] * 3
+    assert [folder.name for folder in sets_home.glob("concept-workbench/sets/*/activations/*")] == [acts.id]
 
 
 def test_what_cannot_be_brought_is_said_in_a_sentence(sent, tmp_path) -> None:

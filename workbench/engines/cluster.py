@@ -11,9 +11,9 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 from workbench.engines import Engine, P, R, Task
 from workbench.errors import ClusterError, ConfigError, MissingExtraError
@@ -31,6 +31,9 @@ class Ray(Engine):
     What a worker had under way when its process ended is done by another. Each uses as many threads as this process does
     (``torch.get_num_threads()``), since their number may decide how numbers are rounded.
 
+    For several runs or captures, keep the workers, each of which takes seconds to start: ``with Ray() as ray:``, and
+    ``engine=ray`` for all that is done in the block. Without it, each has workers of its own.
+
     Args:
         address: Of a cluster that runs, such as ``auto`` or ``10.0.0.1:6379``. Without one, a cluster is started on this machine
             and ended afterwards, unless this process is connected to one already.
@@ -47,6 +50,27 @@ class Ray(Engine):
             raise ConfigError("Work is done by at least one worker: raise workers, or leave it out.")
         self.address, self.workers, self.store = address, workers, store
         self._ray = _library()
+        self._block: ExitStack | None = None
+        self._kept: _Crew | None = None
+
+    def __enter__(self) -> Self:
+        """Start or join the cluster; its workers are kept until the block ends."""
+        import torch
+
+        if self._block is not None:
+            raise ConfigError("The workers are kept already: one block at a time.")
+        block = ExitStack()
+        block.enter_context(self._cluster(torch.get_num_threads()))
+        self._block = block
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        kept, block = self._kept, self._block
+        self._kept = self._block = None
+        if kept is not None:
+            kept.end()
+        if block is not None:
+            block.close()
 
     def map(self, task: Task[P, R], pieces: Iterable[P]) -> Generator[R, None, None]:
         """What comes of each piece, in order. `ClusterError` when there is no cluster, or workers end over and over."""
@@ -54,11 +78,25 @@ class Ray(Engine):
 
         maker, threads = task.elsewhere(), torch.get_num_threads()
         with self._cluster(threads):
-            crew = _Crew(self._ray, maker, threads, self.workers or self._room(threads))
+            crew = self._crew(maker, threads)
             try:
                 yield from crew.results(pieces)
             finally:
-                crew.end()
+                # Who has a piece under way would do it to its end before anything else.
+                if self._block is not None and crew.free:
+                    self._kept = crew
+                else:
+                    crew.end()
+
+    def _crew(self, maker: Callable[[], Callable[[Any], Any]], threads: int) -> _Crew:
+        """Workers for a task: those that are kept, or new ones."""
+        kept, self._kept = self._kept, None
+        if kept is not None and kept.threads == threads:
+            kept.turn_to(maker)
+            return kept
+        if kept is not None:
+            kept.end()
+        return _Crew(self._ray, maker, threads, self.workers or self._room(threads))
 
     def _room(self, threads: int) -> int:
         """How many workers find room on the machines that are there."""
@@ -128,18 +166,37 @@ class _Crew:
     """The workers that do one task, and what each of them does."""
 
     def __init__(self, ray: Any, maker: Callable[[], Callable[[Any], Any]], threads: int, count: int) -> None:
-        self._ray, self._threads, self._blas, self._ahead = ray, threads, _blas_threads(), AHEAD * count
+        self._ray, self.threads, self._blas, self._ahead = ray, threads, _blas_threads(), AHEAD * count
         self._lost_errors = _lost_errors(ray)
-        self._maker, self._kind = ray.put(maker), ray.remote(_Worker).options(num_cpus=threads)
+        self._kind = ray.remote(_Worker).options(num_cpus=threads)
         self._idle: deque[Any] = deque()
         # What is waited for: the worker, and the number of the piece, or None while the worker is being made.
         self._busy: dict[Any, tuple[Any, int | None]] = {}
+        self._begin(maker)
+        for _ in range(count):
+            self._hire()
+
+    def _begin(self, maker: Callable[[], Callable[[Any], Any]]) -> None:
+        self._maker = self._ray.put(maker)
         self._held: dict[int, Any] = {}
         self._todo: list[int] = []
         self._done: dict[int, Any] = {}
         self._losses: dict[int | None, int] = {}
-        for _ in range(count):
-            self._hire()
+
+    @property
+    def free(self) -> bool:
+        """Whether nobody has a piece under way."""
+        return all(number is None for _, number in self._busy.values())
+
+    def turn_to(self, maker: Callable[[], Callable[[Any], Any]]) -> None:
+        """Have the same workers, who must be free, do another task."""
+        self._begin(maker)
+        # A worker does what it is told in order, so that one which is still being made for the last task is soon there.
+        workers = [*self._idle, *(worker for worker, _ in self._busy.values())]
+        self._idle.clear()
+        self._busy.clear()
+        for worker in workers:
+            self._prepare(worker)
 
     def results(self, pieces: Iterable[Any]) -> Iterator[Any]:
         """What comes of each piece, in order."""
@@ -197,8 +254,10 @@ class _Crew:
                     self._done[number] = reference
 
     def _hire(self) -> None:
-        worker = self._kind.remote()
-        self._busy[worker.start.remote(self._maker, self._threads, self._blas)] = worker, None
+        self._prepare(self._kind.remote())
+
+    def _prepare(self, worker: Any) -> None:
+        self._busy[worker.start.remote(self._maker, self.threads, self._blas)] = worker, None
 
     def _again(self, number: int | None, error: Exception) -> None:
         """A piece of work, or the start of a worker, was lost: see to it that another does it."""
