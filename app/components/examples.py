@@ -11,7 +11,7 @@ from app import state
 from app.components.page import empty, heading, sentences
 from app.components.text import escape, number
 from workbench.reports.highlight import highlight
-from workbench.reports.parts import example_html
+from workbench.reports.parts import examples_html
 from workbench.store.concept import Concept
 
 FIRST = 5
@@ -41,9 +41,9 @@ def examples(concept: Concept) -> None:
 @st.cache_resource(max_entries=512, show_spinner="Reading activations …")
 def _examples_html(folder: str, concept: str, first: int, last: int, _concept: Concept, _rows: list[dict[str, Any]]) -> str:
     # A finished run never changes, so neither do its examples.
-    parts = []
-    for row in _rows[first:last]:
-        shown = example_html(_concept, int(row["example"]), row["input"])
+    parts, rows = [], _rows[first:last]
+    every = examples_html(_concept, [int(row["example"]) for row in rows], [row["input"] for row in rows])
+    for row, shown in zip(rows, every, strict=True):
         where = f"example {int(row['example']):,}, peak {number(float(row['value']))}"
         parts.append(f'<div class="cw-example">{shown}<div class="cw-soft cw-small cw-number">{where}</div></div>')
     return "".join(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -22,10 +23,16 @@ def figure_html(figure: Any) -> Markup:
     return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config=config, default_width="100%"))
 
 
-def example_html(concept: Concept, example: int, text: Any) -> Markup:
-    """One of a concept's examples, with its activation over the tokens."""
-    if not isinstance(text, str):
-        return Markup("<em>image {}</em>").format(example)
-    tokens = concept.over_tokens(example)
-    marks = zip(tokens["start"].tolist(), tokens["end"].tolist(), tokens["value"].tolist(), strict=True)
-    return Markup(highlight(text, marks))
+def examples_html(concept: Concept, examples: Sequence[int], inputs: Sequence[Any]) -> list[Markup]:
+    """Some of a concept's examples, each with its activation over the tokens."""
+    texts = [example for example, given in zip(examples, inputs, strict=True) if isinstance(given, str)]
+    tables = dict(zip(texts, concept.over_tokens_of(texts), strict=True)) if texts else {}
+    parts = []
+    for example, given in zip(examples, inputs, strict=True):
+        if example not in tables:
+            parts.append(Markup("<em>image {}</em>").format(example))
+            continue
+        tokens = tables[example]
+        marks = zip(tokens["start"].tolist(), tokens["end"].tolist(), tokens["value"].tolist(), strict=True)
+        parts.append(Markup(highlight(given, marks)))
+    return parts

@@ -17,7 +17,7 @@ from workbench.evidence.metrics import BY_KEY
 from workbench.frames import records
 from workbench.plots import dose_curve, forest
 from workbench.reports.highlight import visible
-from workbench.reports.parts import example_html, figure_html
+from workbench.reports.parts import examples_html, figure_html
 from workbench.reports.steering import steering_section
 from workbench.store.runs import Run, repetitions
 
@@ -263,7 +263,7 @@ def _card(concept: Concept) -> dict[str, Any]:
         "name": concept.name,
         "history": records(concept.names()),
         "rows": [row | {"about": BY_KEY.get(row["metric"])} for row in records(evidence)],
-        "examples": [example_html(concept, int(row["example"]), row["input"]) for row in records(examples)],
+        "examples": examples_html(concept, examples["example"].tolist(), examples["input"].tolist()),
         "curves": curves[-1:],
     }
 

@@ -10,7 +10,7 @@ import pandas as pd
 from workbench.evidence.steered import STEERS, steered_concepts
 from workbench.frames import records
 from workbench.plots import steering_curves
-from workbench.reports.parts import example_html, figure_html
+from workbench.reports.parts import examples_html, figure_html
 
 if TYPE_CHECKING:
     from workbench.store.concept import Concept
@@ -53,6 +53,6 @@ def _card(concept: Concept, row: dict[str, Any]) -> dict[str, Any]:
     examples = concept.examples(EXAMPLES)
     return {
         "row": row,
-        "examples": [example_html(concept, int(e["example"]), e["input"]) for e in records(examples)],
+        "examples": examples_html(concept, examples["example"].tolist(), examples["input"].tolist()),
         "figures": figures,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -205,37 +206,55 @@ class Concept:
 
         Read from the captured activations; in a packed study, which has none, the model reads the example again.
         """
+        return self.over_tokens_of([example])[0]
+
+    def over_tokens_of(self, examples: Sequence[int]) -> list[pd.DataFrame]:
+        """What :meth:`over_tokens` gives for each of some examples, in one go."""
         import torch
 
         acts = self.study.activation_set(self.run.record["inputs"]["activations"]).at(self.site)
         if acts.left_out:
-            return self.on_text(self.study.dataset_of(acts).inputs([example])[0])
-        low, high = np.searchsorted(acts.index["example"].to_numpy(), [example, example + 1])
-        if low == high:
-            raise ConfigError(f"Example {example} is not among the captured activations.")
+            return self.on_texts(self.study.dataset_of(acts).inputs(list(examples)))
+        bounds = np.searchsorted(acts.index["example"].to_numpy(), [[example, example + 1] for example in examples])
         concept_set, column = self.place
-        codes = concept_set.encode(torch.from_numpy(acts.read(np.arange(low, high))))[:, column]
-        table = acts.index.iloc[low:high][["position", "token", "start", "end"]]
-        return table.assign(value=codes.numpy()).reset_index(drop=True)
+        tables = []
+        for example, (low, high) in zip(examples, bounds.tolist(), strict=True):
+            if low == high:
+                raise ConfigError(f"Example {example} is not among the captured activations.")
+            codes = concept_set.encode(torch.from_numpy(acts.read(np.arange(low, high))))[:, column]
+            table = acts.index.iloc[low:high][["position", "token", "start", "end"]]
+            tables.append(table.assign(value=codes.numpy()).reset_index(drop=True))
+        return tables
 
     def on_text(self, text: str) -> pd.DataFrame:
         """Its activation at every position of a text of your own: ``position, token, start, end, value``."""
+        return self.on_texts([text])[0]
+
+    def on_texts(self, texts: Sequence[str]) -> list[pd.DataFrame]:
+        """What :meth:`on_text` gives for each of a few texts, in one pass of the model."""
+        if not texts:
+            return []
         model = self.study.model
-        batch = model.batch([text])
-        acts_btd = model.activations(batch, [model.site(self.site)])[model.site(self.site)]
-        keep = batch.keep[0].cpu().numpy()
+        batch = model.batch(texts)
+        site = model.site(self.site)
+        acts_btd = model.activations(batch, [site])[site]
         concept_set, column = self.place
-        values = concept_set.encode(acts_btd[0][batch.keep[0]])[:, column].cpu().numpy()
-        spans = batch.spans[0][keep]
-        return pd.DataFrame(
-            {
-                "position": np.flatnonzero(keep),
-                "token": batch.pieces[0][keep].tolist(),
-                "start": spans[:, 0],
-                "end": spans[:, 1],
-                "value": values,
-            }
-        )
+        tables = []
+        for place, kept in enumerate(batch.keep):
+            keep = kept.cpu().numpy()
+            spans = batch.spans[place][keep]
+            tables.append(
+                pd.DataFrame(
+                    {
+                        "position": np.flatnonzero(keep),
+                        "token": batch.pieces[place][keep].tolist(),
+                        "start": spans[:, 0],
+                        "end": spans[:, 1],
+                        "value": concept_set.encode(acts_btd[place][kept])[:, column].cpu().numpy(),
+                    }
+                )
+            )
+        return tables
 
     def tokens(self) -> pd.DataFrame:
         """Its own tokens, those that come next where it is present: ``rank, id, token, count, z``; causal models only."""
