@@ -83,6 +83,36 @@ def forget(key: tuple[str, ...]) -> None:
     _jobs().pop(key, None)
 
 
+def button(
+    key: tuple[str, ...], label: str, title: str, do: Callable[[Progress], Any], *, icon: str, disabled: bool = False, **look: Any
+) -> Job | None:
+    """A button that starts a job, and below it how far that is or why it failed.
+
+    Args:
+        key: The job's: what kind of work, on which study, and what else tells one piece of work from another.
+        label: What the button says.
+        title: What the job is, for a person.
+        do: The work.
+        icon: The button's.
+        disabled: Whether there is something else to do first.
+        look: Passed to ``st.button``.
+
+    Returns:
+        The job, once it has ended well.
+    """
+    job = find_job(key)
+    busy = job is not None and not job.finished
+    # The rest of the key may change between the moment when a page is drawn and the click, which would then be lost.
+    if st.button(label, icon=icon, disabled=busy or disabled, key=f"{label} {key[:2]}", **look):
+        start(key, title, do)
+        st.rerun()
+    if busy:
+        watch(key)
+    if job is not None and job.finished and job.error:
+        st.error(literal(job.error, 900))
+    return job if job is not None and job.finished and not job.error else None
+
+
 def watch(key: tuple[str, ...]) -> None:
     """Show the progress of a job that the page took for running; the page is drawn anew when it ends.
 

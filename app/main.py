@@ -17,7 +17,7 @@ if ROOT not in sys.path:
 from app import jobs, state  # noqa: E402
 from app.components.page import empty, sentences, study_switch, title  # noqa: E402
 from app.components.style import use_style  # noqa: E402
-from app.views import compare, concept, concepts, information, layers, naming, overview, report, runs, steer  # noqa: E402
+from app.views import compare, concept, concepts, data, information, layers, naming, overview, report, runs, steer  # noqa: E402
 
 
 def show(page: ModuleType) -> None:
@@ -68,6 +68,7 @@ def pages() -> dict[str, dict[str, st.Page]]:
             "runs": one(runs, "Runs", "play_circle", "runs"),
             "compare": one(compare, "Compare two runs", "compare_arrows", "compare"),
             "report": one(report, "Report", "description", "report"),
+            "data": one(data, "Data", "database", "data"),
         },
     }
 

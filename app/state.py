@@ -6,6 +6,8 @@ changes when the study does. Kept tables are shared: a page must not write into 
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import threading
@@ -282,3 +284,8 @@ def _import_slow() -> None:
         from workbench.models.pretrained import import_libraries
 
         import_libraries()
+    # Streamlit collects garbage after every drawing of a page, which takes half a second with all the objects of these modules.
+    gc.collect()
+    gc.freeze()
+    # What is frozen at the end would not be taken apart, which libraries in C++ take for a leak and say so at length.
+    atexit.register(gc.unfreeze)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
+from app.components.text import short
 from app.state import version
 from workbench.analysis import Metric
 from workbench.errors import WorkbenchError
@@ -15,11 +16,17 @@ from workbench.models.sites import Site
 from workbench.store.study import Study
 
 if TYPE_CHECKING:
+    from workbench.activations import ActivationSet
     from workbench.evidence.compare import Comparison
     from workbench.naming import Scored
 
 INTERNAL = ("examine", "counterparts")
 INFORMATION = ("bits", "nats")
+
+
+def set_label(acts: ActivationSet) -> str:
+    """A set of activations in one line, as choices show it."""
+    return f"{short(acts.dataset_record['name'], 60)}, {acts.n_rows:,} rows by {acts.pool} ({acts.id[:8]})"
 
 
 def metric_frame(study: Study) -> pd.DataFrame:

@@ -41,11 +41,14 @@ class Job:
 
     Attributes:
         id: Also the folder's name under ``jobs/``.
-        asked: ``analysis, activations, sites, options, seed, force, started``.
+        asked: ``analysis, activations, sites, options, seed, force, started``; of one that repeats a run ``repeats``, its id, and
+            ``tolerance`` in the place of ``activations``, ``options`` and ``force``.
         status: ``running``, ``done``, ``failed`` or ``cancelled``.
         done, total, text: How far it is.
         run: Id of the run that it made, once it is done.
         error: The sentence that says why it failed.
+        agrees: Of one that repeated a run, whether it found the same.
+        remarks: Sentences about what it found.
     """
 
     id: str
@@ -57,6 +60,8 @@ class Job:
     text: str = ""
     run: str = ""
     error: str = ""
+    agrees: bool | None = None
+    remarks: tuple[str, ...] = ()
 
     def log(self) -> str:
         """The end of what it printed."""
@@ -92,14 +97,33 @@ def start_job(
     chosen = study.activation_set(activations)
     if sites:
         chosen.select(list(sites))
-    folder = study.folder / FOLDER / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:6]}"
     asked = {
         "analysis": analysis, "activations": chosen.id, "sites": list(sites), "options": options or {}, "seed": seed,
-        "force": force, "started": tables.now(),
+        "force": force,
     }  # fmt: skip
+    return _begin(study, asked)
+
+
+def start_repetition(study: Study, run: str, tolerance: float = 0.0) -> Job:
+    """Do a run again in a process of its own, and hold what it finds against the first; see :meth:`workbench.Study.repeat`.
+
+    Raises:
+        UnknownNameError: There is no such run.
+        ConfigError: It did not finish, or the tolerance is no share.
+    """
+    from workbench.store.repeating import require_repeatable
+
+    first = study.get_run(run)
+    require_repeatable(first, tolerance)
+    facts = {"analysis": first.analysis, "sites": first.record["inputs"].get("sites") or [], "seed": int(first.record["seed"])}
+    return _begin(study, {"repeats": first.id, "tolerance": tolerance, **facts})
+
+
+def _begin(study: Study, asked: dict[str, Any]) -> Job:
+    folder = study.folder / FOLDER / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:6]}"
     with disk_errors("the job"):
         folder.mkdir(parents=True)
-        _write(folder / "job.json", asked)
+        _write(folder / "job.json", asked | {"started": tables.now()})
     source = str(Path(__file__).resolve().parents[1])
     paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "HF_HUB_DISABLE_TELEMETRY": "1", "WANDB_MODE": "disabled"}
@@ -177,6 +201,7 @@ def _read(study: Study, folder: Path) -> Job:
     return Job(
         folder.name, folder, asked, str(end.get("status", "running")), int(progress.get("done", 0)),
         int(progress.get("total", 1)), str(progress.get("text", "")), str(end.get("run", "")), str(end.get("error", "")),
+        end.get("agrees"), tuple(end.get("remarks", ())),
     )  # fmt: skip
 
 
@@ -195,8 +220,8 @@ def _write(path: Path, value: dict[str, Any]) -> None:
     partial.replace(path)
 
 
-def _end(folder: Path, status: str, run: str = "", error: str = "") -> None:
-    _write(folder / "end.json", {"status": status, "run": run, "error": error})
+def _end(folder: Path, status: str, run: str = "", error: str = "", **found: Any) -> None:
+    _write(folder / "end.json", {"status": status, "run": run, "error": error, **found})
 
 
 class _Worker:
@@ -211,10 +236,16 @@ class _Worker:
         _write(self.folder / "progress.json", {"done": done, "total": max(total, 1), "text": text})
 
     def work(self) -> None:
+        from workbench.store.repeating import agreement
         from workbench.store.study import open_study
 
         asked = _load(self.folder / "job.json")
         with open_study(self.folder.parent.parent, create=False) as study:
+            if "repeats" in asked:
+                came = study.repeat(asked["repeats"], asked["tolerance"], self.show)
+                said = [agreement(came.table, came.tolerance), *came.remarks]
+                _end(self.folder, "done", run=came.run.id, agrees=came.agrees, remarks=said)
+                return
             acts = study.activation_set(asked["activations"])
             chosen = acts.select(asked["sites"]) if asked["sites"] else acts
             options = {"seed": asked["seed"], "force": asked["force"], "progress": self.show}

@@ -59,17 +59,10 @@ def compare_button(study: Study, stale: bool) -> None:
     """Compare the methods of a study, in the background."""
     key = ("compare", str(study.folder))
     job = jobs.find_job(key)
-    busy = job is not None and not job.finished
-    text = "Runs were added since the methods were last compared." if stale else "The methods have not been compared yet."
-    if not busy:
+    if job is None or job.finished:
+        text = "Runs were added since the methods were last compared." if stale else "The methods have not been compared yet."
         st.html(f'<div class="cw-soft">{text}</div>')
-    if st.button("Compare methods", icon=":material/compare_arrows:", disabled=busy, key="compare methods"):
-        jobs.start(key, "Comparing methods", lambda show: compare(study, show))
-        st.rerun()
-    if busy:
-        jobs.watch(key)
-    if job is not None and job.finished and job.error:
-        st.error(literal(job.error, 900))
+    jobs.button(key, "Compare methods", "Comparing methods", lambda show: compare(study, show), icon=":material/compare_arrows:")
 
 
 def compare(study: Study, show: Progress) -> int:

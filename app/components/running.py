@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from app import state
 from app.components.page import sentences
 from app.components.text import escape, literal
 from workbench.errors import UnknownNameError
@@ -34,7 +35,8 @@ def job_name(job: Job) -> str:
     asked = job.asked
     sites = ", ".join(asked.get("sites", [])) or "all sites"
     when = str(asked.get("started", "")).replace("T", " ").replace("+00:00", " UTC")
-    return f"{asked.get('analysis', '')} at {sites}, asked for at {when}"
+    repeats = f"repeating {asked['repeats']}, " if "repeats" in asked else ""
+    return f"{asked.get('analysis', '')} at {sites}, {repeats}asked for at {when}"
 
 
 @st.fragment(run_every=POLL_SECONDS)
@@ -61,6 +63,7 @@ def _ended(study: Study, job: Job) -> None:
     with st.container(border=True):
         if job.status == "done":
             st.success(f"{text} Its run is {literal(job.run, 128)}.")
+            _remarks(job)
         elif job.status == "cancelled":
             st.info(text)
         else:
@@ -70,6 +73,15 @@ def _ended(study: Study, job: Job) -> None:
         if st.button("Dismiss", key=f"dismiss {job.id}", type="tertiary"):
             st.session_state[f"dismissed {study.folder}"].add(job.id)
             st.rerun()
+
+
+def _remarks(job: Job) -> None:
+    """What a repetition has to say; the run's own page shows where it differs."""
+    for remark in job.remarks:
+        (st.warning if job.agrees is False else st.info)(literal(remark, 900))
+    if job.run:
+        link = {"study": state.link()["study"], "run": job.run}
+        st.page_link(state.page("runs"), label="Open it", query_params=link, icon=":material/arrow_forward:")
 
 
 def _log(job: Job) -> None:

@@ -100,22 +100,13 @@ def _steps(study: Study, concept: Concept) -> None:
 def _examine(study: Study, concept: Concept) -> None:
     """The button that puts this concept on trial, and how far that is."""
     key = ("examine", str(study.folder), concept.id)
-    job = jobs.find_job(key)
-    busy = job is not None and not job.finished
-    if st.button(
-        "Examine this concept", icon=":material/science:", disabled=busy, key=f"examine {concept.id}",
+    job = jobs.button(
+        key, "Examine this concept", "Examining", lambda show: examine(study, concept, show), icon=":material/science:",
         help="A trial of this concept alone, about a minute. Its p values are then not corrected for the other concepts.",
-    ):  # fmt: skip
-        jobs.start(key, "Examining", lambda show: examine(study, concept, show))
-        st.rerun()
-    if busy:
-        jobs.watch(key)
-    if job is not None and job.finished:
-        if job.error:
-            st.error(literal(job.error, 900))
-        else:
-            st.success(f"Examined: {job.result} measurements are on the card.")
-            jobs.forget(key)
+    )  # fmt: skip
+    if job is not None:
+        st.success(f"Examined: {job.result} measurements are on the card.")
+        jobs.forget(key)
 
 
 def examine(study: Study, concept: Concept, show: Progress) -> int:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import streamlit as st
 
-from app import jobs, state
+from app import state
 from app.components.filters import measured, spoken
+from app.components.offer import MIB, file_name, offer
 from app.components.page import empty, heading, sentences, title
-from app.components.text import literal, short
+from app.components.text import short
 from app.tables import INTERNAL
 from app.views.overview import newest_runs
 from workbench.analysis import Progress
@@ -26,9 +25,6 @@ WIDEST, TOP, COLLECTION, PICKED, NONE = (
     "those with the widest evidence", "the best by a measurement", "a collection", "those that I pick", "none",
 )  # fmt: skip
 MOST = 100
-MIB = 2**20
-
-Work = Callable[[Progress], bytes]
 
 
 def render(study: Study) -> None:
@@ -118,37 +114,18 @@ def _preview(study: Study, chosen: Chosen) -> None:
 
 def _build(study: Study, asked: tuple) -> None:
     key = ("built", str(study.folder), str(state.version(study)), repr(asked))
-    _offer(
-        study, key, "Build report", "Building the report", lambda show: _report(study, asked, show),
-        "Download report (HTML)", _file_name(asked[0] or study.name, ".html"), "text/html",
+    offer(
+        key, ("Build report", "Building the report"), lambda show: _report(study, asked, show), "Download report (HTML)",
+        file_name(asked[0] or study.name, ending=".html"), "text/html", width="stretch",
     )  # fmt: skip
 
 
 def _tables(study: Study, runs: list[str]) -> None:
     key = ("zipped", str(study.folder), str(state.version(study)), *runs)
-    _offer(
-        study, key, "Pack the tables", "Packing the tables", lambda show: _zip(study, runs, show),
-        "Download tables (CSV and Parquet)", _file_name(study.name, "-tables.zip"), "application/zip",
+    offer(
+        key, ("Pack the tables", "Packing the tables"), lambda show: _zip(study, runs, show),
+        "Download tables (CSV and Parquet)", file_name(study.name, ending="-tables.zip"), "application/zip", width="stretch",
     )  # fmt: skip
-
-
-def _offer(study: Study, key: tuple[str, ...], label: str, doing: str, do: Work, save: str, name: str, mime: str) -> None:
-    job = jobs.find_job(key)
-    if job is not None and job.finished and not job.error:
-        size = len(job.result) / MIB
-        st.download_button(
-            f"{save}, {size:.1f} MiB", job.result, file_name=name, mime=mime, icon=":material/download:", on_click="ignore",
-            type="primary", key=f"save {key}", width="stretch",
-        )  # fmt: skip
-        return
-    busy = job is not None and not job.finished
-    if st.button(label, icon=":material/description:", disabled=busy, key=f"build {label}", width="stretch"):
-        jobs.start(key, doing, do)
-        st.rerun()
-    if busy:
-        jobs.watch(key)
-    if job is not None and job.finished and job.error:
-        st.error(literal(job.error, 900))
 
 
 def _report(study: Study, asked: tuple, show: Progress) -> bytes:
@@ -170,8 +147,4 @@ def _recipe(study: Study, asked: tuple) -> None:
     name, _, runs, sections, concepts = asked
     with st.expander("The same from a script"):
         options = f"title={name!r}, runs={list(runs)!r}, sections={list(sections)!r}, concepts={list(concepts)!r}"
-        st.code(f"study.report({_file_name(name or study.name, '.html')!r}, {options})", language="python", wrap_lines=True)
-
-
-def _file_name(name: str, ending: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name)[:80] + ending
+        st.code(f"study.report({file_name(name or study.name, ending='.html')!r}, {options})", language="python", wrap_lines=True)

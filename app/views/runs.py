@@ -12,9 +12,10 @@ from app import state
 from app.components.charts import chart
 from app.components.form import option_fields
 from app.components.page import empty, heading, sentences, title
+from app.components.repeating import repeat_button, repetition
 from app.components.running import running
 from app.components.text import escape, literal, number, short
-from app.tables import INTERNAL, declared
+from app.tables import INTERNAL, declared, set_label
 from workbench.analysis import Analysis, Metric, analysis_names, find_analysis
 from workbench.errors import WorkbenchError
 from workbench.frames import records
@@ -56,7 +57,7 @@ def _starter(study: Study) -> None:
     analysis = find_analysis(name)
     chosen = right.selectbox(
         "Activations", list(sets)[::-1], key=f"activations {study.folder}",
-        format_func=lambda i: f"{short(sets[i].dataset_record['name'], 60)}, {sets[i].n_rows:,} rows by {sets[i].pool} ({i[:8]})",
+        format_func=lambda i: set_label(sets[i]),
     )  # fmt: skip
     about = " ".join((analysis.__doc__ or "").split())
     st.html(f'<div class="cw-soft">{escape(analysis.title)}. {escape(about, 900)}</div>')
@@ -144,14 +145,17 @@ def _details(study: Study, identifier: str) -> None:
         link = {"study": state.link()["study"], "run": str(parent)}
         st.page_link(state.page("runs"), label=literal(f"made from {parent}"), query_params=link, icon=":material/arrow_back:")
     if record["status"] == "done":
-        _found(study, run)
+        with sentences():
+            repetition(study, run)
+        repeat_button(study, run)
+        _found(run)
 
 
 def _plain(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _found(study: Study, run: Run) -> None:
+def _found(run: Run) -> None:
     if run.analysis not in INTERNAL:
         _metrics(run, declared(run.analysis))
     columns = st.columns(2, gap="large")

@@ -64,9 +64,13 @@ class Repetition:
         return bool(self.table["agrees"].all())
 
     def __repr__(self) -> str:
-        said = f"{int(self.table['agrees'].sum())} of {len(self.table)} tables and tensors agree"
-        within = "exactly" if not self.tolerance else f"within {self.tolerance:g} of their largest magnitude"
-        return f"<Repetition {self.run.id} of {self.first.id}: {said} {within}>"
+        return f"<Repetition {self.run.id} of {self.first.id}: {agreement(self.table, self.tolerance)}>"
+
+
+def agreement(table: pd.DataFrame, tolerance: float) -> str:
+    """How far a repetition agrees, in words."""
+    within = "exactly" if not tolerance else f"within {tolerance:g} of their largest magnitude"
+    return f"{int(table['agrees'].sum())} of {len(table)} tables and tensors agree {within}"
 
 
 def repeat(study: Study, first: Run, tolerance: float, progress: Callable[[int, int, str], None]) -> Repetition:
@@ -86,16 +90,25 @@ def repeat(study: Study, first: Run, tolerance: float, progress: Callable[[int, 
         ConfigError: The run is not finished, or a run that it was made of is no more, or the tolerance is no share.
         StudyError: The data set or the model has changed, or the activations were left out.
     """
-    if not 0 <= tolerance < np.inf:
-        raise ConfigError("The tolerance is a share, such as 0.001, and not negative.")
-    if first.record["status"] != "done":
-        raise ConfigError(f"Run {first.id} did not finish ({first.record['status']}): repeat one that did.")
+    require_repeatable(first, tolerance)
     measured, study.shared = study.shared, {}
     try:
         again, remarks = _again(study, first, progress)
     finally:
         study.shared = measured
     return Repetition(first, again, tolerance, compared(first, again, tolerance), tuple(remarks))
+
+
+def require_repeatable(first: Run, tolerance: float) -> None:
+    """See that a run can be repeated, before anything is done.
+
+    Raises:
+        ConfigError: It is not finished, or the tolerance is no share.
+    """
+    if not 0 <= tolerance < np.inf:
+        raise ConfigError("The tolerance is a share, such as 0.001, and not negative.")
+    if first.record["status"] != "done":
+        raise ConfigError(f"Run {first.id} did not finish ({first.record['status']}): repeat one that did.")
 
 
 def _again(study: Study, first: Run, progress: Callable[[int, int, str], None]) -> tuple[Run, list[str]]:

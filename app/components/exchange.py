@@ -1,0 +1,189 @@
+"""What comes into a study from elsewhere, and what leaves it as plain files."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from app import jobs, state
+from app.components.offer import file_name, offer
+from app.components.page import empty, heading
+from app.components.text import literal, short
+from app.tables import set_label
+from workbench.analysis import Progress
+from workbench.errors import ConfigError
+from workbench.store.exchange import export_table, table_names
+from workbench.store.study import Study
+
+LEFT_OUT = "(left out)"
+POOLS = ("mean", "max", "last")
+DTYPES = ("float16", "float32", "bfloat16")
+MIME = {".csv": "text/csv", ".parquet": "application/vnd.apache.parquet"}
+TABLE, CONCEPTS, ACTIVATIONS, STUDY = "a table", "a run's concepts", "activations", "the whole study"
+
+
+def bring_in(study: Study) -> None:
+    """Import a folder of activations that something else made."""
+    heading(
+        "Bring activations in",
+        "A folder on the machine that serves this app: SITE.npy or SITE.safetensors for every site, and rows.csv or rows.parquet;"
+        " or a Hugging Face data set on disk.",
+    )
+    with st.form(f"import {study.folder}", border=True):
+        asked = {"folder": st.text_input("Folder", placeholder="/data/activations", key="import folder")}
+        left, right = st.columns(2)
+        asked["rows"] = left.text_input(
+            "Table of rows", placeholder=LEFT_OUT, key="import rows", help="When it is not in the folder."
+        )
+        asked["model"] = right.text_input(
+            "Model", placeholder=LEFT_OUT, key="import model", help="What to call the model that made them."
+        )
+        asked["data"] = left.text_input(
+            "Data", placeholder=LEFT_OUT, key="import data",
+            help="A bundled name or a path: the data whose examples the rows number. Otherwise it is made of the table of rows.",
+        )  # fmt: skip
+        asked["text"] = right.text_input(
+            "Column with the texts", placeholder=LEFT_OUT, key="import text", help="Of the data; guessed when it is left out."
+        )
+        labels = left.multiselect(
+            "Columns with labels", [], accept_new_options=True, placeholder=LEFT_OUT, key="import labels", help="Of the data."
+        )
+        pool = right.selectbox(
+            "Rows without positions are", POOLS, index=None, placeholder=LEFT_OUT, key="import pool",
+            help="How one row came of a whole text.",
+        )  # fmt: skip
+        dtype = left.selectbox("Numbers on disk", DTYPES, index=None, placeholder="as they are", key="import dtype")
+        go = st.form_submit_button("Bring in", icon=":material/download:", type="primary")
+    key = ("import", str(study.folder))
+    if go:
+        if not asked["folder"].strip():
+            raise ConfigError("Say which folder the activations are in.")
+        options: dict[str, Any] = {name: text.strip() for name, text in asked.items() if text.strip()}
+        options |= {"labels": [str(label) for label in labels]} if labels else {}
+        options |= {name: value for name, value in (("pool", pool), ("dtype", dtype)) if value}
+        jobs.start(key, "Bringing activations in", lambda show: _import(study, options, show))
+        st.rerun()
+    job = jobs.find_job(key)
+    if job is None:
+        return
+    if not job.finished:
+        jobs.watch(key)
+    elif job.error:
+        st.error(literal(job.error, 900))
+    else:
+        st.success(literal(f"Brought in {job.result}.", 400))
+
+
+def _import(study: Study, asked: dict[str, Any], show: Progress) -> str:
+    from workbench.datasets import load_dataset
+
+    show(0, 1, "reading the folder")
+    described = {"text": asked.pop("text", None), "labels": asked.pop("labels", None)}
+    data = asked.pop("data", None)
+    dataset = load_dataset(data, **{k: v for k, v in described.items() if v}) if data else None
+    acts = study.import_activations(asked.pop("folder"), dataset=dataset, **asked)
+    return f"{acts.n_rows:,} rows of {acts.n_examples:,} examples at {', '.join(map(str, acts.sites))} ({acts.id})"
+
+
+def take_out(study: Study) -> None:
+    """Choose what leaves the study, and save it."""
+    heading("Take out", "As files that other programs read.")
+    what = st.segmented_control(
+        "What", [TABLE, CONCEPTS, ACTIVATIONS, STUDY], default=TABLE, required=True, key="take out", label_visibility="collapsed"
+    )
+    {TABLE: _table, CONCEPTS: _concepts, ACTIVATIONS: _activations, STUDY: _study}[str(what)](study)
+
+
+def _table(study: Study) -> None:
+    left, right = st.columns([3, 1])
+    name = str(left.selectbox("Table", _table_names(str(study.folder), state.version(study), study), key="table"))
+    ending = str(right.selectbox("As", list(MIME), format_func=lambda e: e.removeprefix("."), key="table as"))
+    key = ("table", str(study.folder), name, ending, str(state.version(study)))
+    offer(
+        key, ("Write the table", "Writing the table"), lambda _show: _written(study, name, ending), f"Save {short(name, 80)}",
+        file_name(study.name, name, ending=ending), MIME[ending],
+    )  # fmt: skip
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _table_names(folder: str, key: state.Version, _study: Study) -> list[str]:
+    return table_names(_study)
+
+
+def _written(study: Study, table: str, ending: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        return export_table(study, table, Path(folder) / f"table{ending}").read_bytes()
+
+
+def _concepts(study: Study) -> None:
+    found = [str(run) for run in state.concept_frame(study)["run"].unique()]
+    if not found:
+        empty("No run has found concepts yet. Run an analysis first:", f"workbench run {study.name} linear_probe")
+        return
+    run = str(st.selectbox("Run", found[::-1], key="take run", help="An SAE is written in the format of sae-lens."))
+    offer(
+        ("concepts", str(study.folder), run), ("Pack the concepts", "Packing the concepts"),
+        lambda _show: _zipped_run(study, run), "Save weights and tables (zip)",
+        file_name(study.name, run, ending=".zip"), "application/zip",
+    )  # fmt: skip
+
+
+def _zipped_run(study: Study, run: str) -> bytes:
+    import shutil
+
+    from workbench.reports import export_run
+
+    with tempfile.TemporaryDirectory() as folder:
+        export_run(study.get_run(run), Path(folder) / "out")
+        return Path(shutil.make_archive(f"{folder}/run", "zip", f"{folder}/out")).read_bytes()
+
+
+def _activations(study: Study) -> None:
+    sets = {acts.id: acts for acts in study.activations()}
+    if not sets:
+        empty("There are no activations yet. Capture some first:", f"workbench capture {study.name} --model … --data …")
+        return
+    chosen = str(
+        st.selectbox(
+            "Activations", list(sets)[::-1], key="take set",
+            format_func=lambda i: set_label(sets[i]),
+        )
+    )  # fmt: skip
+    sites = [
+        str(s) for s in st.multiselect("Sites", list(map(str, sets[chosen].sites)), placeholder="all of them", key="take sites")
+    ]
+    about = "A folder that does not exist yet, on the machine that serves this app: activations are too large for a browser."
+    folder = st.text_input(
+        "Folder", value=str(Path.cwd() / f"{study.name}-{chosen[:8]}"), help=about, key=f"take folder {chosen}"
+    )
+    job = jobs.button(
+        ("export", str(study.folder), chosen, *sites, folder), "Write safetensors", "Writing",
+        lambda show: _export(study, chosen, sites, folder, show), icon=":material/save:",
+    )  # fmt: skip
+    if job is not None:
+        st.success(literal(f"Wrote {job.result} files into {folder}.", 600))
+
+
+def _export(study: Study, chosen: str, sites: list[str], folder: str, show: Progress) -> int:
+    show(0, 1, "writing one file a site")
+    acts = study.activation_set(chosen)
+    return len((acts.select(sites) if sites else acts).export(Path(folder)))
+
+
+def _study(study: Study) -> None:
+    st.html(
+        '<div class="cw-soft">One file for others, or for beside a paper: catalog, runs and texts. Activations are left out,'
+        " since the model and the data make them again; <code>workbench pack --activations</code> puts them in.</div>"
+    )
+    offer(
+        ("pack", str(study.folder), str(state.version(study))), ("Pack the study", "Packing the study"),
+        lambda _show: _packed(study), "Save the study (zip)", file_name(study.name, ending=".zip"), "application/zip",
+    )  # fmt: skip
+
+
+def _packed(study: Study) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        return study.pack(Path(folder) / "study.zip").read_bytes()

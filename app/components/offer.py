@@ -1,0 +1,43 @@
+"""A file that is made in the background, and then offered to be saved."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from app import jobs
+from workbench.analysis import Progress
+
+MIB = 2**20
+
+
+def offer(
+    key: tuple[str, ...], make: tuple[str, str], do: Callable[[Progress], bytes], save: str, name: str, mime: str, **look: Any
+) -> None:
+    """A button that makes a file and, once it is made, one that saves it.
+
+    Args:
+        key: The job's; a file is made once for each.
+        make: What the first button says, and what is then done.
+        do: Makes the file's content.
+        save: What the second button says.
+        name: What the file is called.
+        mime: The file's type.
+        look: Passed to ``st.button``, such as ``width`` and ``help``.
+    """
+    job = jobs.find_job(key)
+    if job is not None and job.finished and not job.error:
+        st.download_button(
+            f"{save}, {len(job.result) / MIB:.1f} MiB", job.result, file_name=name, mime=mime, icon=":material/download:",
+            on_click="ignore", type="primary", key=f"save {key}", width=look.get("width", "content"),
+        )  # fmt: skip
+        return
+    jobs.button(key, make[0], make[1], do, icon=":material/description:", **look)
+
+
+def file_name(*parts: str, ending: str) -> str:
+    """A name that any system takes."""
+    return "-".join(re.sub(r"[^\w.-]+", "_", part)[:80] for part in parts) + ending

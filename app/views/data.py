@@ -1,0 +1,91 @@
+"""Data: which activations the study holds, whether all of it is whole, what comes in and what goes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+import streamlit as st
+
+from app import jobs, state
+from app.components.caring import remote, whole
+from app.components.exchange import bring_in, take_out
+from app.components.page import empty, heading, sentences, title
+from app.components.text import literal, short
+from workbench.activations import ActivationSet
+from workbench.activations.room import size_text
+from workbench.analysis import Progress
+from workbench.store.study import Study
+
+TASKS: dict[str, Callable[[Study], None]] = {
+    "Is it whole?": whole,
+    "Bring activations in": bring_in,
+    "Take out": take_out,
+    "Remote": remote,
+}
+
+
+def render(study: Study) -> None:
+    """The activation sets, and one task at a time."""
+    title("Data", "Activations of this study, whether everything is whole, and what comes in and goes out.")
+    with sentences():
+        _sets(study)
+    task = st.segmented_control(
+        "Task",
+        list(TASKS),
+        default=next(iter(TASKS)),
+        required=True,
+        key="task",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    with sentences():
+        TASKS[str(task)](study)
+
+
+def _sets(study: Study) -> None:
+    heading("Activations")
+    sets = study.activations()
+    if not sets:
+        empty(
+            "There are no activations yet. Bring some in below, or capture some:",
+            f"workbench capture {study.name} --model … --data …",
+        )
+        return
+    table = pd.DataFrame(
+        {
+            "Data": [short(acts.dataset_record["name"], 80) for acts in sets],
+            "Model": [short(acts.manifest.model["name"], 80) for acts in sets],
+            "Examples": [acts.n_examples for acts in sets],
+            "Rows": [acts.n_rows for acts in sets],
+            "By": [acts.pool for acts in sets],
+            "Sites": [", ".join(map(str, acts.sites)) for acts in sets],
+            "Numbers": [acts.manifest.request.dtype for acts in sets],
+            "Size": [size_text(_bytes(acts)) for acts in sets],
+            "Rows are": ["left out" if acts.left_out else "here" for acts in sets],
+            "Id": [acts.id for acts in sets],
+        }
+    )
+    counts = {column: st.column_config.NumberColumn(format="localized") for column in ("Examples", "Rows")}
+    st.dataframe(table, hide_index=True, column_config=counts, height=min(260, 38 + 35 * len(table)))
+    if any(acts.left_out for acts in sets):
+        _recapture(study)
+
+
+def _bytes(acts: ActivationSet) -> int:
+    return sum(length or 0 for length in acts.manifest.lengths().values())
+
+
+def _recapture(study: Study) -> None:
+    """Rows that were left out when the study was packed are made again by the model, or brought from the remote."""
+    job = jobs.button(
+        ("recapture", str(study.folder)), "Capture what was left out", "Capturing", lambda show: _capture(study, show),
+        icon=":material/refresh:", help="The study's model reads its texts again; the rows are the same.",
+    )  # fmt: skip
+    if job is not None:
+        st.success(literal(f"Captured again: {', '.join(job.result) or 'nothing was left out'}."))
+
+
+def _capture(study: Study, show: Progress) -> list[str]:
+    with state.model_lock(study):
+        return [acts.id for acts in study.recapture(show)]
