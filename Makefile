@@ -8,9 +8,11 @@ STAMP := .venv/.installed
 SERVE ?= 1
 PORT ?= 8501
 NAME ?=
-# Tests beside each other: each of them takes up to 3 GiB.
+# Tests beside each other: each of them takes up to 3 GiB. Threads of two that wait for each other's cores are several times slower
+# than one thread each, and libraries look at their number when they are imported.
 JOBS ?= 2
-TESTS = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+THREADS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores > $(JOBS) ? cores / $(JOBS) : 1)))
+TESTS = OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: install demo test test-fast check format bench clean
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import workbench as wb
+from workbench.cli import main
 from workbench.errors import ConfigError, StudyError, UnknownNameError
 from workbench.recipes import Recipe, RecipeStep
 
@@ -41,36 +42,42 @@ def recipe_of(study, **more) -> Recipe:
     return Recipe.made(steps=steps, prompt=PROMPT, max_new_tokens=12, **more).bound(study)
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    start = [sys.executable, "-c", "from workbench.cli import main; main()", "--json"]
-    return subprocess.run([*start, *arguments], capture_output=True, text=True, check=False)
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]):
+    """``workbench --json …``: its exit code and what it printed."""
+
+    def call(*arguments: str) -> tuple[int, dict]:
+        with pytest.raises(SystemExit) as end:
+            main(["--json", *arguments])
+        return end.value.code or 0, json.loads(capsys.readouterr().out)
+
+    return call
 
 
-def test_a_recipe_gives_the_same_text_by_the_command_and_in_python(study, tmp_path) -> None:
+def test_a_recipe_gives_the_same_text_by_the_command_and_in_python(study, tmp_path, command) -> None:
     recipe = recipe_of(study, temperature=0.8, seed=5)
     path = recipe.save(tmp_path / "recipe.json")
     found = Recipe.load(path).run(study)
     assert Recipe.load(path) == recipe
     assert found.texts[0] != found.texts[1]
-    done = command("steer", str(study.folder), "--recipe", str(path))
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+    code, said = command("steer", str(study.folder), "--recipe", str(path))
+    assert code == 0, said
     assert [said["base"], said["edited"]] == found.texts
     with study.model.edited(recipe.edits(study)):
         inside = study.model.generate(PROMPT, max_new_tokens=12, temperature=0.8, seed=5)
     assert inside.text == found.texts[1]
 
 
-def test_concepts_on_the_command_line_make_the_recipe_that_is_saved(study, tmp_path) -> None:
+def test_concepts_on_the_command_line_make_the_recipe_that_is_saved(study, tmp_path, command) -> None:
     probe, path = first(study, "probe"), tmp_path / "made.json"
-    done = command(
+    code, said = command(
         "steer", str(study.folder), "--concept", f"{probe.id}=add:5", "--prompt", PROMPT, "--tokens", "8", "--save", str(path)
     )
-    assert done.returncode == 0, done.stderr
+    assert code == 0, said
     recipe = Recipe.load(path)
     assert recipe.steps == (RecipeStep(concept=probe.id, amount=5.0),)
     assert recipe.weights_hash == study.model.weights_hash
-    assert json.loads(done.stdout)["edited"] == recipe.run(study).texts[1]
+    assert said["edited"] == recipe.run(study).texts[1]
 
 
 def test_a_recipe_without_steps_changes_nothing(study) -> None:
@@ -78,7 +85,7 @@ def test_a_recipe_without_steps_changes_nothing(study) -> None:
     assert found.texts[0] == found.texts[1]
 
 
-def test_what_a_recipe_cannot_be_is_one_sentence(study, tmp_path) -> None:
+def test_what_a_recipe_cannot_be_is_one_sentence(study, tmp_path, command) -> None:
     recipe = recipe_of(study)
     with pytest.raises(StudyError, match="open the study it was made in"):
         recipe.model_copy(update={"weights_hash": "0" * 64}).edits(study)
@@ -94,9 +101,9 @@ def test_what_a_recipe_cannot_be_is_one_sentence(study, tmp_path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         Recipe.load(tmp_path / "binary")
     for arguments in (["--concept", "a"], ["--concept", "a=b"], [], ["--recipe", str(tmp_path / "none.json")]):
-        done = command("steer", str(study.folder), *arguments)
-        assert done.returncode == 2
-        assert "error" in json.loads(done.stdout)
+        code, said = command("steer", str(study.folder), *arguments)
+        assert code == 2
+        assert "error" in said
 
 
 def test_kept_recipes_stay_and_hold_what_came_of_them(study) -> None:
