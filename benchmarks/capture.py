@@ -1,16 +1,17 @@
-"""Capturing scribe's residual stream at three quarters of its depth, beside the bare pass and sae-lens's CacheActivationsRunner.
+"""Capturing the residual stream at three quarters of the depth, beside the bare pass and sae-lens's CacheActivationsRunner.
 
 Run with `make bench NAME=capture`. All sides run the same weights in float32 on the same texts and device, stop after the sixth
 of eight layers, and are given a model that is loaded already. A token counts when its row is stored; of the bare pass, when ours
-would be.
+would be. The model is scribe; on a GPU, to which so small a model is nothing, a second line is about one of the size of GPT-2: 12
+layers of 768 numbers, with random weights and scribe's tokenizer.
 
 - Ours tokenises, runs each text by itself (batches of texts of like length, padded), and leaves on the disk float16 rows with
   checksums, and which text, position, token and characters each row is. Every 256 texts it waits for the disk, so that what is
   killed goes on. The order is that of the texts.
 - `forward` is the same model on the same batches, which are ready in memory, with nothing kept.
 - sae-lens tokenises, joins texts to contexts of 256 tokens without padding, and leaves float16 rows with their token ids in Arrow
-  files. It cannot go on when killed, has no checksums, and does not flush. It is not asked to shuffle. Its batch size is the one
-  of three that takes it the least processor time. `sae-lens` runs the Hugging Face model, the faster of its routes;
+  files. It cannot go on when killed, has no checksums, and does not flush. It is not asked to shuffle. Its batch size is the best
+  of three, by processor time or, on a GPU, by the clock. `sae-lens` runs the Hugging Face model, the faster of its routes;
   `sae-lens, HookedTransformer` is the one that it takes unless told otherwise.
 """
 
@@ -24,6 +25,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,23 +41,76 @@ from workbench.models.base import Batch
 from workbench.models.devices import choose_device
 from workbench.models.taps import StopPassError, hooked
 
-SITE, LAYER, WIDTH = "resid_post.5", 5, 256
-TEXTS, CONTEXT, ROUNDS = 1024, 256, 3
-# As many full contexts as the texts fill, and batch sizes that divide that.
-CONTEXTS, BATCHES = 112, (4, 16, 56)
-
+CONTEXT, ROUNDS = 256, 3
 DEVICE = choose_device()
+ON_GPU = DEVICE.startswith("cuda")
 # A GPU is idle between short batches.
-BATCH = 256 if DEVICE.startswith("cuda") else 32
+BATCH = 256 if ON_GPU else 32
 
 Fresh = Callable[[], Path]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is captured.
+
+    Attributes:
+        name: What it is called.
+        folder: Where the model lies.
+        layers: How many it has.
+        width: Numbers a row.
+        texts: How many are read.
+        contexts: As many full contexts as the texts fill.
+        batches: Batch sizes of contexts, which divide their number.
+    """
+
+    name: str
+    folder: Path
+    layers: int
+    width: int
+    texts: int
+    contexts: int
+    batches: tuple[int, ...]
+
+    @property
+    def layer(self) -> int:
+        """The one at three quarters of the depth."""
+        return self.layers * 3 // 4 - 1
+
+    @property
+    def site(self) -> str:
+        """Our name of it."""
+        return f"resid_post.{self.layer}"
 
 
 def main() -> None:
     """Measure and print."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     warnings.simplefilter("ignore")
-    model, dataset = load_model("scribe", device=DEVICE), load_dataset("topics")
+    measure(Subject("scribe", data_dir() / "scribe", 8, 256, 1024, 112, (4, 16, 56)))
+    if ON_GPU:
+        with tempfile.TemporaryDirectory() as place:
+            measure(Subject("a model of GPT-2's size", of_usual_size(Path(place)), 12, 768, 3072, 336, (16, 56, 112)))
+
+
+def of_usual_size(folder: Path) -> Path:
+    """A model of 12 layers of 768 numbers with random weights, in a folder, with scribe's tokenizer."""
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(data_dir() / "scribe")
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=768, intermediate_size=2048, num_hidden_layers=12, num_attention_heads=12,
+        max_position_embeddings=CONTEXT, tie_word_embeddings=True,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def measure(subject: Subject) -> None:
+    """All sides on one subject, turn and turn about, and the line that tells how they compare."""
+    model, dataset = load_model(str(subject.folder), device=DEVICE), load_dataset("topics")
     count = itertools.count()
     with tempfile.TemporaryDirectory() as place:
 
@@ -63,26 +118,31 @@ def main() -> None:
             return Path(place) / str(next(count))
 
         def ours() -> ActivationSet:
-            return capture(model, dataset, sites=SITE, folder=fresh(), limit=TEXTS, batch_size=BATCH)
+            return capture(model, dataset, sites=subject.site, folder=fresh(), limit=subject.texts, batch_size=BATCH)
 
         batches, first = noted(model, ours)
-        texts = list(dataset.inputs(range(TEXTS)))
-        peers = {"sae-lens": Runner(texts, hooked_transformer=False), "sae-lens, HookedTransformer": Runner(texts, True)}
+        texts = list(dataset.inputs(range(subject.texts)))
+        peers = {
+            "sae-lens": Runner(subject, texts, hooked_transformer=False),
+            "sae-lens, HookedTransformer": Runner(subject, texts, hooked_transformer=True),
+        }
         for peer in peers.values():
             peer.choose(fresh)
         sides: dict[str, Side] = {
             "ours": lambda: lambda: ours().n_rows,
-            "forward": lambda: lambda: bare(model, batches, first.n_rows),
+            "forward": lambda: lambda: bare(model, subject.layer, batches, first.n_rows),
             **{name: (lambda peer=peer: peer.ready(fresh())) for name, peer in peers.items()},
         }
-        equal = checked(model, batches, first, peers)
+        equal = checked(model, subject, batches, first, peers)
         speeds = turn_about(sides, ROUNDS)
         sizes = ", ".join(f"{name}: batches of {peer.batch}" for name, peer in peers.items())
         setting = (
-            f"{SITE} of scribe on {DEVICE}, float16 on disk, {TEXTS:,} texts of {dataset.name} ({first.n_rows:,} tokens), median"
-            f" of {ROUNDS} interleaved rounds; ours: batches of {BATCH}; {sizes} contexts of {CONTEXT}"
+            f"{subject.site} of {subject.name} on {DEVICE}, float16 on disk, {subject.texts:,} texts of {dataset.name}"
+            f" ({first.n_rows:,} tokens), median of {ROUNDS} interleaved rounds; ours: batches of {BATCH}; {sizes} contexts of"
+            f" {CONTEXT}"
         )
-        print(report("capture", setting, "tokens/s", "ours", ["forward", *peers], speeds, bytes=size(first), equal=equal))
+        taken = size(first, subject.width)
+        print(report("capture", setting, "tokens/s", "ours", ["forward", *peers], speeds, bytes=taken, equal=equal), flush=True)
 
 
 def noted(model: Any, ours: Any) -> tuple[list[Batch], ActivationSet]:
@@ -101,13 +161,13 @@ def noted(model: Any, ours: Any) -> tuple[list[Batch], ActivationSet]:
         del model.activations
 
 
-def bare(model: Any, batches: list[Batch], tokens: int) -> int:
+def bare(model: Any, layer: int, batches: list[Batch], tokens: int) -> int:
     """The pass alone, stopped after the layer."""
 
     def stop(*_: Any) -> None:
         raise StopPassError
 
-    with hooked({model.bridge.blocks[LAYER]: stop}), torch.no_grad():
+    with hooked({model.bridge.blocks[layer]: stop}), torch.no_grad():
         for batch in batches:
             with contextlib.suppress(StopPassError):
                 model.bridge(batch.inputs["input_ids"], attention_mask=batch.inputs["attention_mask"])
@@ -120,46 +180,48 @@ class Runner:
     """sae-lens's runner on some texts.
 
     Args:
+        subject: The model, and how much of it is read.
         texts: The texts.
         hooked_transformer: Whether the model is transformer_lens's own, and not that of Hugging Face.
     """
 
-    def __init__(self, texts: list[str], hooked_transformer: bool) -> None:
+    def __init__(self, subject: Subject, texts: list[str], hooked_transformer: bool) -> None:
         from datasets import Dataset, disable_progress_bars
 
         disable_progress_bars()
-        self.texts = Dataset.from_dict({"text": texts})
-        self.hook = f"blocks.{LAYER}.hook_resid_post" if hooked_transformer else f"model.layers.{LAYER}"
-        self.model = transformer() if hooked_transformer else None
-        self.batch, self.made = BATCHES[0], None
+        self.subject, self.texts = subject, Dataset.from_dict({"text": texts})
+        self.hook = f"blocks.{subject.layer}.hook_resid_post" if hooked_transformer else f"model.layers.{subject.layer}"
+        self.model = transformer(subject.folder) if hooked_transformer else None
+        self.batch, self.made = subject.batches[0], None
 
     def choose(self, fresh: Fresh) -> None:
-        """Take the batch size that costs the least processor time."""
-        costs = {}
-        for self.batch in BATCHES:
+        """Take the batch size that costs the least: processor time, where that does the work, and time by the clock on a GPU."""
+        costs, clock = {}, time.perf_counter if ON_GPU else time.process_time
+        for batch in self.subject.batches:
+            self.batch = batch
             work = self.ready(fresh())
-            start = time.process_time()
+            start = clock()
             work()
-            costs[self.batch] = time.process_time() - start
+            costs[batch] = clock() - start
         self.batch = min(costs, key=lambda batch: costs[batch])
 
     def ready(self, folder: Path) -> Callable[[], int]:
         """What captures into a folder and tells how many tokens it stored."""
         from sae_lens import CacheActivationsRunner, CacheActivationsRunnerConfig
 
-        tokens = CONTEXTS * CONTEXT
+        tokens = self.subject.contexts * CONTEXT
         config = CacheActivationsRunnerConfig(
             dataset_path="texts",
-            model_name=str(data_dir() / "scribe"),
+            model_name=str(self.subject.folder),
             model_class_name="AutoModelForCausalLM",
             model_from_pretrained_kwargs={"dtype": torch.float32},
             model_batch_size=self.batch,
             hook_name=self.hook,
-            d_in=WIDTH,
+            d_in=self.subject.width,
             context_size=CONTEXT,
             training_tokens=tokens,
             # One shard, for it repeats the texts to fill the last one.
-            buffer_size_gb=(tokens + 1) * WIDTH * 2 / 1e9,
+            buffer_size_gb=(tokens + 1) * self.subject.width * 2 / 1e9,
             new_cached_activations_path=str(folder),
             dtype="float16",
             device=DEVICE,
@@ -178,13 +240,12 @@ class Runner:
         return work
 
 
-def transformer() -> Any:
-    """Scribe as transformer_lens's HookedTransformer."""
+def transformer(folder: Path) -> Any:
+    """The model of a folder as transformer_lens's HookedTransformer."""
     from transformer_lens import HookedTransformer, HookedTransformerConfig
     from transformer_lens.pretrained.weight_conversions import convert_llama_weights
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = data_dir() / "scribe"
     plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(DEVICE)
     its = plain.config
     config = HookedTransformerConfig(
@@ -218,17 +279,17 @@ def transformer() -> Any:
     return model.eval()
 
 
-def size(acts: ActivationSet) -> str:
+def size(acts: ActivationSet, width: int) -> str:
     """What lies on the disk, beside rows x width x two bytes."""
-    least = acts.n_rows * WIDTH * 2
+    least = acts.n_rows * width * 2
     files = {path.name: path.stat().st_size for path in acts.folder.iterdir()}
     taken, index = sum(files.values()), files["index.parquet"]
     return f"{taken:,}, {taken / least - 1:.2%} more than the least, {least:,} (the index alone {index / least:.2%})"
 
 
-def checked(model: Any, batches: list[Batch], acts: ActivationSet, peers: dict[str, Runner]) -> str:
+def checked(model: Any, subject: Subject, batches: list[Batch], acts: ActivationSet, peers: dict[str, Runner]) -> str:
     """Hold every side to be the same layer of the same model; says how near they are."""
-    site = model.site(SITE)
+    site = model.site(subject.site)
     longest = max(batches, key=lambda batch: batch.attention.shape[1])
     found = model.activations(longest, [site])[site][longest.keep].cpu().numpy()
     stored = acts.read()

@@ -26,8 +26,10 @@ from workbench.models.sites import Site
 Progress = Callable[[int, int, dict[str, Any]], None]
 
 _CHUNK_BYTES = 256 * 2**20
-# A capture that is killed loses at most one chunk. Shorter ones cost time: texts of like length are rarer in them.
+# A capture that is killed loses at most one chunk. Shorter ones cost time: texts of like length are rarer in them, which counts
+# the more the larger batches are. So many are for batches of 32, and for larger ones proportionately more.
 _CHUNK_EXAMPLES = {"text": 256, "image": 256}
+_USUAL_BATCH = 32
 # Of one row: the index that grows, and at the end the whole one beside it.
 _INDEX_BYTES = 24
 
@@ -40,7 +42,7 @@ def capture(
     folder: str | Path,
     pool: str = "token",
     dtype: str = "float16",
-    batch_size: int = 32,
+    batch_size: int = _USUAL_BATCH,
     limit: int | None = None,
     max_disk: int | str | None = None,
     engine: str | Engine = "local",
@@ -131,7 +133,7 @@ class _Capture:
         if self.by_position:
             cells = model.max_length if model.modality == "text" else int(np.prod(model.grid(sites[0])))
         most = max(_CHUNK_BYTES // (request.row_bytes * cells), batch_size)
-        self.chunk = min(most, _CHUNK_EXAMPLES[model.modality])
+        self.chunk = min(most, _CHUNK_EXAMPLES[model.modality] * max(batch_size // _USUAL_BATCH, 1))
 
     def estimate(self) -> int:
         """Bytes that the set will take, from a sample of the examples."""

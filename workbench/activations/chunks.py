@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.activations.dtypes import packed
+from workbench.activations.dtypes import packing
 from workbench.activations.manifest import Request
 from workbench.edits import Edit
 from workbench.errors import ConfigError
-from workbench.models.base import Batch, EmptyInputError, Model
-from workbench.models.sites import Site
+from workbench.models.base import Batch, EmptyInputError, Model, sent
 
 Tell = Callable[[int, int, int], None]
 Item = TypeVar("Item")
@@ -47,6 +46,40 @@ class Chunk:
     tokens: int
 
 
+@dataclass(frozen=True)
+class _Coming:
+    """A batch to be read.
+
+    Attributes:
+        examples: The piece that it is of.
+        places: Of its examples in the piece.
+        batch: In main memory.
+        there: The same on the model's device.
+        kept: Which rows of all its examples are kept, on the model's device; of texts of which each token is.
+    """
+
+    examples: Piece
+    places: np.ndarray
+    batch: Batch
+    there: Batch
+    kept: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """What a model gave for a batch.
+
+    Attributes:
+        of: The batch.
+        rows: What waits for the rows of each site, and hands them out.
+        cells: Rows an example before pooling, with those of padding.
+    """
+
+    of: _Coming
+    rows: list[Callable[[], np.ndarray]]
+    cells: int
+
+
 class Reader:
     """Reads chunks with a model: batches of like length inside a chunk, rows in example order.
 
@@ -71,12 +104,36 @@ class Reader:
         """The activations of one piece after another. A thread makes the next batches while the model runs; it ends with this."""
         with ThreadPoolExecutor(1, "capture-read") as pool:
             parts: _Parts | None = None
-            for examples, places, batch, there in _ahead(self._batches(pieces), pool):
-                parts = parts or _Parts(self, examples.ids)
-                parts.add(places, batch, self.model.activations(there, self.sites), self._tell)
+            for passed in self._passes(_ahead(self._batches(pieces), pool)):
+                parts = parts or _Parts(self, passed.of.examples.ids)
+                parts.add(passed, self._tell)
                 if parts.whole:
                     yield parts.joined()
                     parts = None
+
+    def _passes(self, batches: Iterator[_Coming]) -> Iterator[_Passed]:
+        """What the model gives for each batch. When one is handed out, a GPU has begun the next, and is not kept waiting."""
+        last: _Passed | None = None
+        try:
+            for coming in batches:
+                seen = self.model.activations(coming.there, self.sites)
+                rows = [packing(self._pooled(seen[site], coming), self.request.dtype, str(site)) for site in self.sites]
+                before, last = last, _Passed(coming, rows, int(seen[self.sites[0]].shape[1]))
+                if before is not None:
+                    yield before
+        except Exception:
+            # What came before it may be the end of a chunk, which is kept.
+            if last is not None:
+                yield last
+            raise
+        if last is not None:
+            yield last
+
+    def _pooled(self, hidden: Tensor, coming: _Coming) -> Tensor:
+        keep = coming.there.keep
+        if self.model.modality == "image":
+            keep = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
+        return pooled(hidden, keep, self.request.pool, coming.kept)
 
     def elsewhere(self) -> Callable[[], Callable[[Piece], Chunk]]:
         """What makes such a reader in another process, with the model loaded anew by its name."""
@@ -94,8 +151,7 @@ class Reader:
         except EmptyInputError as error:
             raise EmptyInputError(int(examples.ids[error.row])) from None
 
-    def _batches(self, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, np.ndarray, Batch, Batch]]:
-        """A piece, the places in it of the examples of a batch, the batch, and the same on the model's device."""
+    def _batches(self, pieces: Iterable[Piece]) -> Iterator[_Coming]:
         for examples in pieces:
             places, whole = np.arange(len(examples.ids)), None
             if self.model.modality == "text":
@@ -103,11 +159,13 @@ class Reader:
                 places = np.argsort(whole.attention.sum(1).numpy(), kind="stable")
             for start in range(0, len(places), self.batch_size):
                 part = places[start : start + self.batch_size]
-                if whole is not None:
-                    batch = whole.select(part)
-                else:
+                if whole is None:
                     batch = self.batch(Piece(examples.ids[part], [examples.inputs[i] for i in part]))
-                yield examples, part, batch, batch.to(self.model.device)
+                    yield _Coming(examples, part, batch, batch.to(self.model.device))
+                    continue
+                batch = whole.select(part)
+                kept = sent(batch.keep.flatten().nonzero()[:, 0], self.model.device)
+                yield _Coming(examples, part, batch, batch.to(self.model.device), kept)
 
 
 def _loaded(source: dict[str, Any], request: Request, batch_size: int) -> Callable[[Piece], Chunk]:
@@ -146,21 +204,18 @@ class _Parts:
         self._index: list[dict[str, np.ndarray]] = []
         self._examples = self._tokens = 0
 
-    def add(self, places: np.ndarray, batch: Batch, seen: dict[Site, Tensor], tell: Tell | None) -> None:
-        """The activations of the examples at these places of the chunk."""
-        for number, site in enumerate(self._reader.sites):
-            rows = self._flat(seen[site], batch.keep)
-            self._rows[number].append(packed(rows, self._reader.request.dtype, str(site)))
-        count = len(self._rows[0][-1])
-        self._examples += len(places)
-        self._index.append(self._columns(places, batch, count))
-        if self._reader.model.modality == "text":
-            tokens = int(batch.keep.sum())
-        else:
-            tokens = len(places) * int(seen[self._reader.sites[0]].shape[1])
+    def add(self, passed: _Passed, tell: Tell | None) -> None:
+        """What the model gave for a batch of the chunk."""
+        for number, rows in enumerate(passed.rows):
+            self._rows[number].append(rows())
+        count, examples = len(self._rows[0][-1]), len(passed.of.places)
+        self._examples += examples
+        self._index.append(self._columns(passed.of.places, passed.of.batch, count))
+        text = self._reader.model.modality == "text"
+        tokens = int(passed.of.batch.keep.sum()) if text else examples * passed.cells
         self._tokens += tokens
         if tell is not None:
-            tell(len(places), count, tokens)
+            tell(examples, count, tokens)
 
     @property
     def whole(self) -> bool:
@@ -175,11 +230,6 @@ class _Parts:
         places[order] = np.arange(len(order))
         index = {name: _placed([part[name] for part in self._index], places) for name in self._index[0]}
         return Chunk([_placed(parts, places) for parts in self._rows], index, self._tokens)
-
-    def _flat(self, hidden: Tensor, keep: Tensor) -> Tensor:
-        if self._reader.model.modality == "image":
-            keep = torch.ones(hidden.shape[:2], dtype=torch.bool)
-        return pooled(hidden, keep, self._reader.request.pool)
 
     def _columns(self, places: np.ndarray, batch: Batch, count: int) -> dict[str, np.ndarray]:
         examples = self._ids[places]
@@ -220,11 +270,15 @@ def _placed(parts: list[np.ndarray], places: np.ndarray) -> np.ndarray:
     return joined
 
 
-def pooled(hidden: Tensor, keep: Tensor, pool: str) -> Tensor:
-    """Rows ``[b, t, d]`` where ``keep`` is true, or one an example: their mean, maximum or last."""
+def pooled(hidden: Tensor, keep: Tensor, pool: str, kept: Tensor | None = None) -> Tensor:
+    """Rows ``[b, t, d]`` where ``keep`` is true, or one an example: their mean, maximum or last.
+
+    ``kept`` are the numbers of those rows among all ``b * t``, where they are known: a GPU need not be asked for them.
+    """
     if pool in {"token", "spatial"}:
-        # Three times as fast as by the mask, and a GPU need not be asked how many there are.
-        return hidden.flatten(0, 1).index_select(0, keep.flatten().nonzero()[:, 0].to(hidden.device))
+        # Three times as fast as by the mask.
+        numbers = keep.flatten().nonzero()[:, 0] if kept is None else kept
+        return hidden.flatten(0, 1).index_select(0, numbers.to(hidden.device))
     keep = keep.to(hidden.device)
     if pool == "mean":
         weight = keep.to(hidden)[..., None]

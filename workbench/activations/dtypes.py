@@ -6,6 +6,7 @@ below them, which is exact; torch takes the same bits as ``torch.bfloat16`` with
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -28,25 +29,56 @@ def disk_dtype(dtype: str) -> np.dtype:
 def packed(rows: Float[np.ndarray | torch.Tensor, "n d"], dtype: str, site: str) -> np.ndarray:
     """Rows as they lie on disk: as float32, and each number then rounded to the nearest, half-way to the even one.
 
-    A tensor is made so where it is: what is copied from a GPU is half as much.
-
     Raises:
         DataError: A value does not fit float16 or bfloat16: infinity would pass for a measurement.
     """
     import torch
 
-    wide = torch.as_tensor(rows).float()
-    if dtype == "float32":
-        return wide.cpu().numpy()
-    small = wide.to(getattr(torch, dtype))
+    return packing(torch.as_tensor(rows), dtype, site)()
+
+
+def packing(rows: Float[torch.Tensor, "n d"], dtype: str, site: str) -> Callable[[], np.ndarray]:
+    """Begin to pack rows where they are, and give what waits for them and hands them out; see :func:`packed`.
+
+    What is copied from a GPU is half as much then, and neither the GPU nor this thread waits for the other meanwhile.
+    """
+    import torch
+
+    wide = rows.float()
+    small = wide if dtype == "float32" else wide.to(getattr(torch, dtype))
     # A NaN is both the least and the greatest.
-    if small.numel() and not torch.stack(small.aminmax()).isfinite().all():
-        if not wide.isfinite().all():
-            raise DataError(f"The model gives values at {site} that are not finite numbers: check its weights.")
-        raise DataError(f"Activations at {site} reach {wide.abs().max():.0f}, more than {dtype} can hold: use dtype='float32'.")
-    if dtype == "bfloat16":
-        return small.cpu().view(torch.int16).numpy().view(np.uint16)
-    return small.cpu().numpy()
+    ends = torch.stack(small.aminmax()) if small.numel() else small.new_zeros(2)
+    come = arriving(small, ends)
+
+    def packed() -> np.ndarray:
+        here, extremes = come()
+        if dtype != "float32" and not extremes.isfinite().all():
+            if not wide.isfinite().all():
+                raise DataError(f"The model gives values at {site} that are not finite numbers: check its weights.")
+            most = f"{wide.abs().max():.0f}"
+            raise DataError(f"Activations at {site} reach {most}, more than {dtype} can hold: use dtype='float32'.")
+        return here.view(torch.int16).numpy().view(np.uint16) if dtype == "bfloat16" else here.numpy()
+
+    return packed
+
+
+def arriving(*tensors: torch.Tensor) -> Callable[[], tuple[torch.Tensor, ...]]:
+    """Begin to bring tensors into main memory, and give what waits for them and hands them out."""
+    import torch
+
+    if not any(tensor.is_cuda for tensor in tensors):
+        return lambda: tuple(tensor.cpu() for tensor in tensors)
+    here = tuple(torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in tensors)
+    for target, source in zip(here, tensors, strict=True):
+        target.copy_(source, non_blocking=True)
+    over = torch.cuda.Event()
+    over.record(torch.cuda.current_stream(tensors[0].device))
+
+    def arrived() -> tuple[torch.Tensor, ...]:
+        over.synchronize()
+        return here
+
+    return arrived
 
 
 def unpacked(block: np.ndarray) -> np.ndarray:

@@ -53,8 +53,8 @@ class Batch:
 
     def to(self, device: str) -> Batch:
         """The batch with its tensors on a device."""
-        inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
-        return replace(self, inputs=inputs, attention=self.attention.to(device), keep=self.keep.to(device))
+        inputs = {name: sent(tensor, device) for name, tensor in self.inputs.items()}
+        return replace(self, inputs=inputs, attention=sent(self.attention, device), keep=sent(self.keep, device))
 
     def select(self, rows: Sequence[int] | np.ndarray) -> Batch:
         """Some rows of a batch of texts, without the padding that only the others needed."""
@@ -68,6 +68,13 @@ class Batch:
             self.pieces[index.numpy()][:, :t],
             self.spans[index.numpy()][:, :t],
         )
+
+
+def sent(tensor: Tensor, device: str) -> Tensor:
+    """A tensor on a device. To a GPU it is on its way: what the GPU is asked to do next comes after it."""
+    if device.startswith("cuda") and not tensor.is_cuda:
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 @dataclass(frozen=True)
