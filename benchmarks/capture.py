@@ -1,18 +1,19 @@
 """Capturing the residual stream at three quarters of the depth, beside the bare pass and sae-lens's CacheActivationsRunner.
 
-Run with `make bench NAME=capture`. All sides run the same weights in float32 on the same texts and device, stop after the sixth
-of eight layers, and are given a model that is loaded already. A token counts when its row is stored; of the bare pass, when ours
+Run with `make bench NAME=capture`. All sides run the same weights in float32 on the same texts and device, stop after the layer,
+and are given a model that is loaded already. A token counts when its row is stored; of the bare pass, when ours
 would be. The model is scribe; on a GPU, to which so small a model is nothing, a second line is about one of the size of GPT-2: 12
-layers of 768 numbers, with random weights and scribe's tokenizer.
+layers of 768 numbers, with random weights and scribe's tokenizer, which reads all texts four times over.
+
+Batch sizes are the best of three for each side, by processor time or, on a GPU, by the clock; ours is 32 on a processor.
 
 - Ours tokenises, runs each text by itself (batches of texts of like length, padded), and leaves on the disk float16 rows with
-  checksums, and which text, position, token and characters each row is. Every 256 texts it waits for the disk, so that what is
-  killed goes on. The order is that of the texts.
+  checksums, and which text, position, token and characters each row is. Chunk by chunk (256 texts, or more where batches are
+  large) it waits for the disk, so that what is killed goes on. The order is that of the texts.
 - `forward` is the same model on the same batches, which are ready in memory, with nothing kept.
 - sae-lens tokenises, joins texts to contexts of 256 tokens without padding, and leaves float16 rows with their token ids in Arrow
-  files. It cannot go on when killed, has no checksums, and does not flush. It is not asked to shuffle. Its batch size is the best
-  of three, by processor time or, on a GPU, by the clock. `sae-lens` runs the Hugging Face model, the faster of its routes;
-  `sae-lens, HookedTransformer` is the one that it takes unless told otherwise.
+  files. It cannot go on when killed, has no checksums, and does not flush. It is not asked to shuffle. `sae-lens` runs the
+  Hugging Face model, the faster of its routes; `sae-lens, HookedTransformer` is the one that it takes unless told otherwise.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ import torch
 
 from benchmarks._sides import Side, report, turn_about
 from workbench.activations import ActivationSet, capture
-from workbench.datasets import load_dataset
+from workbench.datasets import Dataset, load_dataset
 from workbench.datasets.paths import data_dir
 from workbench.models import load_model
 from workbench.models.base import Batch
@@ -45,9 +46,25 @@ CONTEXT, ROUNDS = 256, 3
 DEVICE = choose_device()
 ON_GPU = DEVICE.startswith("cuda")
 # A GPU is idle between short batches.
-BATCH = 256 if ON_GPU else 32
+OUR_BATCHES = (128, 256, 512) if ON_GPU else (32,)
 
 Fresh = Callable[[], Path]
+
+
+def best(batches: tuple[int, ...], work: Callable[[int], Callable[[], int]]) -> int:
+    """The batch size that costs a side the least: processor time, where that does the work, and time by the clock on a GPU.
+
+    ``work`` makes ready what does all of it with a batch size.
+    """
+    if len(batches) == 1:
+        return batches[0]
+    costs, clock = {}, time.perf_counter if ON_GPU else time.process_time
+    for batch in batches:
+        do = work(batch)
+        start = clock()
+        do()
+        costs[batch] = clock() - start
+    return min(costs, key=lambda batch: costs[batch])
 
 
 @dataclass(frozen=True)
@@ -59,7 +76,7 @@ class Subject:
         folder: Where the model lies.
         layers: How many it has.
         width: Numbers a row.
-        texts: How many are read.
+        texts: What is read.
         contexts: As many full contexts as the texts fill.
         batches: Batch sizes of contexts, which divide their number.
     """
@@ -68,7 +85,7 @@ class Subject:
     folder: Path
     layers: int
     width: int
-    texts: int
+    texts: Dataset
     contexts: int
     batches: tuple[int, ...]
 
@@ -87,10 +104,12 @@ def main() -> None:
     """Measure and print."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     warnings.simplefilter("ignore")
-    measure(Subject("scribe", data_dir() / "scribe", 8, 256, 1024, 112, (4, 16, 56)))
+    texts = load_dataset("topics")
+    few, many = texts.subset(range(1024)), texts.subset([*range(len(texts))] * 4)
+    measure(Subject("scribe", data_dir() / "scribe", 8, 256, few, 112, (4, 16, 56)))
     if ON_GPU:
         with tempfile.TemporaryDirectory() as place:
-            measure(Subject("a model of GPT-2's size", of_usual_size(Path(place)), 12, 768, 3072, 336, (16, 56, 112)))
+            measure(Subject("a model of GPT-2's size", of_usual_size(Path(place)), 12, 768, many, 2128, (16, 56, 112)))
 
 
 def of_usual_size(folder: Path) -> Path:
@@ -110,18 +129,20 @@ def of_usual_size(folder: Path) -> Path:
 
 def measure(subject: Subject) -> None:
     """All sides on one subject, turn and turn about, and the line that tells how they compare."""
-    model, dataset = load_model(str(subject.folder), device=DEVICE), load_dataset("topics")
+    model, dataset = load_model(str(subject.folder), device=DEVICE), subject.texts
     count = itertools.count()
     with tempfile.TemporaryDirectory() as place:
 
         def fresh() -> Path:
             return Path(place) / str(next(count))
 
-        def ours() -> ActivationSet:
-            return capture(model, dataset, sites=subject.site, folder=fresh(), limit=subject.texts, batch_size=BATCH)
+        def ours(batch: int) -> ActivationSet:
+            return capture(model, dataset, sites=subject.site, folder=fresh(), batch_size=batch)
 
-        batches, first = noted(model, ours)
-        texts = list(dataset.inputs(range(subject.texts)))
+        ours(OUR_BATCHES[0])
+        batch = best(OUR_BATCHES, lambda batch: lambda: ours(batch).n_rows)
+        batches, first = noted(model, lambda: ours(batch))
+        texts = list(dataset.inputs())
         peers = {
             "sae-lens": Runner(subject, texts, hooked_transformer=False),
             "sae-lens, HookedTransformer": Runner(subject, texts, hooked_transformer=True),
@@ -129,7 +150,7 @@ def measure(subject: Subject) -> None:
         for peer in peers.values():
             peer.choose(fresh)
         sides: dict[str, Side] = {
-            "ours": lambda: lambda: ours().n_rows,
+            "ours": lambda: lambda: ours(batch).n_rows,
             "forward": lambda: lambda: bare(model, subject.layer, batches, first.n_rows),
             **{name: (lambda peer=peer: peer.ready(fresh())) for name, peer in peers.items()},
         }
@@ -137,8 +158,8 @@ def measure(subject: Subject) -> None:
         speeds = turn_about(sides, ROUNDS)
         sizes = ", ".join(f"{name}: batches of {peer.batch}" for name, peer in peers.items())
         setting = (
-            f"{subject.site} of {subject.name} on {DEVICE}, float16 on disk, {subject.texts:,} texts of {dataset.name}"
-            f" ({first.n_rows:,} tokens), median of {ROUNDS} interleaved rounds; ours: batches of {BATCH}; {sizes} contexts of"
+            f"{subject.site} of {subject.name} on {DEVICE}, float16 on disk, {len(dataset):,} texts of {dataset.name}"
+            f" ({first.n_rows:,} tokens), median of {ROUNDS} interleaved rounds; ours: batches of {batch}; {sizes} contexts of"
             f" {CONTEXT}"
         )
         taken = size(first, subject.width)
@@ -186,24 +207,22 @@ class Runner:
     """
 
     def __init__(self, subject: Subject, texts: list[str], hooked_transformer: bool) -> None:
-        from datasets import Dataset, disable_progress_bars
+        import datasets
 
-        disable_progress_bars()
-        self.subject, self.texts = subject, Dataset.from_dict({"text": texts})
+        datasets.disable_progress_bars()
+        self.subject, self.texts = subject, datasets.Dataset.from_dict({"text": texts})
         self.hook = f"blocks.{subject.layer}.hook_resid_post" if hooked_transformer else f"model.layers.{subject.layer}"
         self.model = transformer(subject.folder) if hooked_transformer else None
         self.batch, self.made = subject.batches[0], None
 
     def choose(self, fresh: Fresh) -> None:
-        """Take the batch size that costs the least: processor time, where that does the work, and time by the clock on a GPU."""
-        costs, clock = {}, time.perf_counter if ON_GPU else time.process_time
-        for batch in self.subject.batches:
+        """Take the best batch size."""
+
+        def work(batch: int) -> Callable[[], int]:
             self.batch = batch
-            work = self.ready(fresh())
-            start = clock()
-            work()
-            costs[batch] = clock() - start
-        self.batch = min(costs, key=lambda batch: costs[batch])
+            return self.ready(fresh())
+
+        self.batch = best(self.subject.batches, work)
 
     def ready(self, folder: Path) -> Callable[[], int]:
         """What captures into a folder and tells how many tokens it stored."""

@@ -13,7 +13,7 @@ from browsing import HOSTILE, SHOWN, Seen, drawn, tall
 from workbench.store import catalog as tables
 from workbench.store.study import open_study
 
-WORK = ["naming", "layers", "information", "runs?start=true", "compare", "report"]
+WORK = ["naming", "layers", "information", "runs?start=true", "compare", "report", "data"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -16,7 +16,7 @@ from workbench.store.study import open_study
 
 pytestmark = pytest.mark.slow
 
-PAGES = ["", "concepts", "naming", "layers", "information", "runs", "compare", "report"]
+PAGES = ["", "concepts", "naming", "layers", "information", "runs", "compare", "report", "data"]
 
 
 @pytest.mark.parametrize("page", PAGES)

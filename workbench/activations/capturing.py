@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from workbench.activations.chunks import Piece, Reader
+from workbench.activations.chunks import Chunk, Piece, Reader
 from workbench.activations.dtypes import DTYPES, Dtype
 from workbench.activations.manifest import Pool, Request
 from workbench.activations.room import check_limit, check_room, parse_size
@@ -158,7 +158,7 @@ class _Capture:
     def write(self, writer: Writer, engine: Engine, progress: Progress | None) -> None:
         """Every chunk that the writer does not have yet, in order.
 
-        While the model runs, a thread puts the last chunk on the disk. However this ends, it does not run on after it.
+        While the model runs, a thread puts the last chunk in order and on the disk; however this ends, that ends with it.
         """
         starts = range(writer.chunks * self.chunk, self.n, self.chunk)
         tally = _Tally(writer, starts.start, self.n, progress)
@@ -169,17 +169,21 @@ class _Capture:
             for start, chunk in zip(starts, chunks, strict=True):
                 # Batches that were read in another process told nothing here.
                 if (untold := min(start + self.chunk, self.n) - tally.done) > 0:
-                    tally.add(untold, len(chunk.rows[0]), chunk.tokens)
+                    tally.add(untold, chunk.n_rows, chunk.tokens)
                 if written is not None:
                     written.result()
                 tally.bytes = writer.bytes
-                check_limit(writer.bytes + len(chunk.rows[0]) * (self.request.row_bytes + _INDEX_BYTES), self.most)
-                written = appending.submit(writer.append, chunk.rows, chunk.index)
+                check_limit(writer.bytes + chunk.n_rows * (self.request.row_bytes + _INDEX_BYTES), self.most)
+                written = appending.submit(_append, writer, chunk)
             if written is not None:
                 written.result()
 
     def _piece(self, ids: np.ndarray) -> Piece:
         return Piece(ids, self.dataset.inputs(ids.tolist()))
+
+
+def _append(writer: Writer, chunk: Chunk) -> None:
+    writer.append(*chunk.joined())
 
 
 class _Tally:

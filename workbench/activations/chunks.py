@@ -33,17 +33,31 @@ class Piece:
 
 @dataclass(frozen=True)
 class Chunk:
-    """What a model gives for some examples, in their order.
+    """What a model gives for some examples, batch by batch.
 
     Attributes:
-        rows: ``[n, d]`` of each site, as they lie on disk.
-        index: Columns of ``n``: example, position, token, start, end.
+        parts: Of each site, the rows ``[n, d]`` of each batch as they lie on disk.
+        index: Of each batch, the columns of ``n``: example, position, token, start, end.
         tokens: How many tokens, or places of images, the model read.
     """
 
-    rows: list[np.ndarray]
-    index: dict[str, np.ndarray]
+    parts: list[list[np.ndarray]]
+    index: list[dict[str, np.ndarray]]
     tokens: int
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows each site has."""
+        return sum(map(len, self.parts[0]))
+
+    def joined(self) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+        """The rows of each site, and the index, in the order of the examples. It copies every row."""
+        # Stable: the positions of an example are in order already.
+        order = np.argsort(np.concatenate([part["example"] for part in self.index]), kind="stable")
+        places = np.empty_like(order)
+        places[order] = np.arange(len(order))
+        index = {name: _placed([part[name] for part in self.index], places) for name in self.index[0]}
+        return [_placed(parts, places) for parts in self.parts], index
 
 
 @dataclass(frozen=True)
@@ -53,15 +67,17 @@ class _Coming:
     Attributes:
         examples: The piece that it is of.
         places: Of its examples in the piece.
-        batch: In main memory.
-        there: The same on the model's device.
-        kept: Which rows of all its examples are kept, on the model's device; of texts of which each token is.
+        batch: On the model's device.
+        index: What its rows are; see `Chunk`.
+        tokens: How many of texts are kept; None for images.
+        kept: Numbers of the rows that are kept among all of its texts, on the model's device; None for images.
     """
 
     examples: Piece
     places: np.ndarray
     batch: Batch
-    there: Batch
+    index: dict[str, np.ndarray]
+    tokens: int | None = None
     kept: Tensor | None = None
 
 
@@ -108,7 +124,7 @@ class Reader:
                 parts = parts or _Parts(self, passed.of.examples.ids)
                 parts.add(passed, self._tell)
                 if parts.whole:
-                    yield parts.joined()
+                    yield parts.chunk()
                     parts = None
 
     def _passes(self, batches: Iterator[_Coming]) -> Iterator[_Passed]:
@@ -116,7 +132,7 @@ class Reader:
         last: _Passed | None = None
         try:
             for coming in batches:
-                seen = self.model.activations(coming.there, self.sites)
+                seen = self.model.activations(coming.batch, self.sites)
                 rows = [packing(self._pooled(seen[site], coming), self.request.dtype, str(site)) for site in self.sites]
                 before, last = last, _Passed(coming, rows, int(seen[self.sites[0]].shape[1]))
                 if before is not None:
@@ -130,7 +146,7 @@ class Reader:
             yield last
 
     def _pooled(self, hidden: Tensor, coming: _Coming) -> Tensor:
-        keep = coming.there.keep
+        keep = coming.batch.keep
         if self.model.modality == "image":
             keep = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
         return pooled(hidden, keep, self.request.pool, coming.kept)
@@ -161,11 +177,25 @@ class Reader:
                 part = places[start : start + self.batch_size]
                 if whole is None:
                     batch = self.batch(Piece(examples.ids[part], [examples.inputs[i] for i in part]))
-                    yield _Coming(examples, part, batch, batch.to(self.model.device))
+                    yield _Coming(examples, part, batch.to(self.model.device), self._index(examples.ids[part], batch))
                     continue
                 batch = whole.select(part)
-                kept = sent(batch.keep.flatten().nonzero()[:, 0], self.model.device)
-                yield _Coming(examples, part, batch, batch.to(self.model.device), kept)
+                index, kept = self._index(examples.ids[part], batch), batch.keep.flatten().nonzero()[:, 0]
+                device = self.model.device
+                yield _Coming(examples, part, batch.to(device), index, len(kept), sent(kept, device))
+
+    def _index(self, examples: np.ndarray, batch: Batch) -> dict[str, np.ndarray]:
+        """What the rows of a batch of these examples are; see `Chunk`."""
+        if self.model.modality == "text" and self.request.pool == "token":
+            which, position = np.nonzero(batch.keep.numpy())
+            spans = batch.spans[which, position]
+            tokens = batch.pieces[which, position]
+            return {"example": examples[which], "position": position, "token": tokens, "start": spans[:, 0], "end": spans[:, 1]}
+        cells = int(np.prod(self.model.grid(self.sites[0]))) if self.request.pool == "spatial" else 1
+        count = cells * len(examples)
+        position = np.tile(np.arange(cells), len(examples)) if self.request.pool == "spatial" else np.full(count, -1)
+        tokens, blank = np.full(count, "", object), np.zeros(count, np.int32)
+        return {"example": np.repeat(examples, cells), "position": position, "token": tokens, "start": blank, "end": blank}
 
 
 def _loaded(source: dict[str, Any], request: Request, batch_size: int) -> Callable[[Piece], Chunk]:
@@ -187,7 +217,7 @@ def _loaded(source: dict[str, Any], request: Request, batch_size: int) -> Callab
     return read
 
 
-def _ahead(items: Iterator[Item], pool: ThreadPoolExecutor, depth: int = 2) -> Iterator[Item]:
+def _ahead(items: Iterator[Item], pool: ThreadPoolExecutor, depth: int = 4) -> Iterator[Item]:
     """The same items; the pool's one thread makes the next of them while one is used."""
     coming = deque(pool.submit(next, items, None) for _ in range(depth))
     while (item := coming.popleft().result()) is not None:
@@ -196,10 +226,10 @@ def _ahead(items: Iterator[Item], pool: ThreadPoolExecutor, depth: int = 2) -> I
 
 
 class _Parts:
-    """The rows of one chunk, collected batch by batch and joined in example order."""
+    """The rows of one chunk, collected batch by batch."""
 
     def __init__(self, reader: Reader, ids: np.ndarray) -> None:
-        self._reader, self._ids = reader, ids
+        self._wanted = len(ids)
         self._rows: list[list[np.ndarray]] = [[] for _ in reader.sites]
         self._index: list[dict[str, np.ndarray]] = []
         self._examples = self._tokens = 0
@@ -209,10 +239,9 @@ class _Parts:
         for number, rows in enumerate(passed.rows):
             self._rows[number].append(rows())
         count, examples = len(self._rows[0][-1]), len(passed.of.places)
+        tokens = examples * passed.cells if passed.of.tokens is None else passed.of.tokens
+        self._index.append(passed.of.index)
         self._examples += examples
-        self._index.append(self._columns(passed.of.places, passed.of.batch, count))
-        text = self._reader.model.modality == "text"
-        tokens = int(passed.of.batch.keep.sum()) if text else examples * passed.cells
         self._tokens += tokens
         if tell is not None:
             tell(examples, count, tokens)
@@ -220,44 +249,11 @@ class _Parts:
     @property
     def whole(self) -> bool:
         """Whether every example is there."""
-        return self._examples == len(self._ids)
+        return self._examples == self._wanted
 
-    def joined(self) -> Chunk:
-        """The rows of each site, and the index, in example order."""
-        # Stable: the positions of an example are in order already.
-        order = np.argsort(np.concatenate([part["example"] for part in self._index]), kind="stable")
-        places = np.empty_like(order)
-        places[order] = np.arange(len(order))
-        index = {name: _placed([part[name] for part in self._index], places) for name in self._index[0]}
-        return Chunk([_placed(parts, places) for parts in self._rows], index, self._tokens)
-
-    def _columns(self, places: np.ndarray, batch: Batch, count: int) -> dict[str, np.ndarray]:
-        examples = self._ids[places]
-        if self._reader.request.pool not in {"token", "spatial"}:
-            blank = np.zeros(count, np.int32)
-            tokens = np.full(count, "", object)
-            return {"example": examples, "position": blank - 1, "token": tokens, "start": blank, "end": blank}
-        if self._reader.model.modality == "image":
-            cells = count // len(examples)
-            blank = np.zeros(count, np.int32)
-            position = np.tile(np.arange(cells), len(examples))
-            tokens = np.full(count, "", object)
-            return {
-                "example": np.repeat(examples, cells),
-                "position": position,
-                "token": tokens,
-                "start": blank,
-                "end": blank,
-            }
-        which, position = np.nonzero(batch.keep.numpy())
-        spans = batch.spans[which, position]
-        return {
-            "example": examples[which],
-            "position": position,
-            "token": batch.pieces[which, position],
-            "start": spans[:, 0],
-            "end": spans[:, 1],
-        }
+    def chunk(self) -> Chunk:
+        """All of them."""
+        return Chunk(self._rows, self._index, self._tokens)
 
 
 def _placed(parts: list[np.ndarray], places: np.ndarray) -> np.ndarray:
