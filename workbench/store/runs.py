@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 from functools import cache, cached_property
 from pathlib import Path
@@ -152,6 +153,8 @@ def _duckdb() -> DuckDBPyConnection:
     """A database in memory that holds nothing: to open one takes ten times as long as to read some rows. Threads have cursors."""
     import duckdb
 
+    # What is still there when Python ends, its library takes for a leak and says so at length.
+    atexit.register(_duckdb.cache_clear)
     return duckdb.connect()
 
 
