@@ -26,16 +26,13 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
 WORDS = ("alpha", "beta", "gamma", "delta", "omega", "kappa", "sigma", "theta")
 
 
-# Tests of several files that share what is long in the making: what `workbench demo` made, and a cluster.
-TOGETHER = {
-    "demo": ("tests/test_topics.py", "tests/app/test_app_browser.py::test_the_same_way_through_the_demo"),
-    "cluster": ("tests/engines/test_cluster.py", "tests/engines/test_shared_sites.py"),
-}
+# The tests that look at what `workbench demo` made.
+DEMO = ("tests/test_topics.py", "tests/app/test_app_browser.py::test_the_same_way_through_the_demo")
 
 
 def worked_together(nodeid: str) -> str:
-    """What is run by one process: a file, or the tests of several files that share something."""
-    return next((name for name, own in TOGETHER.items() if nodeid.startswith(own)), nodeid.split("::", maxsplit=1)[0])
+    """What is run by one process: a file, so that what its tests share is made once; the tests of the demo count as one file."""
+    return "demo" if nodeid.startswith(DEMO) else nodeid.split("::", maxsplit=1)[0]
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -143,7 +143,8 @@ def record_run(
     started = time.monotonic()
     record: dict[str, Any] = {
         "id": run_id, "analysis": analysis_name, "status": "running", "config": config, "seed": seed, "inputs": inputs,
-        "provenance": provenance() | (made or {}), "started": tables.now(), "seconds": None, "peak_mib": None, "error": None,
+        "provenance": provenance() | (made or {}), "started": tables.now("milliseconds"), "seconds": None, "peak_mib": None,
+        "error": None,
     }  # fmt: skip
     study.catalog.insert(tables.runs, [record])
     partial = study.folder / "runs" / f"{run_id}.partial"

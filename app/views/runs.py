@@ -114,7 +114,7 @@ def _list(study: Study, runs: pd.DataFrame) -> str:
             "Seed": newest["seed"],
             "Seconds": newest["seconds"].astype(float).round(1),
             "Peak MiB": newest["peak_mib"].astype(float).round(0),
-            "Started (UTC)": [short(s, 40).replace("T", " ").replace("+00:00", "") for s in newest["started"]],
+            "Started (UTC)": [short(str(s)[:19], 40).replace("T", " ") for s in newest["started"]],
             "Id": [short(i, 128) for i in newest["id"]],
             "Options": [short(json.dumps(c), 300) for c in newest["config"]],
         }
@@ -132,7 +132,7 @@ def _details(study: Study, identifier: str) -> None:
     run = study.get_run(identifier)
     record = run.record
     heading(f"{spoken(run.analysis)}: {short(run.id, 128)}")
-    facts = {"Status": record["status"], "Seed": record["seed"], "Started": record["started"]}
+    facts = {"Status": record["status"], "Seed": record["seed"], "Started": str(record["started"])[:19] + " UTC"}
     if record["seconds"] is not None:
         facts["Took"] = f"{number(float(record['seconds']))} s"
     facts |= {f"option {key}": json.dumps(value, ensure_ascii=False) for key, value in run.config.items()}

@@ -40,10 +40,12 @@ def study_folder(made: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def hostile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def hostile_folder(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study of hostile texts and labels, one of them a megabyte long."""
     folder = tmp_path_factory.mktemp("hostile") / "hostile"
     small_study.make_hostile(folder).close()
+    # The same model has embedded the words that names are suggested from.
+    shutil.copytree(made / "cache", folder / "cache")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""One cluster for all the tests that need one: its workers take seconds to start."""
+"""One cluster for the tests of a file: its workers take seconds to start."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pytest
 STORE = 200_000_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sets_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the workers of the cluster keep sets that they bring."""
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray(sets_home: Path) -> Iterator[Any]:
-    """Two workers that are kept for all tests."""
+    """Two workers that are kept for all of them."""
     pytest.importorskip("ray")
     import torch
 
