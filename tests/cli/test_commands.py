@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from workbench.cli import main
+from workbench.cli.root import app
 
 
 def call(capsys, *arguments: str) -> tuple[int, str, str]:
@@ -18,6 +19,14 @@ def call(capsys, *arguments: str) -> tuple[int, str, str]:
         main(list(arguments))
     out = capsys.readouterr()
     return int(end.value.code or 0), out.out, out.err
+
+
+def test_commands_are_registered_once_however_often_they_are_called(capsys) -> None:
+    call(capsys, "models")
+    known = len(app.registered_commands), len(app.registered_groups)
+    assert min(known) > 0
+    call(capsys, "models")
+    assert (len(app.registered_commands), len(app.registered_groups)) == known
 
 
 def test_help_lists_every_command(capsys) -> None:

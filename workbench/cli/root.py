@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -38,7 +39,9 @@ def options(
     STATE.json, STATE.quiet, STATE.debug = as_json, quiet, debug
 
 
+@cache
 def _load() -> None:
+    """Register the commands: once, however often a process calls :func:`main`."""
     from workbench.cli import care, exchange, inspect, serve, share, steer, work
 
     for module in (work, inspect, steer, exchange, share, care, serve):
