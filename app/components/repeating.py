@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
@@ -12,14 +14,14 @@ from workbench.jobs import jobs, start_repetition
 from workbench.store.runs import Run
 from workbench.store.study import Study
 
-DIFFERENCES = ("difference", "share")
+DIFFERENCES = {"difference": "Largest difference", "share": "As a share"}
 
 
 def repeat_button(study: Study, run: Run) -> None:
     """Do a finished run again, in a process of its own, as it was configured."""
     with st.expander("Do it again, and see whether it finds the same"):
         about = "How far a number may be off, as a share of the largest in its column or tensor. With 0, every bit counts."
-        tolerance = st.number_input("tolerance", 0.0, None, 0.0, format="%g", help=about, key=f"tolerance {run.id}", width=240)
+        tolerance = st.number_input("Tolerance", 0.0, None, 0.0, format="%g", help=about, key=f"tolerance {run.id}", width=240)
         going = any(job.asked.get("repeats") == run.id and job.status == "running" for job in jobs(study))
         if st.button("Repeat this run", icon=":material/replay:", disabled=going, key=f"repeat {run.id}"):
             with sentences():
@@ -43,7 +45,10 @@ def repetition(study: Study, run: Run) -> None:
     said = f"{exact:,} of {every:,} tables and tensors are the same to the bit."
     (st.success if exact == every else st.warning)(said)
     shown = table.drop(columns="agrees").assign(part=table["part"].map(short), where=table["where"].map(short))
-    config = {column: st.column_config.NumberColumn(format="%.3g") for column in DIFFERENCES}
+    config: dict[str, Any] = {
+        column: st.column_config.NumberColumn(label, format="%.3g") for column, label in DIFFERENCES.items()
+    }
+    config |= {"part": "Part", "exact": "To the bit", "where": "Where"}
     st.dataframe(
         shown.sort_values("share", ascending=False, na_position="first", kind="stable"), hide_index=True, placeholder="–",
         column_config=config, height=min(320, 38 + 35 * every),

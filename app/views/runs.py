@@ -132,7 +132,11 @@ def _details(study: Study, identifier: str) -> None:
     run = study.get_run(identifier)
     record = run.record
     heading(f"{spoken(run.analysis)}: {short(run.id, 128)}")
-    facts = {"Status": record["status"], "Seed": record["seed"], "Started": str(record["started"])[:19] + " UTC"}
+    facts = {
+        "Status": record["status"],
+        "Seed": record["seed"],
+        "Started": str(record["started"])[:19].replace("T", " ") + " UTC",
+    }
     if record["seconds"] is not None:
         facts["Took"] = f"{number(float(record['seconds']))} s"
     facts |= {f"option {key}": json.dumps(value, ensure_ascii=False) for key, value in run.config.items()}

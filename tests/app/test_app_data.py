@@ -120,7 +120,7 @@ def test_a_table_and_concepts_and_the_study_are_taken_out(start: Start, folder: 
     test.segmented_control[1].set_value("a run's concepts").run()
     press(test, "Pack the concepts")
     with zipfile.ZipFile(io.BytesIO(saved[-1])) as archive:
-        assert {"run.json", "concept_set.json"} & set(archive.namelist())
+        assert {"run.json", "set.json", "weights.safetensors", "tables/metrics.csv"} <= set(archive.namelist())
     test.segmented_control[1].set_value("the whole study").run()
     press(test, "Pack the study")
     (tmp_path / "packed.zip").write_bytes(saved[-1])

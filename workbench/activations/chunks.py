@@ -66,7 +66,7 @@ class _Coming:
 
     Attributes:
         examples: The piece that it is of.
-        places: Of its examples in the piece.
+        count: How many examples of it.
         batch: On the model's device.
         index: What its rows are; see `Chunk`.
         tokens: How many of texts are kept; None for images.
@@ -74,7 +74,7 @@ class _Coming:
     """
 
     examples: Piece
-    places: np.ndarray
+    count: int
     batch: Batch
     index: dict[str, np.ndarray]
     tokens: int | None = None
@@ -177,12 +177,12 @@ class Reader:
                 part = places[start : start + self.batch_size]
                 if whole is None:
                     batch = self.batch(Piece(examples.ids[part], [examples.inputs[i] for i in part]))
-                    yield _Coming(examples, part, batch.to(self.model.device), self._index(examples.ids[part], batch))
+                    yield _Coming(examples, len(part), batch.to(self.model.device), self._index(examples.ids[part], batch))
                     continue
                 batch = whole.select(part)
                 index, kept = self._index(examples.ids[part], batch), batch.keep.flatten().nonzero()[:, 0]
                 device = self.model.device
-                yield _Coming(examples, part, batch.to(device), index, len(kept), sent(kept, device))
+                yield _Coming(examples, len(part), batch.to(device), index, len(kept), sent(kept, device))
 
     def _index(self, examples: np.ndarray, batch: Batch) -> dict[str, np.ndarray]:
         """What the rows of a batch of these examples are; see `Chunk`."""
@@ -238,7 +238,7 @@ class _Parts:
         """What the model gave for a batch of the chunk."""
         for number, rows in enumerate(passed.rows):
             self._rows[number].append(rows())
-        count, examples = len(self._rows[0][-1]), len(passed.of.places)
+        count, examples = len(self._rows[0][-1]), passed.of.count
         tokens = examples * passed.cells if passed.of.tokens is None else passed.of.tokens
         self._index.append(passed.of.index)
         self._examples += examples

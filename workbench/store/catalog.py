@@ -123,9 +123,9 @@ ABOUT_CONCEPTS = (names, evidence, notes, collections)
 EVIDENCE_COLUMNS = [c.name for c in evidence.columns if c.name != "id"]
 
 
-def now(to: str = "seconds") -> str:
+def now(timespec: str = "seconds") -> str:
     """The time as ISO 8601 in UTC, to the second, or to the millisecond."""
-    return dt.datetime.now(dt.UTC).isoformat(timespec=to)
+    return dt.datetime.now(dt.UTC).isoformat(timespec=timespec)
 
 
 class Catalog:
