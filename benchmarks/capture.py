@@ -2,10 +2,12 @@
 
 Run with `make bench NAME=capture`. All sides run the same weights in float32 on the same texts and device, stop after the layer,
 and are given a model that is loaded already. A token counts when its row is stored; of the bare pass, when ours
-would be. The model is scribe; on a GPU, to which so small a model is nothing, a second line is about one of the size of GPT-2: 12
-layers of 768 numbers, with random weights and scribe's tokenizer, which reads all texts four times over.
+would be. The model is scribe; on a GPU, to which so small a model is nothing, two more lines are about models of the sizes of
+GPT-2, 12 layers of 768 numbers, and of GPT-2 medium, 24 of 1,024. They have random weights and scribe's tokenizer, and read all
+texts, the smaller one eight times over and the larger one twice.
 
-Batch sizes are the best of three for each side, by processor time or, on a GPU, by the clock; ours is 32 on a processor.
+Batch sizes are the best of three for each side, by processor time or, on a GPU, by the clock and with all texts once; ours is 32
+on a processor.
 
 - Ours tokenises, runs each text by itself (batches of texts of like length, padded), and leaves on the disk float16 rows with
   checksums, and which text, position, token and characters each row is. Chunk by chunk (256 texts, or more where batches are
@@ -26,7 +28,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,7 @@ CONTEXT, ROUNDS = 256, 3
 DEVICE = choose_device()
 ON_GPU = DEVICE.startswith("cuda")
 # A GPU is idle between short batches.
-OUR_BATCHES = (128, 256, 512) if ON_GPU else (32,)
+OUR_BATCHES = (256, 512, 1024) if ON_GPU else (32,)
 
 Fresh = Callable[[], Path]
 
@@ -79,6 +81,7 @@ class Subject:
         texts: What is read.
         contexts: As many full contexts as the texts fill.
         batches: Batch sizes of contexts, which divide their number.
+        times: How often the texts are read; batch sizes are chosen on one time.
     """
 
     name: str
@@ -88,6 +91,13 @@ class Subject:
     texts: Dataset
     contexts: int
     batches: tuple[int, ...]
+    times: int = 1
+
+    @property
+    def whole(self) -> Subject:
+        """With its texts as often as they are read."""
+        texts = self.texts.subset([*range(len(self.texts))] * self.times)
+        return replace(self, texts=texts, contexts=self.contexts * self.times, times=1)
 
     @property
     def layer(self) -> int:
@@ -105,23 +115,24 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     warnings.simplefilter("ignore")
     texts = load_dataset("topics")
-    few, many = texts.subset(range(1024)), texts.subset([*range(len(texts))] * 4)
-    measure(Subject("scribe", data_dir() / "scribe", 8, 256, few, 112, (4, 16, 56)))
+    measure(Subject("scribe", data_dir() / "scribe", 8, 256, texts.subset(range(1024)), 112, (4, 16, 56)))
     if ON_GPU:
-        with tempfile.TemporaryDirectory() as place:
-            measure(Subject("a model of GPT-2's size", of_usual_size(Path(place)), 12, 768, many, 2128, (16, 56, 112)))
+        for name, layers, width, times in (("GPT-2", 12, 768, 8), ("GPT-2 medium", 24, 1024, 2)):
+            with tempfile.TemporaryDirectory() as place:
+                made = random_model(Path(place), layers, width)
+                measure(Subject(f"a model of the size of {name}", made, layers, width, texts, 532, (14, 38, 133), times))
 
 
-def of_usual_size(folder: Path) -> Path:
-    """A model of 12 layers of 768 numbers with random weights, in a folder, with scribe's tokenizer."""
+def random_model(folder: Path, layers: int, width: int) -> Path:
+    """A model with random weights, in a folder, with scribe's tokenizer."""
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     tokenizer = AutoTokenizer.from_pretrained(data_dir() / "scribe")
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=768, intermediate_size=2048, num_hidden_layers=12, num_attention_heads=12,
-        max_position_embeddings=CONTEXT, tie_word_embeddings=True,
+        vocab_size=len(tokenizer), hidden_size=width, intermediate_size=width * 8 // 3 // 64 * 64, num_hidden_layers=layers,
+        num_attention_heads=width // 64, max_position_embeddings=CONTEXT, tie_word_embeddings=True,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
@@ -129,36 +140,37 @@ def of_usual_size(folder: Path) -> Path:
 
 def measure(subject: Subject) -> None:
     """All sides on one subject, turn and turn about, and the line that tells how they compare."""
-    model, dataset = load_model(str(subject.folder), device=DEVICE), subject.texts
+    model, whole = load_model(str(subject.folder), device=DEVICE), subject.whole
     count = itertools.count()
     with tempfile.TemporaryDirectory() as place:
 
         def fresh() -> Path:
             return Path(place) / str(next(count))
 
-        def ours(batch: int) -> ActivationSet:
-            return capture(model, dataset, sites=subject.site, folder=fresh(), batch_size=batch)
+        def ours(of: Subject, batch: int) -> ActivationSet:
+            return capture(model, of.texts, sites=of.site, folder=fresh(), batch_size=batch)
 
-        ours(OUR_BATCHES[0])
-        batch = best(OUR_BATCHES, lambda batch: lambda: ours(batch).n_rows)
-        batches, first = noted(model, lambda: ours(batch))
-        texts = list(dataset.inputs())
+        for batch in OUR_BATCHES:
+            ours(subject, batch)
+        batch = best(OUR_BATCHES, lambda batch: lambda: ours(subject, batch).n_rows)
+        batches, first = noted(model, lambda: ours(whole, batch))
         peers = {
-            "sae-lens": Runner(subject, texts, hooked_transformer=False),
-            "sae-lens, HookedTransformer": Runner(subject, texts, hooked_transformer=True),
+            "sae-lens": Runner(subject, hooked_transformer=False),
+            "sae-lens, HookedTransformer": Runner(subject, hooked_transformer=True),
         }
         for peer in peers.values():
             peer.choose(fresh)
+            peer.read(whole)
         sides: dict[str, Side] = {
-            "ours": lambda: lambda: ours(batch).n_rows,
+            "ours": lambda: lambda: ours(whole, batch).n_rows,
             "forward": lambda: lambda: bare(model, subject.layer, batches, first.n_rows),
             **{name: (lambda peer=peer: peer.ready(fresh())) for name, peer in peers.items()},
         }
-        equal = checked(model, subject, batches, first, peers)
+        equal = checked(model, whole, batches, first, peers)
         speeds = turn_about(sides, ROUNDS)
         sizes = ", ".join(f"{name}: batches of {peer.batch}" for name, peer in peers.items())
         setting = (
-            f"{subject.site} of {subject.name} on {DEVICE}, float16 on disk, {len(dataset):,} texts of {dataset.name}"
+            f"{subject.site} of {subject.name} on {DEVICE}, float16 on disk, {len(whole.texts):,} texts of {whole.texts.name}"
             f" ({first.n_rows:,} tokens), median of {ROUNDS} interleaved rounds; ours: batches of {batch}; {sizes} contexts of"
             f" {CONTEXT}"
         )
@@ -201,19 +213,22 @@ class Runner:
     """sae-lens's runner on some texts.
 
     Args:
-        subject: The model, and how much of it is read.
-        texts: The texts.
+        subject: The model, and what it reads.
         hooked_transformer: Whether the model is transformer_lens's own, and not that of Hugging Face.
     """
 
-    def __init__(self, subject: Subject, texts: list[str], hooked_transformer: bool) -> None:
-        import datasets
-
-        datasets.disable_progress_bars()
-        self.subject, self.texts = subject, datasets.Dataset.from_dict({"text": texts})
+    def __init__(self, subject: Subject, hooked_transformer: bool) -> None:
+        self.read(subject)
         self.hook = f"blocks.{subject.layer}.hook_resid_post" if hooked_transformer else f"model.layers.{subject.layer}"
         self.model = transformer(subject.folder) if hooked_transformer else None
         self.batch, self.made = subject.batches[0], None
+
+    def read(self, subject: Subject) -> None:
+        """Read these texts from now on."""
+        import datasets
+
+        datasets.disable_progress_bars()
+        self.subject, self.texts = subject, datasets.Dataset.from_dict({"text": list(subject.texts.inputs())})
 
     def choose(self, fresh: Fresh) -> None:
         """Take the best batch size."""
@@ -310,9 +325,8 @@ def checked(model: Any, subject: Subject, batches: list[Batch], acts: Activation
     """Hold every side to be the same layer of the same model; says how near they are."""
     site = model.site(subject.site)
     longest = max(batches, key=lambda batch: batch.attention.shape[1])
-    found = model.activations(longest, [site])[site][longest.keep].cpu().numpy()
-    stored = acts.read()
-    shares = [max(float(np.abs(stored - row).max(axis=1).min() / np.abs(row).max()) for row in found[:50])]
+    found, stored = model.activations(longest, [site])[site][longest.keep], torch.from_numpy(acts.read()).to(DEVICE)
+    shares = [max(float((stored - row).abs().amax(1).min() / row.abs().max()) for row in found[:50])]
     for peer in peers.values():
         context = peer.made.with_format("numpy")[0]
         ids = torch.from_numpy(context["token_ids"].astype(np.int64))[None].to(DEVICE)

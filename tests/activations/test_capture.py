@@ -7,6 +7,8 @@ import threading
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from workbench.activations import ActivationSet, capture, capturing, chunks, writer
 from workbench.edits import Edit, steer
@@ -84,7 +86,7 @@ def test_half_precision_is_the_default_and_close(exact, minilm, texts, tmp_path)
 
 def test_chunks_and_shards_do_not_show(exact, minilm, texts, tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "SHARD_BYTES", 100 * 384 * 4)
-    monkeypatch.setitem(capturing._CHUNK_EXAMPLES, "text", 6)
+    monkeypatch.setattr(capturing, "_CHUNK_EXAMPLES", 6)
     many = capture(minilm, texts, sites=SITES, folder=tmp_path, dtype="float32", batch_size=7)
     assert len(many.manifest.shards) > 2
     assert many.index.equals(exact.index)
@@ -93,6 +95,20 @@ def test_chunks_and_shards_do_not_show(exact, minilm, texts, tmp_path, monkeypat
         np.testing.assert_allclose(many.read(site=site), exact.read(site=site), atol=2e-5)
         assert np.array_equal(many.read(rows, site), many.read(site=site)[rows])
         assert np.array_equal(many.read(slice(90, 110), site), many.read(site=site)[90:110])
+
+
+@given(st.lists(st.integers(1, 128), min_size=1, max_size=60), st.integers(1, 40))
+def test_batches_hold_every_text_once_and_about_as_many_tokens_each(lengths, batch_size):
+    lengths = np.array(lengths)
+    parts = list(chunks.of_like_length(lengths, batch_size))
+    assert sorted(np.concatenate(parts).tolist()) == list(range(len(lengths)))
+    most = batch_size * lengths.mean()
+    for part, after in zip(parts, [*parts[1:], None], strict=True):
+        padded = lengths[part].max() * len(part)
+        assert padded <= most or len(part) == 1
+        # One text more would have been too much, and none of those that come later is longer.
+        assert after is None or lengths[part].max() * (len(part) + 1) > most
+        assert after is None or lengths[after].max() <= lengths[part].min()
 
 
 def test_a_whole_set_is_opened_not_captured_again(minilm, texts, tmp_path):
@@ -294,7 +310,7 @@ def test_a_damaged_set_is_never_opened(minilm, texts, tmp_path):
 def test_threads_beside_the_model_end_with_the_capture_and_what_was_before_an_error_is_written(
     minilm, make_table, tmp_path, monkeypatch
 ):
-    monkeypatch.setitem(capturing._CHUNK_EXAMPLES, "text", 4)
+    monkeypatch.setattr(capturing, "_CHUNK_EXAMPLES", 4)
 
     def threads():
         return [thread for thread in threading.enumerate() if thread.name.startswith("capture-")]
@@ -313,8 +329,8 @@ def test_threads_beside_the_model_end_with_the_capture_and_what_was_before_an_er
     assert len((partial / "journal.jsonl").read_text().splitlines()) == 1 + 2
     whole = capture(minilm, make_table(lines), sites="embed", folder=tmp_path, batch_size=2)
     assert threads() == []
-    # The estimate would meet the blank text before the first chunk.
-    monkeypatch.setattr(capturing._Capture, "estimate", lambda self: 0)
+    # The sample, which is all of so few texts, would meet the blank one before the first chunk.
+    monkeypatch.setattr(capturing._Capture, "_cells", lambda self: (12.0, 128))
     blank = make_table([*lines[:13], " "])
     with pytest.raises(DataError, match="Row 13 "):
         capture(minilm, blank, sites="embed", folder=tmp_path, batch_size=2)
@@ -326,7 +342,7 @@ def test_threads_beside_the_model_end_with_the_capture_and_what_was_before_an_er
 
 
 def test_an_error_of_the_disk_in_any_chunk_reaches_the_caller_and_the_next_call_goes_on(minilm, texts, tmp_path, monkeypatch):
-    monkeypatch.setitem(capturing._CHUNK_EXAMPLES, "text", 8)
+    monkeypatch.setattr(capturing, "_CHUNK_EXAMPLES", 8)
     whole = capture(minilm, texts, sites="embed", folder=tmp_path / "whole")
     append = writer.Writer.append
     for at in range(5):

@@ -24,7 +24,7 @@ SHARD_ROWS = 50
 @pytest.fixture(scope="module", autouse=True)
 def small_chunks():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(capturing._CHUNK_EXAMPLES, "image", 2)
+        patch.setattr(capturing, "_CHUNK_EXAMPLES", 2)
         patch.setattr(writer, "SHARD_BYTES", SHARD_ROWS * 4 * 4)
         yield
 

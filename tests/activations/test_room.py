@@ -35,7 +35,7 @@ def test_what_may_not_take_so_much_is_refused_before_the_model_runs(minilm, text
 
 
 def test_a_capture_whose_estimate_was_short_stops_at_the_limit_and_goes_on_when_it_may(minilm, texts, tmp_path, monkeypatch):
-    monkeypatch.setitem(capturing._CHUNK_EXAMPLES, "text", 8)
+    monkeypatch.setattr(capturing, "_CHUNK_EXAMPLES", 8)
     limit = 150_000
     with monkeypatch.context() as patch:
         patch.setattr(capturing._Capture, "estimate", lambda self: 0)
@@ -49,7 +49,7 @@ def test_a_capture_whose_estimate_was_short_stops_at_the_limit_and_goes_on_when_
 
 
 def test_progress_tells_tokens_bytes_and_seconds(minilm, texts, tmp_path, monkeypatch):
-    monkeypatch.setitem(capturing._CHUNK_EXAMPLES, "text", 8)
+    monkeypatch.setattr(capturing, "_CHUNK_EXAMPLES", 8)
     seen = []
     made = capture(
         minilm, texts, sites="embed", folder=tmp_path, pool="mean", progress=lambda _d, _n, facts: seen.append(dict(facts))

@@ -126,7 +126,7 @@ def test_work_that_kills_every_worker_is_given_up(ray):
 
 @pytest.mark.slow
 def test_a_capture_that_is_cut_short_goes_on_with_either_engine_and_its_model_stays_edited(ray, minilm, tmp_path, monkeypatch):
-    monkeypatch.setitem(capturing._CHUNK_EXAMPLES, "text", 8)
+    monkeypatch.setattr(capturing, "_CHUNK_EXAMPLES", 8)
     texts = wb.load_dataset("topics", limit=24)
     direction = torch.linspace(-1, 1, minilm.width("resid_post.0"))
     seen = []

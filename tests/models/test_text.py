@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from workbench.errors import DataError
 from workbench.models import load_model
-from workbench.models.text import _SPACES, _trim
+from workbench.models.text import _SPACE, _trim
 
 HOSTILE = "<script>alert(1)</script> \x00 \u202eevil\u202c \ud800 a"
 ODD = [
@@ -170,9 +170,11 @@ def test_spans_are_trimmed_to_their_words(texts, data):
         for span in expected[row]:
             word = text[slice(*span)]
             span[0] += len(word) - len(word.lstrip()) if word.strip() else 0
-    _trim(spans, texts)
+    read = spans.reshape(-1, 2)
+    _trim(read, np.repeat(np.arange(len(texts)), 3), texts)
     assert np.array_equal(spans, expected)
 
 
 def test_every_space_is_known():
-    assert _SPACES.tolist() == [code for code in range(sys.maxunicode + 1) if chr(code).isspace()]
+    assert np.flatnonzero(_SPACE).tolist() == [code for code in range(sys.maxunicode + 1) if chr(code).isspace()]
+    assert not _SPACE[-1]

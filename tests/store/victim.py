@@ -133,7 +133,7 @@ def timed(folder: Path, model) -> list[float]:
 def main(place: Path, seed: int, kills: int) -> None:
     """Work undisturbed, then killed."""
     torch.set_num_threads(1)
-    capturing._CHUNK_EXAMPLES["text"] = 8
+    capturing._CHUNK_EXAMPLES = 8
     writer.SHARD_BYTES = 300 * 384 * 2
     model = wb.load_model("minilm")
     # Imported here, or each process would spend its life on it.

@@ -25,10 +25,11 @@ from workbench.models.sites import Site
 
 Progress = Callable[[int, int, dict[str, Any]], None]
 
-_CHUNK_BYTES = 256 * 2**20
+# Of the rows of a chunk, where texts are as long as they are on average, and where all are the longest that the model reads.
+_CHUNK_BYTES, _CHUNK_BYTES_AT_MOST = 256 * 2**20, 2**30
 # A capture that is killed loses at most one chunk. Shorter ones cost time: texts of like length are rarer in them, which counts
 # the more the larger batches are. So many are for batches of 32, and for larger ones proportionately more.
-_CHUNK_EXAMPLES = {"text": 256, "image": 256}
+_CHUNK_EXAMPLES = 256
 _USUAL_BATCH = 32
 # Of one row: the index that grows, and at the end the whole one beside it.
 _INDEX_BYTES = 24
@@ -55,7 +56,8 @@ def capture(
     one an example. A whole set with the same manifest hash in ``folder`` is opened instead of captured again.
     What is cut short, even killed, goes on from its last whole chunk when the same capture is asked for again,
     and ends with the same bytes; with another ``batch_size``, which decides how numbers are rounded, it starts
-    over. ``progress(done, total, info)`` counts examples; ``info`` has the ``rows``, the ``bytes`` that are on the
+    over. Texts of like length are read together, in batches of as many tokens as ``batch_size`` of them have on average.
+    ``progress(done, total, info)`` counts examples; ``info`` has the ``rows``, the ``bytes`` that are on the
     disk, and the ``tokens`` (or places, of images) and ``seconds`` of this call.
 
     ``dtype`` is how numbers lie on disk: ``float16``, ``float32`` or ``bfloat16``. ``max_disk`` (bytes, or a text
@@ -128,27 +130,28 @@ class _Capture:
     ) -> None:
         self.model, self.dataset, self.sites, self.request = model, dataset, sites, request
         self.n, self.batch_size, self.most = n, batch_size, most
-        self.by_position = request.pool in {"token", "spatial"}
-        cells = 1
-        if self.by_position:
-            cells = model.max_length if model.modality == "text" else int(np.prod(model.grid(sites[0])))
-        most = max(_CHUNK_BYTES // (request.row_bytes * cells), batch_size)
-        self.chunk = min(most, _CHUNK_EXAMPLES[model.modality] * max(batch_size // _USUAL_BATCH, 1))
+        self.cells, longest = self._cells()
+        fit = int(min(_CHUNK_BYTES / self.cells, _CHUNK_BYTES_AT_MOST / longest) / request.row_bytes)
+        self.chunk = min(max(fit, batch_size), _CHUNK_EXAMPLES * max(batch_size // _USUAL_BATCH, 1))
+
+    def _cells(self) -> tuple[float, int]:
+        """Rows an example, and the most that one can have. Of texts, from a sample of them."""
+        if self.request.pool not in {"token", "spatial"}:
+            return 1.0, 1
+        if self.model.modality == "image":
+            places = int(np.prod(self.model.grid(self.sites[0])))
+            return float(places), places
+        ids = np.unique(np.linspace(0, self.n - 1, 64).astype(int))
+        texts = Reader(self.model, self.request, self.batch_size).prepared(self._piece(ids))
+        return float(texts.select(np.arange(len(ids))).keep.sum()) / len(ids), self.model.max_length
 
     def estimate(self) -> int:
-        """Bytes that the set will take, from a sample of the examples."""
-        rows = float(self.n)
-        if self.by_position and self.model.modality == "image":
-            rows *= float(np.prod(self.model.grid(self.sites[0])))
-        elif self.by_position:
-            ids = np.unique(np.linspace(0, self.n - 1, 64).astype(int))
-            sample = Reader(self.model, self.request, self.batch_size).batch(self._piece(ids))
-            rows *= float(sample.keep.sum()) / len(ids)
-        return int(rows * (self.request.row_bytes + _INDEX_BYTES))
+        """Bytes that the set will take."""
+        return int(self.n * self.cells * (self.request.row_bytes + _INDEX_BYTES))
 
     def into(self, home: Path, engine: Engine, progress: Progress | None) -> None:
         """Write the set into its folder, from the first chunk that is not there yet."""
-        plan = {"chunk": self.chunk, "batch_size": self.batch_size}
+        plan = {"chunk": self.chunk, "batch_size": self.batch_size, "batches": "of as many tokens"}
         with writing(home, self.request, plan) as writer:
             check_room(home, self.estimate(), writer.bytes, self.most)
             self.write(writer, engine, progress)

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from workbench.activations.dtypes import packing
 from workbench.activations.manifest import Request
 from workbench.edits import Edit
 from workbench.errors import ConfigError
-from workbench.models.base import Batch, EmptyInputError, Model, sent
+from workbench.models.base import Batch, EmptyInputError, Model, Prepared, sent
 
 Tell = Callable[[int, int, int], None]
+Columns = dict[str, np.ndarray]
 Item = TypeVar("Item")
 
 
@@ -37,27 +39,42 @@ class Chunk:
 
     Attributes:
         parts: Of each site, the rows ``[n, d]`` of each batch as they lie on disk.
-        index: Of each batch, the columns of ``n``: example, position, token, start, end.
+        order: The numbers of the examples among those of the chunk, as they were read.
+        counts: How many rows each example has.
+        index: Gives the columns of all rows, in the order of the examples: example, position, token, start, end.
         tokens: How many tokens, or places of images, the model read.
     """
 
     parts: list[list[np.ndarray]]
-    index: list[dict[str, np.ndarray]]
+    order: Int[np.ndarray, "e"]
+    counts: Int[np.ndarray, "e"]
+    index: Callable[[], Columns]
     tokens: int
 
     @property
     def n_rows(self) -> int:
         """How many rows each site has."""
-        return sum(map(len, self.parts[0]))
+        return int(self.counts.sum())
 
-    def joined(self) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+    def joined(self) -> tuple[list[np.ndarray], Columns]:
         """The rows of each site, and the index, in the order of the examples. It copies every row."""
-        # Stable: the positions of an example are in order already.
-        order = np.argsort(np.concatenate([part["example"] for part in self.index]), kind="stable")
-        places = np.empty_like(order)
-        places[order] = np.arange(len(order))
-        index = {name: _placed([part[name] for part in self.index], places) for name in self.index[0]}
-        return [_placed(parts, places) for parts in self.parts], index
+        counts = self.counts[self.order]
+        firsts = (np.cumsum(self.counts) - self.counts)[self.order]
+        places = np.repeat(firsts - (np.cumsum(counts) - counts), counts) + np.arange(self.n_rows)
+        return [_placed(parts, places) for parts in self.parts], self.index()
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The examples of a chunk, as they were read.
+
+    Attributes:
+        counts: How many rows each will have.
+        index: See `Chunk`.
+    """
+
+    counts: Int[np.ndarray, "e"]
+    index: Callable[[], Columns]
 
 
 @dataclass(frozen=True)
@@ -65,19 +82,15 @@ class _Coming:
     """A batch to be read.
 
     Attributes:
-        examples: The piece that it is of.
-        count: How many examples of it.
+        of: The examples of which it has some.
+        part: Their numbers among those.
         batch: On the model's device.
-        index: What its rows are; see `Chunk`.
-        tokens: How many of texts are kept; None for images.
         kept: Numbers of the rows that are kept among all of its texts, on the model's device; None for images.
     """
 
-    examples: Piece
-    count: int
+    of: _Read
+    part: Int[np.ndarray, "b"]
     batch: Batch
-    index: dict[str, np.ndarray]
-    tokens: int | None = None
     kept: Tensor | None = None
 
 
@@ -102,7 +115,7 @@ class Reader:
     Args:
         model: The model, under the edits that the request names.
         request: What is captured.
-        batch_size: Examples of a batch. With the cut into chunks it decides how numbers are rounded.
+        batch_size: Examples of a batch; see `of_like_length`. With the cut into chunks it decides how numbers are rounded.
         tell: Called after each batch with its examples, rows and tokens.
     """
 
@@ -114,14 +127,15 @@ class Reader:
     def __call__(self, examples: Piece) -> Chunk:
         """The activations of some examples. `DataError` for one without a token, or a value that the dtype cannot hold."""
         (chunk,) = self.here([examples])
-        return chunk
+        # Found out where it was read, and not where it may be sent to.
+        return replace(chunk, index=partial(dict, chunk.index()))
 
     def here(self, pieces: Iterable[Piece]) -> Generator[Chunk, None, None]:
         """The activations of one piece after another. A thread makes the next batches while the model runs; it ends with this."""
         with ThreadPoolExecutor(1, "capture-read") as pool:
             parts: _Parts | None = None
             for passed in self._passes(_ahead(self._batches(pieces), pool)):
-                parts = parts or _Parts(self, passed.of.examples.ids)
+                parts = parts or _Parts(passed.of.of, len(self.sites))
                 parts.add(passed, self._tell)
                 if parts.whole:
                     yield parts.chunk()
@@ -160,42 +174,71 @@ class Reader:
             )
         return partial(_loaded, dict(self.model.source), self.request, self.batch_size)
 
-    def batch(self, examples: Piece) -> Batch:
-        """The examples as the model takes them, in main memory. `EmptyInputError` names the example that has no token."""
+    def prepared(self, examples: Piece) -> Prepared:
+        """Texts in main memory. `EmptyInputError` names the example that has no token."""
         try:
-            return self.model.batch(examples.inputs, "cpu")
+            return self.model.prepared(examples.inputs)
         except EmptyInputError as error:
             raise EmptyInputError(int(examples.ids[error.row])) from None
 
     def _batches(self, pieces: Iterable[Piece]) -> Iterator[_Coming]:
+        make = self._of_texts if self.model.modality == "text" else self._of_images
         for examples in pieces:
-            places, whole = np.arange(len(examples.ids)), None
-            if self.model.modality == "text":
-                whole = self.batch(examples)
-                places = np.argsort(whole.attention.sum(1).numpy(), kind="stable")
-            for start in range(0, len(places), self.batch_size):
-                part = places[start : start + self.batch_size]
-                if whole is None:
-                    batch = self.batch(Piece(examples.ids[part], [examples.inputs[i] for i in part]))
-                    yield _Coming(examples, len(part), batch.to(self.model.device), self._index(examples.ids[part], batch))
-                    continue
-                batch = whole.select(part)
-                index, kept = self._index(examples.ids[part], batch), batch.keep.flatten().nonzero()[:, 0]
-                device = self.model.device
-                yield _Coming(examples, len(part), batch.to(device), index, len(kept), sent(kept, device))
+            yield from make(examples)
 
-    def _index(self, examples: np.ndarray, batch: Batch) -> dict[str, np.ndarray]:
-        """What the rows of a batch of these examples are; see `Chunk`."""
-        if self.model.modality == "text" and self.request.pool == "token":
-            which, position = np.nonzero(batch.keep.numpy())
-            spans = batch.spans[which, position]
-            tokens = batch.pieces[which, position]
-            return {"example": examples[which], "position": position, "token": tokens, "start": spans[:, 0], "end": spans[:, 1]}
-        cells = int(np.prod(self.model.grid(self.sites[0]))) if self.request.pool == "spatial" else 1
-        count = cells * len(examples)
-        position = np.tile(np.arange(cells), len(examples)) if self.request.pool == "spatial" else np.full(count, -1)
-        tokens, blank = np.full(count, "", object), np.zeros(count, np.int32)
-        return {"example": np.repeat(examples, cells), "position": position, "token": tokens, "start": blank, "end": blank}
+    def _of_texts(self, examples: Piece) -> Iterator[_Coming]:
+        texts, device = self.prepared(examples), self.model.device
+        whole = _pooled_examples(examples.ids)
+        if self.request.pool == "token":
+            whole = _Read(texts.kept, partial(_at_tokens, examples.ids, texts))
+        for part in of_like_length(texts.lengths, self.batch_size):
+            batch = texts.select(part)
+            yield _Coming(whole, part, batch.to(device), sent(batch.keep.flatten().nonzero()[:, 0], device))
+
+    def _of_images(self, examples: Piece) -> Iterator[_Coming]:
+        whole, count = _pooled_examples(examples.ids), len(examples.ids)
+        if self.request.pool == "spatial":
+            cells = int(np.prod(self.model.grid(self.sites[0])))
+            whole = _Read(np.full(count, cells), partial(_at_places, examples.ids, cells))
+        for start in range(0, count, self.batch_size):
+            part = np.arange(start, min(start + self.batch_size, count))
+            batch = self.model.batch(examples.inputs[start : start + self.batch_size], "cpu")
+            yield _Coming(whole, part, batch.to(self.model.device))
+
+
+def _pooled_examples(ids: np.ndarray) -> _Read:
+    return _Read(np.ones(len(ids), np.int64), partial(_unmarked, ids, np.full(len(ids), -1)))
+
+
+def _at_tokens(ids: np.ndarray, texts: Prepared) -> Columns:
+    marks = texts.marks()
+    starts, ends = marks.spans.T
+    return {
+        "example": np.repeat(ids, texts.kept), "position": marks.position, "token": marks.pieces, "start": starts, "end": ends,
+    }  # fmt: skip
+
+
+def _at_places(ids: np.ndarray, cells: int) -> Columns:
+    return _unmarked(np.repeat(ids, cells), np.tile(np.arange(cells), len(ids)))
+
+
+def _unmarked(ids: np.ndarray, position: np.ndarray) -> Columns:
+    blank = np.zeros(len(ids), np.int32)
+    return {"example": ids, "position": position, "token": np.full(len(ids), "", object), "start": blank, "end": blank}
+
+
+def of_like_length(lengths: Int[np.ndarray, "n"], batch_size: int) -> Iterator[Int[np.ndarray, "b"]]:
+    """Numbers of texts, batch by batch, the longest first: what is too much for the memory shows itself at once.
+
+    A batch has, with its padding, no more tokens than ``batch_size`` texts of mean length, or it is a single text. So a pass has
+    about as much to do for long texts as for short ones, and less of it is padding than in batches of as many texts each.
+    """
+    order, most = np.argsort(-lengths, kind="stable"), batch_size * lengths.mean()
+    start = 0
+    while start < len(order):
+        count = max(int(most // lengths[order[start]]), 1)
+        yield order[start : start + count]
+        start += count
 
 
 def _loaded(source: dict[str, Any], request: Request, batch_size: int) -> Callable[[Piece], Chunk]:
@@ -228,32 +271,32 @@ def _ahead(items: Iterator[Item], pool: ThreadPoolExecutor, depth: int = 4) -> I
 class _Parts:
     """The rows of one chunk, collected batch by batch."""
 
-    def __init__(self, reader: Reader, ids: np.ndarray) -> None:
-        self._wanted = len(ids)
-        self._rows: list[list[np.ndarray]] = [[] for _ in reader.sites]
-        self._index: list[dict[str, np.ndarray]] = []
+    def __init__(self, of: _Read, sites: int) -> None:
+        self._of = of
+        self._rows: list[list[np.ndarray]] = [[] for _ in range(sites)]
+        self._order: list[np.ndarray] = []
         self._examples = self._tokens = 0
 
     def add(self, passed: _Passed, tell: Tell | None) -> None:
         """What the model gave for a batch of the chunk."""
         for number, rows in enumerate(passed.rows):
             self._rows[number].append(rows())
-        count, examples = len(self._rows[0][-1]), passed.of.count
-        tokens = examples * passed.cells if passed.of.tokens is None else passed.of.tokens
-        self._index.append(passed.of.index)
-        self._examples += examples
+        part, kept = passed.of.part, passed.of.kept
+        tokens = len(part) * passed.cells if kept is None else len(kept)
+        self._order.append(part)
+        self._examples += len(part)
         self._tokens += tokens
         if tell is not None:
-            tell(examples, count, tokens)
+            tell(len(part), len(self._rows[0][-1]), tokens)
 
     @property
     def whole(self) -> bool:
         """Whether every example is there."""
-        return self._examples == self._wanted
+        return self._examples == len(self._of.counts)
 
     def chunk(self) -> Chunk:
         """All of them."""
-        return Chunk(self._rows, self._index, self._tokens)
+        return Chunk(self._rows, np.concatenate(self._order), self._of.counts, self._of.index, self._tokens)
 
 
 def _placed(parts: list[np.ndarray], places: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -127,15 +128,21 @@ class Writer:
             self._close_files()
             self.shards.append(0)
         names = [shard_name(number, len(self.shards) - 1) for number in range(len(rows))]
-        for name, block in zip(names, rows, strict=True):
-            self._extend(name, np.ascontiguousarray(block, self._dtype).reshape(-1).view(np.uint8).data)
-        whole, part = self._whole_index(), pa.table(index, schema=_SCHEMA)
-        whole.write_table(part)
-        self._extend(GROWING_INDEX, _packed(part))
-        for file in self._files.values():
-            file.flush()
-            os.fsync(file.fileno())
-        sync(self.folder)
+        # A checksum takes as long as the disk does.
+        with ThreadPoolExecutor(1, "capture-hash") as hashing:
+            hashed = []
+            for name, block in zip(names, rows, strict=True):
+                data = np.ascontiguousarray(block, self._dtype).reshape(-1).view(np.uint8).data
+                hashed.append(self._extend(name, data, hashing))
+            whole, part = self._whole_index(), pa.table(index, schema=_SCHEMA)
+            whole.write_table(part)
+            hashed.append(self._extend(GROWING_INDEX, _packed(part), hashing))
+            for file in self._files.values():
+                file.flush()
+                os.fsync(file.fileno())
+            sync(self.folder)
+            for one in hashed:
+                one.result()
         self._journal.commit([*names, GROWING_INDEX])
         self.shards[-1] += len(rows[0])
 
@@ -171,11 +178,13 @@ class Writer:
         for file in files.values():
             file.close()
 
-    def _extend(self, name: str, data: Any) -> None:
+    def _extend(self, name: str, data: Any, hashing: ThreadPoolExecutor) -> Future[None]:
+        """Append to a file, while its checksum is gone on with: what is handed out waits for that."""
+        hashed = hashing.submit(self._journal.add, name, data)
         if name not in self._files:
             self._files[name] = (self.folder / name).open("ab")
         self._files[name].write(data)
-        self._journal.add(name, data)
+        return hashed
 
     def _whole_index(self) -> pq.ParquetWriter:
         """The index as it is read. A file of this kind cannot be gone on with, so it is begun anew with the chunks there are."""

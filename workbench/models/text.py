@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from workbench.errors import ConfigError, DataError
-from workbench.models.base import Batch, EmptyInputError
+from workbench.models.base import Batch, EmptyInputError, Marks
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 DEFAULT_LENGTH = 128
 # A text is cut before it is tokenised, or a file of a megabyte would take seconds for its first 128 tokens.
 _CHARACTERS_PER_TOKEN = 200
-# All that `str.isspace` knows.
-_SPACES = np.array([code for code in range(0x3001) if chr(code).isspace()], np.uint32)
+# Whether a character is one that `str.isspace` knows; after the last of those all are none.
+_SPACE = np.array([chr(code).isspace() for code in range(0x3002)])
 
 
 class Tokens:
@@ -42,8 +43,9 @@ class Tokens:
         self.settle()
         self.max_length = max_length
         self.device = device
-        self._special = np.array(sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}), np.int64)
         size = max(tokenizer.get_vocab().values()) + 1
+        self._special = np.zeros(size, bool)
+        self._special[sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id})] = True
         # By id, as they are come upon: how a token is shown, and whether that is known (1), or what stands in the text is (2).
         self._pieces, self._state = np.full(size, "", object), np.zeros(size, np.int8)
         self.bos = bos and tokenizer.bos_token_id is not None and not self._starts_with_bos()
@@ -54,20 +56,32 @@ class Tokens:
 
     def batch(self, texts: Sequence[str], device: str | None = None) -> Batch:
         """The texts as right-padded ids. A text without a token of its own is an `EmptyInputError`."""
+        coded = self.coded(texts)
+        rows = np.arange(len(texts))
+        pieces, spans = coded.padded(coded.pieces, rows, self.padding[1]), coded.padded(coded.spans, rows, 0)
+        return replace(coded.select(rows), pieces=pieces, spans=spans).to(device or self.device)
+
+    def coded(self, texts: Sequence[str]) -> Coded:
+        """The texts as tokens, without padding. A text without a token of its own is an `EmptyInputError`."""
         clean = [self._clean(text, row) for row, text in enumerate(texts)]
         if not clean:
             raise DataError("There is no text to read: give at least one.")
-        ids, attention, spans = self._padded(self._coded(clean))
-        keep = attention & ~np.isin(ids, self._special)
-        empty = np.flatnonzero(~keep.any(1))
+        coded = Coded(self, clean, self._encoded(clean))
+        empty = np.flatnonzero(coded.kept == 0)
         if len(empty):
             raise EmptyInputError(int(empty[0]))
-        spans[attention & ~keep] = 0
-        _trim(spans, clean)
-        mask = torch.from_numpy(attention)
-        inputs = {"input_ids": torch.from_numpy(ids), "attention_mask": mask.long()}
-        made = Batch(inputs, mask, torch.from_numpy(keep), self._shown(ids, spans, clean), spans)
-        return made.to(device or self.device)
+        return coded
+
+    @cached_property
+    def padding(self) -> tuple[int, str]:
+        """Id and text of the token that shorter texts of a batch are filled up with."""
+        number: int = self.tokenizer.pad_token_id
+        return number, str(self.known(np.array([number]))[0][0])
+
+    def special(self, ids: Int[np.ndarray, "m"]) -> Bool[np.ndarray, "m"]:
+        """Which of them stand for nothing in the text."""
+        found: np.ndarray = self._special[ids]
+        return found
 
     def prompt(self, text: str) -> Int[Tensor, "1 t"]:
         """A text to be continued, as ids that begin as every input does and do not end.
@@ -86,7 +100,7 @@ class Tokens:
         """The text of each of the first ``size`` ids; models pad their vocabulary, and an id without a token is shown as one."""
         shown = np.array([f"<{number}>" for number in range(size)], object)
         known = np.array([number for number in self.tokenizer.get_vocab().values() if number < size], np.int64)
-        shown[known] = self._known(known)[0]
+        shown[known] = self.known(known)[0]
         pieces: list[str] = shown.tolist()
         return pieces
 
@@ -120,7 +134,7 @@ class Tokens:
         # A lone surrogate cannot be tokenised; a mark of the same length keeps the spans right.
         return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
-    def _coded(self, texts: list[str]) -> list[Encoding]:
+    def _encoded(self, texts: list[str]) -> list[Encoding]:
         """What the backend makes of the texts. Calling the tokenizer itself would make a list of tuples of every text's spans."""
         backend = self.tokenizer.backend_tokenizer
         cut = {"max_length": self.max_length - int(self.bos), "stride": 0, "strategy": "longest_first", "direction": "right"}
@@ -132,31 +146,8 @@ class Tokens:
         coded: list[Encoding] = backend.encode_batch(texts)
         return coded
 
-    def _padded(self, coded: list[Encoding]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        first = int(self.bos)
-        lengths = first + np.fromiter(map(len, coded), np.int64, len(coded))
-        attention = np.arange(max(lengths.max(), 1)) < lengths[:, None]
-        own = attention.copy()
-        own[:, :first] = False
-        ids = np.full(attention.shape, self.tokenizer.pad_token_id, np.int64)
-        ids[:, :first] = self.tokenizer.bos_token_id if first else 0
-        ids[own] = np.fromiter(chain.from_iterable(text.ids for text in coded), np.int64)
-        spans = np.zeros((*attention.shape, 2), np.int64)
-        ends = chain.from_iterable(chain.from_iterable(text.offsets for text in coded))
-        spans[own] = np.fromiter(ends, np.int64).reshape(-1, 2)
-        return ids, attention, spans
-
-    def _shown(self, ids: np.ndarray, spans: np.ndarray, texts: Sequence[str]) -> np.ndarray:
-        pieces, state = self._known(ids)
-        # A byte of a longer character, or a word that the vocabulary lacks: show what stands in the text.
-        rows, columns = np.nonzero((state == 2) & (spans[..., 1] > spans[..., 0]))
-        for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-            start, end = spans[row, column].tolist()
-            pieces[row, column] = texts[row][start:end]
-        return pieces
-
-    def _known(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """How the tokens are shown, and the state of each."""
+    def known(self, ids: Int[np.ndarray, "m"]) -> tuple[np.ndarray, np.ndarray]:
+        """How tokens are shown, and whether that is all there is to it (1), or what stands in the text is to be shown (2)."""
         for token in np.unique(ids[self._state[ids] == 0]).tolist():
             piece = self._piece(token)
             self._pieces[token] = piece
@@ -165,22 +156,105 @@ class Tokens:
 
     def _piece(self, token: int) -> str:
         raw = self.tokenizer.convert_ids_to_tokens(token) or ""
-        plain = raw.startswith("##") or token in self._special
+        plain = raw.startswith("##") or bool(self._special[token])
         shown: str = raw if plain else self.tokenizer.decode([token], clean_up_tokenization_spaces=False)
         # SentencePiece decoders drop the space before a word.
         return " " + shown if raw.startswith("▁") and not shown.startswith(" ") else shown
 
 
-def _trim(spans: np.ndarray, texts: Sequence[str]) -> None:
-    """A span starts at the word, also where the tokenizer counts the space before it to its token."""
-    read = [text[:end] for text, end in zip(texts, spans[..., 1].max(1).tolist(), strict=True)]
+class Coded:
+    """Texts as tokens, one text after another: what batches of some of them are made from.
+
+    Where the tokens stand is found out when it is asked for: a model can begin without it.
+
+    Args:
+        tokens: The tokenizer.
+        texts: The texts.
+        encoded: What its backend makes of them.
+
+    Attributes:
+        lengths: ``[n]``: how many tokens each text has, special ones too.
+        kept: ``[n]``: how many without special ones.
+        ids: ``[m]``: the tokens of all texts.
+        keep: ``[m]``: false for special ones.
+    """
+
+    def __init__(self, tokens: Tokens, texts: list[str], encoded: list[Encoding]) -> None:
+        self._tokens, self._texts, self._encoded = tokens, texts, encoded
+        self.lengths = int(tokens.bos) + np.fromiter(map(len, encoded), np.int64, len(encoded))
+        self._firsts = np.cumsum(self.lengths) - self.lengths
+        self._texts_of = np.repeat(np.arange(len(texts)), self.lengths)
+        # All but the token that the workbench puts first.
+        self._coded = np.ones(len(self._texts_of), bool)
+        self.ids = np.empty(len(self._texts_of), np.int64)
+        if tokens.bos:
+            self._coded[self._firsts], self.ids[self._firsts] = False, tokens.tokenizer.bos_token_id
+        self.ids[self._coded] = np.fromiter(chain.from_iterable(text.ids for text in encoded), np.int64)
+        self.keep = ~tokens.special(self.ids)
+        self.kept = np.bincount(self._texts_of[self.keep], minlength=len(texts))
+
+    @cached_property
+    def spans(self) -> Int[np.ndarray, "m 2"]:
+        """First and last-plus-one character of each token in its text; 0, 0 for special ones."""
+        spans = np.zeros((len(self.ids), 2), np.int64)
+        ends = chain.from_iterable(chain.from_iterable(text.offsets for text in self._encoded))
+        spans[self._coded] = np.fromiter(ends, np.int64).reshape(-1, 2)
+        spans[~self.keep] = 0
+        _trim(spans, self._texts_of, self._texts)
+        return spans
+
+    @cached_property
+    def pieces(self) -> np.ndarray:
+        """``[m]``: the text of each token."""
+        pieces, state = self._tokens.known(self.ids)
+        # A byte of a longer character, or a word that the vocabulary lacks: show what stands in the text.
+        for number in np.flatnonzero((state == 2) & (self.spans[:, 1] > self.spans[:, 0])).tolist():
+            start, end = self.spans[number].tolist()
+            pieces[number] = self._texts[self._texts_of[number]][start:end]
+        return pieces
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> Batch:
+        """Some texts as a batch in main memory, padded on the right to the longest of them, without pieces and spans."""
+        mask = torch.from_numpy(self._cells(rows))
+        inputs = {
+            "input_ids": torch.from_numpy(self.padded(self.ids, rows, self._tokens.padding[0])),
+            "attention_mask": mask.long(),
+        }
+        return Batch(inputs, mask, torch.from_numpy(self.padded(self.keep, rows, False)))
+
+    def padded(self, of_all: np.ndarray, rows: Sequence[int] | np.ndarray, fill: Any) -> np.ndarray:
+        """What each token of some texts has, as a row each."""
+        cells = self._cells(rows)
+        made = np.full((*cells.shape, *of_all.shape[1:]), fill, of_all.dtype)
+        made[cells] = of_all[(self._firsts[rows][:, None] + np.arange(cells.shape[1]))[cells]]
+        return made
+
+    def marks(self) -> Marks:
+        """Where the kept tokens stand."""
+        position = np.arange(len(self.ids)) - self._firsts[self._texts_of]
+        return Marks(position[self.keep], self.pieces[self.keep], self.spans[self.keep])
+
+    def _cells(self, rows: Sequence[int] | np.ndarray) -> Bool[np.ndarray, "b t"]:
+        lengths = self.lengths[rows]
+        return np.arange(lengths.max(initial=0)) < lengths[:, None]
+
+
+def _trim(spans: np.ndarray, texts_of: np.ndarray, texts: Sequence[str]) -> None:
+    """A span starts at the word, also where the tokenizer counts the space before it to its token.
+
+    ``spans`` ``[m, 2]`` are changed in place; ``texts_of`` says of which text each is.
+    """
+    ends = np.zeros(len(texts), np.int64)
+    np.maximum.at(ends, texts_of, spans[:, 1])
+    read = [text[:end] for text, end in zip(texts, ends.tolist(), strict=True)]
     lengths = np.fromiter(map(len, read), np.int64, len(read))
     # Characters by their place in all texts joined.
-    joined = spans + (np.cumsum(lengths) - lengths)[:, None, None]
-    blank = np.isin(np.frombuffer("".join(read).encode("utf-32-le"), np.uint32), _SPACES)
-    words = np.append(np.flatnonzero(~blank), len(blank))
-    rows, columns = np.nonzero((spans[..., 0] < spans[..., 1]) & np.append(blank, False)[joined[..., 0]])
-    start, end = joined[rows, columns].T
+    joined = spans + (np.cumsum(lengths) - lengths)[texts_of, None]
+    characters = np.frombuffer("".join(read).encode("utf-32-le"), np.uint32)
+    blank = np.append(_SPACE[np.minimum(characters, len(_SPACE) - 1)], False)
+    words = np.flatnonzero(~blank)
+    found = np.flatnonzero((spans[:, 0] < spans[:, 1]) & blank[joined[:, 0]])
+    start, end = joined[found].T
     word = words[np.searchsorted(words, start)]
     # A span of nothing but spaces stays as it is.
-    spans[rows, columns, 0] += np.where(word < end, word - start, 0)
+    spans[found, 0] += np.where(word < end, word - start, 0)

@@ -15,7 +15,7 @@ from workbench.models.base import Batch, Kind, Model, Output
 from workbench.models.generation import Step, stream
 from workbench.models.sites import Site
 from workbench.models.taps import Columns, Firing, Tap, View, Whole, firings, recording
-from workbench.models.text import Tokens
+from workbench.models.text import Coded, Tokens
 
 
 class TransformerModel(Model):
@@ -45,6 +45,10 @@ class TransformerModel(Model):
     def batch(self, inputs: Sequence[str], device: str | None = None) -> Batch:
         """Texts as right-padded tokens, cut at ``max_length``."""
         return self.tokens.batch(inputs, device)
+
+    def prepared(self, texts: Sequence[str]) -> Coded:
+        """Texts as tokens, not padded yet."""
+        return self.tokens.coded(texts)
 
     def input_options(self) -> dict[str, Any]:
         """The tokenizer and how it is used."""
