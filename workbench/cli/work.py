@@ -40,7 +40,7 @@ def capture(
     limit: Annotated[int | None, typer.Option(help="Only the first so many examples.")] = None,
     dtype: Annotated[str, typer.Option(help="float16, float32 or bfloat16, on disk.")] = "float16",
     max_disk: Annotated[str | None, typer.Option(help="The most that the set may take on disk, such as 2GB.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Examples of a batch, of texts as long as they are on average; more on a GPU, such as 256.")] = 32,
+    batch_size: Annotated[int, typer.Option(help="Examples of a batch, if of mean length; more on a GPU, such as 256.")] = 32,
     text: Annotated[str | None, typer.Option(help="The column with the texts.")] = None,
     image: Annotated[str | None, typer.Option(help="The column with the images.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="A column with labels; may be repeated.")] = None,
