@@ -97,6 +97,13 @@ def test_highlighting_shows_the_text_and_only_the_text(text, marks) -> None:
     assert "".join(tags.text) == visible(text) + ("…" if "".join(tags.text).endswith("…") and not text.endswith("…") else "")
 
 
+def test_a_special_token_is_marked_where_it_stands() -> None:
+    shown = highlight("old money", [(0, 0, 2.0), (4, 9, 1.0), (9, 9, 0.5)])
+    assert re.sub(r' (style|title)="[^"]*"', "", shown) == (
+        '<bdi class="text"><mark class="fire"></mark>old <mark class="fire">money</mark><mark class="fire"></mark></bdi>'
+    )
+
+
 def test_a_text_of_a_million_characters_is_cut_to_its_peak() -> None:
     text = "a" * 500_000 + " money " + "b" * 500_000
     shown = highlight(text, [(500_001, 500_006, 1.0)])

@@ -23,6 +23,7 @@ CSS = """
 .cw-example { padding: 8px 0; border-bottom: 1px solid color-mix(in srgb, currentColor 14%, transparent); line-height: 1.6; }
 .cw-example .text { overflow-wrap: anywhere; unicode-bidi: isolate; }
 mark.fire { background: color-mix(in srgb, #E69F00 calc(var(--fire) * .62), transparent); color: inherit; border-radius: 3px; }
+mark.fire:empty::before { content: "◦"; }
 .cw-text { line-height: 1.6; min-height: 11rem; overflow-wrap: anywhere; white-space: pre-wrap; }
 .cw-item { padding: 5px 0; border-bottom: 1px solid color-mix(in srgb, currentColor 10%, transparent); overflow-wrap: anywhere; }
 .cw-note { display: block; max-height: 14rem; overflow-y: auto; }

@@ -7,9 +7,12 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 
+import workbench as wb
+from workbench.activations.labels import row_targets
 from workbench.cli import main
 from workbench.cli.root import app
 
@@ -91,6 +94,25 @@ def test_the_job_by_commands(small_study, tmp_path, capsys) -> None:
     assert (tmp_path / "out.html").stat().st_size > 1_000_000
     evidence = pd.read_csv(tmp_path / "tables" / "evidence.csv")
     assert len(evidence) == len(pd.read_parquet(tmp_path / "tables" / "evidence.parquet"))
+
+
+def test_special_tokens_have_rows_by_choice(tmp_path, capsys) -> None:
+    common = ["--data", "topics", "--sites", "resid_post.1", "--limit", "40"]
+    for name, more in (("usual", []), ("all", ["--special"])):
+        assert call(capsys, "capture", str(tmp_path / name), *common, *more)[0] == 0
+    with wb.open_study(tmp_path / "usual") as usual, wb.open_study(tmp_path / "all") as every:
+        (before,), (after,) = (study.activations() for study in (usual, every))
+        special = after.index["token"].isin(["[CLS]", "[SEP]"]).to_numpy()
+        assert special.sum() == 2 * 40
+        assert after.n_rows == before.n_rows + 2 * 40
+        np.testing.assert_allclose(after.read()[~special], before.read(), atol=2e-2)
+        # A row that belongs to no word belongs to no labelled one.
+        found = [row_targets(acts, study.dataset_of(acts)) for acts, study in ((before, usual), (after, every))]
+        labels = np.array([name.startswith("token:") for name in found[0].names])
+        assert np.array_equal(found[1].values[~special], found[0].values, equal_nan=True)
+        assert not np.nansum(found[1].values[special][:, labels])
+        run = every.run("linear_probe", after, target="tokens")
+        assert set(run.concepts[0].on_text("The banks failed.")["token"]) >= {"[CLS]", "[SEP]"}
 
 
 def test_runs_are_compared_and_a_collection_is_reported_by_commands(small_study, tmp_path, capsys) -> None:

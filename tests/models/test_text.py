@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,6 +59,29 @@ def test_a_decoder_reads_bos_but_does_not_keep_it(kind, tiny):
     assert batch.attention.sum(1).tolist() == batch.keep.sum(1).add(1).tolist()
     without = load_model(tiny(kind), bos=False).batch([text])
     assert without.keep.all()
+
+
+@pytest.mark.parametrize("name", ["minilm", "scribe"])
+def test_special_tokens_are_kept_by_choice(name):
+    usual, model = load_model(name), load_model(name, special=True)
+    without, batch = usual.batch(ODD), model.batch(ODD)
+    assert torch.equal(batch.keep, batch.attention)
+    assert torch.equal(batch.inputs["input_ids"], without.inputs["input_ids"])
+    own = without.keep.numpy()
+    assert (batch.pieces == without.pieces).all()
+    assert (batch.spans[own] == without.spans[own]).all()
+    for row, (text, keep) in enumerate(zip(ODD, batch.keep.numpy(), strict=True)):
+        spans, special = batch.spans[row][keep], ~own[row][keep]
+        assert (spans[special, 0] == spans[special, 1]).all()
+        # In order, so that rows can be looked up by the characters that they are of.
+        assert (np.diff(spans[special, 1]) >= 0).all()
+        assert spans[0].tolist() == [0, 0]
+        assert spans[:, 1].max() <= len(text)
+        assert name == "scribe" or spans[-1].tolist() == [spans[:-1, 1].max()] * 2
+    with pytest.raises(DataError, match="Row 1 "):
+        model.batch(["fine", ""])
+    assert model.input_options() == usual.input_options() | {"special": True}
+    assert load_model(**model.source).input_options() == model.input_options()
 
 
 def test_texts_are_cut_at_the_maximum_length(minilm, tiny):

@@ -41,6 +41,7 @@ def capture(
     dtype: Annotated[str, typer.Option(help="float16, float32 or bfloat16, on disk.")] = "float16",
     max_disk: Annotated[str | None, typer.Option(help="The most that the set may take on disk, such as 2GB.")] = None,
     batch_size: Annotated[int, typer.Option(help="Examples of a batch, if of mean length; more on a GPU, such as 256.")] = 32,
+    special: Annotated[bool, typer.Option("--special", help="Keep the rows of special tokens too, such as [CLS].")] = False,
     text: Annotated[str | None, typer.Option(help="The column with the texts.")] = None,
     image: Annotated[str | None, typer.Option(help="The column with the images.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="A column with labels; may be repeated.")] = None,
@@ -59,7 +60,7 @@ def capture(
     options: dict[str, Any] = {k: v for k, v in {"text": text, "image": image, "labels": label}.items() if v}
     runs = find_engine(engine, address, workers)
     dataset = load_dataset(data, **options)
-    loaded = load_model(model)
+    loaded = load_model(model, **({"special": True} if special else {}))
     wanted = sites or ["resid_post.*"]
     loaded.match(wanted)
     with open_study(study, catalog=catalog, remote=remote) as opened, progress() as show:

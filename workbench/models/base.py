@@ -42,11 +42,12 @@ class Batch:
     attention: Bool[Tensor, "b t"]
     """False on padding."""
     keep: Bool[Tensor, "b t"]
-    """False on padding and on special tokens."""
+    """False on padding and, unless the model was loaded to keep them, on special tokens."""
     pieces: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), object))
     """``[b, t]``: the text of the token at each position."""
     spans: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 2), np.int64))
-    """``[b, t, 2]``: first and last-plus-one character in the input text; 0, 0 for special tokens."""
+    """``[b, t, 2]``: first and last-plus-one character in the input text; of special tokens 0, 0, or, if they are kept, twice the
+    end of what stands before them."""
 
     def __len__(self) -> int:
         return len(self.attention)
@@ -63,7 +64,7 @@ class Batch:
 
     @property
     def kept(self) -> Int[np.ndarray, "b"]:
-        """How many without special ones."""
+        """How many of them are kept."""
         return self.keep.sum(1).cpu().numpy()
 
     def marks(self) -> Marks:
@@ -116,7 +117,7 @@ class Prepared(Protocol):
 
     @property
     def kept(self) -> Int[np.ndarray, "n"]:
-        """How many without special ones."""
+        """How many of them are kept."""
 
     def select(self, rows: Sequence[int] | np.ndarray) -> Batch:
         """Some of them as a batch in main memory. Pieces and spans may be left out, for `marks` gives them."""

@@ -19,7 +19,7 @@ def load_model(spec: str | Path | nn.Module, **options: Any) -> Model:
     """A model by its bundled name, its local Hugging Face folder, its hub name, or a torch module of your
     own.
 
-    Options of text models: ``max_length`` (tokens), ``bos``, ``device``. Of a module: ``preprocess``,
+    Options of text models: ``max_length`` (tokens), ``bos``, ``special``, ``device``. Of a module: ``preprocess``,
     ``name``, ``example``, ``classes``, ``device``. ``load_model(**model.source)`` gives a model back, unless
     it came from a module. Without ``device`` it is the one that `workbench.models.devices.choose_device` finds: a GPU where
     there is one.

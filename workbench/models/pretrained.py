@@ -27,13 +27,16 @@ def load_pretrained(
     source: dict[str, Any],
     max_length: int | None = None,
     bos: bool = True,
+    special: bool = False,
     device: str | None = None,
 ) -> Model:
     """The text encoder or decoder in a folder, or of this name on the hub.
 
     ``max_length`` is in tokens, by default the model's own and at most 128. ``bos`` starts a decoder's texts
     with its beginning-of-sequence token even where the tokenizer does not: the first position of a decoder
-    serves as an attention sink and is like no other. Weights are float32. ``device`` as for `choose_device`.
+    serves as an attention sink and is like no other. With ``special``, special tokens ([CLS] and [SEP], or the first one of a
+    decoder) count as tokens: they have rows, and evidence is about them too. Weights are float32. ``device`` as for
+    `choose_device`.
     """
     device = choose_device(device)
     if Path(path).is_dir():
@@ -47,7 +50,7 @@ def load_pretrained(
         kind = _kind(config)
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         length = _length(config, tokenizer, max_length)
-        tokens = Tokens(tokenizer, length, bos=bos and kind == "decoder", device=device)
+        tokens = Tokens(tokenizer, length, bos=bos and kind == "decoder", special=special, device=device)
         known = {"name": name, "kind": kind, "source": source}
         if _has_bridge(config, kind):
             return _bridged(path, tokens, device, known)

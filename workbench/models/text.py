@@ -31,8 +31,9 @@ _SPACE = np.array([chr(code).isspace() for code in range(0x3002)])
 class Tokens:
     """A fast Hugging Face tokenizer, set up for right padding."""
 
-    def __init__(self, tokenizer: Any, max_length: int, *, bos: bool, device: str = "cpu") -> None:
-        """``bos`` puts the beginning-of-sequence token first where the tokenizer itself does not."""
+    def __init__(self, tokenizer: Any, max_length: int, *, bos: bool, special: bool = False, device: str = "cpu") -> None:
+        """``bos`` puts the beginning-of-sequence token first where the tokenizer itself does not; with ``special``, special
+        tokens are kept as others are."""
         if not getattr(tokenizer, "is_fast", False):
             raise ConfigError("The model's tokenizer has no fast version, so tokens cannot be found in the text.")
         if tokenizer.pad_token is None:
@@ -42,6 +43,7 @@ class Tokens:
         self.tokenizer = tokenizer
         self.settle()
         self.max_length = max_length
+        self.keeps_special = special
         self.device = device
         size = max(tokenizer.get_vocab().values()) + 1
         self._special = np.zeros(size, bool)
@@ -67,7 +69,7 @@ class Tokens:
         if not clean:
             raise DataError("There is no text to read: give at least one.")
         coded = Coded(self, clean, self._encoded(clean))
-        empty = np.flatnonzero(coded.kept == 0)
+        empty = np.flatnonzero(coded.count(coded.own) == 0)
         if len(empty):
             raise EmptyInputError(int(empty[0]))
         return coded
@@ -114,7 +116,9 @@ class Tokens:
 
     def options(self) -> dict[str, Any]:
         """JSON: the tokenizer, by its hash, and how it is used."""
-        return {"tokenizer": self._hash, "max_length": self.max_length, "bos": self.bos}
+        known = {"tokenizer": self._hash, "max_length": self.max_length, "bos": self.bos}
+        # Only where it is so: sets that were captured before there was a choice are still found.
+        return known | ({"special": True} if self.keeps_special else {})
 
     @cached_property
     def _hash(self) -> str:
@@ -174,9 +178,10 @@ class Coded:
 
     Attributes:
         lengths: ``[n]``: how many tokens each text has, special ones too.
-        kept: ``[n]``: how many without special ones.
+        kept: ``[n]``: how many of them are kept.
         ids: ``[m]``: the tokens of all texts.
-        keep: ``[m]``: false for special ones.
+        own: ``[m]``: false for special ones.
+        keep: ``[m]``: false for those that are not kept.
     """
 
     def __init__(self, tokens: Tokens, texts: list[str], encoded: list[Encoding]) -> None:
@@ -190,17 +195,28 @@ class Coded:
         if tokens.bos:
             self._coded[self._firsts], self.ids[self._firsts] = False, tokens.tokenizer.bos_token_id
         self.ids[self._coded] = np.fromiter(chain.from_iterable(text.ids for text in encoded), np.int64)
-        self.keep = ~tokens.special(self.ids)
-        self.kept = np.bincount(self._texts_of[self.keep], minlength=len(texts))
+        self.own = ~tokens.special(self.ids)
+        self.keep = self.own | tokens.keeps_special
+        self.kept = self.count(self.keep)
+
+    def count(self, chosen: Bool[np.ndarray, "m"]) -> Int[np.ndarray, "n"]:
+        """How many chosen tokens each text has."""
+        return np.bincount(self._texts_of[chosen], minlength=len(self._texts))
 
     @cached_property
     def spans(self) -> Int[np.ndarray, "m 2"]:
-        """First and last-plus-one character of each token in its text; 0, 0 for special ones."""
+        """First and last-plus-one character of each token in its text; 0, 0 for special ones, or, if they are kept, twice the end
+        of what stands before them."""
         spans = np.zeros((len(self.ids), 2), np.int64)
         ends = chain.from_iterable(chain.from_iterable(text.offsets for text in self._encoded))
         spans[self._coded] = np.fromiter(ends, np.int64).reshape(-1, 2)
-        spans[~self.keep] = 0
+        spans[~self.own] = 0
         _trim(spans, self._texts_of, self._texts)
+        if self._tokens.keeps_special:
+            # Each text is put behind the last: the furthest end so far is then one in the same text.
+            behind = self._texts_of * (int(spans.max(initial=0)) + 1)
+            furthest = np.maximum.accumulate(spans[:, 1] + behind) - behind
+            spans[~self.own] = furthest[~self.own, None]
         return spans
 
     @cached_property

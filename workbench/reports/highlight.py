@@ -22,16 +22,19 @@ def highlight(text: str, marks: Iterable[tuple[int, int, float]], window: int = 
 
     Args:
         text: Anything at all.
-        marks: ``(start, end, value)`` in characters; values below zero are not shaded.
+        marks: ``(start, end, value)`` in characters; values below zero are not shaded. One without characters, such as a special
+            token has, is an empty mark, which the page's style shows as a ring.
         window: Characters kept on either side of the strongest mark.
     """
-    marks = sorted((s, e, v) for s, e, v in marks if e > s)
+    marks = sorted((s, e, v) for s, e, v in marks if e >= s)
     strongest = max((v for _, _, v in marks), default=0.0)
     peak = next(((s, e) for s, e, v in marks if v == strongest), (0, 0))
     low, high = max(0, peak[0] - window), min(len(text), peak[1] + window)
     parts, place = ["…"] if low else [], low
     for start, end, value in marks:
-        if end <= place or start >= high or value <= 0 or strongest <= 0:
+        nothing = start == end
+        behind = start < place or start > high if nothing else end <= place or start >= high
+        if behind or value <= 0 or strongest <= 0:
             continue
         begin = max(start, place)
         parts.append(html.escape(visible(text[place:begin])))
