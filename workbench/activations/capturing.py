@@ -143,7 +143,7 @@ class _Capture:
             return float(places), places
         ids = np.unique(np.linspace(0, self.n - 1, 64).astype(int))
         texts = Reader(self.model, self.request, self.batch_size).prepared(self._piece(ids))
-        return float(texts.select(np.arange(len(ids))).keep.sum()) / len(ids), self.model.max_length
+        return float(texts.kept.mean()), self.model.max_length
 
     def estimate(self) -> int:
         """Bytes that the set will take."""
