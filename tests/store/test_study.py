@@ -116,6 +116,18 @@ def test_a_study_whose_making_was_cut_short_is_made(tmp_path) -> None:
     assert json.loads((folder / "study.json").read_text())["format"] == 1
 
 
+def test_concepts_are_sliced_like_a_list_and_keep_their_relevance(planted) -> None:
+    study, acts, _, _ = planted()
+    concepts = study.run("identity_for_tests", acts).concepts
+    assert [concept.id for concept in concepts[1:3]] == concepts.ids[1:3]
+    assert concepts[-1].id == concepts.ids[-1]
+    assert len(concepts[:0]) == 0
+    study.concept(concepts.ids[1]).rename("about omega", "ada")
+    found = study.concepts("about omega")
+    assert found[:1].best().id == concepts.ids[1]
+    assert found[:2].relevance == found.relevance[:2]
+
+
 def test_names_are_only_ever_appended_and_a_persons_name_stays_current(planted) -> None:
     study, acts, _, _ = planted()
     concept = study.run("identity_for_tests", acts).concepts[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import pandas as pd
 
@@ -58,7 +58,15 @@ class ConceptList:
     def __iter__(self) -> Iterator[Concept]:
         return (self.study.concept(i) for i in self.ids)
 
-    def __getitem__(self, place: int) -> Concept:
+    @overload
+    def __getitem__(self, place: int) -> Concept: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> ConceptList: ...
+
+    def __getitem__(self, place: int | slice) -> Concept | ConceptList:
+        if isinstance(place, slice):
+            return ConceptList(self.study, self.ids[place], None if self.relevance is None else self.relevance[place])
         return self.study.concept(self.ids[place])
 
     def _repr_html_(self) -> str:
