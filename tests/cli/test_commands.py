@@ -110,6 +110,7 @@ def test_special_tokens_have_rows_by_choice(tmp_path, capsys) -> None:
         found = [row_targets(acts, study.dataset_of(acts)) for acts, study in ((before, usual), (after, every))]
         labels = np.array([name.startswith("token:") for name in found[0].names])
         assert np.array_equal(found[1].values[~special], found[0].values, equal_nan=True)
+        assert np.nansum(found[1].values[:, labels]) > 0
         assert not np.nansum(found[1].values[special][:, labels])
         run = every.run("linear_probe", after, target="tokens")
         assert set(run.concepts[0].on_text("The banks failed.")["token"]) >= {"[CLS]", "[SEP]"}

@@ -142,7 +142,7 @@ class _Capture:
             places = int(np.prod(self.model.grid(self.sites[0])))
             return float(places), places
         ids = np.unique(np.linspace(0, self.n - 1, 64).astype(int))
-        texts = Reader(self.model, self.request, self.batch_size).prepared(self._piece(ids))
+        texts = Reader(self.model, self.request, self.batch_size).coded(self._piece(ids))
         return float(texts.kept.mean()), self.model.max_length
 
     def estimate(self) -> int:
@@ -151,6 +151,7 @@ class _Capture:
 
     def into(self, home: Path, engine: Engine, progress: Progress | None) -> None:
         """Write the set into its folder, from the first chunk that is not there yet."""
+        # What decides which texts are read together, and so how numbers are rounded: what is begun otherwise is not gone on with.
         plan = {"chunk": self.chunk, "batch_size": self.batch_size, "batches": "of as many tokens"}
         with writing(home, self.request, plan) as writer:
             check_room(home, self.estimate(), writer.bytes, self.most)

@@ -15,10 +15,12 @@ from jaxtyping import Int
 from torch import Tensor
 
 from workbench.activations.dtypes import packing
+from workbench.activations.labels import ranges
 from workbench.activations.manifest import Request
 from workbench.edits import Edit
 from workbench.errors import ConfigError
-from workbench.models.base import Batch, EmptyInputError, Model, Prepared, sent
+from workbench.models.base import Batch, EmptyInputError, Model, sent
+from workbench.models.text import Coded
 
 Tell = Callable[[int, int, int], None]
 Columns = dict[str, np.ndarray]
@@ -60,16 +62,16 @@ class Chunk:
         """The rows of each site, and the index, in the order of the examples. It copies every row."""
         counts = self.counts[self.order]
         firsts = (np.cumsum(self.counts) - self.counts)[self.order]
-        places = np.repeat(firsts - (np.cumsum(counts) - counts), counts) + np.arange(self.n_rows)
+        places = ranges(firsts, counts)
         return [_placed(parts, places) for parts in self.parts], self.index()
 
 
 @dataclass(frozen=True)
-class _Read:
-    """The examples of a chunk, as they were read.
+class _Plan:
+    """What a chunk will hold.
 
     Attributes:
-        counts: How many rows each will have.
+        counts: How many rows each example has.
         index: See `Chunk`.
     """
 
@@ -82,13 +84,13 @@ class _Coming:
     """A batch to be read.
 
     Attributes:
-        of: The examples of which it has some.
-        part: Their numbers among those.
+        plan: That of the chunk which it is of.
+        part: The numbers of its examples in that chunk.
         batch: On the model's device.
         kept: Numbers of the rows that are kept among all of its texts, on the model's device; None for images.
     """
 
-    of: _Read
+    plan: _Plan
     part: Int[np.ndarray, "b"]
     batch: Batch
     kept: Tensor | None = None
@@ -135,7 +137,7 @@ class Reader:
         with ThreadPoolExecutor(1, "capture-read") as pool:
             parts: _Parts | None = None
             for passed in self._passes(_ahead(self._batches(pieces), pool)):
-                parts = parts or _Parts(passed.of.of, len(self.sites))
+                parts = parts or _Parts(passed.of.plan, len(self.sites))
                 parts.add(passed, self._tell)
                 if parts.whole:
                     yield parts.chunk()
@@ -174,10 +176,10 @@ class Reader:
             )
         return partial(_loaded, dict(self.model.source), self.request, self.batch_size)
 
-    def prepared(self, examples: Piece) -> Prepared:
-        """Texts in main memory. `EmptyInputError` names the example that has no token."""
+    def coded(self, examples: Piece) -> Coded:
+        """Texts as tokens. `EmptyInputError` names the example that has no token."""
         try:
-            return self.model.prepared(examples.inputs)
+            return self.model.coded(examples.inputs)
         except EmptyInputError as error:
             raise EmptyInputError(int(examples.ids[error.row])) from None
 
@@ -187,30 +189,30 @@ class Reader:
             yield from make(examples)
 
     def _of_texts(self, examples: Piece) -> Iterator[_Coming]:
-        texts, device = self.prepared(examples), self.model.device
-        whole = _pooled_examples(examples.ids)
+        texts, device = self.coded(examples), self.model.device
+        plan = _pooled_examples(examples.ids)
         if self.request.pool == "token":
-            whole = _Read(texts.kept, partial(_at_tokens, examples.ids, texts))
+            plan = _Plan(texts.kept, partial(_at_tokens, examples.ids, texts))
         for part in of_like_length(texts.lengths, self.batch_size):
             batch = texts.select(part)
-            yield _Coming(whole, part, batch.to(device), sent(batch.keep.flatten().nonzero()[:, 0], device))
+            yield _Coming(plan, part, batch.to(device), sent(batch.keep.flatten().nonzero()[:, 0], device))
 
     def _of_images(self, examples: Piece) -> Iterator[_Coming]:
-        whole, count = _pooled_examples(examples.ids), len(examples.ids)
+        plan, count = _pooled_examples(examples.ids), len(examples.ids)
         if self.request.pool == "spatial":
             cells = int(np.prod(self.model.grid(self.sites[0])))
-            whole = _Read(np.full(count, cells), partial(_at_places, examples.ids, cells))
+            plan = _Plan(np.full(count, cells), partial(_at_places, examples.ids, cells))
         for start in range(0, count, self.batch_size):
             part = np.arange(start, min(start + self.batch_size, count))
             batch = self.model.batch(examples.inputs[start : start + self.batch_size], "cpu")
-            yield _Coming(whole, part, batch.to(self.model.device))
+            yield _Coming(plan, part, batch.to(self.model.device))
 
 
-def _pooled_examples(ids: np.ndarray) -> _Read:
-    return _Read(np.ones(len(ids), np.int64), partial(_unmarked, ids, np.full(len(ids), -1)))
+def _pooled_examples(ids: np.ndarray) -> _Plan:
+    return _Plan(np.ones(len(ids), np.int64), partial(_unmarked, ids, np.full(len(ids), -1)))
 
 
-def _at_tokens(ids: np.ndarray, texts: Prepared) -> Columns:
+def _at_tokens(ids: np.ndarray, texts: Coded) -> Columns:
     marks = texts.marks()
     starts, ends = marks.spans.T
     return {
@@ -271,8 +273,8 @@ def _ahead(items: Iterator[Item], pool: ThreadPoolExecutor, depth: int = 4) -> I
 class _Parts:
     """The rows of one chunk, collected batch by batch."""
 
-    def __init__(self, of: _Read, sites: int) -> None:
-        self._of = of
+    def __init__(self, plan: _Plan, sites: int) -> None:
+        self._plan = plan
         self._rows: list[list[np.ndarray]] = [[] for _ in range(sites)]
         self._order: list[np.ndarray] = []
         self._examples = self._tokens = 0
@@ -292,11 +294,11 @@ class _Parts:
     @property
     def whole(self) -> bool:
         """Whether every example is there."""
-        return self._examples == len(self._of.counts)
+        return self._examples == len(self._plan.counts)
 
     def chunk(self) -> Chunk:
         """All of them."""
-        return Chunk(self._rows, np.concatenate(self._order), self._of.counts, self._of.index, self._tokens)
+        return Chunk(self._rows, np.concatenate(self._order), self._plan.counts, self._plan.index, self._tokens)
 
 
 def _placed(parts: list[np.ndarray], places: np.ndarray) -> np.ndarray:

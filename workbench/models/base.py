@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from workbench.models.taps import Tap, appended, recording
 
 if TYPE_CHECKING:
     from workbench.models.generation import Generation, Step
+    from workbench.models.text import Coded
 
 Modality = Literal["text", "image"]
 Kind = Literal["encoder", "decoder", "vision", "module"]
@@ -57,73 +58,12 @@ class Batch:
         inputs = {name: sent(tensor, device) for name, tensor in self.inputs.items()}
         return replace(self, inputs=inputs, attention=sent(self.attention, device), keep=sent(self.keep, device))
 
-    @property
-    def lengths(self) -> Int[np.ndarray, "b"]:
-        """How many tokens each text has, special ones too."""
-        return self.attention.sum(1).cpu().numpy()
-
-    @property
-    def kept(self) -> Int[np.ndarray, "b"]:
-        """How many of them are kept."""
-        return self.keep.sum(1).cpu().numpy()
-
-    def marks(self) -> Marks:
-        """Where the kept tokens of texts stand."""
-        rows, position = np.nonzero(self.keep.cpu().numpy())
-        return Marks(position, self.pieces[rows, position], self.spans[rows, position])
-
-    def select(self, rows: Sequence[int] | np.ndarray) -> Batch:
-        """Some rows of a batch of texts, without the padding that only the others needed."""
-        index = torch.as_tensor(np.asarray(rows, np.int64))
-        attention = self.attention[index.to(self.attention.device)]
-        t = int(attention.sum(1).max()) if len(index) else 0
-        return Batch(
-            {name: tensor[index.to(tensor.device)][:, :t] for name, tensor in self.inputs.items()},
-            attention[:, :t],
-            self.keep[index.to(self.keep.device)][:, :t],
-            self.pieces[index.numpy()][:, :t],
-            self.spans[index.numpy()][:, :t],
-        )
-
 
 def sent(tensor: Tensor, device: str) -> Tensor:
     """A tensor on a device. To a GPU it is on its way: what the GPU is asked to do next comes after it."""
     if device.startswith("cuda") and not tensor.is_cuda:
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
-
-
-@dataclass(frozen=True)
-class Marks:
-    """Where the kept tokens of some texts stand, text by text.
-
-    Attributes:
-        position: ``[m]``: of each, its number among the tokens of its text, special ones too.
-        pieces: ``[m]``: its text.
-        spans: ``[m, 2]``: its first and last-plus-one character in the text that it is of.
-    """
-
-    position: Int[np.ndarray, "m"]
-    pieces: np.ndarray
-    spans: Int[np.ndarray, "m 2"]
-
-
-class Prepared(Protocol):
-    """Texts from which batches of some of them are made."""
-
-    @property
-    def lengths(self) -> Int[np.ndarray, "n"]:
-        """How many tokens each has, special ones too."""
-
-    @property
-    def kept(self) -> Int[np.ndarray, "n"]:
-        """How many of them are kept."""
-
-    def select(self, rows: Sequence[int] | np.ndarray) -> Batch:
-        """Some of them as a batch in main memory. Pieces and spans may be left out, for `marks` gives them."""
-
-    def marks(self) -> Marks:
-        """Where the kept tokens stand."""
 
 
 @dataclass(frozen=True)
@@ -161,9 +101,9 @@ class Model(ABC):
     def batch(self, inputs: Sequence[Any], device: str | None = None) -> Batch:
         """Inputs as tensors, on the model's device unless another is named. `DataError` names the row that cannot be used."""
 
-    def prepared(self, texts: Sequence[str]) -> Prepared:
-        """Texts in main memory, to make batches of some of them. `DataError` names the row that cannot be used."""
-        return self.batch(texts, "cpu")
+    def coded(self, texts: Sequence[str]) -> Coded:
+        """Texts as tokens, to make batches of some of them. `DataError` names the row that cannot be used."""
+        raise ConfigError(f"{self.name} reads {self.modality}s and not texts.")
 
     @abstractmethod
     def input_options(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from workbench.models.base import Batch, Kind, Modality, Model, Output
 from workbench.models.devices import choose_device
 from workbench.models.sites import Site
 from workbench.models.taps import Tap, Whole, firings
+from workbench.models.text import Coded, Tokens
 from workbench.models.transformer import last_kept, mean_pooled
 from workbench.models.weights import module_hash
 
@@ -68,6 +69,10 @@ class ModuleModel(Model):
     def batch(self, inputs: Sequence[Any], device: str | None = None) -> Batch:
         """Inputs as tensors."""
         return self.reader.batch(inputs, device)
+
+    def coded(self, texts: Sequence[str]) -> Coded:
+        """Texts as tokens, not padded yet."""
+        return self.reader.coded(texts) if isinstance(self.reader, Tokens) else super().coded(texts)
 
     def input_options(self) -> dict[str, Any]:
         """How inputs become tensors."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from workbench.errors import ConfigError, DataError
-from workbench.models.base import Batch, EmptyInputError, Marks
+from workbench.models.base import Batch, EmptyInputError
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -164,6 +164,21 @@ class Tokens:
         shown: str = raw if plain else self.tokenizer.decode([token], clean_up_tokenization_spaces=False)
         # SentencePiece decoders drop the space before a word.
         return " " + shown if raw.startswith("▁") and not shown.startswith(" ") else shown
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Where the kept tokens of some texts stand, text by text.
+
+    Attributes:
+        position: ``[m]``: of each, its number among the tokens of its text, special ones too.
+        pieces: ``[m]``: its text.
+        spans: ``[m, 2]``: its first and last-plus-one character in the text that it is of.
+    """
+
+    position: Int[np.ndarray, "m"]
+    pieces: np.ndarray
+    spans: Int[np.ndarray, "m 2"]
 
 
 class Coded:

@@ -46,7 +46,7 @@ class TransformerModel(Model):
         """Texts as right-padded tokens, cut at ``max_length``."""
         return self.tokens.batch(inputs, device)
 
-    def prepared(self, texts: Sequence[str]) -> Coded:
+    def coded(self, texts: Sequence[str]) -> Coded:
         """Texts as tokens, not padded yet."""
         return self.tokens.coded(texts)
 
