@@ -1,5 +1,7 @@
 # make demo   installs, runs the main job and serves the app (SERVE=0: without the app)
 # make test   installs and runs every test (make test-fast: without the slow ones)
+# make lock   writes constraints.txt: the version of every package that is tested together
+# make test-latest   the fast tests with the newest release of everything, upper bounds left out
 # make check  format, lint, types, import direction
 # make bench NAME=detection   one benchmark
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -17,7 +19,13 @@ TESTS = OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest --numprocesses $(JOBS
 # Bytecode is written here, whatever the machine's setting: without it each process would compile 4,000 files anew, for 14 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test test-fast check format bench clean
+# The CPU build of torch of this version is the one that is tested. Without it pip may choose a newer build that brings several
+# gigabytes of CUDA libraries.
+VERSIONS := torch|transformers|transformer-lens|sae-lens|scikit-learn|numpy|pandas|streamlit|plotly|duckdb|pyarrow|tokenizers
+TORCH := torch==2.13.0
+LATEST := .venv-latest/bin
+
+.PHONY: install demo lock test test-fast test-latest check format bench clean
 
 install: $(STAMP)
 
@@ -34,10 +42,29 @@ demo: install
 	$(BIN)/workbench demo $(if $(filter 0,$(SERVE)),--no-serve,--serve --port $(PORT))
 
 test: install
+	@$(BIN)/python -m pip list --format freeze --disable-pip-version-check | grep -iE '^($(VERSIONS))=='
 	$(TESTS)
 
 test-fast: install
 	$(TESTS) -m "not slow"
+
+lock:
+	rm -rf .venv-lock && $(PYTHON) -m venv --upgrade-deps .venv-lock
+	.venv-lock/bin/python -m pip install --no-compile --quiet --disable-pip-version-check --editable '.[dev]' $(TORCH)
+	{ echo '# Written by `make lock`: what `make install` installs and the tests run with.'; \
+	  .venv-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.txt
+	rm -rf .venv-lock
+
+# Upper bounds are left out, and exact versions become lower bounds; torch stays at the tested build (make test-latest TORCH=torch).
+test-latest:
+	rm -rf .venv-latest && $(PYTHON) -m venv --upgrade-deps .venv-latest
+	$(PYTHON) -c 'import re, tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	  print(*(re.sub(r",?<[^,]+", "", d).replace("==", ">=") for d in p["dependencies"] + p["optional-dependencies"]["dev"]), sep="\n")' \
+	  > .venv-latest/requirements.txt
+	$(LATEST)/python -m pip install --no-compile --quiet --disable-pip-version-check --requirement .venv-latest/requirements.txt $(TORCH)
+	$(LATEST)/python -m pip install --no-compile --quiet --disable-pip-version-check --no-deps --editable .
+	$(LATEST)/python -m pip list --format freeze | grep -iE '^($(VERSIONS))=='
+	OMP_NUM_THREADS=$(THREADS) $(LATEST)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 check: install
 	$(BIN)/ruff format --check .
@@ -54,4 +81,4 @@ bench: install
 	$(BIN)/python -m benchmarks.$(NAME)
 
 clean:
-	rm -rf .venv studies report.html report-steer.html
+	rm -rf .venv .venv-latest .venv-lock studies report.html report-steer.html

@@ -34,6 +34,10 @@ def _again(kind: type[WorkbenchError], args: tuple[Any, ...], state: dict[str, A
     return error
 
 
+class WorkbenchWarning(UserWarning):
+    """Something that was done in another way than asked, or left out, in one sentence. The command line prints it as a note."""
+
+
 class UnknownNameError(WorkbenchError, KeyError):
     """A name that is not known, with the names that are."""
 

@@ -52,6 +52,7 @@ def _facts(study: Study) -> None:
     if known:
         model = json.loads(known)
         rows.append(("Model", f"{model['name']} ({model['kind']}), weights {model['weights_hash'][:12]}"))
+        rows += [("Note", note) for note in model.get("notes", ())]
     for acts in study.activations():
         record = acts.dataset_record
         sites = ", ".join(str(s) for s in acts.sites)

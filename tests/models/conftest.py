@@ -6,25 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.models.architectures import save_tokenizer
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 torch.set_num_threads(2)
-
-
-def save_tokenizer(folder: Path) -> None:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    letters = ["<s>", "</s>", "<pad>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    vocabulary = {letter: number for number, letter in enumerate(letters)}
-    merges = [("t", "h"), ("th", "e"), ("Ġ", "the")]
-    for left, right in merges:
-        vocabulary[left + right] = len(vocabulary)
-    backend = Tokenizer(models.BPE(vocabulary, merges))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="<pad>").save_pretrained(
-        folder
-    )
 
 
 def tiny_config(kind: str):

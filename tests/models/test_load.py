@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from workbench.errors import ConfigError, UnknownNameError
+from tests.models.architectures import CAUSAL, save_tokenizer, scatter
+from workbench.errors import ConfigError, UnknownNameError, WorkbenchWarning
 from workbench.models import load_model
 
 
@@ -132,3 +133,29 @@ def test_only_text_encoders_embed(tiny, efficientnet):
     for model in (load_model(tiny("gpt2")), efficientnet):
         with pytest.raises(ConfigError, match="no text encoder"):
             model.embed(["a"])
+
+
+def test_a_decoder_without_its_output_layer_has_no_logits(tmp_path):
+    from transformers import AutoConfig, AutoModel
+
+    for kind in ("llama", "gpt2"):
+        net = AutoModel.from_config(AutoConfig.for_model(kind, **CAUSAL[kind]))
+        scatter(net)
+        net.save_pretrained(tmp_path / kind)
+        save_tokenizer(tmp_path / kind)
+    with pytest.warns(WorkbenchWarning, match="no output layer"):
+        model = load_model(tmp_path / "llama")
+    assert model.kind == "encoder"
+    with pytest.raises(ConfigError, match="no causal language model"):
+        model.generate("a")
+    # Its output layer is its embedding.
+    assert load_model(tmp_path / "gpt2").kind == "decoder"
+
+
+def test_missing_weights_are_not_made_up(tmp_path, tiny):
+    folder = shutil.copytree(tiny("llama"), tmp_path / "llama")
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ConfigError, match=r"lack 1 of its weights, such as model\.layers\.1\.mlp\.up_proj"):
+        load_model(folder)

@@ -6,13 +6,14 @@ import json
 import os
 import signal
 import sys
+import warnings
 from functools import cache
 from typing import Annotated, Any
 
 import typer
 
 from workbench.cli.console import STATE, errors
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, WorkbenchWarning
 
 app = typer.Typer(
     name="workbench",
@@ -25,6 +26,7 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 STOPPED = "Stopped. What was finished is kept; the same command goes on from there."
+_usual_note = warnings.showwarning
 # Typer brings its own copy of click in newer versions and uses the installed one in older: the base of its usage errors is this.
 UsageProblem: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
@@ -61,6 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     # What Ray's own processes say would stand among the results on standard output.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     signal.signal(signal.SIGTERM, _terminated)
+    warnings.showwarning = _note
     _load()
     STATE.reset()
     try:
@@ -80,6 +83,13 @@ def main(arguments: list[str] | None = None) -> None:
         if code == INTERRUPTED:
             _say(STOPPED, INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _note(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    if issubclass(category, WorkbenchWarning):
+        errors.print(f"Note: {message}", markup=False, highlight=False, soft_wrap=True)
+    else:
+        _usual_note(message, category, *where, **more)
 
 
 def _terminated(_signal: int, _frame: Any) -> None:

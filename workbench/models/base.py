@@ -21,7 +21,7 @@ from workbench.models.taps import Tap, appended, recording
 
 if TYPE_CHECKING:
     from workbench.models.generation import Generation, Step
-    from workbench.models.text import Coded
+    from workbench.models.text import Coded, Tokens
 
 Modality = Literal["text", "image"]
 Kind = Literal["encoder", "decoder", "vision", "module"]
@@ -90,6 +90,12 @@ class Model(ABC):
     source: Mapping[str, Any]
     classes: tuple[str, ...] | None = None
     """Names of the classes, for a classifier that has them."""
+    differences: Mapping[str, float] | None = None
+    """How far it is from the Hugging Face model that it wraps, see `workbench.models.checks`; None where that was not checked."""
+    notes: tuple[str, ...] = ()
+    """What is done in a slower way, or not at all, because the check found a difference: a sentence each."""
+    uses_cache = True
+    """Whether text is generated with a key-value cache."""
 
     _taps: dict[Site, Tap]
     _may_work_in_place = False
@@ -199,12 +205,32 @@ class Model(ABC):
     ) -> tuple[Float[Tensor, "b v"], Any]:
         """Logits of the token after ``ids``, which follow ``past`` tokens that ``cache`` knows, and the new cache.
 
-        Only ``edits`` apply: the contexts around are the caller's to include. `ConfigError` unless a decoder.
+        Only ``edits`` apply: the contexts around are the caller's to include. `ConfigError` unless a decoder. Where a cache
+        would change the logits (``uses_cache`` is False), ``cache`` is the ids so far, and every step is a whole pass.
         """
+        if self.kind != "decoder":
+            raise self._no_text()
+        if not self.uses_cache and cache is not None:
+            ids, past = torch.cat([cache, ids], 1), 0
+        attended = torch.ones(len(ids), past + ids.shape[1], dtype=torch.long, device=ids.device)
+        with recording(self._taps, [], edits, grad=False, copy=self._may_work_in_place, stop=False, first=past):
+            logits, kept = self._step(ids, attended, cache if self.uses_cache else None)
+        return logits[:, -1], kept if self.uses_cache else ids
+
+    def _step(self, ids: Int[Tensor, "b t"], attended: Int[Tensor, "b p"], cache: Any) -> tuple[Float[Tensor, "b t v"], Any]:
+        """Logits of a raw pass over ``ids``, which end the ``p`` attended positions, and the cache with them in it."""
         raise self._no_text()
 
     def stream(self, prompt: str, alternatives: Sequence[Edit | Edits] = (Edits(),), **options: Any) -> Iterator[Step]:
         """Continue a prompt token by token, once for each alternative; see `workbench.models.generation.stream`."""
+        from workbench.models.generation import stream
+
+        if self.kind != "decoder":
+            raise self._no_text()
+        return stream(self, self._tokens(), prompt, alternatives, **options)
+
+    def _tokens(self) -> Tokens:
+        """The tokenizer of a text model."""
         raise self._no_text()
 
     def generate(self, prompt: str, alternatives: Sequence[Edit | Edits] = (Edits(),), **options: Any) -> Generation:
@@ -253,7 +279,8 @@ class Model(ABC):
 
     def describe(self) -> dict[str, Any]:
         """What this model is, as JSON."""
-        return {
+        noted = {"notes": list(self.notes)} if self.notes else {}
+        return noted | {
             "name": self.name,
             "kind": self.kind,
             "modality": self.modality,

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from workbench.errors import ConfigError
@@ -85,6 +86,14 @@ class ModuleModel(Model):
                 return self.net(**batch.inputs, output_hidden_states=True, use_cache=False)
             return self.net(batch.inputs["pixels"])
 
+    def _step(self, ids: Int[Tensor, "b t"], attended: Int[Tensor, "b p"], cache: Any) -> tuple[Float[Tensor, "b t v"], Any]:
+        options = {"use_cache": True, "past_key_values": cache} if self.uses_cache else {"use_cache": False}
+        made = self.net(input_ids=ids, attention_mask=attended, **options)
+        return made.logits, made.past_key_values if self.uses_cache else None
+
+    def _tokens(self) -> Tokens:
+        return self.reader if isinstance(self.reader, Tokens) else super()._tokens()
+
     def _output(self, raw: Any, batch: Batch, seen: Mapping[Site, Tensor]) -> Output:
         logits = raw if isinstance(raw, Tensor) else getattr(raw, "logits", None)
         if self.modality == "text":
@@ -116,6 +125,8 @@ class ModuleModel(Model):
         for name, shape in ((f.name, f.shape) for f in fired):
             if shape is None or times[name] > 1 or len(shape) not in dims or shape[0] != len(trial):
                 continue
+            if self.modality == "text" and shape[1] != trial.attention.shape[1]:
+                continue  # Its second dimension is not the token's position.
             width = shape[1] if len(shape) == 4 else shape[-1]
             site = Site("layer", path=name)
             self._taps[site] = Tap(site, modules[name], Whole(), width, shape)

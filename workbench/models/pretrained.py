@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import ConfigError, UnknownNameError, WorkbenchError
+from workbench.errors import ConfigError, UnknownNameError, WorkbenchError, WorkbenchWarning
+from workbench.models import checks
 from workbench.models.base import Kind, Model
 from workbench.models.devices import choose_device
 from workbench.models.text import DEFAULT_LENGTH, Tokens
@@ -29,6 +32,7 @@ def load_pretrained(
     bos: bool = True,
     special: bool = False,
     device: str | None = None,
+    check: bool = True,
 ) -> Model:
     """The text encoder or decoder in a folder, or of this name on the hub.
 
@@ -36,7 +40,8 @@ def load_pretrained(
     with its beginning-of-sequence token even where the tokenizer does not: the first position of a decoder
     serves as an attention sink and is like no other. With ``special``, special tokens ([CLS] and [SEP], or the first one of a
     decoder) count as tokens: they have rows, and evidence is about them too. Weights are float32. ``device`` as for
-    `choose_device`.
+    `choose_device`. ``check`` compares the model with the Hugging Face model that it wraps, by a short batch, see
+    `workbench.models.checks`: what disagrees is done in a slower way that is right, with a warning, or refused.
     """
     device = choose_device(device)
     if Path(path).is_dir():
@@ -52,9 +57,12 @@ def load_pretrained(
         length = _length(config, tokenizer, max_length)
         tokens = Tokens(tokenizer, length, bos=bos and kind == "decoder", special=special, device=device)
         known = {"name": name, "kind": kind, "source": source}
-        if _has_bridge(config, kind):
-            return _bridged(path, tokens, device, known)
-        return _plain(path, tokens, device, known)
+        try:
+            made = _Checked(path, tokens, device, check, known)
+            return made.bridged() if _has_bridge(config, kind) else made.plain()
+        except _NoHeadError as error:
+            said = f"The files of {name} have no output layer ({error}), so it is read as an encoder and cannot generate text."
+            return _Checked(path, tokens, device, check, known | {"kind": "encoder"}).plain(said)
 
 
 def import_libraries() -> None:
@@ -64,52 +72,136 @@ def import_libraries() -> None:
             import_module(library)
 
 
-def _bridged(path: str, tokens: Tokens, device: str, known: dict[str, Any]) -> Model:
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformers import AutoModelForCausalLM, BertForNextSentencePrediction
-
-    from workbench.models.transformer import TransformerModel
-
-    encoder = known["kind"] == "encoder"
-    model, digest = _weights(BertForNextSentencePrediction if encoder else AutoModelForCausalLM, path, encoder)
-    bridge = TransformerBridge.boot_transformers(path, hf_model=model.to(device), tokenizer=tokens.tokenizer, device=device)
-    tokens.settle()
-    return TransformerModel(bridge, tokens, weights_hash=digest, **known)
+class _NoHeadError(Exception):
+    """The files of a decoder have no output layer: a random one would stand in for it."""
 
 
-def _plain(path: str, tokens: Tokens, device: str, known: dict[str, Any]) -> Model:
-    """A model that transformer_lens does not know: its modules are the sites."""
-    from transformers import AutoModel, AutoModelForCausalLM
+class _Checked:
+    """Builds a model, and changes what it does where it disagrees with the Hugging Face model.
 
-    from workbench.models.module import ModuleModel
+    Attributes:
+        check: Whether the model is compared at all.
+        known: Name, kind and source of the model.
+    """
 
-    encoder = known["kind"] == "encoder"
-    model, digest = _weights(AutoModel if encoder else AutoModelForCausalLM, path, encoder)
-    trial = tokens.batch(["a b", "c d"])
-    return ModuleModel(
-        model.to(device),
-        tokens,
-        trial,
-        modality="text",
-        weights_hash=digest,
-        max_length=tokens.max_length,
-        **known,
-    )
+    def __init__(self, path: str, tokens: Tokens, device: str, check: bool, known: dict[str, Any]) -> None:
+        self.path, self.tokens, self.device, self.check, self.known = path, tokens, device, check, known
+        self.encoder = known["kind"] == "encoder"
+
+    def bridged(self) -> Model:
+        """A model that transformer_lens wraps, or, where it then computes something else, the Hugging Face model itself."""
+        from transformer_lens.model_bridge import TransformerBridge
+        from transformers import AutoModelForCausalLM, BertForNextSentencePrediction
+
+        from workbench.models.transformer import TransformerModel
+
+        net, digest = self._weights(BertForNextSentencePrediction if self.encoder else AutoModelForCausalLM)
+        memory = checks.Memory(net, digest, "bridge")
+        found = memory.read() if self.check else {}
+        expected = checks.reference(net, self.tokens, decoder=not self.encoder) if found is None else None
+        if found is not None and (said := self._wrong(found, net.dtype)):
+            return self.plain(said)
+        bridge = TransformerBridge.boot_transformers(self.path, hf_model=net, tokenizer=self.tokens.tokenizer, device=self.device)
+        self.tokens.settle()
+        model = TransformerModel(bridge, self.tokens, weights_hash=digest, **self.known)
+        if expected is not None:
+            found = checks.compare(model, expected)
+            memory.write(found)
+            if said := self._wrong(found, net.dtype):
+                return self.plain(said)
+        model.has_lens = checks.agrees(found or {}, "lens", net.dtype)
+        lens = (
+            []
+            if model.has_lens
+            else [f"The logit lens of {model.name} is off {checks.shown(found['lens'])} at the last layer and is not available."]
+        )
+        return self._settled(model, found or {}, net.dtype, lens)
+
+    def plain(self, said: str | None = None) -> Model:
+        """The Hugging Face model as it is: its modules are the sites. ``said`` is why, where transformer_lens knows it."""
+        from transformers import AutoModel, AutoModelForCausalLM
+
+        from workbench.models.module import ModuleModel
+
+        net, digest = self._weights(AutoModel if self.encoder else AutoModelForCausalLM)
+        trial = self.tokens.batch(["a b", "c d"])
+        memory = checks.Memory(net, digest, "plain")
+        model = ModuleModel(
+            net, self.tokens, trial, modality="text", weights_hash=digest, max_length=self.tokens.max_length, **self.known
+        )
+        found = memory.read() if self.check else {}
+        if found is None:
+            found = checks.compare(model, checks.reference(net, self.tokens, decoder=not self.encoder))
+            memory.write(found)
+        return self._settled(model, found, net.dtype, [said] if said else [])
+
+    def _weights(self, maker: Any) -> tuple[Any, str]:
+        """The model with its weights on the device, and their hash.
+
+        Raises:
+            _NoHeadError: It is a decoder whose files have no output layer.
+            ConfigError: The files lack weights that activations depend on.
+        """
+        net, digest, missing = _weights(maker, self.path, self.encoder)
+        body = set(net.base_model.state_dict())
+        prefix = f"{net.base_model_prefix}."
+        inside = sorted(name for name in missing if name.removeprefix(prefix) in body and "pooler" not in name)
+        if inside:
+            raise ConfigError(
+                f"The files of {self.known['name']} lack {len(inside):,} of its weights, such as {inside[0]}, which would be"
+                " random: save the whole model again."
+            )
+        if missing and not self.encoder:
+            raise _NoHeadError(min(missing))
+        return net.to(self.device), digest
+
+    def _wrong(self, found: checks.Differences, dtype: Any) -> str | None:
+        """A sentence, where a wrapped model computes other activations or logits."""
+        wrong = [what for what in ("layers", "logits") if not checks.agrees(found, what, dtype)]
+        if not wrong:
+            return None
+        largest = max(found[what] for what in wrong)
+        return (
+            f"transformer-lens {version('transformer-lens')} with transformers {version('transformers')} computes other"
+            f" {' and '.join(wrong)} for {self.known['name']} than the model itself (off {checks.shown(largest)}), so the Hugging Face"
+            " model is used as it is: its sites are called layer:<module path>, and it has no logit lens."
+        )
+
+    def _settled(self, model: Model, found: checks.Differences, dtype: Any, notes: list[str]) -> Model:
+        """The model, told what it cannot do, with a warning for each."""
+        if not checks.agrees(found, "padding", dtype):
+            raise ConfigError(
+                f"What {model.name} computes for a text changes {checks.shown(found['padding'])} with the padding that a longer text beside"
+                " it makes necessary, so its activations would depend on the batch: use another model, or pass check=False"
+                " (--no-check) to load it all the same."
+            )
+        if not checks.agrees(found, "cache", dtype):
+            model.uses_cache = False
+            notes.append(
+                f"With a key-value cache the logits of {model.name} are off {checks.shown(found['cache'])} (transformers"
+                f" {version('transformers')}, transformer-lens {version('transformer-lens')}), so text is generated without one:"
+                " right, and slower."
+            )
+        model.differences, model.notes = found if self.check else None, tuple(notes)
+        for note in notes:
+            warnings.warn(note, WorkbenchWarning, stacklevel=2)
+        return model
 
 
-def _weights(maker: Any, path: str, encoder: bool, attention: str | None = None) -> tuple[Any, str]:
+def _weights(maker: Any, path: str, encoder: bool) -> tuple[Any, str, set[str]]:
+    """A model, the hash of its weights, and the names of those that its files do not have."""
     import torch
 
     model, info = maker.from_pretrained(
         path,
         dtype=torch.float32,
         use_safetensors=True,
-        attn_implementation=attention,
         trust_remote_code=False,
         output_loading_info=True,
     )
     # A head that is not in the file is random, differs from load to load and identifies nothing.
-    return model.eval(), pretrained_hash(model, base_only=encoder, missing=info["missing_keys"])
+    missing = set(info["missing_keys"])
+    return model.eval(), pretrained_hash(model, base_only=encoder, missing=missing), missing
 
 
 def _kind(config: Any) -> Kind:

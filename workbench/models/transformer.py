@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from workbench.edits import Edit, Edits
 from workbench.errors import ConfigError
 from workbench.models.base import Batch, Kind, Model, Output
-from workbench.models.generation import Step, stream
 from workbench.models.sites import Site
-from workbench.models.taps import Columns, Firing, Tap, View, Whole, firings, recording
+from workbench.models.taps import Columns, Firing, Tap, View, Whole, firings
 from workbench.models.text import Coded, Tokens
 
 
@@ -22,6 +20,8 @@ class TransformerModel(Model):
     """An encoder or a decoder held by a bridge."""
 
     modality = "text"
+    has_lens = True
+    """Whether the logit lens gives the model's own logits at the last layer."""
 
     def __init__(
         self,
@@ -54,43 +54,47 @@ class TransformerModel(Model):
         """The tokenizer and how it is used."""
         return self.tokens.options()
 
-    def next_logits(
-        self, ids: Int[Tensor, "b t"], past: int, cache: Any, edits: Sequence[Edit] = ()
-    ) -> tuple[Float[Tensor, "b v"], Any]:
-        """Logits of the token after ``ids``, by the Hugging Face key-value cache."""
-        if self.kind != "decoder":
-            raise self._no_text()
-        seen = torch.ones(len(ids), past + ids.shape[1], dtype=torch.long, device=ids.device)
-        with recording(self._taps, [], edits, grad=False, copy=False, stop=False, first=past):
-            logits, cache = self.bridge(
-                ids, attention_mask=seen, return_type="logits_and_cache", use_cache=True, past_key_values=cache
-            )
-        return logits[:, -1], cache
+    def _step(self, ids: Int[Tensor, "b t"], attended: Int[Tensor, "b p"], cache: Any) -> tuple[Float[Tensor, "b t v"], Any]:
+        options = {"use_cache": True, "past_key_values": cache} if self.uses_cache else {"use_cache": False}
+        wanted = "logits_and_cache" if self.uses_cache else "logits"
+        made = self.bridge(ids, attention_mask=attended, return_type=wanted, **options)
+        return made if self.uses_cache else (made, None)
 
-    def stream(self, prompt: str, alternatives: Sequence[Edit | Edits] = (Edits(),), **options: Any) -> Iterator[Step]:
-        """Continue a prompt token by token, once for each alternative; see `workbench.models.generation.stream`."""
-        if self.kind != "decoder":
-            raise self._no_text()
-        return stream(self, self.tokens, prompt, alternatives, **options)
+    def _tokens(self) -> Tokens:
+        return self.tokens
 
     def lens(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n v"]:
-        """Final norm and unembedding of rows of the residual stream (nostalgebraist 2020)."""
+        """Final norm, unembedding, and what the model does to its logits (scale, soft cap), of rows of the residual stream
+        (nostalgebraist 2020).
+
+        Raises:
+            ConfigError: The model is no decoder, or these parts do not give its own logits at the last layer.
+        """
         if self.kind != "decoder":
             raise self._no_text()
+        if not self.has_lens:
+            raise ConfigError(
+                f"The final norm and unembedding of {self.name} do not give its own logits at the last layer, so probabilities at"
+                " earlier layers would be wrong: the logit lens is not available for this model."
+            )
         with torch.no_grad():
-            logits: Tensor = self.bridge.unembed(self.bridge.ln_final(rows[None].to(self._weight())))[0]
-        return logits
+            logits = self.bridge.unembed(self.bridge.ln_final(rows[None].to(self._weight())))[0]
+            changed: Tensor = self.bridge.adapter.apply_output_logits_transform(logits)
+        return changed
 
     def unembedding(self, after: Float[Tensor, "d m"] | None = None) -> Float[Tensor, "v m"]:
-        """The map of normed rows to logits, without its bias."""
+        """The map of normed rows to logits, without its bias and without a soft cap."""
         if self.kind != "decoder":
             raise self._no_text()
         basis = (torch.eye(self._taps[self._final].width) if after is None else after.T).to(self._weight())
         with torch.no_grad():
             rows = torch.cat([basis, basis.new_zeros(1, basis.shape[1])])
             logits = self.bridge.unembed(rows[None])[0].float()
-        # Soft-capped logits (Gemma 2) are capped outside of the unembedding, which is affine.
-        weights: Tensor = (logits[:-1] - logits[-1]).T
+            # The scale that some models give their logits (Granite, Cohere) is part of the map; of a soft cap (Gemma 2) it is
+            # the slope at zero, which is one.
+            small = torch.tensor([1e-4], dtype=torch.float64)
+            scale = float(self.bridge.adapter.apply_output_logits_transform(small) / small)
+        weights: Tensor = (logits[:-1] - logits[-1]).T * scale
         return weights
 
     def norm_jacobian(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
