@@ -125,7 +125,7 @@ def scatter(model: nn.Module) -> None:
         for parameter in model.parameters():
             noise = torch.randn(parameter.shape, generator=rng)
             if parameter.dim() < 2:
-                parameter += 0.2 * noise
+                parameter.add_(0.2 * noise)
             else:
                 parameter.copy_(noise / parameter.shape[-1] ** 0.5)
 

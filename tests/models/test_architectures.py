@@ -9,7 +9,7 @@ import torch
 
 from tests.models.architectures import CAUSAL, ENCODERS, save
 from workbench.errors import ConfigError, WorkbenchWarning
-from workbench.models import Site, load_model
+from workbench.models import load_model
 from workbench.models.transformer import TransformerModel
 
 TEXTS = ["The cat sat on the mat, naive as ever indeed.", "Money!"]

@@ -163,17 +163,17 @@ class _Checked:
         largest = max(found[what] for what in wrong)
         return (
             f"transformer-lens {version('transformer-lens')} with transformers {version('transformers')} computes other"
-            f" {' and '.join(wrong)} for {self.known['name']} than the model itself (off {checks.shown(largest)}), so the Hugging Face"
-            " model is used as it is: its sites are called layer:<module path>, and it has no logit lens."
+            f" {' and '.join(wrong)} for {self.known['name']} than the model itself (off {checks.shown(largest)}), so the"
+            " Hugging Face model is used as it is: its sites are called layer:<module path>, and it has no logit lens."
         )
 
     def _settled(self, model: Model, found: checks.Differences, dtype: Any, notes: list[str]) -> Model:
         """The model, told what it cannot do, with a warning for each."""
         if not checks.agrees(found, "padding", dtype):
             raise ConfigError(
-                f"What {model.name} computes for a text changes {checks.shown(found['padding'])} with the padding that a longer text beside"
-                " it makes necessary, so its activations would depend on the batch: use another model, or pass check=False"
-                " (--no-check) to load it all the same."
+                f"What {model.name} computes for a text changes {checks.shown(found['padding'])} with the padding that a longer"
+                " text beside it makes necessary, so its activations would depend on the batch: use another model, or pass"
+                " check=False (--no-check) to load it all the same."
             )
         if not checks.agrees(found, "cache", dtype):
             model.uses_cache = False
