@@ -163,7 +163,7 @@ class Model(ABC):
         wanted = [self.site(site) for site in sites]
         if not wanted:
             return {}
-        with self._recording(wanted, grad, stop=True) as seen:
+        with self._recording(wanted, grad, stop=True, keep=batch.keep) as seen:
             self._run(batch)
         return {site: self._found(site, seen) for site in wanted}
 
@@ -176,13 +176,16 @@ class Model(ABC):
         those that nothing before them makes differentiable are leaves.
         """
         wanted = [self.site(site) for site in sites]
-        with self._recording([*wanted, *self._output_sites()], grad, stop=False) as seen:
+        with self._recording([*wanted, *self._output_sites()], grad, stop=False, keep=batch.keep) as seen:
             output = self._output(self._run(batch), batch, seen)
         return output, {site: self._found(site, seen) for site in wanted}
 
     @contextmanager
     def edited(self, *edits: Edit | Edits) -> Iterator[Model]:
-        """Every pass inside is edited, in the order given; inner contexts come after outer ones."""
+        """Every pass inside is edited, in the order given; inner contexts come after outer ones.
+
+        Special tokens and padding, which a capture leaves out, stay as they are unless an edit takes them in: see `Edit.at`.
+        """
         flat = Edits(edits)
         for edit in flat:
             self.site(edit.site)
@@ -195,11 +198,17 @@ class Model(ABC):
         return Edits(self._edits)
 
     def next_logits(
-        self, ids: Int[Tensor, "b t"], past: int, cache: Any, edits: Sequence[Edit] = ()
+        self,
+        ids: Int[Tensor, "b t"],
+        past: int,
+        cache: Any,
+        edits: Sequence[Edit] = (),
+        keep: Bool[Tensor, "b t"] | None = None,
     ) -> tuple[Float[Tensor, "b v"], Any]:
         """Logits of the token after ``ids``, which follow ``past`` tokens that ``cache`` knows, and the new cache.
 
-        Only ``edits`` apply: the contexts around are the caller's to include. `ConfigError` unless a decoder.
+        Only ``edits`` apply: the contexts around are the caller's to include. ``keep`` is false on special tokens, which edits
+        leave as they are. `ConfigError` unless a decoder.
         """
         raise self._no_text()
 
@@ -269,8 +278,10 @@ class Model(ABC):
         shown = ", ".join(names[:3]) + (f", … {names[-1]}" if len(names) > 3 else "")
         return f"<{type(self).__name__} {self.name!r}: {self.kind}, {len(names)} sites ({shown})>"
 
-    def _recording(self, wanted: Sequence[Site], grad: bool, *, stop: bool) -> AbstractContextManager[dict[Site, Tensor]]:
-        return recording(self._taps, wanted, self._edits, grad=grad, copy=self._may_work_in_place, stop=stop)
+    def _recording(
+        self, wanted: Sequence[Site], grad: bool, *, stop: bool, keep: Bool[Tensor, "b t"] | None = None
+    ) -> AbstractContextManager[dict[Site, Tensor]]:
+        return recording(self._taps, wanted, self._edits, grad=grad, copy=self._may_work_in_place, stop=stop, keep=keep)
 
     def _pooled(self, batch: Batch) -> Float[Tensor, "b o"]:
         return self.forward(batch)[0].pooled

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from workbench.edits import Edit, Edits
@@ -55,13 +55,18 @@ class TransformerModel(Model):
         return self.tokens.options()
 
     def next_logits(
-        self, ids: Int[Tensor, "b t"], past: int, cache: Any, edits: Sequence[Edit] = ()
+        self,
+        ids: Int[Tensor, "b t"],
+        past: int,
+        cache: Any,
+        edits: Sequence[Edit] = (),
+        keep: Bool[Tensor, "b t"] | None = None,
     ) -> tuple[Float[Tensor, "b v"], Any]:
         """Logits of the token after ``ids``, by the Hugging Face key-value cache."""
         if self.kind != "decoder":
             raise self._no_text()
         seen = torch.ones(len(ids), past + ids.shape[1], dtype=torch.long, device=ids.device)
-        with recording(self._taps, [], edits, grad=False, copy=False, stop=False, first=past):
+        with recording(self._taps, [], edits, grad=False, copy=False, stop=False, first=past, keep=keep):
             logits, cache = self.bridge(
                 ids, attention_mask=seen, return_type="logits_and_cache", use_cache=True, past_key_values=cache
             )
