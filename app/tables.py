@@ -40,7 +40,8 @@ def _metric_frame(folder: str, key: tuple[int, ...], _study: Study) -> pd.DataFr
     for identifier in _study.runs()["id"]:
         run = _study.get_run(str(identifier))
         if "metrics" in run.tables:
-            parts.append(run.metrics.assign(run=run.id, analysis=run.analysis))
+            # What could not be measured is told on the run's own page.
+            parts.append(run.metrics.dropna(subset="value").assign(run=run.id, analysis=run.analysis))
     frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["metric", "value", "run", "analysis"])
     for column in ("site", "label", "class"):
         frame[column] = frame[column].fillna("").astype(str) if column in frame else ""
@@ -62,14 +63,11 @@ def _steered(folder: str, key: tuple[int, ...], _study: Study) -> pd.DataFrame:
 
 def declared(analysis: str) -> dict[str, Metric]:
     """The metrics that an analysis declares, by key; none when it is not installed."""
-    from workbench.analysis import find_analysis
+    from workbench.analysis import declared_metrics
 
     if analysis in INTERNAL:
         return dict(BY_KEY)
-    try:
-        return {metric.key: metric for metric in find_analysis(analysis).metrics}
-    except (WorkbenchError, ImportError):
-        return {}
+    return {metric.key: metric for metric in declared_metrics(analysis)}
 
 
 def all_declared(study: Study) -> dict[str, Metric]:

@@ -94,7 +94,7 @@ def test_what_a_recipe_cannot_be_is_one_sentence(study, tmp_path, command) -> No
     probe = first(study, "probe")
     with pytest.raises(ConfigError, match="no latent"):
         Recipe.made(steps=[{"concept": probe.id, "action": "scale", "amount": 2}]).edits(study)
-    for text in ("{", "[]", '{"steps": [{"concept": "a"}]}', '{"temperature": 99}', '{"format": 2}', '{"more": 1}'):
+    for text in ("{", "[]", '{"steps": [{"concept": "a"}]}', '{"temperature": 99}', '{"format": 3}', '{"more": 1}'):
         with pytest.raises(ConfigError, match="no recipe"):
             Recipe.parse(text)
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")

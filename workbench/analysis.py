@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workbench.engines import Engine, Local
-from workbench.errors import ConfigError, UnknownNameError
+from workbench.errors import ConfigError, UnknownNameError, WorkbenchError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from workbench.datasets import Dataset
     from workbench.evidence.readout import Readout
     from workbench.models import Model
+    from workbench.store.unfinished import Made
 
 GROUP = "concept_workbench.analyses"
 
@@ -63,7 +64,9 @@ class Result:
 
     Attributes:
         concepts: One set a site, in the order the concepts are numbered.
-        metrics: Rows of ``metric, value`` and any of ``low, high, null, n, site, label``; ``metric`` is a declared key.
+        metrics: Rows of ``metric, value`` and any of ``low, high, null, n, site, label``; ``metric`` is a declared key. A
+            measurement that could not be made has ``status`` ``failed`` and the reason as ``error`` (see `measured`); ``note``
+            is a sentence that has to be read with the number.
         tables: More tables, by name.
         tensors: Tensors to keep, by name.
         figures: Plotly figures, by name.
@@ -90,6 +93,8 @@ class Context:
         gradients: Call with ``(sites, labels, per_label)`` to get the readout's gradients, ``{site: {label: [e, d]}}``.
         engine: Who does what is done at each site by itself.
         remote: The URL of a place that has the activations as well, for who does not see their folder; empty where there is none.
+        once: Call with a name and a function that gives tensors and facts: they are kept in the study until the run is
+            finished, so that what took long survives a crash of what comes after it, and the same call goes on from there.
     """
 
     activations: ActivationSet
@@ -101,6 +106,7 @@ class Context:
     gradients: Callable[[Sequence[str], Sequence[str], int], dict[str, dict[str, Tensor]]]
     engine: Engine = field(default_factory=Local)
     remote: str = ""
+    once: Callable[[str, Callable[[], Made]], Made] = lambda _name, make: make()
 
 
 class Analysis(BaseModel, ABC):
@@ -174,6 +180,38 @@ class SiteAnalysis(Analysis):
 
         shared = self.shared(context)
         return self.joined(context, shared, each_site(self, context, shared))
+
+
+CANNOT_MEASURE = (WorkbenchError, MemoryError, RuntimeError, OSError)
+"""What is raised where a measurement cannot be made: for want of a model, of data or of memory. All else is a fault."""
+
+
+def reason(error: BaseException) -> str:
+    """Why something could not be done, as one text."""
+    text = str(error) if isinstance(error, WorkbenchError) else f"{type(error).__name__}: {error}"
+    return text[:2000]
+
+
+def failed_rows(metrics: Sequence[str], error: BaseException, **common: Any) -> list[dict[str, Any]]:
+    """A failed row for each of some metrics, with the reason; ``common`` is in each of them."""
+    nothing = float("nan")
+    return [common | {"metric": key, "value": nothing, "status": "failed", "error": reason(error)} for key in metrics]
+
+
+def measured(metrics: Sequence[str], work: Callable[[], list[dict[str, Any]]], **common: Any) -> list[dict[str, Any]]:
+    """The rows that ``work`` makes, or failed ones of these metrics where it cannot: what else there is of a run is kept."""
+    try:
+        return [common | row for row in work()]
+    except CANNOT_MEASURE as error:
+        return failed_rows(metrics, error, **common)
+
+
+def declared_metrics(analysis: str) -> tuple[Metric, ...]:
+    """The metrics that an analysis declares; none when it is not installed."""
+    try:
+        return find_analysis(analysis).metrics
+    except (WorkbenchError, ImportError):
+        return ()
 
 
 _registered: dict[str, type[Analysis]] = {}

@@ -1,27 +1,35 @@
 """Sparse dictionaries as concept sets, on disk in the format of sae-lens.
 
-Reading a dictionary needs no sae-lens import (that takes ten seconds): the encoders of the architectures whose codes are a
-function of one pre-activation (standard, TopK, JumpReLU, and those exported as one of them) are a few lines each.
+A dictionary that a run holds is read without sae-lens, whose import takes ten seconds: the encoders are a few lines each
+(`workbench.sparse_codes`). What other trainers saved is read by `workbench.sae_lens_format`.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import pandas as pd
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from workbench import sparse_codes
 from workbench.concepts import ConceptSet
 from workbench.errors import ConfigError
+from workbench.sae_lens_format import CONFIG_FILE, TENSORS, WEIGHTS_FILE, check_config, check_tensors, read_folder, stored
 
-CONFIG_FILE = "cfg.json"
-ARCHITECTURES = ("standard", "topk", "jumprelu")
+ROW_SCALED = ("layer_norm", "constant_norm_rescale")
+
+
+class _Scaled(NamedTuple):
+    """Rows as the encoder takes them, and what undoes that for a reconstruction: ``reconstruction * spread + centre``."""
+
+    rows: Float[Tensor, "n d"]
+    spread: Float[Tensor, "n 1"] | float
+    centre: Float[Tensor, "n 1"] | float
 
 
 class DictionaryConcepts(ConceptSet):
@@ -29,13 +37,15 @@ class DictionaryConcepts(ConceptSet):
 
     Args:
         site: Where its input is read.
-        tensors: ``W_enc [d, c]``, ``W_dec [c, d]``, ``b_enc [c]``, ``b_dec [d]``, and ``threshold [c]`` for JumpReLU, under
-            the names of sae-lens.
-        config: The sae-lens configuration (``cfg.json``); ``architecture`` is one of ``standard``, ``topk``, ``jumprelu``.
+        tensors: Those of its architecture under the names of sae-lens: ``W_enc [d, c]``, ``W_dec [c, d]``, ``b_enc [c]``,
+            ``b_dec [d]``; ``threshold [c]`` for jumprelu; ``b_gate``, ``b_mag`` and ``r_mag``, each ``[c]``, in place of
+            ``b_enc`` for gated; ``W_dec`` and ``b_dec`` alone for matching_pursuit.
+        config: The configuration in the layout of sae-lens 6 (``cfg.json``); ``architecture`` is one of ``standard``,
+            ``topk``, ``abstopk``, ``jumprelu``, ``gated``, ``matching_pursuit``.
         table: One row a latent.
 
     Raises:
-        ConfigError: The architecture or the input normalisation is not one that is read here.
+        ConfigError: The architecture or the input normalisation is not one that is read here, or a tensor is missing.
     """
 
     kind = "dictionary"
@@ -49,26 +59,28 @@ class DictionaryConcepts(ConceptSet):
         table: pd.DataFrame | None = None,
         level: str = "token",
     ) -> None:
-        architecture = config.get("architecture")
-        if architecture not in ARCHITECTURES:
-            raise ConfigError(
-                f"A dictionary of architecture {architecture!r} cannot be read; those that can: {', '.join(ARCHITECTURES)}."
-            )
-        scaling = config.get("normalize_activations", "none")
-        if scaling not in {"none", "expected_average_only_in"}:
-            raise ConfigError(
-                f"A dictionary with normalize_activations={scaling!r} cannot be read; fold the scaling into its weights"
-                " with sae-lens and save it again."
-            )
-        self.config = config
+        check_config(config)
+        check_tensors(config["architecture"], tensors, extra=True)
+        self.config, self.architecture = config, str(config["architecture"])
         self._stored = tensors["W_dec"].dtype
-        self.W_enc, self.W_dec = tensors["W_enc"].float(), tensors["W_dec"].float()
-        self.b_dec = tensors["b_dec"].float()
-        self.b_enc = tensors.get("b_enc", torch.zeros(self.W_dec.shape[0])).float()
-        self.threshold = tensors.get("threshold")
+        self._names = tuple(sorted(TENSORS[self.architecture]))
+        for name in self._names:
+            setattr(self, name, tensors[name].float())
         self._input_bias = self.b_dec * float(bool(config.get("apply_b_dec_to_input", True)))
-        self._rescale = bool(config.get("rescale_acts_by_decoder_norm", False))
+        # Matching pursuit puts back what it took off; all others always add the bias.
+        self._output_bias = self._input_bias if self.architecture == "matching_pursuit" else self.b_dec
+        self._rescale = bool(config.get("rescale_acts_by_decoder_norm", False)) and self.architecture in {"topk", "abstopk"}
+        self._scaling = config.get("normalize_activations", "none")
         super().__init__(site, pd.DataFrame(index=range(len(self.W_dec))) if table is None else table, level)
+
+    W_enc: Tensor
+    W_dec: Tensor
+    b_enc: Tensor
+    b_dec: Tensor
+    b_gate: Tensor
+    b_mag: Tensor
+    r_mag: Tensor
+    threshold: Tensor
 
     def __len__(self) -> int:
         return len(self.W_dec)
@@ -78,36 +90,74 @@ class DictionaryConcepts(ConceptSet):
         """Width d of the activations at the site."""
         return int(self.W_dec.shape[1])
 
-    def pre_activations(self, acts_nd: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """What the sparsifying step of the encoder is given."""
-        here = self.on(acts_nd.device)
-        pre = (acts_nd.float() - here._input_bias) @ here.W_enc + here.b_enc
-        return pre * here.W_dec.norm(dim=-1) if self._rescale else pre
-
     def encode(self, acts_nd: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         """Codes, zero where a latent does not fire."""
-        pre = self.pre_activations(acts_nd)
-        architecture = self.config["architecture"]
-        if architecture == "standard":
+        here = self.on(acts_nd.device)
+        x = here._scaled(acts_nd).rows - here._input_bias
+        if self.architecture == "matching_pursuit":
+            options = ("residual_threshold", "max_iterations", "stop_on_duplicate_support")
+            return sparse_codes.matching_pursuit(
+                x, here.W_dec, **{key: self.config[key] for key in options if key in self.config}
+            )
+        if self.architecture == "gated":
+            return sparse_codes.gated(x, here.W_enc, here.b_gate, here.r_mag, here.b_mag)
+        pre = x @ here.W_enc + here.b_enc
+        if self._rescale:
+            pre = pre * here.W_dec.norm(dim=-1)
+        if self.architecture == "standard":
             return pre.relu()
-        if architecture == "jumprelu":
-            threshold = self.on(pre.device).threshold
-            assert threshold is not None
-            return pre.relu() * (pre > threshold)
-        top, where = torch.topk(pre, k=min(int(self.config["k"]), pre.shape[-1]), dim=-1, sorted=False)
-        return torch.zeros_like(pre).scatter_(-1, where, top.relu())
+        if self.architecture == "jumprelu":
+            return sparse_codes.jump_relu(pre, here.threshold)
+        keep = sparse_codes.topk if self.architecture == "topk" else sparse_codes.abs_topk
+        return keep(pre, int(self.config["k"]))
 
-    def decode(self, codes_nc: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
-        """The activations that the codes stand for."""
+    def decode(self, codes_nc: Float[Tensor, "n c"], acts_nd: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "n d"]:
+        """The activations that the codes stand for.
+
+        Args:
+            codes_nc: Codes.
+            acts_nd: The activations that they are the codes of. Needed where every row is scaled by its own numbers before it is
+                encoded (``normalize_activations`` is ``layer_norm`` or ``constant_norm_rescale``).
+
+        Raises:
+            ConfigError: The activations are needed and were not given.
+        """
         here = self.on(codes_nc.device)
         if self._rescale:
             codes_nc = codes_nc / here.W_dec.norm(dim=-1)
-        return codes_nc @ here.W_dec + here.b_dec
+        back = codes_nc @ here.W_dec + here._output_bias
+        if self._scaling not in ROW_SCALED:
+            return back
+        scaled = self._scaled(self._needed(acts_nd))
+        return back * scaled.spread + scaled.centre
 
-    def written(self, latent: int) -> Float[Tensor, d]:
-        """What one unit of a latent's code adds to the reconstruction."""
+    def reconstruct(self, acts_nd: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """The activations as the dictionary reconstructs them."""
+        return self.decode(self.encode(acts_nd), acts_nd)
+
+    def written(self, latent: int, acts_nd: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "#n d"]:
+        """What one unit of a latent's code adds to the reconstruction; ``acts_nd`` as for `decode`."""
         row = self.W_dec[latent]
-        return row / row.norm() if self._rescale else row
+        row = (row / row.norm() if self._rescale else row)[None]
+        return row * self._scaled(self._needed(acts_nd)).spread if self._scaling in ROW_SCALED else row
+
+    def _needed(self, acts_nd: Float[Tensor, "n d"] | None) -> Float[Tensor, "n d"]:
+        if acts_nd is None:
+            raise ConfigError(
+                f"This dictionary scales every row by itself ({self._scaling}): give the activations that the codes are of."
+            )
+        return acts_nd
+
+    def _scaled(self, acts_nd: Float[Tensor, "n d"]) -> _Scaled:
+        rows = acts_nd.float()
+        if self._scaling == "layer_norm":
+            centre = rows.mean(-1, keepdim=True)
+            spread = (rows - centre).std(-1, keepdim=True)
+            return _Scaled((rows - centre) / (spread + 1e-5), spread, centre)
+        if self._scaling == "constant_norm_rescale":
+            spread = rows.norm(dim=-1, keepdim=True) / self.width**0.5
+            return _Scaled(rows / spread, spread, 0.0)
+        return _Scaled(rows, 1.0, 0.0)
 
     def directions(self) -> Float[Tensor, "c d"]:
         """Unit-norm decoder rows."""
@@ -118,11 +168,8 @@ class DictionaryConcepts(ConceptSet):
         return DictionarySlice(self, indices)
 
     def _tensors(self) -> dict[str, Tensor]:
-        tensors = {"W_enc": self.W_enc, "W_dec": self.W_dec, "b_enc": self.b_enc, "b_dec": self.b_dec}
-        if self.threshold is not None:
-            tensors["threshold"] = self.threshold
         # In the precision in which they came: a dictionary in half precision is not made twice as large by being kept.
-        return {name: tensor.to(self._stored) for name, tensor in tensors.items()}
+        return {name: getattr(self, name).to(self._stored) for name in self._names}
 
     def save(self, folder: Path | str) -> None:
         """Write the folder that sae-lens' ``SAE.load_from_disk`` reads, with our table beside it."""
@@ -131,31 +178,22 @@ class DictionaryConcepts(ConceptSet):
 
     @classmethod
     def _load(cls, folder: Path, site: str, table: pd.DataFrame, level: str) -> Self:
-        config = json.loads((folder / CONFIG_FILE).read_text())
+        config = stored(json.loads((folder / CONFIG_FILE).read_text()))
         return cls(site, load_file(folder / cls._weights_file()), config, table, level)
 
     @classmethod
     def from_sae_lens(cls, folder: Path | str, site: str) -> Self:
-        """Read a dictionary that sae-lens saved, from any trainer that writes its format.
+        """Read a dictionary that sae-lens saved, from any trainer that writes its format; see `workbench.sae_lens_format`.
 
         Raises:
-            ConfigError: The folder holds none, or one that cannot be read.
+            ConfigError: The folder holds none, or one with a key or tensor that is not understood, which is named.
         """
-        folder = Path(folder)
-        try:
-            config = json.loads((folder / CONFIG_FILE).read_text())
-            tensors = load_file(folder / cls._weights_file())
-            return cls(site, tensors, config)
-        except (OSError, KeyError, ValueError, SafetensorError) as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise ConfigError(
-                f"{folder} holds no dictionary in the format of sae-lens ({CONFIG_FILE} and {cls._weights_file()}): {error}."
-            ) from error
+        config, tensors = read_folder(Path(folder))
+        return cls(site, tensors, config)
 
     @classmethod
     def _weights_file(cls) -> str:
-        return "sae_weights.safetensors"
+        return WEIGHTS_FILE
 
 
 class DictionarySlice(ConceptSet):
@@ -200,7 +238,7 @@ class DictionarySlice(ConceptSet):
     def _load(cls, folder: Path, site: str, table: pd.DataFrame, level: str) -> Self:
         tensors = load_file(folder / cls._weights_file())
         indices = [int(i) for i in tensors.pop("indices")]
-        config = json.loads((folder / CONFIG_FILE).read_text())
+        config = stored(json.loads((folder / CONFIG_FILE).read_text()))
         part = cls(DictionaryConcepts(site, tensors, config, level=level), indices)
         part.table = table
         return part

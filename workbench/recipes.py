@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from workbench.errors import ConfigError, StudyError, disk_errors
 
@@ -42,6 +42,7 @@ class RecipeStep(BaseModel):
         start: The first position changed, counted from 0, special tokens included.
         stop: The first position that is not changed any more; None for no end.
         keep_error: For ``set`` and ``scale``: what the dictionary does not reconstruct stays as it is.
+        special: Also change special tokens, such as the one that begins every prompt.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,6 +53,7 @@ class RecipeStep(BaseModel):
     start: int = Field(default=0, ge=0)
     stop: int | None = Field(default=None, ge=0)
     keep_error: bool = True
+    special: bool = False
 
 
 class Recipe(BaseModel):
@@ -77,7 +79,18 @@ class Recipe(BaseModel):
     model: str = ""
     weights_hash: str = ""
     name: str = Field(default="", max_length=200)
-    format: Literal[1] = 1
+    format: Literal[2] = 2
+
+    @model_validator(mode="before")
+    @classmethod
+    def _migrated(cls, data: Any) -> Any:
+        """Steps of format 1 changed special tokens as well, and give the same text as they did then."""
+        if not isinstance(data, dict) or data.get("format") != 1:
+            return data
+        steps = data.get("steps", ())
+        if isinstance(steps, list | tuple):
+            steps = [{"special": True} | step if isinstance(step, dict) else step for step in steps]
+        return data | {"steps": steps, "format": 2}
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -135,7 +148,7 @@ class Recipe(BaseModel):
                 f" '{record['name']}' (weights {record['weights_hash'][:8]}): open the study it was made in."
             )
         edits = [study.concept(step.concept).edit(step.action, step.amount, keep_error=step.keep_error) for step in self.steps]
-        return Edits(edit.at(_where(step)) for edit, step in zip(edits, self.steps, strict=True))
+        return Edits(edit.at(_where(step), step.special) for edit, step in zip(edits, self.steps, strict=True))
 
     def stream(self, study: Study) -> Iterator[Step]:
         """Base text (first) and edited text (second), token by token."""

@@ -22,15 +22,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 
-from workbench.analysis import Analysis, Context, Progress, Result, SiteAnalysis, find_analysis
+from workbench.analysis import CANNOT_MEASURE, Analysis, Context, Progress, Result, SiteAnalysis, find_analysis, reason
 from workbench.engines import Engine, Local, find_engine
 from workbench.errors import ConfigError, StudyError, WorkbenchError, disk_errors
 from workbench.frames import records
 from workbench.processes import has_ended, identity, shareable
 from workbench.store import catalog as tables
 from workbench.store.runs import Run, seal, write_json
+from workbench.store.unfinished import Unfinished
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from workbench.activations import ActivationSet
     from workbench.store.inputs import Inputs
     from workbench.store.study import Study
@@ -92,6 +95,9 @@ def execute(
     }
     key = {"analysis": name, "version": analysis.version, "config": config, "seed": seed, "inputs": inputs}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
+    unfinished = Unfinished(study.folder / "cache" / "unfinished" / f"{name}-{digest}")
+    # A repetition shows what comes out when everything is done again.
+    kept = {} if repeats else {"once": unfinished.once}
 
     def work() -> Result:
         return analysis.run(
@@ -105,6 +111,7 @@ def execute(
                 gradients=lambda sites, labels, count: study.gradients(dataset, sites, labels, count, progress),
                 engine=does,
                 remote=study.remote.url if study.remote else "",
+                **kept,
             )
         )
 
@@ -112,7 +119,9 @@ def execute(
         _write_result(folder, result, acts, study, progress)
 
     force, made = force or bool(repeats), {"version": analysis.version} | ({"repeats": repeats} if repeats else {})
-    return record_run(study, f"{name}-{digest}", analysis.name, config, seed, inputs, work, fill, force, analysis, made=made)
+    done = record_run(study, f"{name}-{digest}", analysis.name, config, seed, inputs, work, fill, force, analysis, made=made)
+    unfinished.clear()
+    return done
 
 
 def record_run(
@@ -197,11 +206,9 @@ def sweep(study: Study, status: str = "failed", why: str = CUT_OFF) -> list[str]
 
 
 def _note_end(study: Study, run_id: str, status: str, error: BaseException, seconds: float) -> None:
-    text = str(error) if isinstance(error, WorkbenchError) else f"{type(error).__name__}: {error}"
-    if status == "cancelled":
-        text = "It was stopped before it was done."
+    text = "It was stopped before it was done." if status == "cancelled" else reason(error)
     try:
-        study.catalog.update_run(run_id, status=status, error=text[:2000], seconds=seconds)
+        study.catalog.update_run(run_id, status=status, error=text, seconds=seconds)
     except (WorkbenchError, OSError):
         # With a full disk even this row may not fit; the original error is the one to show.
         return
@@ -235,7 +242,6 @@ def profile_tables(result: Result, acts: ActivationSet, study: Study, progress: 
     import pandas as pd
 
     from workbench.profiles import profile
-    from workbench.tokens import token_tables
 
     dataset = study.dataset_of(acts)
     held_out = dataset.table["split"].eq("test").to_numpy()
@@ -251,11 +257,25 @@ def profile_tables(result: Result, acts: ActivationSet, study: Study, progress: 
         parts.append(profile(concept_set, acts.at(concept_set.site), rows, first))
         first += len(concept_set)
     progress(len(result.concepts), len(result.concepts), "profiling concepts")
-    return token_tables(result.concepts, acts, rows, study, progress) | {
+    return _token_tables(result, acts, rows, study, progress) | {
         "summary": pd.concat([p.summary for p in parts]),
         "examples": pd.concat([p.examples for p in parts]),
         "histogram": pd.concat([p.histogram for p in parts]),
     }
+
+
+def _token_tables(
+    result: Result, acts: ActivationSet, rows: np.ndarray, study: Study, progress: Progress
+) -> dict[str, pd.DataFrame]:
+    """The tables that need the model; where it cannot be had, the table ``failed`` with the reason, and the run is kept."""
+    import pandas as pd
+
+    from workbench.tokens import token_tables
+
+    try:
+        return token_tables(result.concepts, acts, rows, study, progress)
+    except CANNOT_MEASURE as error:
+        return {"failed": pd.DataFrame([{"what": "tokens of the concepts", "error": reason(error)}])}
 
 
 def _concept_rows(run_id: str, result: Result, analysis: Analysis | None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -13,7 +13,7 @@ from pydantic import Field
 from analyses.concept_activation.tcav import Scores, score
 from analyses.concept_activation.vectors import Vectors, fit_vectors
 from workbench.activations.labels import choose_labels
-from workbench.analysis import Context, Metric, Result, SiteAnalysis
+from workbench.analysis import CANNOT_MEASURE, Context, Metric, Result, SiteAnalysis, failed_rows
 from workbench.concepts import LinearConcepts
 from workbench.errors import ConfigError, DataError
 from workbench.frames import records
@@ -48,14 +48,15 @@ METRICS = (
 
 @dataclass(frozen=True)
 class _Shared:
-    """The labels, and the gradients of the readout's logits at each site."""
+    """The labels, and the gradients of the readout's logits at each site, or failed rows of what is measured by them."""
 
     wanted: list[str]
     gradients: dict[str, dict[str, torch.Tensor]]
+    failed: list[dict[str, Any]]
 
 
 # What a site gives, by level: the vectors, their metrics, and their scores for every class.
-_Scored = list[tuple[LinearConcepts, list[dict[str, Any]], pd.DataFrame]]
+_Scored = list[tuple[LinearConcepts, list[dict[str, Any]], pd.DataFrame | None]]
 
 
 class ConceptActivation(SiteAnalysis):
@@ -69,6 +70,8 @@ class ConceptActivation(SiteAnalysis):
     title: ClassVar[str] = "Concept activation vectors (TCAV)"
     method: ClassVar[str] = "CAV"
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
+    # 2: gradients are summed over the positions that a capture takes, without special tokens.
+    version: ClassVar[int] = 2
 
     concepts: str | tuple[str, ...] | None = Field(
         None, description="Labels to fit vectors for; all when left out.", json_schema_extra={"choices": "labels"}
@@ -88,11 +91,20 @@ class ConceptActivation(SiteAnalysis):
         """The labels, and the gradients of one pass on which every site is scored."""
         dataset = context.dataset
         wanted = choose_labels(dataset, list(self.concepts) if isinstance(self.concepts, tuple) else self.concepts)
-        readout = context.readout()
+        try:
+            readout = context.readout()
+        except CANNOT_MEASURE as error:
+            return _without_scores(wanted, error)
         classes = self._classes(context, readout.labels, wanted)
         sites = [str(s) for s in context.activations.sites]
-        # The inputs of a class are the same for every seed: a seed draws other examples for the vectors.
-        return _Shared(wanted, context.gradients(sites, classes, self.per_class))
+        try:
+            # The inputs of a class are the same for every seed: a seed draws other examples for the vectors.
+            gradients = context.gradients(sites, classes, self.per_class)
+            if not all(gradients.values()):
+                raise DataError(f"No input of the test split is of any of the classes {', '.join(classes[:8])}.")
+        except CANNOT_MEASURE as error:
+            return _without_scores(wanted, error)
+        return _Shared(wanted, gradients, [])
 
     def at_site(self, context: Context, site: str, shared: _Shared) -> _Scored:
         """Fit at a site, and score."""
@@ -100,23 +112,27 @@ class ConceptActivation(SiteAnalysis):
             (
                 _concepts(vectors, site),
                 [row | {"site": site} for row in vectors.metrics],
-                _table(score(vectors, shared.gradients[site]), vectors.labels, site),
+                _table(score(vectors, shared.gradients[site]), vectors.labels, site) if shared.gradients else None,
             )
             for vectors in fit_vectors(self, context, site, shared.wanted)
         ]
 
     def joined(self, context: Context, shared: _Shared, parts: list[_Scored]) -> Result:
         """Every site together."""
-        result, rows, table = Result(), [], []
+        result, rows = Result(), list(shared.failed)
+        table: list[pd.DataFrame] = []
         for concepts, metrics, scored in (level for part in parts for level in part):
             result.concepts.append(concepts)
             rows += metrics
-            table.append(scored)
-        if not table:
+            table += [] if scored is None else [scored]
+        if not result.concepts:
             raise DataError(
                 f"None of the labels {', '.join(shared.wanted[:8])} has enough captured examples for a vector: 20 training and 8"
                 " test rows with it and without it. Capture or label more examples."
             )
+        if not table:
+            result.metrics = pd.DataFrame(rows)
+            return result
         scores = pd.concat(table, ignore_index=True)
         _holm(scores)
         result.tables["tcav"] = scores
@@ -137,6 +153,11 @@ class ConceptActivation(SiteAnalysis):
             return columns[self.classes or max(columns, key=lambda c: len(columns[c]))]
         # Data with labelled spans only: the readout says whether an example holds one.
         return [label for label in known if label in wanted] or known
+
+
+def _without_scores(wanted: list[str], error: BaseException) -> _Shared:
+    """The vectors need no model; the scores do, and without it they are failed rows."""
+    return _Shared(wanted, {}, failed_rows(["tcav.score", "tcav.magnitude"], error))
 
 
 def _concepts(vectors: Vectors, site: str) -> LinearConcepts:

@@ -17,7 +17,7 @@ from analyses.information.estimate import Estimate, with_floor
 from analyses.information.knn import mixed_ksg
 from analyses.information.variables import Variable, variables
 from workbench.activations.labels import choose_labels
-from workbench.analysis import Context, Metric, Result, SiteAnalysis
+from workbench.analysis import Context, Metric, Result, SiteAnalysis, failed_rows
 from workbench.concepts import ConceptSet, LinearConcepts
 from workbench.errors import DataError
 from workbench.plots import site_lines
@@ -112,14 +112,14 @@ class MutualInformation(SiteAnalysis):
         z, y = compressor.transform(group.x_test[ranked]), variable.y_test[ranked]
         common = {"site": site, "label": variable.name, "n": len(ranked)}
         try:
-            ksg = with_floor(estimator, z, y, self.permutations, seed, group.clusters_test[ranked])
-        except DataError:
+            ksg = [_estimate("mi.ksg", with_floor(estimator, z, y, self.permutations, seed, group.clusters_test[ranked]))]
+        except DataError as error:
             # A class with fewer rows than neighbours cannot be estimated; the bound still can.
-            ksg = None
+            ksg = failed_rows(["mi.ksg"], error)
         share = np.bincount(variable.y_test[known]) / len(known)
         entropy = float(-(share[share > 0] * np.log2(share[share > 0])).sum())
         out = [common | _estimate("mi.bound", bound), common | {"metric": "mi.entropy", "value": entropy}]
-        return out + ([common | _estimate("mi.ksg", ksg)] if ksg is not None else [])
+        return out + [common | row for row in ksg]
 
 
 def _estimate(metric: str, found: Estimate) -> dict[str, Any]:

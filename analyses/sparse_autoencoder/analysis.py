@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pandas as pd
 from pydantic import Field
 
-from analyses.sparse_autoencoder.metrics import METRICS, density_figure, held_out_quality, loss_figure
+from analyses.sparse_autoencoder.metrics import METRICS, loss_figure, measured_dictionary
 from analyses.sparse_autoencoder.training import train
 from workbench.analysis import Analysis, Context, Metric, Result
 from workbench.dictionary import DictionaryConcepts
 from workbench.errors import ConfigError
+from workbench.frames import records
 
 
 class SparseAutoencoder(Analysis):
@@ -25,6 +26,8 @@ class SparseAutoencoder(Analysis):
     method: ClassVar[str] = "SAE"
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
     one_site: ClassVar[bool] = True
+    # 2: special tokens keep their activations where the reconstruction stands in; rows of large norm are counted.
+    version: ClassVar[int] = 2
 
     d_sae: int = Field(1024, ge=2, le=1_000_000, description="How many latents.")
     k: int = Field(32, ge=1, description="How many latents may be active on a row.")
@@ -34,7 +37,7 @@ class SparseAutoencoder(Analysis):
     aux: float = Field(1 / 32, ge=0, description="Weight of the auxiliary loss that revives dead latents.")
 
     def run(self, context: Context) -> Result:
-        """Train on the training split, measure on the test split."""
+        """Train on the training split, measure on the test split. What was trained is kept before it is measured."""
         acts = context.activations
         if len(acts.sites) != 1:
             sites = ", ".join(str(s) for s in acts.sites)
@@ -49,14 +52,14 @@ class SparseAutoencoder(Analysis):
             raise ConfigError(
                 f"{len(rows):,} training rows are fewer than a batch of {self.batch_size:,}: capture more, or lower batch_size."
             )
-        trained, losses = train(self, context, rows)
-        sae_tensors, config = trained
-        dictionary = DictionaryConcepts(site, sae_tensors, config)
-        metrics, fired = held_out_quality(dictionary, context)
-        dictionary.table["held_out_density"] = fired
-        return Result(
-            concepts=[dictionary],
-            metrics=pd.DataFrame(metrics),
-            tables={"losses": losses},
-            figures={"density": density_figure(fired), "loss": loss_figure(losses)},
-        )
+
+        def trained() -> tuple[dict[str, Any], dict[str, Any]]:
+            (tensors, config), losses = train(self, context, rows)
+            return tensors, {"config": config, "losses": records(losses)}
+
+        tensors, facts = context.once("trained", trained)
+        losses = pd.DataFrame(facts["losses"])
+        dictionary = DictionaryConcepts(site, tensors, facts["config"])
+        result = measured_dictionary(dictionary, context)
+        result.tables["losses"], result.figures["loss"] = losses, loss_figure(losses)
+        return result

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from workbench.analysis import Metric
+from analyses.sparse_autoencoder.large_rows import Unexplained, of_large_norm, ordinary_mean
+from workbench.analysis import CANNOT_MEASURE, Metric, Result, failed_rows, measured
 from workbench.dictionary import DictionaryConcepts
 from workbench.errors import ConfigError
 from workbench.evidence.floors import random_like
@@ -27,6 +29,20 @@ METRICS = (
         "Unexplained variance",
         "Fraction of the held-out variance that the reconstruction leaves; null: a dictionary with random directions.",
         direction="down",
+    ),
+    Metric(
+        "sae.fvu_ordinary",
+        "Unexplained variance without rows of large norm",
+        "The same over the held-out rows whose norm is at most three times the median norm, about the mean of such rows; n is how"
+        " many they are. Where a few rows hold most of the variance, the number over all rows is about those few alone.",
+        direction="down",
+    ),
+    Metric(
+        "sae.large_rows",
+        "Rows of large norm",
+        "How many of the n held-out rows have a norm above three times the median norm.",
+        unit="rows",
+        direction="none",
     ),
     Metric("sae.l0", "L0", "Mean number of active latents a held-out row.", unit="latents", direction="none"),
     Metric("sae.dead", "Dead", "Share of latents that fire on no held-out row.", direction="down"),
@@ -48,8 +64,46 @@ SPLICED_EXAMPLES = 64
 HELD_ROWS = 20_000
 
 
-def held_out_quality(dictionary: DictionaryConcepts, context: Context) -> tuple[list[dict[str, Any]], Float[np.ndarray, "c"]]:
-    """`quality` on up to 20,000 rows of the test split; the mean comes from the training split."""
+@dataclass(frozen=True)
+class Held:
+    """Rows to measure a dictionary on.
+
+    Attributes:
+        x: ``[n, d]``, of the test split.
+        example: The example of each, ``[n]``.
+        mean: ``[d]``, of rows of the training split.
+        ordinary_mean: ``[d]``, of those of them that are not of large norm.
+    """
+
+    x: Float[Tensor, "n d"]
+    example: Int[np.ndarray, n]
+    mean: Float[Tensor, d]
+    ordinary_mean: Float[Tensor, d]
+
+
+def measured_dictionary(dictionary: DictionaryConcepts, context: Context) -> Result:
+    """The dictionary with what was measured of it; a measurement that cannot be made is a failed row with its reason."""
+    site = dictionary.site
+    try:
+        held = held_out_rows(context)
+        rows, fired = quality(dictionary, held, context.seed)
+    except CANNOT_MEASURE as error:
+        rows, fired = failed_rows([m.key for m in METRICS], error, site=site), None
+    else:
+        rows += measured(["sae.output_kept"], lambda: [spliced(dictionary, held.mean, site, context)], site=site)
+    result = Result(concepts=[dictionary], metrics=pd.DataFrame(rows))
+    if fired is not None:
+        dictionary.table["held_out_density"] = fired
+        result.figures["density"] = density_figure(fired)
+    return result
+
+
+def held_out_rows(context: Context) -> Held:
+    """Up to 20,000 rows of the test split; the means come from the training split.
+
+    Raises:
+        ConfigError: There are no rows of the test split.
+    """
     acts = context.activations
     held = acts.rows("test", context.dataset)
     held = np.sort(np.random.default_rng(context.seed).permutation(held)[:HELD_ROWS])
@@ -57,38 +111,24 @@ def held_out_quality(dictionary: DictionaryConcepts, context: Context) -> tuple[
         raise ConfigError("There are no rows of the test split to measure a dictionary on: capture more examples.")
     train = acts.rows("train", context.dataset)
     x = torch.from_numpy(acts.read(held))
-    mean = torch.from_numpy(acts.read(np.sort(train[:: max(1, len(train) // HELD_ROWS)]))).mean(0)
-    return quality(dictionary, x, acts.index["example"].to_numpy()[held], mean, dictionary.site, context)
+    sample = torch.from_numpy(acts.read(np.sort(train[:: max(1, len(train) // HELD_ROWS)])))
+    return Held(x, acts.index["example"].to_numpy()[held], sample.mean(0), ordinary_mean(sample))
 
 
-def quality(
-    dictionary: DictionaryConcepts,
-    x: Float[Tensor, "n d"],
-    example: Int[np.ndarray, "n"],
-    mean: Float[Tensor, "d"],
-    site: str,
-    context: Context,
-) -> tuple[list[dict[str, Any]], Float[np.ndarray, "c"]]:
+def quality(dictionary: DictionaryConcepts, held: Held, seed: int) -> tuple[list[dict[str, Any]], Float[np.ndarray, "c"]]:
     """Metric rows with intervals over examples, and every latent's density on the held-out rows."""
-    null = random_like(dictionary, mean, context.seed)
+    x, example, mean = held.x, held.example, held.mean
+    null = random_like(dictionary, mean, seed)
     assert isinstance(null, DictionaryConcepts)
     error, fired, active, cosine = _reconstruct(dictionary, x)
     null_error, _, _, _ = _reconstruct(null, x)
     spread = (x - mean).square().sum(-1)
     mean_cosine = torch.nn.functional.cosine_similarity(x, mean[None].expand_as(x), dim=-1)
-    low, high = _ratio_interval(error.numpy(), spread.numpy(), example)
     dead = float((fired == 0).float().mean())
     count = len(dictionary)
     half = 1.96 * np.sqrt(dead * (1 - dead) / count)
     rows = [
-        _row(
-            "sae.fvu",
-            float(error.sum() / spread.sum()),
-            low,
-            high,
-            float(null_error.sum() / spread.sum()),
-            len(x),
-        ),
+        *_unexplained(held, error, null_error, spread),
         _row("sae.l0", float(active.mean()), *_mean_interval(active.numpy(), example), float("nan"), len(x)),
         _row("sae.dead", dead, max(0.0, dead - half), min(1.0, dead + half), float("nan"), count),
         _row(
@@ -98,9 +138,28 @@ def quality(
             float(mean_cosine.mean()),
             len(x),
         ),
-        spliced(dictionary, mean, site, context),
     ]
-    return [row | {"site": site} for row in rows], (fired / len(x)).numpy()
+    return [row | {"site": dictionary.site} for row in rows], (fired / len(x)).numpy()
+
+
+def _unexplained(
+    held: Held, error: Float[Tensor, n], null_error: Float[Tensor, n], spread: Float[Tensor, n]
+) -> list[dict[str, Any]]:
+    """Unexplained variance over all rows and without those of large norm, how many those are, and a note where it matters."""
+    large = of_large_norm(held.x)
+    ordinary_spread = (held.x - held.ordinary_mean).square().sum(-1)
+    nothing = float("nan")
+
+    def share(metric: str, below: Float[Tensor, n], where: Bool[Tensor, n]) -> dict[str, Any]:
+        interval = _ratio_interval(error[where].numpy(), below[where].numpy(), held.example[where.numpy()])
+        null = float(null_error[where].sum() / below[where].sum())
+        return _row(metric, float(error[where].sum() / below[where].sum()), *interval, null, int(where.sum()))
+
+    rows = [share("sae.fvu", spread, torch.ones_like(large)), share("sae.fvu_ordinary", ordinary_spread, ~large)]
+    count, within = int(large.sum()), float(spread[large].sum() / spread.sum())
+    found = Unexplained(rows[0]["value"], rows[1]["value"], count, len(large), within)
+    rows[0]["note"] = found.note
+    return [*rows, _row("sae.large_rows", count, nothing, nothing, nothing, len(large))]
 
 
 def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str, context: Context) -> dict[str, Any]:
@@ -117,7 +176,7 @@ def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str,
         batch = model.batch(dataset.inputs(chosen[begin : begin + 16].tolist()))
         base, _ = model.forward(batch)
         with torch.no_grad():
-            with model.edited(Edit(where, lambda h: dictionary.decode(dictionary.encode(h.flatten(0, 1))).view_as(h))):
+            with model.edited(Edit(where, lambda h: dictionary.reconstruct(h.flatten(0, 1)).view_as(h))):
                 ours.append(output_shift(base, model.forward(batch)[0], batch.keep))
             with model.edited(Edit(where, lambda h: mean.to(h).expand_as(h))):
                 floor.append(output_shift(base, model.forward(batch)[0], batch.keep))
@@ -143,11 +202,11 @@ def _reconstruct(
     fired = torch.zeros(len(dictionary))
     for part in x.split(chunk):
         codes = dictionary.encode(part)
-        back = dictionary.decode(codes)
+        back = dictionary.decode(codes, part)
         errors.append((part - back).square().sum(-1))
         cosines.append(torch.nn.functional.cosine_similarity(part, back, dim=-1))
-        active.append((codes > 0).sum(-1).float())
-        fired += (codes > 0).sum(0)
+        active.append((codes != 0).sum(-1).float())
+        fired += (codes != 0).sum(0)
     return torch.cat(errors), fired, torch.cat(active), torch.cat(cosines)
 
 

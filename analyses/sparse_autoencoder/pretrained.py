@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-import pandas as pd
 from pydantic import Field
 
-from analyses.sparse_autoencoder.metrics import METRICS, density_figure, held_out_quality
+from analyses.sparse_autoencoder.metrics import METRICS, measured_dictionary
 from workbench.analysis import Analysis, Context, Metric, Result
 from workbench.datasets.paths import data_dir
 from workbench.dictionary import DictionaryConcepts
 from workbench.errors import ConfigError
+from workbench.models.sites import Site
+from workbench.sae_lens_format import same_place, trained_at
 
 
 class PretrainedDictionary(Analysis):
@@ -25,8 +26,11 @@ class PretrainedDictionary(Analysis):
     title: ClassVar[str] = "Sparse dictionary from a folder"
     method: ClassVar[str] = "SAE"
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
+    # 2: special tokens keep their activations where the reconstruction stands in; rows of large norm are counted.
+    version: ClassVar[int] = 2
 
     folder: str = Field("scribe-sae", min_length=1, description="A folder that sae-lens loads, or the bundled 'scribe-sae'.")
+    other_site: bool = Field(False, description="Take it although it was trained at another site than the activations are of.")
 
     def run(self, context: Context) -> Result:
         """Read it, and measure it on the test split."""
@@ -42,6 +46,16 @@ class PretrainedDictionary(Analysis):
                 f"The dictionary reads rows of {dictionary.width} numbers, and {acts.sites[0]} has {acts.width()}:"
                 " give the activations of the site that it was trained on."
             )
-        metrics, fired = held_out_quality(dictionary, context)
-        dictionary.table["held_out_density"] = fired
-        return Result(concepts=[dictionary], metrics=pd.DataFrame(metrics), figures={"density": density_figure(fired)})
+        if not self.other_site:
+            _check_site(dictionary, acts.sites[0])
+        return measured_dictionary(dictionary, context)
+
+
+def _check_site(dictionary: DictionaryConcepts, site: Site) -> None:
+    hook, trained = trained_at(dictionary.config)
+    if trained is None or same_place(trained) == same_place(site) or same_place(site).kind == "layer":
+        return
+    raise ConfigError(
+        f"The dictionary was trained at {trained} ({hook}), and the activations are of {site}: capture {trained}, or set"
+        " other_site if this is meant."
+    )

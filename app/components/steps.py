@@ -82,6 +82,10 @@ def _row(study: Study, steps: Steps, place: int, step: dict[str, Any]) -> None:
         if action != step["action"]:
             step |= {"action": action, "amount": _start(concept, action)}
         step["amount"] = _amount(concept, action, float(step["amount"]), key)
+        step["special"] = st.checkbox(
+            "Special tokens too", bool(step.get("special")), key=f"special {key}",
+            help="Also change special tokens, such as the one that begins the prompt. Captures leave them out.",
+        )  # fmt: skip
 
 
 def _explained(actions: Sequence[str]) -> str:

@@ -25,6 +25,7 @@ from workbench.store.runs import Run
 from workbench.store.study import Study
 
 ROWS_SHOWN = 500
+REMARKS_SHOWN = 10
 
 
 def render(study: Study) -> None:
@@ -188,6 +189,8 @@ def _metrics(run: Run, known: dict[str, Metric]) -> None:
         pd.DataFrame(records(table.loc[order, first])), hide_index=True, placeholder="–", column_config=config,
         height=min(420, 38 + 35 * len(order)),
     )  # fmt: skip
+    for remark in run.remarks[:REMARKS_SHOWN]:
+        st.warning(literal(remark, 900))
     if every > ROWS_SHOWN:
         st.html(f'<div class="cw-soft cw-small">The {ROWS_SHOWN} largest of {every:,}; the report page exports them all.</div>')
 

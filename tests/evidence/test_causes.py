@@ -19,11 +19,13 @@ def readout() -> Readout:
 
 
 def test_steering_the_last_layer_moves_a_readout_by_the_dot_product(minilm, readout) -> None:
-    # The output is the mean of the last layer, so adding v everywhere adds v to it, and w.v to a linear logit.
+    # The output is the mean of the last layer over all tokens, [CLS] and [SEP] too, and v is added to all but those two: that
+    # adds (t - 2) / t of v to the mean, and as much of w.v to a linear logit.
     directions = random_directions(3, 384, seed=1)
     found = dose_response(minilm, minilm.site("resid_post.5"), directions, TEXTS, readout, scale=2.0, doses=(-0.5, 0.5))
-    expected = directions @ readout.weights.T * 2.0
+    whole, tokens = directions @ readout.weights.T * 2.0, minilm.batch(TEXTS).attention.sum(1)
     for example in range(len(TEXTS)):
+        expected = whole * (tokens[example] - 2) / tokens[example]
         np.testing.assert_allclose(found.slopes()[:, example], expected.numpy(), atol=2e-4)
 
 

@@ -20,7 +20,7 @@ def slowly(model, prompt, edits, count):
     """Greedy text by a whole pass a token, and the logits it was chosen from."""
     ids, said, seen = model.tokens.prompt(prompt), [], []
     for _ in range(count):
-        with model.edited(*edits), model._recording([], False, stop=False):
+        with model.edited(*edits), model._recording([], False, stop=False, keep=model.tokens.kept(ids)):
             logits = model.bridge(ids)[:, -1]
         seen.append(logits[0])
         said.append(int(logits.argmax()))

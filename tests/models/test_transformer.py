@@ -166,7 +166,7 @@ def test_an_edit_is_what_a_hook_by_hand_does(kind, tiny):
     with torch.no_grad():
         expected = reference(**batch.inputs, output_hidden_states=True).hidden_states
     handle.remove()
-    with model.edited(steer("resid_post.0", direction, 2.0)):
+    with model.edited(steer("resid_post.0", direction, 2.0).at(None, special=True)):
         seen = model.activations(batch, ["resid_post.0", "final"])
     torch.testing.assert_close(seen[Site("final")][batch.attention], expected[2][batch.attention], atol=1e-5, rtol=1e-5)
     untouched = model.activations(batch, ["final"])[Site("final")]
@@ -183,8 +183,8 @@ def test_edits_nest_in_order_and_recordings_are_edited(minilm):
         with minilm.edited(project_out(site, v)):
             inner = minilm.activations(batch, [site])[site]
         outer = minilm.activations(batch, [site])[site]
-    torch.testing.assert_close(outer, base + v)
-    assert (inner @ v).abs().max() < 1e-3
+    torch.testing.assert_close(outer, base + v * batch.keep[..., None])
+    assert (inner @ v)[batch.keep].abs().max() < 1e-3
     assert len(minilm.active_edits) == 0
 
 
@@ -195,7 +195,7 @@ def test_editing_a_head_leaves_the_others(minilm):
     with minilm.edited(Edit(Site("head_out", 2, 5), torch.zeros_like)):
         seen = minilm.activations(batch, heads)
     for site in heads:
-        assert torch.equal(seen[site], torch.zeros_like(base[site]) if site.head == 5 else base[site])
+        assert torch.equal(seen[site], base[site] * ~batch.keep[..., None] if site.head == 5 else base[site])
 
 
 def test_no_hook_survives_an_error(minilm):
@@ -244,7 +244,7 @@ def test_gradients_are_those_of_finite_differences(minilm):
     step = 0.05
     values = []
     for sign in (1, -1):
-        with minilm.edited(steer(site, v, sign * step)):
+        with minilm.edited(steer(site, v, sign * step).at(None, special=True)):
             values.append(minilm.forward(batch)[0].pooled[0, 7])
     torch.testing.assert_close((values[0] - values[1]) / (2 * step), slope, atol=1e-4, rtol=2e-2)
 

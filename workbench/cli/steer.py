@@ -27,6 +27,7 @@ def steer(
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token; above, tokens are drawn.")] = 0.0,
     top_k: Annotated[int | None, typer.Option(help="Draw among the likeliest so many.")] = None,
     seed: Annotated[int, typer.Option(help="Of the drawing.")] = 0,
+    special: Annotated[bool, typer.Option("--special", help="Also change special tokens, such as the prompt's first.")] = False,
     save: Annotated[Path | None, typer.Option(help="Write the recipe here, as JSON.")] = None,
 ) -> None:
     """Continue a prompt with and without concepts of a study, side by side (causal language models)."""
@@ -37,9 +38,11 @@ def steer(
     if (recipe is None) == (not concept):
         raise ConfigError("Give either --recipe FILE, or --concept ID=AMOUNT with a --prompt.")
     if recipe is not None:
+        if special:
+            raise ConfigError("A recipe says itself whether special tokens are changed: leave --special out.")
         made = Recipe.load(recipe)
     else:
-        steps = [parse_step(item) for item in concept or []]
+        steps = [parse_step(item) | {"special": special} for item in concept or []]
         made = Recipe.made(steps=steps, prompt=prompt, max_new_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed)
     with open_study(study, create=False) as opened:
         made = made if made.weights_hash else made.bound(opened)

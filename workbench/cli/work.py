@@ -117,14 +117,16 @@ def run(
         chosen = opened.activation_set(acts)
         view = chosen.select(at) if at else chosen
         done = opened.run(analysis, view, seed=seed, force=force, progress=show, engine=does, **options)
-        metrics = done.metrics
+        metrics, remarks = done.metrics, done.remarks
         facts = {"run": done.id, "seconds": done.record["seconds"], "peak_mib": done.record["peak_mib"]}
     if STATE.json:
-        show_json(facts | {"metrics": records(metrics)})
+        show_json(facts | {"metrics": records(metrics), "remarks": remarks})
         return
     say(f"{done!r}")
     order = metrics.sort_values("value", ascending=False) if len(metrics) > 20 else metrics
     show_table(order.head(20)[[c for c in ("site", "label", "metric", "value", "low", "high", "null", "n") if c in order]])
+    for remark in remarks:
+        say(remark)
 
 
 def _repeat(study: Path, source: str, tolerance: float) -> None:

@@ -2,7 +2,8 @@
 
 An edit takes rows ``[b, t, d]`` and gives rows of the same shape. Nothing is changed in place.
 ``model.edited(edit)`` applies it while the model runs; ``a + b`` is both, ``a`` first; ``edit.at(slice(5, None))`` keeps it
-to some positions; `side_by_side` runs several at once.
+to some positions; `side_by_side` runs several at once. "Every position" means every one that a capture takes: special tokens
+and padding are left as they are unless ``edit.at(None, special=True)`` takes them in.
 """
 
 from workbench.edits.edit import Edit, Edits, make_edit, side_by_side

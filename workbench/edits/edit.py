@@ -23,7 +23,9 @@ class Edit:
     """A change of the activations at ``site``; ``kind`` and ``arguments`` describe it for a record.
 
     ``transform`` maps ``[b, t, d]`` to ``[b, t, d]`` and works on all positions; ``positions`` says at which of them the
-    change is kept (see `at`). An edit of kind ``custom`` runs like any other, but cannot be written as JSON.
+    change is kept (see `at`). Positions that a capture leaves out (padding and special tokens, see ``Batch.keep``) are not
+    changed unless ``special`` is true or they are named by number. An edit of kind ``custom`` runs like any other, but cannot
+    be written as JSON.
     """
 
     site: Site
@@ -31,29 +33,45 @@ class Edit:
     kind: str = "custom"
     arguments: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     positions: Positions = None
+    special: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "site", Site.parse(self.site))
 
-    def __call__(self, rows: Float[Tensor, "b t d"], first: int = 0) -> Float[Tensor, "b t d"]:
-        """The edited rows. ``first`` is the position of the first of them: not 0 when a cache holds those before."""
-        if self.positions is None:
-            return self._changed(rows, first)
-        chosen = _chosen(self.positions, first, rows.shape[1]).to(rows.device)
+    def __call__(
+        self, rows: Float[Tensor, "b t d"], first: int = 0, keep: Bool[Tensor, "b t"] | None = None
+    ) -> Float[Tensor, "b t d"]:
+        """The edited rows.
+
+        Args:
+            rows: The activations.
+            first: The position of the first of them: not 0 when a cache holds those before.
+            keep: False where a capture takes no row, ``[b, t]``, or ``[b, 1]`` for all rows of an input; None where every row
+                is taken.
+        """
+        chosen = self._where(rows, first, keep)
+        if chosen is None:
+            return self._changed(rows, first, keep)
         if not bool(chosen.any()):
             return rows
-        return torch.where(chosen[:, None], self._changed(rows, first), rows)
+        changed = self._changed(rows, first, keep)
+        # Let a transform with the wrong shape be named by who checks shapes.
+        return changed if changed.shape != rows.shape else torch.where(chosen[..., None], changed, rows)
 
     def __add__(self, other: Edit | Edits) -> Edits:
         return Edits((self, other))
 
-    def at(self, positions: int | Sequence[int] | slice | None) -> Edit:
+    def at(self, positions: int | Sequence[int] | slice | None, special: bool | None = None) -> Edit:
         """The same edit at some positions only, counted from the start of the input, special tokens included.
 
-        A slice is half open and without a step, as in ``edit.at(slice(5, None))``; None means everywhere. Positions are
-        not negative: while text is generated, its end is not known.
+        Args:
+            positions: Numbers, which are edited whatever token stands there; a slice, half open and without a step, as in
+                ``edit.at(slice(5, None))``; or None for all. Positions are not negative: while text is generated, its end is
+                not known.
+            special: Whether a slice or None takes special tokens and padding in as well; as it is now when left out.
         """
-        return dataclasses.replace(self, positions=_positions(positions))
+        special = self.special if special is None else special
+        return dataclasses.replace(self, positions=_positions(positions), special=special)
 
     def strength(self, value: float) -> Edit:
         """The same edit at another strength.
@@ -64,7 +82,8 @@ class Edit:
         """
         if self.kind not in _STRENGTH:
             raise ConfigError(f"An edit of kind '{self.kind}' has no strength: make a new edit instead.")
-        return make_edit(self.kind, self.site, {**self.arguments, _STRENGTH[self.kind]: float(value)}).at(self.positions)
+        made = make_edit(self.kind, self.site, {**self.arguments, _STRENGTH[self.kind]: float(value)})
+        return made.at(self.positions, self.special)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON description; tensors become lists.
@@ -77,24 +96,43 @@ class Edit:
         if not all(_writable(value) for value in self.arguments.values()):
             raise ConfigError(f"An edit of kind '{self.kind}' holds a whole dictionary: write it down as a step of a recipe.")
         arguments = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in self.arguments.items()}
-        described: dict[str, Any] = {"kind": self.kind, "site": str(self.site), "arguments": arguments}
+        described: dict[str, Any] = {"kind": self.kind, "site": str(self.site), "arguments": arguments, "special": self.special}
         return described if self.positions is None else described | {"positions": positions_to_json(self.positions)}
 
     @staticmethod
     def from_dict(description: Mapping[str, Any]) -> Edit:
         """The edit that `to_dict` described."""
         edit = make_edit(description["kind"], description["site"], description["arguments"])
-        return edit.at(positions_from_json(description.get("positions")))
+        # Descriptions without the key are of versions in which every edit changed special tokens as well.
+        return edit.at(positions_from_json(description.get("positions")), special=description.get("special", True))
 
-    def _changed(self, rows: Tensor, first: int) -> Tensor:
+    def _where(self, rows: Tensor, first: int, keep: Tensor | None) -> Bool[Tensor, "#b t"] | None:
+        """Where the change is kept; None for everywhere."""
+        count = rows.shape[1]
+        by_number = isinstance(self.positions, tuple)
+        chosen = None if self.positions is None else _chosen(self.positions, first, count).to(rows.device)[None]
+        # A site whose rows are not the tokens has none to leave out.
+        if self.special or by_number or keep is None or keep.shape[1] not in {1, count} or bool(keep.all()):
+            return chosen
+        kept = keep.to(rows.device).expand(-1, count)
+        return kept if chosen is None else kept & chosen
+
+    def _changed(self, rows: Tensor, first: int, keep: Tensor | None) -> Tensor:
         return self.transform(rows)
 
 
 class PlacedEdit(Edit):
     """An edit whose ``transform`` is also given the position of the first row: what it writes depends on the place."""
 
-    def _changed(self, rows: Tensor, first: int) -> Tensor:
+    def _changed(self, rows: Tensor, first: int, keep: Tensor | None) -> Tensor:
         return self.transform(rows, first)  # type: ignore[call-arg]
+
+
+class _PartsEdit(Edit):
+    """An edit whose ``transform`` is also given the position of the first row and which rows a capture takes."""
+
+    def _changed(self, rows: Tensor, first: int, keep: Tensor | None) -> Tensor:
+        return self.transform(rows, first, keep)  # type: ignore[call-arg]
 
 
 class Edits(tuple[Edit, ...]):
@@ -112,9 +150,9 @@ class Edits(tuple[Edit, ...]):
     def __add__(self, other: Any) -> Edits:
         return Edits((self, other))
 
-    def at(self, positions: int | Sequence[int] | slice | None) -> Edits:
-        """Every edit at these positions only."""
-        return Edits(edit.at(positions) for edit in self)
+    def at(self, positions: int | Sequence[int] | slice | None, special: bool | None = None) -> Edits:
+        """Every edit at these positions only; see `Edit.at`."""
+        return Edits(edit.at(positions, special) for edit in self)
 
     def strength(self, value: float) -> Edits:
         """Every edit at this strength."""
@@ -144,16 +182,18 @@ def side_by_side(alternatives: Sequence[Edit | Edits]) -> Edits:
     def at_site(site: Site) -> Edit:
         parts = [[edit for edit in group if edit.site == site] for group in groups]
 
-        def transform(rows: Tensor, first: int) -> Tensor:
+        def transform(rows: Tensor, first: int, keep: Tensor | None) -> Tensor:
             if len(rows) % len(parts):
                 raise ConfigError(f"{len(rows)} inputs cannot be shared out to {len(parts)} alternatives: repeat the batch.")
             chunks = list(rows.chunk(len(parts)))
+            kept = [None] * len(parts) if keep is None else list(keep.chunk(len(parts)))
             for number, edits in enumerate(parts):
                 for edit in edits:
-                    chunks[number] = edit(chunks[number], first)
+                    chunks[number] = edit(chunks[number], first, kept[number])
             return torch.cat(chunks)
 
-        return PlacedEdit(site, transform)  # type: ignore[arg-type]
+        # Each part leaves out what it leaves out.
+        return _PartsEdit(site, transform, special=True)  # type: ignore[arg-type]
 
     return Edits(at_site(site) for site in sites)
 

@@ -21,6 +21,7 @@ def patch(site: str | Site, rows: Float[Tensor, "t d"], start: int = 0, strength
     """Put the rows of another input in: row i stands at position ``start + i``, others stay (activation patching).
 
     Take the rows from ``model.activations(batch, [site])[site][0]``. At strength .5 the activation goes half of the way.
+    Special tokens keep their own rows; ``.at(None, special=True)`` patches them as well.
     """
     values = as_tensor(rows)
     if values.dim() != 2 or not len(values) or not bool(torch.isfinite(values).all()):

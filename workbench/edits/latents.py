@@ -50,10 +50,10 @@ def _rewritten(
     def transform(rows: Tensor) -> Tensor:
         if rows.shape[-1] != dictionary.width:
             raise ConfigError(f"The dictionary reads rows of {dictionary.width} numbers and the site has {rows.shape[-1]}.")
-        codes = dictionary.encode(rows.flatten(0, -2)).unflatten(0, rows.shape[:-1])
-        new = changed(codes)
+        flat = rows.flatten(0, -2)
+        codes = dictionary.encode(flat)
         # Decoding is affine, so the difference of two reconstructions is the difference of one code times its decoder row.
-        move = (new - codes[..., latent])[..., None] * dictionary.on(rows.device).written(latent)
-        return (rows if keep_error else dictionary.decode(codes)).to(rows) + move.to(rows)
+        move = (changed(codes) - codes[..., latent])[..., None] * dictionary.on(rows.device).written(latent, flat)
+        return ((flat if keep_error else dictionary.decode(codes, flat)).to(rows) + move.to(rows)).view_as(rows)
 
     return transform

@@ -70,7 +70,7 @@ def dose_response(
     doses: Sequence[float] = DOSES,
     progress: Progress | None = None,
 ) -> Response:
-    """Steer along each direction at each dose, at every position of every input, and read the output.
+    """Steer along each direction at each dose, at every position that a capture takes of every input, and read the output.
 
     Args:
         model: The model.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -175,9 +175,9 @@ def output_gradients(
     split: str = "test",
     progress: Progress | None = None,
 ) -> dict[str, dict[str, Float[Tensor, "e d"]]]:
-    """Gradients of each label's readout logit, on inputs that have the label, summed over positions.
+    """Gradients of each label's readout logit, on inputs that have the label, summed over the positions that a capture takes.
 
-    The dot product of a row with a direction is the change of the logit per unit of that direction added at every position.
+    The dot product of a row with a direction is the change of the logit per unit of that direction added at each of them.
 
     Returns:
         ``{site: {label: [e, d]}}``; labels without inputs in the split are left out.
@@ -196,14 +196,20 @@ def output_gradients(
         if progress:
             progress(begin, len(order), "gradients of the readout")
         part = order[begin : begin + 16]
-        output, acts = model.forward(model.batch([inputs[i] for i in part]), sites, grad=True)
+        batch = model.batch([inputs[i] for i in part])
+        output, acts = model.forward(batch, sites, grad=True)
         columns = torch.tensor([readout.labels.index(pairs[i][1]) for i in part])
         logits = readout.logits(output.pooled.float()).gather(1, columns[:, None].to(output.pooled.device))
         grads = torch.autograd.grad(logits.sum(), [acts[s] for s in sites])
         for site, grad in zip(sites, grads, strict=True):
-            for i, row in zip(part, grad.sum(1).cpu(), strict=True):
+            for i, row in zip(part, _kept_sum(grad, batch.keep).cpu(), strict=True):
                 out[str(site)][pairs[i][1]].append(row)
     return {s: {k: torch.stack(v) for k, v in rows.items() if v} for s, rows in out.items()}
+
+
+def _kept_sum(grad: Float[Tensor, "b t d"], keep: Bool[Tensor, "b k"]) -> Float[Tensor, "b d"]:
+    """The sum over kept positions; over all where the rows of a site are not the tokens (then k is not t)."""
+    return (grad * keep[..., None]).sum(1) if keep.shape[1] in {1, grad.shape[1]} else grad.sum(1)
 
 
 def by_length(inputs: Sequence[object]) -> list[int]:

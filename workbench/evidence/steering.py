@@ -1,7 +1,7 @@
 """Steering a causal language model: what it does to a concept's own tokens, what it costs, and what chance would do.
 
-Every arm pushes by the same norm at every position: the concept, its sign-flipped direction, directions with the concept's
-coordinates shuffled, and random directions. The texts are held out, and the units of all intervals are texts.
+Every arm pushes by the same norm at every position but special tokens: the concept, its sign-flipped direction, directions with
+the concept's coordinates shuffled, and random directions. The texts are held out, and the units of all intervals are texts.
 """
 
 from __future__ import annotations
@@ -125,7 +125,8 @@ def steer_passages(
     sets: Sequence[Int[Tensor, "m"]],
     progress: Progress | None = None,
 ) -> Reading:
-    """Add ``dose * scale`` times each direction at every position of every text, and read the next-token distribution.
+    """Add ``dose * scale`` times each direction at every position of every text, special tokens left out, and read the
+    next-token distribution.
 
     Args:
         model: A causal language model.

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from workbench.analysis import Progress, Result
+from workbench.analysis import CANNOT_MEASURE, Progress, Result
 from workbench.concepts import ConceptSet
 from workbench.errors import ConfigError, DataError, UnknownNameError
+from workbench.evidence.attempts import Found, attempted, failed
 from workbench.evidence.causes import RANDOM_DIRECTIONS as CONTROLS
 from workbench.evidence.causes import cause_rows, dose_response, random_directions, sensitivity_rows
 from workbench.evidence.detection import adjust, detect, locate
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from workbench.datasets import Dataset
     from workbench.store.study import Study
 
+# 2: special tokens keep their activations while a concept is written.
+CAUSES_VERSION = 2
 EXAMPLES_STEERED = 12
 STEERED_CHARACTERS = 120
 
@@ -165,7 +168,8 @@ class Trial:
             "activations": self.acts.id, "dataset": self.dataset.name, "dataset_hash": self.dataset.hash,
             "parents": [self.run.id], "names": names_hash(names),
         }  # fmt: skip
-        key = json.dumps([config, inputs, self.seed], sort_keys=True)
+        version = {"causes": CAUSES_VERSION} if "causes" in self.families else {}
+        key = json.dumps([config, inputs | version, self.seed], sort_keys=True)
         run_id = first_id(repeats) if repeats else f"examine-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
         # What is read is known when it is done, and is no part of what was asked for.
         inputs["beside"] = self.beside
@@ -187,7 +191,7 @@ class Trial:
     def _work(self, run_id: str, names: dict[str, str]) -> tuple[Result, list[dict[str, Any]]]:
         validation = held_out(self.acts, self.dataset, "validation", max(self.max_rows // 2, 500), self.seed)
         test = held_out(self.acts, self.dataset, "test", self.max_rows, self.seed)
-        replica = self._replica()
+        replica, no_replica = self._replica()
         evidence: list[dict[str, Any]] = []
         found: dict[str, list[pd.DataFrame]] = {}
         first = 0
@@ -197,7 +201,9 @@ class Trial:
                 part = whole if len(numbers) == len(whole) else whole.subset([n - first for n in numbers])
                 ids = [f"{self.run.id}.{n}" for n in numbers]
                 own = [names.get(i, "") for i in ids]
-                rows, extra = self._one_set(part, own, numbers, replica.get((whole.site, whole.level)), validation, test)
+                twin = replica.get((whole.site, whole.level))
+                rows, extra = self._one_set(part, own, numbers, twin, validation, test)
+                rows += failed(["stable.cosine"], no_replica, range(len(part))) if no_replica else []
                 for row in rows:
                     row |= {"concept": ids[row.pop("place")], "dataset": self.dataset.name, "run": run_id}
                 evidence += rows
@@ -233,35 +239,47 @@ class Trial:
         extra = {"curves": pd.DataFrame(columns=["place"])}
         if "causes" in self.families and len(self.dataset.labels):
             places = self._steered(found.choice, found.matrix)
-            cause, extra["curves"] = self._causes(part, found.choice, places, test)
-            rows += cause
-            if self.study.model.kind == "decoder":
-                spoken, more = self._language(part, numbers, places, test)
-                rows, extra = rows + spoken, extra | more
+            cause, more = self._causes(part, numbers, found.choice, places, test)
+            rows, extra = rows + cause, extra | more
         if "stable" in self.families and replica is not None:
             rows += stability_rows(part, replica, self.seed)
         if "named" in self.families and test.by_position and self.dataset.modality == "text":
             self.progress(4, 5, f"names at {part.site}")
-            embedder = self.study.embedder()
-            rows += name_rows(part, names, found.codes, test, self.dataset, embedder, self.seed)
+            rows += attempted(
+                ["named.auroc"],
+                range(len(part)),
+                lambda: (name_rows(part, names, found.codes, test, self.dataset, self.study.embedder(), self.seed), {}),
+            )[0]
         self.progress(5, 5, f"trial at {part.site}")
         return rows, extra | {"labels": labels, "detection": found.matrix}
 
-    def _causes(
-        self, part: ConceptSet, choice: list[str], places: list[int], test: HeldOut
-    ) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+    def _causes(self, part: ConceptSet, numbers: list[int], choice: list[str], places: list[int], test: HeldOut) -> Found:
+        """Each kind by itself: where one cannot be measured, its rows are failed with the reason and the others are kept."""
         self.progress(2, 5, f"causes at {part.site}")
-        model = self.study.model
+        rows, _ = attempted(["causes.sensitivity"], range(len(choice)), lambda: (self._sensitivity(part, choice), {}), choice)
+        tables: dict[str, pd.DataFrame] = {}
+        parts: list[tuple[list[str], Callable[[], Found]]] = []
+        if places:
+            parts.append((["causes.readout", "causes.output"], lambda: self._responses(part, choice, places, test)))
+        if self.study.model_record()["kind"] == "decoder":
+            parts.append((["causes.tokens", "causes.cost"], lambda: self._language(part, numbers, places, test)))
+        for metrics, measure in parts:
+            found, more = attempted(metrics, places, measure, choice if metrics[0] == "causes.readout" else None)
+            rows, tables = rows + found, tables | more
+        return rows, tables
+
+    def _sensitivity(self, part: ConceptSet, choice: list[str]) -> list[dict[str, Any]]:
         readout = self.study.readout(self.dataset, progress=self.progress)
-        site = model.site(part.site)
         scale = self.study.typical_norm(part.site)
         # One pass for all labels that the output tells apart: concepts of every method at this site share it.
         wanted = [label for label in readout.labels if readout.works_for(label)]
         grads = self.study.gradients(self.dataset, [part.site], wanted, progress=self.progress)
-        directions = part.directions()
-        rows = sensitivity_rows(choice, directions, grads[part.site], readout, scale, self.seed)
-        if not places:
-            return rows, pd.DataFrame(columns=["place"])
+        return sensitivity_rows(choice, part.directions(), grads[part.site], readout, scale, self.seed)
+
+    def _responses(self, part: ConceptSet, choice: list[str], places: list[int], test: HeldOut) -> Found:
+        model, directions = self.study.model, part.directions()
+        readout = self.study.readout(self.dataset, progress=self.progress)
+        site, scale = model.site(part.site), self.study.typical_norm(part.site)
         inputs = self._inputs(test)
         response = dose_response(model, site, directions[places], inputs, readout, scale, progress=self.progress)
         random = random_directions(CONTROLS, part.width, self.seed)
@@ -270,12 +288,13 @@ class Trial:
             lambda: dose_response(model, site, random, inputs, readout, scale, progress=self.progress),
         )
         measured, curves = cause_rows(places, choice, directions[places], response, control, readout)
-        return rows + measured, curves
+        return measured, {"curves": curves}
 
-    def _language(
-        self, part: ConceptSet, numbers: list[int], places: list[int], test: HeldOut
-    ) -> tuple[list[dict[str, Any]], dict[str, pd.DataFrame]]:
+    def _language(self, part: ConceptSet, numbers: list[int], places: list[int], test: HeldOut) -> Found:
         """Steering of a causal model: evidence rows, and tables by name."""
+        if "tokens" not in self.run.tables and "failed" in self.run.tables:
+            why = self.run.tables["failed"]["error"].iloc[0]
+            raise ConfigError(f"Run {self.run.id} could not find the tokens of its concepts: {why}")
         tokens = self.run.tables["tokens"] if "tokens" in self.run.tables else pd.DataFrame(columns=["number", "id"])
         place_of = {number: place for place, number in enumerate(numbers)}
         tokens = tokens[tokens["number"].isin(place_of)].assign(place=lambda t: t["number"].map(place_of))
@@ -335,14 +354,17 @@ class Trial:
             return [t[:STEERED_CHARACTERS] for t in middle[:EXAMPLES_STEERED]]
         return list(inputs[:EXAMPLES_STEERED])
 
-    def _replica(self) -> dict[tuple[str, str], ConceptSet]:
-        """The concept sets of a run with another seed, by site and level; only at the sites on trial."""
+    def _replica(self) -> tuple[dict[tuple[str, str], ConceptSet], Exception | None]:
+        """The concept sets of a run with another seed, by site and level, only at the sites on trial; or why there is none."""
         if "stable" not in self.families:
-            return {}
-        if "replica" not in self.beside:
-            self.beside["replica"] = self._find_replica()
-        found = self.beside["replica"]
-        return {(s.site, s.level): s for s in self.study.get_run(found).sets} if found else {}
+            return {}, None
+        try:
+            if "replica" not in self.beside:
+                self.beside["replica"] = self._find_replica()
+            found = self.beside["replica"]
+            return ({(s.site, s.level): s for s in self.study.get_run(found).sets} if found else {}), None
+        except CANNOT_MEASURE as error:
+            return {}, error
 
     def _find_replica(self) -> str:
         record = self.run.record

@@ -169,7 +169,7 @@ class Model(ABC):
         wanted = [self.site(site) for site in sites]
         if not wanted:
             return {}
-        with self._recording(wanted, grad, stop=True) as seen:
+        with self._recording(wanted, grad, stop=True, keep=batch.keep) as seen:
             self._run(batch)
         return {site: self._found(site, seen) for site in wanted}
 
@@ -182,13 +182,16 @@ class Model(ABC):
         those that nothing before them makes differentiable are leaves.
         """
         wanted = [self.site(site) for site in sites]
-        with self._recording([*wanted, *self._output_sites()], grad, stop=False) as seen:
+        with self._recording([*wanted, *self._output_sites()], grad, stop=False, keep=batch.keep) as seen:
             output = self._output(self._run(batch), batch, seen)
         return output, {site: self._found(site, seen) for site in wanted}
 
     @contextmanager
     def edited(self, *edits: Edit | Edits) -> Iterator[Model]:
-        """Every pass inside is edited, in the order given; inner contexts come after outer ones."""
+        """Every pass inside is edited, in the order given; inner contexts come after outer ones.
+
+        Special tokens and padding, which a capture leaves out, stay as they are unless an edit takes them in: see `Edit.at`.
+        """
         flat = Edits(edits)
         for edit in flat:
             self.site(edit.site)
@@ -201,21 +204,29 @@ class Model(ABC):
         return Edits(self._edits)
 
     def next_logits(
-        self, ids: Int[Tensor, "b t"], past: int, cache: Any, edits: Sequence[Edit] = ()
+        self,
+        ids: Int[Tensor, "b t"],
+        past: int,
+        cache: Any,
+        edits: Sequence[Edit] = (),
+        keep: Bool[Tensor, "b t"] | None = None,
     ) -> tuple[Float[Tensor, "b v"], Any]:
         """Logits of the token after ``ids``, which follow ``past`` tokens that ``cache`` knows, and the new cache.
 
-        Only ``edits`` apply: the contexts around are the caller's to include. `ConfigError` unless a decoder. Where a cache
-        would change the logits (``uses_cache`` is False), ``cache`` is the ids so far, and every step is a whole pass.
+        Only ``edits`` apply: the contexts around are the caller's to include. ``keep`` is false on special tokens, which edits
+        leave as they are. `ConfigError` unless a decoder. Where a cache would change the logits (``uses_cache`` is False),
+        ``cache`` is the ids so far and their ``keep``, and every step is a whole pass.
         """
         if self.kind != "decoder":
             raise self._no_text()
         if not self.uses_cache and cache is not None:
-            ids, past = torch.cat([cache, ids], 1), 0
+            ids, past = torch.cat([cache[0], ids], 1), 0
+            keep = None if keep is None else torch.cat([cache[1], keep], 1)
         attended = torch.ones(len(ids), past + ids.shape[1], dtype=torch.long, device=ids.device)
-        with recording(self._taps, [], edits, grad=False, copy=self._may_work_in_place, stop=False, first=past):
+        copy = self._may_work_in_place
+        with recording(self._taps, [], edits, grad=False, copy=copy, stop=False, first=past, keep=keep):
             logits, kept = self._step(ids, attended, cache if self.uses_cache else None)
-        return logits[:, -1], kept if self.uses_cache else ids
+        return logits[:, -1], kept if self.uses_cache else (ids, keep)
 
     def _step(self, ids: Int[Tensor, "b t"], attended: Int[Tensor, "b p"], cache: Any) -> tuple[Float[Tensor, "b t v"], Any]:
         """Logits of a raw pass over ``ids``, which end the ``p`` attended positions, and the cache with them in it."""
@@ -296,8 +307,10 @@ class Model(ABC):
         shown = ", ".join(names[:3]) + (f", … {names[-1]}" if len(names) > 3 else "")
         return f"<{type(self).__name__} {self.name!r}: {self.kind}, {len(names)} sites ({shown})>"
 
-    def _recording(self, wanted: Sequence[Site], grad: bool, *, stop: bool) -> AbstractContextManager[dict[Site, Tensor]]:
-        return recording(self._taps, wanted, self._edits, grad=grad, copy=self._may_work_in_place, stop=stop)
+    def _recording(
+        self, wanted: Sequence[Site], grad: bool, *, stop: bool, keep: Bool[Tensor, "b t"] | None = None
+    ) -> AbstractContextManager[dict[Site, Tensor]]:
+        return recording(self._taps, wanted, self._edits, grad=grad, copy=self._may_work_in_place, stop=stop, keep=keep)
 
     def _pooled(self, batch: Batch) -> Float[Tensor, "b o"]:
         return self.forward(batch)[0].pooled

@@ -68,7 +68,8 @@ def stream(
 ) -> Iterator[Step]:
     """Continue a prompt once for each alternative, all in one pass a token; ends when every text has.
 
-    Edits of contexts around come first. Above temperature 0 tokens are drawn by Gumbel noise that the alternatives share,
+    Edits of contexts around come first. Special tokens, such as the one that the prompt begins with, stay as they are unless an
+    edit takes them in (see `Edit.at`). Above temperature 0 tokens are drawn by Gumbel noise that the alternatives share,
     so that they differ where their probabilities do and not by luck. No hook is in the model between two steps.
 
     Raises:
@@ -88,7 +89,7 @@ def stream(
     texts = [_Text(tokens) for _ in groups]
     feed, past, cache = ids.repeat(len(groups), 1), 0, None
     for _ in range(min(max_new_tokens, model.max_length - ids.shape[1])):
-        logits, cache = model.next_logits(feed, past, cache, edits)
+        logits, cache = model.next_logits(feed, past, cache, edits, tokens.kept(feed, past))
         past += feed.shape[1]
         logits = logits.float().cpu()
         chosen = _choose(logits, temperature, top_k, rng)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from workbench.edits import Edit
@@ -78,10 +78,18 @@ class Recorder:
     """What one pass collects: the wanted sites, after the edits."""
 
     def __init__(
-        self, wanted: Iterable[Site], edits: Sequence[Edit], *, grad: bool, copy: bool, stop: bool, first: int = 0
+        self,
+        wanted: Iterable[Site],
+        edits: Sequence[Edit],
+        *,
+        grad: bool,
+        copy: bool,
+        stop: bool,
+        first: int = 0,
+        keep: Bool[Tensor, "b t"] | None = None,
     ) -> None:
         self.seen: dict[Site, Tensor] = {}
-        self._first = first
+        self._first, self._keep = first, keep
         self._wanted = set(wanted)
         self._edits = edits
         self._grad, self._copy, self._stop = grad, copy, stop
@@ -110,7 +118,7 @@ class Recorder:
         edits = [edit for edit in self._edits if edit.site == tap.site]
         rows = tap.view.rows(output)
         for edit in edits:
-            rows = _same_shape(edit, rows, edit(rows, self._first))
+            rows = _same_shape(edit, rows, edit(rows, self._first, self._keep))
         if tap.site not in self._wanted:
             return tap.view.put(rows, output)
         if self._grad:
@@ -133,14 +141,16 @@ def recording(
     copy: bool,
     stop: bool,
     first: int = 0,
+    keep: Bool[Tensor, "b t"] | None = None,
 ) -> Iterator[dict[Site, Tensor]]:
     """A context in which a model runs edited, and the wanted sites are collected.
 
     ``taps`` is in execution order. ``copy`` protects what is recorded from modules that work in place.
     ``stop`` ends the pass once every wanted site has been seen. ``first`` is the position of the first row, where a cache
-    holds those before. No hook is left, whatever happens.
+    holds those before. ``keep`` is false where a capture takes no row: edits leave those rows as they are unless they say
+    otherwise (see `Edit.at`). No hook is left, whatever happens.
     """
-    recorder = Recorder(wanted, edits, grad=grad, copy=copy, stop=stop, first=first)
+    recorder = Recorder(wanted, edits, grad=grad, copy=copy, stop=stop, first=first, keep=keep)
     groups: dict[nn.Module, list[Tap]] = {}
     for site, tap in taps.items():
         if recorder.touches(site):

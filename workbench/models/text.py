@@ -98,6 +98,16 @@ class Tokens:
             raise DataError("The prompt is empty, and this model has no token that texts begin with: write a few words.")
         return torch.tensor([ids], device=self.device)
 
+    def kept(self, ids: Int[Tensor, "b t"], past: int = 0) -> Bool[Tensor, "b t"]:
+        """Which tokens of a prompt, or of what follows its first ``past`` tokens, a capture would take; see `Batch.keep`."""
+        # A model may have more ids than its tokenizer: those stand for no special token.
+        known = ids.cpu().numpy()
+        special = (known < len(self._special)) & self.special(np.minimum(known, len(self._special) - 1))
+        keep = torch.from_numpy(~special | self.keeps_special).to(ids.device)
+        if past == 0 and not self.keeps_special and (self.bos or self._starts_with_bos()):
+            keep[:, 0] = False
+        return keep
+
     def vocabulary(self, size: int) -> list[str]:
         """The text of each of the first ``size`` ids; models pad their vocabulary, and an id without a token is shown as one."""
         shown = np.array([f"<{number}>" for number in range(size)], object)

@@ -214,6 +214,7 @@ def _section(run: Run) -> dict[str, Any]:
     declared = {m.key: m for m in analysis.metrics}
     table = run.metrics
     shown = table[table["metric"].map(lambda k: k in declared and declared[k].shown)] if len(table) else table
+    shown = shown.dropna(subset="value")
     rows = shown.assign(order=shown.groupby("metric")["value"].rank(ascending=False, method="first"))
     rows = rows[rows["order"] <= 12].sort_values(["metric", "order"])
     return {
@@ -223,6 +224,7 @@ def _section(run: Run) -> dict[str, Any]:
         "metrics": [declared[k] for k in dict.fromkeys(rows["metric"])] if len(rows) else [],
         "rows": records(rows),
         "total": len(table),
+        "remarks": run.remarks,
         "figures": [figure_html(figure) for figure in run.figures.values()],
     }
 

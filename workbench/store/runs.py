@@ -80,6 +80,23 @@ class Run:
         """The analysis's own metrics."""
         return self.tables["metrics"] if "metrics" in self.tables else pd.DataFrame(columns=["metric", "value"])
 
+    @property
+    def remarks(self) -> list[str]:
+        """What has to be read with the run's numbers: what could not be measured or made, and why, and notes on what was."""
+        from workbench.analysis import declared_metrics
+
+        titles = {metric.key: metric.title for metric in declared_metrics(self.analysis)}
+        found = []
+        table = self.metrics.reindex(columns=["metric", "site", "status", "error", "note"]).fillna("")
+        for row in records(table[table["status"].eq("failed") | table["note"].ne("")]):
+            what = titles.get(row["metric"], row["metric"]) + (f" at {row['site']}" if row["site"] else "")
+            found.append(
+                f"{what} could not be measured: {row['error']}" if row["status"] == "failed" else f"{what}: {row['note']}"
+            )
+        failed = records(self.tables["failed"]) if "failed" in self.tables else []
+        found += [f"The {row['what']} could not be made: {row['error']}" for row in failed]
+        return list(dict.fromkeys(found))
+
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
         """The run's tensors, by name."""

@@ -1,0 +1,57 @@
+"""What a run has made so far, kept until the run is finished: the same call after a crash goes on from there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from workbench.errors import disk_errors
+
+Made = tuple[dict[str, Tensor], dict[str, Any]]
+"""Tensors by name, and facts that JSON can hold."""
+
+
+class Unfinished:
+    """A folder of intermediate results of one run.
+
+    Args:
+        folder: Where they are written; made when there is something to write.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def once(self, name: str, make: Callable[[], Made]) -> Made:
+        """What ``make`` gives, written before it is returned; what is there from an earlier attempt is returned as it is."""
+        place = self.folder / name
+        if (found := _read(place)) is not None:
+            return found
+        tensors, facts = make()
+        partial = self.folder / f"{name}-{uuid.uuid4().hex}.partial"
+        with disk_errors("the intermediate results"):
+            partial.mkdir(parents=True)
+            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, partial / "tensors.safetensors")
+            (partial / "facts.json").write_text(json.dumps(facts))
+            shutil.rmtree(place, ignore_errors=True)
+            partial.rename(place)
+        return tensors, facts
+
+    def clear(self) -> None:
+        """Remove all of it: the run is finished."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _read(place: Path) -> Made | None:
+    try:
+        return load_file(place / "tensors.safetensors"), json.loads((place / "facts.json").read_text())
+    except (OSError, ValueError, SafetensorError):
+        # Nothing there, or not whole: it is made again.
+        return None
