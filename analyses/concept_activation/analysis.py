@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,12 +12,15 @@ from pydantic import Field
 
 from analyses.concept_activation.tcav import Scores, score
 from analyses.concept_activation.vectors import Vectors, fit_vectors
-from workbench.activations.labels import choose_labels
+from workbench.activations.labels import choose_labels, labelled, one_of_two
 from workbench.analysis import Context, Metric, Result, SiteAnalysis
 from workbench.concepts import LinearConcepts
 from workbench.errors import ConfigError, DataError
 from workbench.frames import records
 from workbench.plots import site_lines
+
+if TYPE_CHECKING:
+    from workbench.datasets import Dataset
 
 METRICS = (
     Metric(
@@ -68,11 +71,13 @@ class ConceptActivation(SiteAnalysis):
     name: ClassVar[str] = "concept_activation"
     title: ClassVar[str] = "Concept activation vectors (TCAV)"
     method: ClassVar[str] = "CAV"
+    version: ClassVar[int] = 2
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
 
-    concepts: str | tuple[str, ...] | None = Field(
-        None, description="Labels to fit vectors for; all when left out.", json_schema_extra={"choices": "labels"}
-    )
+    labels: str | tuple[str, ...] | None = Field(
+        None, description="Labels, columns or 'tokens' to fit vectors for; all when left out. A column with two values gets one.",
+        json_schema_extra={"choices": "labels", "formerly": "concepts"},
+    )  # fmt: skip
     classes: str | None = Field(
         None, description="The column whose values are the classes; the one with most values when left out.",
         json_schema_extra={"choices": "columns"},
@@ -87,9 +92,10 @@ class ConceptActivation(SiteAnalysis):
     def shared(self, context: Context) -> _Shared:
         """The labels, and the gradients of one pass on which every site is scored."""
         dataset = context.dataset
-        wanted = choose_labels(dataset, list(self.concepts) if isinstance(self.concepts, tuple) else self.concepts)
+        wanted, _ = one_of_two(dataset, choose_labels(dataset, self.labels))
         readout = context.readout()
-        classes = self._classes(context, readout.labels, wanted)
+        # The score of one of two classes is one less that of the other.
+        classes, _ = one_of_two(dataset, self._classes(context, readout.labels, wanted))
         sites = [str(s) for s in context.activations.sites]
         # The inputs of a class are the same for every seed: a seed draws other examples for the vectors.
         return _Shared(wanted, context.gradients(sites, classes, self.per_class))
@@ -98,7 +104,7 @@ class ConceptActivation(SiteAnalysis):
         """Fit at a site, and score."""
         return [
             (
-                _concepts(vectors, site),
+                _concepts(vectors, site, context.dataset),
                 [row | {"site": site} for row in vectors.metrics],
                 _table(score(vectors, shared.gradients[site]), vectors.labels, site),
             )
@@ -139,9 +145,9 @@ class ConceptActivation(SiteAnalysis):
         return [label for label in known if label in wanted] or known
 
 
-def _concepts(vectors: Vectors, site: str) -> LinearConcepts:
+def _concepts(vectors: Vectors, site: str, dataset: Dataset) -> LinearConcepts:
     weights, bias = torch.from_numpy(vectors.weights).float(), torch.from_numpy(vectors.bias).float()
-    return LinearConcepts(site, weights, bias, table=pd.DataFrame({"label": vectors.labels}), level=vectors.level)
+    return LinearConcepts(site, weights, bias, table=labelled(dataset, vectors.labels), level=vectors.level)
 
 
 def _table(scores: Scores, labels: list[str], site: str) -> pd.DataFrame:

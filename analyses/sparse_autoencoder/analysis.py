@@ -25,6 +25,7 @@ class SparseAutoencoder(Analysis):
     method: ClassVar[str] = "SAE"
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
     one_site: ClassVar[bool] = True
+    reads_labels: ClassVar[bool] = False
 
     d_sae: int = Field(1024, ge=2, le=1_000_000, description="How many latents.")
     k: int = Field(32, ge=1, description="How many latents may be active on a row.")

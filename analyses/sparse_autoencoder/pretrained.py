@@ -24,6 +24,7 @@ class PretrainedDictionary(Analysis):
     name: ClassVar[str] = "pretrained_dictionary"
     title: ClassVar[str] = "Sparse dictionary from a folder"
     method: ClassVar[str] = "SAE"
+    reads_labels: ClassVar[bool] = False
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
 
     folder: str = Field("scribe-sae", min_length=1, description="A folder that sae-lens loads, or the bundled 'scribe-sae'.")

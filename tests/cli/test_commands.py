@@ -69,7 +69,7 @@ def test_the_job_by_commands(small_study, tmp_path, capsys) -> None:
     assert code == 0
     assert {r["analysis"] for r in json.loads(out)["runs"]} >= {"sparse_autoencoder", "linear_probe", "examine"}
 
-    code, out, _ = call(capsys, "--json", "run", folder, "linear_probe", "--set", "target=tokens")
+    code, out, _ = call(capsys, "--json", "run", folder, "linear_probe", "--set", "labels=tokens")
     assert code == 0
     probe = json.loads(out)["run"]
 
@@ -112,7 +112,7 @@ def test_special_tokens_have_rows_by_choice(tmp_path, capsys) -> None:
         assert np.array_equal(found[1].values[~special], found[0].values, equal_nan=True)
         assert np.nansum(found[1].values[:, labels]) > 0
         assert not np.nansum(found[1].values[special][:, labels])
-        run = every.run("linear_probe", after, target="tokens")
+        run = every.run("linear_probe", after, labels="tokens")
         assert set(run.concepts[0].on_text("The banks failed.")["token"]) >= {"[CLS]", "[SEP]"}
 
 
@@ -184,7 +184,7 @@ def write(path, text: str):
         (("run", "SMALL", "linear_prob"), "Did you mean 'linear_probe'"),
         (("run", "SMALL", "linear_probe", "--at", "resid_post.9"), "resid_post.9"),
         (("run", "SMALL", "linear_probe", "--set", "oops"), "--set name=value"),
-        (("run", "SMALL", "linear_probe", "--set", "target=topic"), "no label 'topic'"),
+        (("run", "SMALL", "linear_probe", "--set", "labels=topic"), "no label 'topic'"),
         (("run", "SMALL", "linear_probe", "--acts", "zzzz"), "zzzz"),
         (("concept", "SMALL", "nothing.0"), "There is no concept"),
         (("concepts", "SMALL", "--sort", "detects.aurocc"), "Did you mean 'detects.auroc'"),

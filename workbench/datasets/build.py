@@ -19,7 +19,6 @@ from workbench.datasets.images import UnreadableError, read_image
 from workbench.datasets.spans import no_spans, read_spans
 from workbench.errors import DataError
 
-
 # What a table of a data set has besides labels, and what labels of spans are called.
 RESERVED = frozenset({"text", "image", "split", "group", "token", "region"})
 
@@ -69,24 +68,7 @@ def build(frame: pd.DataFrame, choice: Choice, *, name: str, source: dict[str, A
         frame = _without_blank(frame, content, notes)
     _check_content(frame, content, modality)
     early = modality == "image" and choice.rules > 1
-    if early:
-        frame = _limited(frame, choice.limit, notes)
-        frame, contents = _images(frame, content, choice, notes)
-        keys = content_keys(contents, modality)
-    else:
-        contents = list(frame[content])
-        keys = contents if modality == "text" else list(map(str, range(len(frame))))
-    if choice.drop_duplicates:
-        first = ~copies(keys)
-        if not first.all():
-            notes.append(f"{int((~first).sum()):,} of {len(frame):,} {modality}s were copies of an earlier one and were left out.")
-        frame = frame[first].reset_index(drop=True)
-        contents, keys = ([part for part, kept in zip(parts, first, strict=True) if kept] for parts in (contents, keys))
-    elif choice.rules > 1 and (again := int(copies(keys).sum())):
-        notes.append(
-            f"{again:,} of {len(frame):,} {modality}s are copies of an earlier one; all copies are in one split. Pass"
-            " drop_duplicates=True (--drop-duplicates) to keep only the first of each."
-        )
+    frame, contents, keys = _examples(frame, content, modality, choice, early, notes)
     found = arrange(frame, keys, modality, group_column, split_column, words, choice.rules)
     notes += found.notes
     labels, values = _labels(frame, names, choice.labels is not None and choice.rules > 1, words)
@@ -104,15 +86,40 @@ def build(frame: pd.DataFrame, choice: Choice, *, name: str, source: dict[str, A
     extras = [str(x) for x in frame.columns if x not in used and x not in names and x not in table.columns]
     for column in names:
         table[column] = values[column].iloc[keep].reset_index(drop=True)
-    paths = list(frame[content]) if modality == "image" else []
-    if "file" not in extras and paths and all(isinstance(path, str) for path in paths):
-        table["file"] = objects([paths[i] for i in keep])
     for column in extras:
         table[column] = frame[column].iloc[keep].reset_index(drop=True)
+    if modality == "image" and "file" not in table.columns and frame[content].map(lambda cell: isinstance(cell, str)).all():
+        table["file"] = frame[content].iloc[keep].reset_index(drop=True)
     spans, scope = no_spans(modality), np.zeros(len(table), dtype=bool)
     if span_column is not None:
         spans, scope = read_spans([frame[span_column].iloc[i] for i in keep], examples, modality)
     return finish(name, modality, table, spans, scope, labels, source, notes)
+
+
+def _examples(
+    frame: pd.DataFrame, content: str, modality: str, choice: Choice, early: bool, notes: list[str]
+) -> tuple[pd.DataFrame, list[Any], list[str]]:
+    """The rows that are kept, their texts or images, and a key of each that copies share.
+
+    Images are read here when ``early``, for which the limit comes first; otherwise the cells stay as they are.
+    """
+    if early:
+        frame, contents = _images(_limited(frame, choice.limit, notes), content, choice, notes)
+        keys = content_keys(contents, modality)
+    else:
+        contents = list(frame[content])
+        keys = contents if modality == "text" else list(map(str, range(len(frame))))
+    again = copies(keys)
+    if choice.drop_duplicates and again.any():
+        notes.append(f"{int(again.sum()):,} of {len(frame):,} {modality}s were copies of an earlier one and were left out.")
+        kept = np.flatnonzero(~again)
+        return frame.iloc[kept].reset_index(drop=True), [contents[i] for i in kept], [keys[i] for i in kept]
+    if again.any() and choice.rules > 1:
+        notes.append(
+            f"{int(again.sum()):,} of {len(frame):,} {modality}s are copies of an earlier one; all copies are in one split. Pass"
+            " drop_duplicates=True (--drop-duplicates) to keep only the first of each."
+        )
+    return frame, contents, keys
 
 
 def _limited(frame: pd.DataFrame, limit: int | None, notes: list[str]) -> pd.DataFrame:
@@ -149,7 +156,8 @@ def _note_missing(frame: pd.DataFrame, names: Sequence[str], words: Collection[s
         count, said = sum(map(len, found.values())), sorted({cell for cells in found.values() for cell in cells})
         cells = "cell says" if count == 1 else "cells say"
         notes.append(
-            f"{count:,} {cells} {listing(said)} in {listing(columns)} and count as missing; missing=[] keeps such words as values."
+            f"{count:,} {cells} {listing(said)} in {listing(columns)}, and count as missing: missing=[] (--missing '') keeps such"
+            " words as values."
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from workbench.datasets.columns import IMAGE_SUFFIXES, listing, quote, require_column
-from workbench.datasets.readers import UnicodeFault, read_table, read_text, table_of_records
+from workbench.datasets.readers import EncodingError, read_table, read_text, table_of_records
 from workbench.datasets.splits import split_name
 from workbench.errors import DataError, MissingExtraError
 
@@ -47,7 +47,7 @@ def read_folder(
         split = split_name(parents[0]) if parents else None
         try:
             record: dict[str, str | None] = {"text": read_text(path, encoding)} if texts else {"image": relative.as_posix()}
-        except UnicodeFault:
+        except EncodingError:
             if not drop_unreadable:
                 raise
             lost.append(relative.as_posix())
@@ -73,9 +73,7 @@ def _hidden(path: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
-def _with_labels(
-    frame: pd.DataFrame, folder: Path, encoding: str | None, left_out: list[str], notes: list[str]
-) -> pd.DataFrame:
+def _with_labels(frame: pd.DataFrame, folder: Path, encoding: str | None, left_out: list[str], notes: list[str]) -> pd.DataFrame:
     inside, beside = folder / LABELS_FILE, folder.with_name(LABELS_FILE)
     path = inside if inside.is_file() else beside
     if not path.is_file():

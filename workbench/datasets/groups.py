@@ -18,6 +18,8 @@ from workbench.errors import DataError
 
 # A part with a smaller share of the examples than this is mentioned: it can hardly be measured on.
 SMALL_SHARE = 0.05
+# How notes on groups begin: other groups make them void.
+ABOUT_GROUPS = "Groups: "
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def _joined(named: Sequence[str | None], keys: Sequence[str], modality: str, not
     joined = [names for names in members.values() if len(names) > 1]
     if joined:
         notes.append(
-            f"{sum(map(len, joined)):,} groups share copies of a {modality} and were joined into {len(joined):,}, so that no"
+            f"{ABOUT_GROUPS}{sum(map(len, joined)):,} of them share copies of a {modality} and were joined into {len(joined):,}, so that no"
             " copies fall into two splits."
         )
     return [
@@ -169,8 +171,8 @@ def _small_parts(groups: Sequence[str], splits: Sequence[str]) -> list[str]:
         return []
     largest, size = Counter(groups).most_common(1)[0]
     return [
-        f"Groups are of very different size, so that of {len(splits):,} examples there are few in {', '.join(small)}: the largest"
-        f" group, {quote(largest)}, has {size:,}."
+        f"{ABOUT_GROUPS}they are of very different size, so that of {len(splits):,} examples there are few in {', '.join(small)};"
+        f" the largest, {quote(largest)}, has {size:,}."
     ]
 
 

@@ -21,7 +21,7 @@ DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bar
 _LOOKED_AT = 20
 
 
-class UnicodeFault(DataError):
+class EncodingError(DataError):
     """A file whose bytes are not text in the encoding."""
 
 
@@ -61,7 +61,7 @@ def read_text(path: Path, encoding: str | None = None) -> str:
         start = getattr(error, "start", 0)
         line = raw[:start].count(b"\n") + 1
         named = "UTF-8" if chosen == "utf-8-sig" else chosen
-        raise UnicodeFault(
+        raise EncodingError(
             f"{quote(path.name)} is not {named}: line {line} holds a byte that does not belong;"
             ' save it as UTF-8, or pass its encoding, such as encoding="cp1252".'
         ) from error
@@ -159,6 +159,13 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         table = pq.ParquetFile(path).read()
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{quote(path.name)} is not a whole Parquet file: write it again.") from error
+    return read_arrow(table)
+
+
+def read_arrow(table: Any) -> pd.DataFrame:
+    """An Arrow table with its values as they are: floats as numbers, and all else exact."""
+    import pyarrow as pa
+
     check_columns(table.column_names)
     columns = {}
     for name in table.column_names:

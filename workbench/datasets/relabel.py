@@ -10,7 +10,7 @@ import pandas as pd
 
 from workbench.datasets import columns as c
 from workbench.datasets.columns import MISSING_WORDS, Label, listing, quote
-from workbench.datasets.groups import arrange, content_keys
+from workbench.datasets.groups import ABOUT_GROUPS, arrange, content_keys
 from workbench.datasets.readers import read_table
 from workbench.errors import DataError, UnknownNameError
 
@@ -72,10 +72,12 @@ def relabel(
         else:
             frame[name], label = c.read_label(frame[name], name, labels is not None, words)
             found.append(label)
+    said = list(data.notes)
     if group is not None or split is not None:
+        said = [note for note in said if not note.startswith(ABOUT_GROUPS)]
         _arrange(data, frame, group, split, words, notes)
     result = pd.concat([data.table[[data.modality]], frame], axis=1)
-    made = finish(data.name, data.modality, result, data.spans, data.span_scope, found, data.source, [*data.notes, *notes])
+    made = finish(data.name, data.modality, result, data.spans, data.span_scope, found, data.source, [*said, *notes])
     return made.with_earlier([*data.earlier, data.hash])
 
 
@@ -99,7 +101,7 @@ def _with_columns(
     if not new:
         raise DataError(f"{called} has no column besides {quote(theirs)}: there is nothing to add.")
     c.require_exact((v for v in given[theirs] if not c.missing(v)), theirs, "key")
-    texts = theirs == data.modality or ours.name == data.modality
+    texts = ours.name == data.modality
     rows: dict[str, int] = {}
     for row, value in enumerate(given[theirs]):
         if c.missing(value):
@@ -155,7 +157,7 @@ def _arrange(
         sides = pd.DataFrame({"group": found.groups, "split": list(data.table["split"])})
         cut = int((sides.groupby("group")["split"].nunique() > 1).sum())
         if cut:
-            said = [*said, f"The splits cut {cut:,} of the new groups, so whole groups were dealt out anew."]
+            said = [*said, f"{ABOUT_GROUPS}the splits cut {cut:,} of the new ones, so whole groups were dealt out anew."]
         else:
             splits, said = list(sides["split"]), []
     notes += said

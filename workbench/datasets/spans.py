@@ -37,8 +37,8 @@ def span_frame(modality: str, columns: Mapping[str, Any]) -> pd.DataFrame:
 def read_spans(cells: Sequence[Any], contents: Sequence[Any] | None, modality: str) -> tuple[pd.DataFrame, np.ndarray]:
     """The span table of a column of lists (or of their JSON), and which examples were annotated.
 
-    Without ``contents``, nothing is checked to be inside its example: only for a file that was checked when it was written. An empty list says that the example was looked at and holds nothing; a missing cell says that nobody
-    looked.
+    An empty list says that the example was looked at and holds nothing; a missing cell says that nobody looked. Without
+    ``contents`` nothing is checked to be inside its example: only for a file that was checked when it was written.
     """
     rows: dict[str, list] = {name: [] for name in ("example", *PLACES[modality], "label")}
     scope = np.zeros(len(cells), dtype=bool)
