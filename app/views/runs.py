@@ -20,6 +20,7 @@ from workbench.analysis import Analysis, Metric, analysis_names, find_analysis
 from workbench.errors import WorkbenchError
 from workbench.frames import records
 from workbench.jobs import start_job
+from workbench.numbers import p_value
 from workbench.runner import sweep
 from workbench.store.runs import Run
 from workbench.store.study import Study
@@ -183,9 +184,13 @@ def _metrics(run: Run, known: dict[str, Metric]) -> None:
     first = [c for c in ("metric", "site", "label", "class", "value", "low", "high", "null", "null_high", "p", "n") if c in table]
     order = table["value"].sort_values(ascending=False).index[:ROWS_SHOWN]
     number_ = st.column_config.NumberColumn
-    config = {c: number_(format="%.3f") for c in ("value", "low", "high", "null", "null_high", "p")}
+    config = {c: number_(format="%.3f") for c in ("value", "low", "high", "null", "null_high")} | {
+        "n": number_(format="localized")
+    }
+    shown = table.loc[order, first]
+    shown = shown.assign(p=shown["p"].map(p_value)) if "p" in shown else shown
     st.dataframe(
-        pd.DataFrame(records(table.loc[order, first])), hide_index=True, placeholder="–", column_config=config,
+        pd.DataFrame(records(shown)), hide_index=True, placeholder="–", column_config=config,
         height=min(420, 38 + 35 * len(order)),
     )  # fmt: skip
     if every > ROWS_SHOWN:

@@ -228,8 +228,8 @@ def test_in_and_out_by_commands(given, tmp_path, capsys) -> None:
 
     made = call("import", study, str(folder), "--model", "theirs", "--dtype", "float32")
     assert made["sites"] == ["mlp_out.1", "resid_post.1"]
-    assert len(call("export-activations", study, str(tmp_path / "out"), "--at", "mlp_out.1")["files"]) == 2
-    run = call("run", study, "linear_probe", "--at", "resid_post.1", "--set", "labels=kind")["run"]
+    assert len(call("export-activations", study, str(tmp_path / "out"), "--sites", "mlp_out.1")["files"]) == 2
+    run = call("run", study, "linear_probe", "--sites", "resid_post.1", "--set", "labels=kind")["run"]
     assert call("export-table", study, f"{run}.metrics", str(tmp_path / "metrics.csv"))
     assert len(pd.read_csv(tmp_path / "metrics.csv"))
     with pytest.raises(SystemExit) as end:

@@ -74,10 +74,12 @@ def _no_such_label(dataset: Dataset, item: str, every: list[str]) -> str:
     if item in numbers:
         return f"'{item}' of data set '{dataset.name}' is a quantity, not a label with classes: choose another."
     columns = sorted({n.split("=")[0] if "=" in n and not is_span(n) else n for n in every})
-    close = difflib.get_close_matches(item, columns, n=1)
+    kept = [str(name) for name in dataset.table.columns if name not in {*columns, dataset.modality, "split", "group"}]
+    close = difflib.get_close_matches(item, [*columns, *kept], n=1)
     meant = f" Did you mean '{close[0]}'?" if close else ""
+    more = f" Kept columns that can be labels: {', '.join(kept[:30])}." if kept else ""
     return (
-        f"Data set '{dataset.name}' has no label '{item}'.{meant} Its labels: {', '.join(columns[:30])}."
+        f"Data set '{dataset.name}' has no label '{item}'.{meant} Its labels: {', '.join(columns[:30])}.{more}"
         " A label whose values are all the same cannot be chosen."
     )
 
@@ -92,7 +94,8 @@ def one_of_two(dataset: Dataset, labels: Sequence[str]) -> tuple[list[str], dict
         The labels that are left, in order; and for each of a column with two values the other value, as in
         ``{"answer=yes": "no"}``.
     """
-    kept, others = list(labels), {}
+    kept = list(labels)
+    others: dict[str, str] = {}
     for label in dataset.example_labels:
         if label.kind != "class" or len(label.values) != 2:
             continue

@@ -54,7 +54,7 @@ class Request(BaseModel):
     @property
     def id(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the request."""
-        facts = self.model_dump(mode="json", include=FORMAT_1 if self.format == 1 else None)
+        facts = self.model_dump(mode="json", include=set(FORMAT_1) if self.format == 1 else None)
         if self.format > 1:
             del facts["dataset"]
         text = json.dumps(facts, sort_keys=True)

@@ -25,13 +25,14 @@ from rich.table import Table
 from rich.text import Text
 
 from workbench.frames import records
+from workbench.numbers import count, number, p_value
 
 console = Console(width=None if sys.stdout.isatty() else 180)
 errors = Console(stderr=True, width=None if sys.stderr.isatty() else 180)
 
 
 LINE_EVERY_S = 60.0
-COUNTS = frozenset({"n", "clusters", "seed", "rows", "examples", "tokens", "position", "layer", "n_first", "n_second"})
+COUNTS = frozenset({"n", "clusters", "rows", "examples", "n_first", "n_second"})
 P_VALUES = frozenset({"p", "p_holm", "p_corrected"})
 
 
@@ -53,34 +54,18 @@ STATE = State()
 
 def visible(value: Any, limit: int = 60) -> str:
     """A cell as one line of visible characters: a terminal must not be steered by a token or a name."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    if isinstance(value, float):
+    if value is None or isinstance(value, float):
         return number(value)
     text = "".join(c if c.isprintable() else "·" for c in str(value))
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def number(value: float, counts: bool = False) -> str:
-    """A number for a person: three decimals, but three digits of what is smaller; ``counts`` are whole and say so."""
-    if counts or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}" if 0 < abs(value) < 0.0005 else f"{value:.3f}"
-
-
-def p_value(value: float) -> str:
-    """A p value: never 0, which no test can give."""
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
 def _cells(column: pd.Series, limit: int) -> list[str]:
-    if pd.api.types.is_float_dtype(column):
-        known = column.dropna()
-        if column.name in P_VALUES:
-            return ["–" if math.isnan(value) else p_value(value) for value in column]
-        # Counts become floats where a row has none.
-        if column.name in COUNTS and (known == known.round()).all():
-            return ["–" if math.isnan(value) else number(value, counts=True) for value in column]
+    if column.name in P_VALUES and pd.api.types.is_float_dtype(column):
+        return [p_value(value) for value in column]
+    # Counts become floats where a row has none.
+    if column.name in COUNTS and pd.api.types.is_numeric_dtype(column):
+        return [count(value) for value in column]
     return [visible(value, limit) for value in column]
 
 

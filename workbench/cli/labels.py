@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ def labels(
     ] = None,
     key: Annotated[
         str | None,
-        typer.Option(help="The column that table and data share, and that tells the example of a row, such as an id; the text when"
+        typer.Option(help="The column that table and data share and that tells the example of a row, such as an id; the text when"
                           " left out."),
     ] = None,
     labels: Labels = None,
@@ -44,7 +45,9 @@ def labels(
         facts: dict[str, Any] = {"activations": found.id, "data": data.name, "hash": data.hash, "notes": notes}
         show_json(facts | {"splits": data.describe()["splits"], "columns": records(columns)})
         return
-    say(f"{data!r}" if data is before else f"{data!r}\nThe activations are as they were; the next runs read these labels.")
+    say(repr(replace(data, notes=tuple(notes) if notes or data is not before else data.notes)))
+    if data is not before:
+        say("The activations are as they were; the next runs read these labels, groups and splits.")
     show_table(columns)
 
 

@@ -104,11 +104,12 @@ def _examples(
     Images are read here when ``early``, for which the limit comes first; otherwise the cells stay as they are.
     """
     if early:
-        frame, contents = _images(_limited(frame, choice.limit, notes), content, choice, notes)
+        frame, images = _images(_limited(frame, choice.limit, notes), content, choice, notes)
+        contents: list[Any] = list(images)
         keys = content_keys(contents, modality)
     else:
         contents = list(frame[content])
-        keys = contents if modality == "text" else list(map(str, range(len(frame))))
+        keys = list(contents) if modality == "text" else list(map(str, range(len(frame))))
     again = copies(keys)
     if choice.drop_duplicates and again.any():
         notes.append(f"{int(again.sum()):,} of {len(frame):,} {modality}s were copies of an earlier one and were left out.")

@@ -185,7 +185,7 @@ def missing(value: Any, words: Collection[str] = ()) -> bool:
     return isinstance(value, (float, np.floating)) and math.isnan(value)
 
 
-def class_text(value: object) -> str:
+def class_text(value: Any) -> str:
     """A class or an identifier as a string: 1.0 and 1 are one class "1", True is "true". Integers keep every digit."""
     if isinstance(value, (bool, np.bool_)):
         return "true" if value else "false"
@@ -199,7 +199,7 @@ def class_text(value: object) -> str:
     return str(value).strip()
 
 
-def require_exact(present: Iterable[object], name: str, what: str) -> None:
+def require_exact(present: Iterable[Any], name: str, what: str) -> None:
     """See that no identifier of a column was rounded by a float on its way here.
 
     Raises:
@@ -207,7 +207,7 @@ def require_exact(present: Iterable[object], name: str, what: str) -> None:
     """
     for value in present:
         if isinstance(value, (float, np.floating)):
-            rounded = math.isfinite(value) and abs(value) >= EXACT_INTEGERS
+            rounded = math.isfinite(value) and abs(float(value)) >= EXACT_INTEGERS
         else:
             text = value.strip() if isinstance(value, str) else ""
             rounded = bool(_ROUNDED.fullmatch(text)) and abs(Decimal(text)) >= EXACT_INTEGERS

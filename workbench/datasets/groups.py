@@ -110,8 +110,8 @@ def _joined(named: Sequence[str | None], keys: Sequence[str], modality: str, not
     joined = [names for names in members.values() if len(names) > 1]
     if joined:
         notes.append(
-            f"{ABOUT_GROUPS}{sum(map(len, joined)):,} of them share copies of a {modality} and were joined into {len(joined):,}, so that no"
-            " copies fall into two splits."
+            f"{ABOUT_GROUPS}{sum(map(len, joined)):,} of them share copies of a {modality} and were joined into {len(joined):,}, so"
+            " that no copies fall into two splits."
         )
     return [
         called[place] if (place := root(node)) in called else f"{modality} {stable_digest(key)[:12]}"
@@ -166,13 +166,14 @@ def _small_parts(groups: Sequence[str], splits: Sequence[str]) -> list[str]:
     counts = Counter(splits)
     if len(splits) < 1 / SMALL_SHARE or len(set(groups)) < 3:
         return []
-    small = [f"{name} {counts[name]:,}" for name in ("train", "validation", "test") if counts[name] < SMALL_SHARE * len(splits)]
+    least = SMALL_SHARE * len(splits)
+    small = [f"{name} {counts[name]:,}" for name in ("train", "validation", "test") if counts[name] < least]
     if not small:
         return []
     largest, size = Counter(groups).most_common(1)[0]
     return [
-        f"{ABOUT_GROUPS}they are of very different size, so that of {len(splits):,} examples there are few in {', '.join(small)};"
-        f" the largest, {quote(largest)}, has {size:,}."
+        f"{ABOUT_GROUPS}they are of very different size, so that there are few of {len(splits):,} examples in"
+        f" {', '.join(small)}; the largest, {quote(largest)}, has {size:,}."
     ]
 
 

@@ -61,7 +61,7 @@ def load_dataset(
     Raises DataError, in one sentence that says what to do, for anything that cannot be used; UnknownNameError
     for a name that is neither bundled nor a path.
     """
-    options = {
+    options: dict[str, Any] = {
         "text": text,
         "image": image,
         "split": split,

@@ -52,7 +52,8 @@ def relabel(
 
     words = MISSING_WORDS if missing is None else tuple(missing)
     notes: list[str] = []
-    frame, new = data.table.drop(columns=[data.modality]), []
+    frame = data.table.drop(columns=[data.modality])
+    new: list[str] = []
     if table is not None:
         frame, new = _with_columns(data, frame, table, key, encoding, notes)
     known = {label.name: label for label in data.example_labels if label.name not in new}
@@ -117,7 +118,7 @@ def _with_columns(
     if hits < len(places):
         notes.append(f"{len(places) - hits:,} of {len(places):,} examples have no row in {called}: their values are missing.")
     if spare := len(set(rows) - {value if texts else c.class_text(value) for value in ours}):
-        notes.append(f"{spare:,} rows of {called} are of no example and were not used.")
+        notes.append(f"{spare:,} {'row' if spare == 1 else 'rows'} of {called} match no example and were not used.")
     for column in new:
         cells = list(given[column])
         frame[column] = pd.Series([None if place is None else cells[place] for place in places], dtype=object, index=frame.index)
