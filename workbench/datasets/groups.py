@@ -110,8 +110,8 @@ def _joined(named: Sequence[str | None], keys: Sequence[str], modality: str, not
     joined = [names for names in members.values() if len(names) > 1]
     if joined:
         notes.append(
-            f"{ABOUT_GROUPS}{sum(map(len, joined)):,} of them share copies of a {modality} and were joined into {len(joined):,}, so"
-            " that no copies fall into two splits."
+            f"{ABOUT_GROUPS}{sum(map(len, joined)):,} of them share copies of a {modality} and were joined into {len(joined):,},"
+            " so that no copies fall into two splits."
         )
     return [
         called[place] if (place := root(node)) in called else f"{modality} {stable_digest(key)[:12]}"
