@@ -88,17 +88,20 @@ def _sites(analysis: type[Analysis], known: list[str], key: str) -> list[str]:
 
 def label_choices(study: Study, activations: str) -> dict[str, list[str]]:
     """What there is to choose from for fields that ask for labels or columns."""
-    return _label_choices(str(study.folder), activations, study)
+    acts = study.activation_set(activations)
+    return _label_choices(str(study.folder), activations, study.dataset_of(acts).hash, study)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the labels …")
-def _label_choices(folder: str, activations: str, _study: Study) -> dict[str, list[str]]:
+def _label_choices(folder: str, activations: str, labels: str, _study: Study) -> dict[str, list[str]]:
     from workbench.activations.labels import all_labels
 
     dataset = _study.dataset_of(_study.activation_set(activations))
     columns = [label.name for label in dataset.example_labels if label.kind == "class"]
     spans = ["tokens"] if dataset.span_targets() else []
-    return {"labels": [*columns, *spans, *all_labels(dataset)], "columns": columns}
+    uses = dataset.columns()
+    kept = [str(name) for name in uses.loc[uses["use"].eq("kept"), "column"]]
+    return {"labels": [*columns, *spans, *all_labels(dataset), *kept], "columns": [*columns, *kept]}
 
 
 def _list(study: Study, runs: pd.DataFrame) -> str:
