@@ -74,6 +74,13 @@ def read_labels(Y: Any, names: Sequence[str] | None = None) -> Labels:
 
 
 def _without_objects(values: np.ndarray) -> np.ndarray:
+    flat = values.ravel().tolist()
+    whole = [isinstance(value, int) and not isinstance(value, bool) for value in flat]
+    if all(whole):
+        # By way of floats, long integers would become one another.
+        return np.asarray(values.tolist())
+    if any(is_int and abs(value) >= 2**53 for is_int, value in zip(whole, flat, strict=True)):
+        raise DataError("Labels beyond 2^53 beside unknown ones cannot be told apart as numbers: give them as 1, 0 and nan.")
     try:
         return values.astype(np.float64)
     except (TypeError, ValueError):

@@ -65,10 +65,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def planted_table(examples: int, seed: int) -> pd.DataFrame:
     """Texts of known words; the span label 'planted' marks every 'omega', the label 'kind' is a coin."""
     rng = np.random.default_rng(seed)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    seen: set[str] = set()
     for number in range(examples):
         words = rng.choice(WORDS, size=rng.integers(4, 12))
+        while " ".join(words) in seen:  # a copy would be in two splits
+            words = rng.choice(WORDS, size=rng.integers(4, 12))
         text, spans, place = " ".join(words), [], 0
+        seen.add(text)
         for word in words:
             if word == "omega":
                 spans.append({"start": place, "end": place + len(word), "label": "planted"})
@@ -93,7 +97,8 @@ def write_activations(folder: Path, dataset, sites: dict[str, np.ndarray], index
     from workbench.activations.writer import writing
 
     request = Request(
-        model="planted", model_kind="module", weights_hash="0" * 64, inputs={}, dataset=dataset.name, dataset_hash=dataset.hash,
+        model="planted", model_kind="module", weights_hash="0" * 64, inputs={}, dataset=dataset.name,
+        dataset_hash=dataset.content_hash,
         sites=tuple(sites), widths=tuple(a.shape[1] for a in sites.values()), pool="token", dtype="float32",
     )  # fmt: skip
     home = folder / request.id
@@ -208,9 +213,9 @@ def small_study(tmp_path_factory: pytest.TempPathFactory):
             acts = study.capture(wb.load_model("minilm"), texts, sites=["resid_post.2", "resid_post.3"])
             options = {"d_sae": 192, "k": 8, "samples": 60_000, "batch_size": 512}
             sae = study.run("sparse_autoencoder", acts.at("resid_post.3"), **options)
-            probes = study.run("linear_probe", acts, target="tokens")
-            cavs = study.run("concept_activation", acts.at("resid_post.3"), concepts="tokens", per_class=12)
-            study.run("mutual_information", acts, target="tokens", permutations=5, max_rows=2000)
+            probes = study.run("linear_probe", acts, labels="tokens")
+            cavs = study.run("concept_activation", acts.at("resid_post.3"), labels="tokens", per_class=12)
+            study.run("mutual_information", acts, labels="tokens", permutations=5, max_rows=2000)
             sae.concepts.name()
             study.examine(sae, steer=2)
             study.examine(probes, sites=["resid_post.3"], steer=2)
@@ -245,7 +250,7 @@ def steer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             texts = wb.load_dataset("topics", limit=360)
             acts = study.capture(wb.load_model("scribe"), texts, sites=["resid_post.4", "resid_post.7"])
             study.run("pretrained_dictionary", acts.at("resid_post.4"))
-            study.run("linear_probe", acts, target="tokens")
+            study.run("linear_probe", acts, labels="tokens")
 
     return made_once(tmp_path_factory, "steer", make)
 

@@ -8,6 +8,7 @@ A package offers an analysis by an entry point in the group ``concept_workbench.
 
 from __future__ import annotations
 
+import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -113,7 +114,8 @@ class Analysis(BaseModel, ABC):
     """Base of every analysis: fields are the configuration, frozen.
 
     The app draws a form from the fields: their types, bounds, defaults and descriptions. A field of names may say what there is
-    to choose from by ``json_schema_extra={"choices": "labels"}`` (or ``"columns"``, the columns of labels).
+    to choose from by ``json_schema_extra={"choices": "labels"}`` (or ``"columns"``, the columns of labels). A field that had
+    another name before says so by ``"formerly"``: stored runs are read with it, and whoever uses it is told the new one.
 
     Attributes:
         name: What scripts and commands call it.
@@ -122,6 +124,7 @@ class Analysis(BaseModel, ABC):
         version: Raised when the same options give something else, so that old runs are not taken for new ones.
         metrics: What it reports.
         one_site: Whether it reads exactly one site.
+        reads_labels: Whether it reads labels: what does not is the same run whatever labels the data has.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -132,6 +135,7 @@ class Analysis(BaseModel, ABC):
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[Metric, ...]] = ()
     one_site: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = True
 
     @abstractmethod
     def run(self, context: Context) -> Result:
@@ -144,15 +148,44 @@ class Analysis(BaseModel, ABC):
         Raises:
             ConfigError: An option is unknown or has a value that does not fit; all of them are named.
         """
+        known = ", ".join(cls.model_fields)
+        for name in options:
+            if name in cls.model_fields:
+                continue
+            if name in (former := cls._former()):
+                raise ConfigError(f"The option '{name}' of {cls.name} is called '{former[name]}' now.")
+            close = difflib.get_close_matches(name, cls.model_fields, n=1, cutoff=0.5)
+            meant = f" Did you mean '{close[0]}'?" if close else ""
+            raise ConfigError(f"{cls.name} has no option '{name}'.{meant} Its options: {known or 'none'}.")
         try:
             return cls(**options)
         except ValidationError as error:
-            known = ", ".join(cls.model_fields)
             faults = []
             for item in error.errors():
                 where = ".".join(map(str, item["loc"])) or "options"
                 faults.append(f"'{where}': {item['msg'].removeprefix('Value error, ')}")
             raise ConfigError(f"{cls.name} cannot take {'; '.join(faults)}. Its options: {known}.") from error
+
+    @classmethod
+    def migrated(cls, config: dict[str, Any]) -> dict[str, Any]:
+        """The options of a stored run, by the names that they have now."""
+        former = cls._former()
+        return {former.get(name, name): value for name, value in config.items()}
+
+    def labels_asked(self) -> list[str]:
+        """The labels and columns that the options name."""
+        found: list[str] = []
+        for name, field_ in type(self).model_fields.items():
+            extra = field_.json_schema_extra
+            if isinstance(extra, dict) and extra.get("choices") in {"labels", "columns"}:
+                value = getattr(self, name)
+                found += [value] if isinstance(value, str) else list(value or ())
+        return found
+
+    @classmethod
+    def _former(cls) -> dict[str, str]:
+        extras = {name: field_.json_schema_extra for name, field_ in cls.model_fields.items()}
+        return {str(e["formerly"]): name for name, e in extras.items() if isinstance(e, dict) and "formerly" in e}
 
 
 class SiteAnalysis(Analysis):
@@ -241,3 +274,10 @@ def find_analysis(name: str) -> type[Analysis]:
             loaded: type[Analysis] = point.load()
             return loaded
     raise UnknownNameError("analysis", name, analysis_names())
+
+
+def migrated(name: str, config: dict[str, Any]) -> dict[str, Any]:
+    """The options of a stored run, by the names that they have now; as they are where its analysis is not installed."""
+    if name not in analysis_names():
+        return dict(config)
+    return find_analysis(name).migrated(config)

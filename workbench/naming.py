@@ -100,7 +100,7 @@ def score_vocabulary(run: Run, vocabulary: str | list[str] = "common-words", top
     words = load_vocabulary(vocabulary) if isinstance(vocabulary, str) else list(dict.fromkeys(vocabulary))
     if not words:
         raise ConfigError("The vocabulary has no words; give a list of words or the name of a bundled one, 'common-words'.")
-    dataset = run.study.dataset_of(run.study.activation_set(run.record["inputs"]["activations"]))
+    dataset = run.study.dataset_for(run)
     labels = [label for s in run.sets for label in s.table["label"]]
     votes = peak_words(run, dataset, [number for number, label in enumerate(labels) if not label], top)
     if votes.empty:

@@ -26,6 +26,7 @@ from workbench.analysis import CANNOT_MEASURE, Analysis, Context, Progress, Resu
 from workbench.engines import Engine, Local, find_engine
 from workbench.errors import ConfigError, StudyError, WorkbenchError, disk_errors
 from workbench.frames import records
+from workbench.labelling import same_splits, splits_hash, with_asked
 from workbench.processes import has_ended, identity, shareable
 from workbench.store import catalog as tables
 from workbench.store.runs import Run, seal, write_json
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.activations import ActivationSet
+    from workbench.datasets import Dataset
     from workbench.store.inputs import Inputs
     from workbench.store.study import Study
 
@@ -67,11 +69,13 @@ def execute(
     progress: Progress = silent,
     repeats: str = "",
     engine: str | Engine = "local",
+    dataset: Dataset | None = None,
 ) -> Run:
     """Run an analysis over activations and record it, or return the finished run of the same call.
 
-    ``repeats`` is the run that this one repeats: it is then a run of its own, whatever is there. ``engine`` is who does it, which
-    changes nothing of what is found.
+    ``dataset`` is the data of the activations with the labels to use; those that the study has for them now, when left out. Any
+    further column of its table that an option names becomes a label of the run. ``repeats`` is the run that this one repeats: it
+    is then a run of its own, whatever is there. ``engine`` is who does it, which changes nothing of what is found.
 
     Raises:
         UnknownNameError: No analysis has that name.
@@ -83,7 +87,7 @@ def execute(
         raise ConfigError(
             f"The analysis {name} is one piece of work, with nothing to share out to workers: use the engine local."
         )
-    dataset = study.dataset_of(acts)
+    dataset = with_asked(study.dataset_of(acts) if dataset is None else dataset, analysis.labels_asked())
     config = json.loads(analysis.model_dump_json())
     inputs = {
         "activations": acts.id,
@@ -95,6 +99,11 @@ def execute(
     }
     key = {"analysis": name, "version": analysis.version, "config": config, "seed": seed, "inputs": inputs}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
+    # Recorded, and no part of the key: what an analysis that reads no labels depends on of the data besides the examples.
+    inputs["splits_hash"] = splits_hash(dataset)
+    if not (analysis.reads_labels or force or repeats) and (same := same_splits(study, f"{name}-{digest}", key, inputs)):
+        return same
+    study.keep_dataset(dataset)
     unfinished = Unfinished(study.folder / "cache" / "unfinished" / f"{name}-{digest}")
     # A repetition shows what comes out when everything is done again.
     kept = {} if repeats else {"once": unfinished.once}
@@ -116,7 +125,7 @@ def execute(
         )
 
     def fill(folder: Path, result: Result) -> None:
-        _write_result(folder, result, acts, study, progress)
+        _write_result(folder, result, acts, dataset, study, progress)
 
     force, made = force or bool(repeats), {"version": analysis.version} | ({"repeats": repeats} if repeats else {})
     done = record_run(study, f"{name}-{digest}", analysis.name, config, seed, inputs, work, fill, force, analysis, made=made)
@@ -214,13 +223,13 @@ def _note_end(study: Study, run_id: str, status: str, error: BaseException, seco
         return
 
 
-def _write_result(folder: Path, result: Result, acts: ActivationSet, study: Study, progress: Progress) -> None:
+def _write_result(folder: Path, result: Result, acts: ActivationSet, dataset: Dataset, study: Study, progress: Progress) -> None:
     import pandas as pd
     from safetensors.torch import save_file
 
     (folder / "tables").mkdir()
     if result.concepts:
-        result.tables |= profile_tables(result, acts, study, progress)
+        result.tables |= profile_tables(result, acts, dataset, study, progress)
     if result.metrics is not None:
         result.tables["metrics"] = pd.DataFrame(result.metrics)
     for number, concept_set in enumerate(result.concepts):
@@ -234,7 +243,7 @@ def _write_result(folder: Path, result: Result, acts: ActivationSet, study: Stud
         (folder / "figures" / f"{name}.json").write_text(figure.to_json())
 
 
-def profile_tables(result: Result, acts: ActivationSet, study: Study, progress: Progress) -> dict[str, Any]:
+def profile_tables(result: Result, acts: ActivationSet, dataset: Dataset, study: Study, progress: Progress) -> dict[str, Any]:
     """Summary, examples and histogram of every concept, from rows that are not in the test split.
 
     Names come from these examples, so the examples on which names are scored must not be among them.
@@ -243,7 +252,6 @@ def profile_tables(result: Result, acts: ActivationSet, study: Study, progress: 
 
     from workbench.profiles import profile
 
-    dataset = study.dataset_of(acts)
     held_out = dataset.table["split"].eq("test").to_numpy()
     example = acts.index["example"].to_numpy()
     rows = np.flatnonzero(~held_out[example])
@@ -284,7 +292,8 @@ def _concept_rows(run_id: str, result: Result, analysis: Analysis | None) -> tup
     names: list[dict[str, Any]] = []
     for concept_set in result.concepts:
         given = concept_set.table["name"] if "name" in concept_set.table else [""] * len(concept_set)
-        for label, name in zip(concept_set.table["label"], given, strict=True):
+        others = concept_set.table["other"] if "other" in concept_set.table else [""] * len(concept_set)
+        for label, name, other in zip(concept_set.table["label"], given, others, strict=True):
             number = len(rows)
             concept = f"{run_id}.{number}"
             rows.append(
@@ -303,6 +312,7 @@ def _concept_rows(run_id: str, result: Result, analysis: Analysis | None) -> tup
                 names.append({"concept": concept, "text": name, "source": "method", "author": author, "run": run_id})
             elif label:
                 text = label.split(":", 1)[1] if label.startswith(("token:", "region:")) else label.replace("=", ": ")
+                text += f" (not {other})" if other else ""
                 names.append({"concept": concept, "text": text, "source": "method", "author": "label", "run": run_id})
     return rows, names
 

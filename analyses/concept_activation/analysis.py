@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,12 +12,15 @@ from pydantic import Field
 
 from analyses.concept_activation.tcav import Scores, score
 from analyses.concept_activation.vectors import Vectors, fit_vectors
-from workbench.activations.labels import choose_labels
+from workbench.activations.labels import choose_labels, labelled, one_of_two
 from workbench.analysis import CANNOT_MEASURE, Context, Metric, Result, SiteAnalysis, failed_rows
 from workbench.concepts import LinearConcepts
 from workbench.errors import ConfigError, DataError
 from workbench.frames import records
 from workbench.plots import site_lines
+
+if TYPE_CHECKING:
+    from workbench.datasets import Dataset
 
 METRICS = (
     Metric(
@@ -70,12 +73,13 @@ class ConceptActivation(SiteAnalysis):
     title: ClassVar[str] = "Concept activation vectors (TCAV)"
     method: ClassVar[str] = "CAV"
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
-    # 2: gradients are summed over the positions that a capture takes, without special tokens.
+    # 2: gradients are summed over the positions that a capture takes, without special tokens; two classes have one vector.
     version: ClassVar[int] = 2
 
-    concepts: str | tuple[str, ...] | None = Field(
-        None, description="Labels to fit vectors for; all when left out.", json_schema_extra={"choices": "labels"}
-    )
+    labels: str | tuple[str, ...] | None = Field(
+        None, description="Labels, columns or 'tokens' to fit vectors for; all when left out. A column with two values gets one.",
+        json_schema_extra={"choices": "labels", "formerly": "concepts"},
+    )  # fmt: skip
     classes: str | None = Field(
         None, description="The column whose values are the classes; the one with most values when left out.",
         json_schema_extra={"choices": "columns"},
@@ -90,12 +94,13 @@ class ConceptActivation(SiteAnalysis):
     def shared(self, context: Context) -> _Shared:
         """The labels, and the gradients of one pass on which every site is scored."""
         dataset = context.dataset
-        wanted = choose_labels(dataset, list(self.concepts) if isinstance(self.concepts, tuple) else self.concepts)
+        wanted, _ = one_of_two(dataset, choose_labels(dataset, self.labels))
         try:
             readout = context.readout()
         except CANNOT_MEASURE as error:
             return _without_scores(wanted, error)
-        classes = self._classes(context, readout.labels, wanted)
+        # The score of one of two classes is one less that of the other.
+        classes, _ = one_of_two(dataset, self._classes(context, readout.labels, wanted))
         sites = [str(s) for s in context.activations.sites]
         try:
             # The inputs of a class are the same for every seed: a seed draws other examples for the vectors.
@@ -110,7 +115,7 @@ class ConceptActivation(SiteAnalysis):
         """Fit at a site, and score."""
         return [
             (
-                _concepts(vectors, site),
+                _concepts(vectors, site, context.dataset),
                 [row | {"site": site} for row in vectors.metrics],
                 _table(score(vectors, shared.gradients[site]), vectors.labels, site) if shared.gradients else None,
             )
@@ -160,9 +165,9 @@ def _without_scores(wanted: list[str], error: BaseException) -> _Shared:
     return _Shared(wanted, {}, failed_rows(["tcav.score", "tcav.magnitude"], error))
 
 
-def _concepts(vectors: Vectors, site: str) -> LinearConcepts:
+def _concepts(vectors: Vectors, site: str, dataset: Dataset) -> LinearConcepts:
     weights, bias = torch.from_numpy(vectors.weights).float(), torch.from_numpy(vectors.bias).float()
-    return LinearConcepts(site, weights, bias, table=pd.DataFrame({"label": vectors.labels}), level=vectors.level)
+    return LinearConcepts(site, weights, bias, table=labelled(dataset, vectors.labels), level=vectors.level)
 
 
 def _table(scores: Scores, labels: list[str], site: str) -> pd.DataFrame:

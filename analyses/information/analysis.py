@@ -42,7 +42,8 @@ METRICS = (
     Metric(
         "mi.entropy",
         "Entropy",
-        "Entropy of the label on the test split: no estimate should be above it.",
+        "Entropy of the label on the test split: no estimate should be above it. Like the estimates, without the rows of values"
+        " that are too rare to be estimated.",
         unit="bits",
         shown=False,
     ),
@@ -66,9 +67,10 @@ class MutualInformation(SiteAnalysis):
     method: ClassVar[str] = "PCA"
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
 
-    target: str | tuple[str, ...] | None = Field(
-        None, description="Labels, columns or 'tokens'; all when left out.", json_schema_extra={"choices": "labels"}
-    )
+    labels: str | tuple[str, ...] | None = Field(
+        None, description="Labels, columns or 'tokens'; all when left out.",
+        json_schema_extra={"choices": "labels", "formerly": "target"},
+    )  # fmt: skip
     dimensions: int = Field(6, ge=1, le=10, description="Principal coordinates for the neighbour estimator.")
     neighbours: int = Field(5, ge=2, le=50, description="Neighbours.")
     max_rows: int = Field(8_000, ge=200, description="Rows to fit on; the neighbour estimates use up to an eighth as many.")
@@ -76,7 +78,7 @@ class MutualInformation(SiteAnalysis):
 
     def shared(self, context: Context) -> list[str]:
         """The labels."""
-        return choose_labels(context.dataset, list(self.target) if isinstance(self.target, tuple) else self.target)
+        return choose_labels(context.dataset, self.labels)
 
     def at_site(self, context: Context, site: str, shared: list[str]) -> _Estimated:
         """Estimate at a site."""

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 
 from probes import LogisticProbe, control_task, majority_accuracy, random_direction_accuracy, shuffled_labels
-from workbench.activations.labels import choose_labels
+from workbench.activations.labels import choose_labels, labelled, one_of_two
 from workbench.analysis import Context, Metric, Result, SiteAnalysis
 from workbench.concepts import LinearConcepts
 from workbench.errors import DataError
@@ -59,7 +59,8 @@ METRICS = (
     Metric(
         "probe.column",
         "Column accuracy",
-        "Accuracy of the largest margin over all values of a label; null: the commonest value.",
+        "Accuracy of the largest margin over the values of a label, on all test rows that have a value: those of values with too"
+        " few rows for a probe count as wrong. Null: always the commonest value.",
     ),
 )
 
@@ -71,17 +72,20 @@ _Probed = tuple[list[tuple[LinearConcepts, list[dict[str, Any]]]], list[dict[str
 class LinearProbes(SiteAnalysis):
     """Fit a logistic probe (Alain and Bengio, 2016) for every label at every site; each probe is a concept.
 
-    A label of spans is probed on positions, a label of examples on the mean activation of each example.
+    A label of spans is probed on positions, a label of examples on the mean activation of each example. A column with two values
+    gets one probe, whose other side is the other value.
     """
 
     name: ClassVar[str] = "linear_probe"
     title: ClassVar[str] = "Linear probes"
     method: ClassVar[str] = "probe"
+    version: ClassVar[int] = 2
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
 
-    target: str | tuple[str, ...] | None = Field(
-        None, description="A label, a column, 'tokens', or several; all when left out.", json_schema_extra={"choices": "labels"}
-    )
+    labels: str | tuple[str, ...] | None = Field(
+        None, description="A label, a column, 'tokens', or several; all when left out.",
+        json_schema_extra={"choices": "labels", "formerly": "target"},
+    )  # fmt: skip
     C: float = Field(0.02, gt=0, description="Inverse strength of the L2 penalty, as in scikit-learn.")
     max_rows: int = Field(40_000, ge=100, description="Rows to train on, drawn by whole examples.")
     max_iter: int = Field(200, ge=1, description="Largest number of solver steps.")
@@ -89,7 +93,7 @@ class LinearProbes(SiteAnalysis):
 
     def shared(self, context: Context) -> list[str]:
         """The labels."""
-        return choose_labels(context.dataset, list(self.target) if isinstance(self.target, tuple) else self.target)
+        return one_of_two(context.dataset, choose_labels(context.dataset, self.labels))[0]
 
     def at_site(self, context: Context, site: str, shared: list[str]) -> _Probed:
         """Probe a site."""
@@ -140,7 +144,7 @@ class LinearProbes(SiteAnalysis):
             site,
             torch.from_numpy(weights[:count]).float(),
             torch.from_numpy(bias[:count]).float(),
-            table=pd.DataFrame({"label": sample.labels}),
+            table=labelled(context.dataset, sample.labels),
             level=sample.level,
         )
         return concepts, [row | {"site": site} for row in rows]
@@ -223,8 +227,9 @@ def _columns(sample: Sample, margins: np.ndarray) -> list[dict[str, Any]]:
         if len(places) < 3:
             continue
         y = sample.y_test[:, places]
-        known = np.nansum(y, axis=1) == 1
-        truth = y[known].argmax(1)
+        # Rows of a value that has no probe, since it is rare, are known and have none of these values.
+        known = ~np.isnan(y).all(axis=1)
+        truth = np.where(y[known].max(axis=1) == 1, y[known].argmax(axis=1), -1)
         right = margins[known][:, places].argmax(1) == truth
         # Choosing the commonest value by the training split, as a guesser would.
         guess = int(np.nanmean(sample.y_train[:, places], axis=0).argmax())

@@ -28,6 +28,7 @@ class SparseAutoencoder(Analysis):
     one_site: ClassVar[bool] = True
     # 2: special tokens keep their activations where the reconstruction stands in; rows of large norm are counted.
     version: ClassVar[int] = 2
+    reads_labels: ClassVar[bool] = False
 
     d_sae: int = Field(1024, ge=2, le=1_000_000, description="How many latents.")
     k: int = Field(32, ge=1, description="How many latents may be active on a row.")

@@ -25,6 +25,7 @@ class PretrainedDictionary(Analysis):
     name: ClassVar[str] = "pretrained_dictionary"
     title: ClassVar[str] = "Sparse dictionary from a folder"
     method: ClassVar[str] = "SAE"
+    reads_labels: ClassVar[bool] = False
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
     # 2: special tokens keep their activations where the reconstruction stands in; rows of large norm are counted.
     version: ClassVar[int] = 2

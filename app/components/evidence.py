@@ -12,6 +12,7 @@ from app.components.page import empty
 from app.components.text import escape, interval, number
 from workbench.analysis import Metric
 from workbench.evidence import BY_KEY, FAMILIES
+from workbench.numbers import p_value
 
 ALPHA = 0.05
 
@@ -132,5 +133,5 @@ def missing(value: Any) -> bool:
 
 def _fact(name: str, value: float) -> str:
     if name == "p":
-        return "&lt; 0.001" if value < 0.001 else number(float(value))
+        return escape(p_value(value))
     return f"{int(value):,}" if name == "n" else number(float(value))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 import re
 
+from workbench.numbers import number
 from workbench.reports.highlight import visible
-from workbench.reports.report import number
 
 __all__ = ["chips", "escape", "interval", "literal", "number", "short"]
 

@@ -10,6 +10,7 @@ import streamlit as st
 from app import jobs, state
 from app.components.caring import remote, whole
 from app.components.exchange import bring_in, take_out
+from app.components.labelling import choose_labels
 from app.components.page import empty, heading, sentences, title
 from app.components.text import literal, short
 from workbench.activations import ActivationSet
@@ -19,6 +20,7 @@ from workbench.store.study import Study
 
 TASKS: dict[str, Callable[[Study], None]] = {
     "Is it whole?": whole,
+    "Labels": choose_labels,
     "Bring activations in": bring_in,
     "Take out": take_out,
     "Remote": remote,

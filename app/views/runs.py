@@ -20,6 +20,7 @@ from workbench.analysis import Analysis, Metric, analysis_names, find_analysis
 from workbench.errors import WorkbenchError
 from workbench.frames import records
 from workbench.jobs import start_job
+from workbench.numbers import p_value
 from workbench.runner import sweep
 from workbench.store.runs import Run
 from workbench.store.study import Study
@@ -88,17 +89,20 @@ def _sites(analysis: type[Analysis], known: list[str], key: str) -> list[str]:
 
 def label_choices(study: Study, activations: str) -> dict[str, list[str]]:
     """What there is to choose from for fields that ask for labels or columns."""
-    return _label_choices(str(study.folder), activations, study)
+    acts = study.activation_set(activations)
+    return _label_choices(str(study.folder), activations, study.dataset_of(acts).hash, study)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the labels …")
-def _label_choices(folder: str, activations: str, _study: Study) -> dict[str, list[str]]:
+def _label_choices(folder: str, activations: str, labels: str, _study: Study) -> dict[str, list[str]]:
     from workbench.activations.labels import all_labels
 
     dataset = _study.dataset_of(_study.activation_set(activations))
     columns = [label.name for label in dataset.example_labels if label.kind == "class"]
     spans = ["tokens"] if dataset.span_targets() else []
-    return {"labels": [*columns, *spans, *all_labels(dataset)], "columns": columns}
+    uses = dataset.columns()
+    kept = [str(name) for name in uses.loc[uses["use"].eq("kept"), "column"]]
+    return {"labels": [*columns, *spans, *all_labels(dataset), *kept], "columns": [*columns, *kept]}
 
 
 def _list(study: Study, runs: pd.DataFrame) -> str:
@@ -184,9 +188,13 @@ def _metrics(run: Run, known: dict[str, Metric]) -> None:
     first = [c for c in ("metric", "site", "label", "class", "value", "low", "high", "null", "null_high", "p", "n") if c in table]
     order = table["value"].sort_values(ascending=False).index[:ROWS_SHOWN]
     number_ = st.column_config.NumberColumn
-    config = {c: number_(format="%.3f") for c in ("value", "low", "high", "null", "null_high", "p")}
+    config = {c: number_(format="%.3f") for c in ("value", "low", "high", "null", "null_high")} | {
+        "n": number_(format="localized")
+    }
+    shown = table.loc[order, first]
+    shown = shown.assign(p=shown["p"].map(p_value)) if "p" in shown else shown
     st.dataframe(
-        pd.DataFrame(records(table.loc[order, first])), hide_index=True, placeholder="–", column_config=config,
+        pd.DataFrame(records(shown)), hide_index=True, placeholder="–", column_config=config,
         height=min(420, 38 + 35 * len(order)),
     )  # fmt: skip
     for remark in run.remarks[:REMARKS_SHOWN]:

@@ -15,6 +15,7 @@ class Table:
     """A data set of a handful of examples."""
 
     def __init__(self, inputs, column="text", name="handful"):
+        self.content_hash, self.earlier = f"hash of {inputs!r}", ()
         self.name, self.hash, self.source = name, f"hash of {inputs!r}", {"name_or_path": name}
         splits = np.resize(["train", "train", "test"], len(inputs))
         self.table = pd.DataFrame({column: pd.Series(list(inputs), dtype=object), "split": splits})

@@ -14,7 +14,10 @@ def test_probes_find_what_was_planted_and_controls_find_nothing(planted) -> None
     run = study.run("linear_probe", acts)
     metrics = run.metrics.set_index(["metric", "label"])
     assert metrics.loc[("probe.auroc", "token:planted"), "value"] > 0.97
-    assert metrics.loc[("probe.auroc", "kind=left"), "value"] > 0.97
+    assert metrics.loc[("probe.auroc", "kind=right"), "value"] > 0.97
+    # Two values are one question, which has one direction and says what its other side is.
+    assert ("probe.auroc", "kind=left") not in metrics.index
+    assert {c.label: c.name for c in run.concepts}["kind=right"] == "kind: right (not left)"
     shuffled = metrics.loc["probe.shuffled"]
     assert (shuffled["low"] <= 0.5).all()
     assert (shuffled["high"] >= 0.5).all()
@@ -27,7 +30,7 @@ def test_probes_find_what_was_planted_and_controls_find_nothing(planted) -> None
 def test_selectivity_is_low_where_a_word_gives_the_label_away(planted) -> None:
     # 'planted' is a function of the word and so is the control task; only the first has a direction in the activations.
     study, acts, _, _ = planted()
-    metrics = study.run("linear_probe", acts, target="planted").metrics.set_index("metric")
+    metrics = study.run("linear_probe", acts, labels="planted").metrics.set_index("metric")
     assert metrics.loc["probe.selectivity", "value"] > 0
 
 
@@ -130,7 +133,7 @@ def test_a_vector_along_the_gradient_has_the_whole_class_behind_it() -> None:
         ("sparse_autoencoder", {"d_sae": 4, "k": 8}, ConfigError, "cannot be active in a dictionary of 4"),
         ("sparse_autoencoder", {"batch_size": 10**6}, ConfigError, "fewer than a batch"),
         ("sparse_autoencoder", {"d_sae": "many"}, ConfigError, "'d_sae'"),
-        ("linear_probe", {"target": "topic"}, DataError, "no label 'topic'"),
+        ("linear_probe", {"labels": "topic"}, DataError, "no label 'topic'"),
         ("linear_probe", {"C": -1}, ConfigError, "'C'"),
         ("mutual_information", {"dimensions": 50}, ConfigError, "'dimensions'"),
         ("concept_activation", {"random_sets": 5}, ConfigError, "'random_sets'"),

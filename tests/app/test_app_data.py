@@ -28,7 +28,7 @@ def folder(planted: Callable) -> Path:
     """A study of planted activations with a run."""
     study, acts, dataset, _ = planted()
     keep_texts(study.folder, dataset)
-    study.run("linear_probe", acts, target="kind", controls=False)
+    study.run("linear_probe", acts, labels="kind", controls=False)
     return study.folder
 
 

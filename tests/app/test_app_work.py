@@ -110,7 +110,7 @@ def test_layers_draw_any_declared_measurement_with_its_null(start: Start, study_
 def test_information_shows_bits_with_their_floor(start: Start, study_folder: Path) -> None:
     with open_study(study_folder) as study:
         acts = study.activation_set()
-        run = study.run("mutual_information", acts, target="topic", permutations=5, max_rows=600)
+        run = study.run("mutual_information", acts, labels="topic", permutations=5, max_rows=600)
         bound = run.metrics[run.metrics["metric"].eq("mi.bound")]
     test = on_page(start(study_folder), "information")
     assert "from permuted labels" in said(test)
@@ -144,7 +144,7 @@ def test_a_run_started_from_the_form_is_there_without_a_restart(start: Start, st
     labelled(test.toggle, "Start an analysis").set_value(True).run()
     labelled(test.selectbox, "Analysis").select("linear_probe").run()
     labelled(test.multiselect, "Sites").set_value(["resid_post.2"])
-    labelled(test.multiselect, "target").set_value(["topic"])
+    labelled(test.multiselect, "labels").set_value(["topic"])
     labelled(test.toggle, "controls").set_value(False)
     labelled(test.number_input, "seed").set_value(3)
     before = len(test.dataframe[0].value)
@@ -154,7 +154,7 @@ def test_a_run_started_from_the_form_is_there_without_a_restart(start: Start, st
     assert len(test.dataframe[0].value) == before + 1
     with open_study(study_folder) as study:
         record = study.runs().iloc[-1]
-    assert record["config"]["target"] == ["topic"]
+    assert record["config"]["labels"] == ["topic"]
     assert record["inputs"]["sites"] == ["resid_post.2"]
     assert record["seed"] == 3
     assert record["id"] in test.success[0].value.replace("\\", "")

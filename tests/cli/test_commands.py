@@ -69,7 +69,7 @@ def test_the_job_by_commands(small_study, tmp_path, capsys) -> None:
     assert code == 0
     assert {r["analysis"] for r in json.loads(out)["runs"]} >= {"sparse_autoencoder", "linear_probe", "examine"}
 
-    code, out, _ = call(capsys, "--json", "run", folder, "linear_probe", "--set", "target=tokens")
+    code, out, _ = call(capsys, "--json", "run", folder, "linear_probe", "--set", "labels=tokens")
     assert code == 0
     probe = json.loads(out)["run"]
 
@@ -112,7 +112,7 @@ def test_special_tokens_have_rows_by_choice(tmp_path, capsys) -> None:
         assert np.array_equal(found[1].values[~special], found[0].values, equal_nan=True)
         assert np.nansum(found[1].values[:, labels]) > 0
         assert not np.nansum(found[1].values[special][:, labels])
-        run = every.run("linear_probe", after, target="tokens")
+        run = every.run("linear_probe", after, labels="tokens")
         assert set(run.concepts[0].on_text("The banks failed.")["token"]) >= {"[CLS]", "[SEP]"}
 
 
@@ -135,7 +135,7 @@ def test_runs_are_compared_and_a_collection_is_reported_by_commands(small_study,
     assert [row["concept"] for row in json.loads(out)] == ids[1:]
 
     path = tmp_path / "paper.html"
-    chosen = ("--title", "A <paper>", "--collection", "for paper", "--runs", probe.id, "--section", "concepts")
+    chosen = ("--title", "A <paper>", "--collection", "for paper", "--runs", probe.id, "--sections", "concepts")
     code, _, _ = call(capsys, "report", folder, str(path), *chosen)
     assert code == 0
     text = path.read_text(encoding="utf-8")
@@ -177,14 +177,14 @@ def write(path, text: str):
         (("capture", "STUDY", "--data", "flim"), "Did you mean 'film'"),
         (("capture", "STUDY", "--data", "EMPTY", "--text", "text"), "is empty"),
         (("capture", "STUDY", "--data", "BLANK", "--text", "text"), "blank"),
-        (("capture", "STUDY", "--data", "GOOD", "--text", "text", "--label", "topc"), "topc"),
-        (("capture", "STUDY", "--data", "GOOD", "--text", "text", "--label", "same"), "same"),
+        (("capture", "STUDY", "--data", "GOOD", "--text", "text", "--labels", "topc"), "topc"),
+        (("capture", "STUDY", "--data", "GOOD", "--text", "text", "--labels", "same"), "same"),
         (("capture", "STUDY", "--data", "MIXED", "--text", "text"), "encoding"),
         (("run", "NOWHERE", "linear_probe"), "There is no study"),
         (("run", "SMALL", "linear_prob"), "Did you mean 'linear_probe'"),
-        (("run", "SMALL", "linear_probe", "--at", "resid_post.9"), "resid_post.9"),
+        (("run", "SMALL", "linear_probe", "--sites", "resid_post.9"), "resid_post.9"),
         (("run", "SMALL", "linear_probe", "--set", "oops"), "--set name=value"),
-        (("run", "SMALL", "linear_probe", "--set", "target=topic"), "no label 'topic'"),
+        (("run", "SMALL", "linear_probe", "--set", "labels=topic"), "no label 'topic'"),
         (("run", "SMALL", "linear_probe", "--acts", "zzzz"), "zzzz"),
         (("concept", "SMALL", "nothing.0"), "There is no concept"),
         (("concepts", "SMALL", "--sort", "detects.aurocc"), "Did you mean 'detects.auroc'"),

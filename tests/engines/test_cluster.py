@@ -178,9 +178,9 @@ def test_two_workers_one_killed_in_the_middle_write_the_bytes_of_one_process(tmp
 @pytest.mark.slow
 def test_sites_that_are_shared_out_give_the_run_of_one_process(ray, minilm, tmp_path):
     analyses = {
-        "linear_probe": {"target": "tokens", "controls": False},
+        "linear_probe": {"labels": "tokens", "controls": False},
         "concept_activation": {"concepts": "tokens", "per_class": 10},
-        "mutual_information": {"target": "tokens", "permutations": 5, "max_rows": 1000},
+        "mutual_information": {"labels": "tokens", "permutations": 5, "max_rows": 1000},
     }
     with wb.open_study(tmp_path / "study") as study:
         acts = study.capture(minilm, wb.load_dataset("brown", limit=300), ["resid_post.1", "resid_post.2", "resid_post.3"])

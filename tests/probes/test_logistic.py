@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from probes import LogisticProbe
+from probes._labels import read_labels
 from workbench.errors import ConfigError, DataError
 
 
@@ -171,3 +172,10 @@ def test_ninety_labels_on_sixteen_thousand_rows_take_seconds() -> None:
     # One to two seconds on two idle cores; the bound leaves room for busy ones.
     assert time.perf_counter() - start < 60
     assert probe.n_iter_.max() <= 40
+
+
+def test_long_integers_are_not_rounded_into_one_class():
+    ids = np.array([2**60 + 1, 2**60] * 20, dtype=object)
+    assert read_labels(ids).codes.ravel().tolist() == [1.0, 0.0] * 20
+    with pytest.raises(DataError, match=r"beyond 2\^53"):
+        read_labels(np.array([2**60 + 1, 2**60, None], dtype=object))

@@ -40,7 +40,7 @@ def write(path: Path) -> None:
         np.save(given / "resid_post.0.npy", values)
         table.to_csv(given / "rows.csv", index=False)
         with wb.open_study(Path(folder) / "study") as study:
-            run = study.run("linear_probe", study.import_activations(given), target="kind")
+            run = study.run("linear_probe", study.import_activations(given), labels="kind")
             concept = run.concepts[0]
             concept.rename("what is left", "ada")
             concept.note("seen in every example", "ada")

@@ -57,7 +57,7 @@ def test_arrays_and_a_table_become_a_set_that_analyses_read(given, tmp_path) -> 
             assert acts.index[column].tolist() == table.loc[order, column].tolist()
         texts = study.dataset_of(acts).inputs()
         assert all(texts[row.example][row.start : row.end] == row.token for row in acts.index.itertuples())
-        probe = study.run("linear_probe", acts.at("resid_post.1"), target="kind")
+        probe = study.run("linear_probe", acts.at("resid_post.1"), labels="kind")
         evidence = study.examine(probe, families=("detects",))
         assert evidence.query("metric == 'detects.auroc'")["value"].max() > 0.95
         assert study.verify().empty
@@ -69,7 +69,7 @@ def test_arrays_and_a_table_become_a_set_that_analyses_read(given, tmp_path) -> 
     with wb.open_study(tmp_path / "study") as study:
         again = study.activation_set()
         assert study.dataset_of(again).inputs() == texts
-        assert study.run("linear_probe", again.at("resid_post.1"), target="kind").id == probe.id
+        assert study.run("linear_probe", again.at("resid_post.1"), labels="kind").id == probe.id
 
 
 def test_what_was_exported_comes_back_bit_for_bit(minilm, tmp_path) -> None:
@@ -228,8 +228,8 @@ def test_in_and_out_by_commands(given, tmp_path, capsys) -> None:
 
     made = call("import", study, str(folder), "--model", "theirs", "--dtype", "float32")
     assert made["sites"] == ["mlp_out.1", "resid_post.1"]
-    assert len(call("export-activations", study, str(tmp_path / "out"), "--at", "mlp_out.1")["files"]) == 2
-    run = call("run", study, "linear_probe", "--at", "resid_post.1", "--set", "target=kind")["run"]
+    assert len(call("export-activations", study, str(tmp_path / "out"), "--sites", "mlp_out.1")["files"]) == 2
+    run = call("run", study, "linear_probe", "--sites", "resid_post.1", "--set", "labels=kind")["run"]
     assert call("export-table", study, f"{run}.metrics", str(tmp_path / "metrics.csv"))
     assert len(pd.read_csv(tmp_path / "metrics.csv"))
     with pytest.raises(SystemExit) as end:

@@ -38,13 +38,13 @@ def left(study) -> list[str]:
 @pytest.mark.slow
 def test_a_job_makes_a_run_and_the_same_job_finds_it(study) -> None:
     acts = study.activation_set()
-    job = start_job(study, "linear_probe", acts.id, ["resid_post.0"], {"controls": False, "target": "kind"})
+    job = start_job(study, "linear_probe", acts.id, ["resid_post.0"], {"controls": False, "labels": "kind"})
     assert job.status == "running"
     done = until(study, job, lambda j: j.status != "running")
     assert done.status == "done", done.log()
     assert study.runs()["id"].tolist() == [done.run]
     assert done.done == done.total
-    again = study.run("linear_probe", acts, controls=False, target="kind")
+    again = study.run("linear_probe", acts, controls=False, labels="kind")
     assert again.id == done.run
 
 
@@ -77,7 +77,7 @@ def test_a_job_that_dies_without_a_word_is_recorded_as_failed(study) -> None:
 
 @pytest.mark.slow
 def test_what_the_analysis_refuses_is_the_jobs_error(study) -> None:
-    job = start_job(study, "linear_probe", study.activation_set().id, [], {"target": "nothing of the kind"})
+    job = start_job(study, "linear_probe", study.activation_set().id, [], {"labels": "nothing of the kind"})
     found = until(study, job, lambda j: j.status != "running")
     assert found.status == "failed"
     assert "no label 'nothing of the kind'" in found.error

@@ -66,14 +66,24 @@ def test_an_old_study_opens_is_read_and_is_written_to(path, tmp_path) -> None:
         assert acts.read().shape == (320, 4)
         assert np.isfinite(acts.read()).all()
         run = study.get_run("linear_probe")
-        assert study.run("linear_probe", acts, target="kind").id == run.id
+        # Its options are read by their names of today, and its set of activations is found by its examples.
+        assert run.record["config"]["target"] == run.config["labels"] == "kind"
+        assert "target" not in run.config
+        data = study.dataset_of_run(run)
+        assert acts.manifest.request.format == 1
+        assert acts.manifest.is_of(data)
+        repeated = study.repeat(run.id)
+        assert any("version 1" in remark for remark in repeated.remarks)
+        assert repeated.run.config["labels"] == "kind"
+        # One direction where there were two mirror images: not the same run, so it is made.
+        assert study.run("linear_probe", acts, labels="kind").id != run.id
         concept.rename("to the left", "grace")
-        again = study.run("linear_probe", acts, target="kind", seed=7)
+        again = study.run("linear_probe", acts, labels="kind", seed=7)
         study.examine(again, families=("detects",))
         assert study.verify().empty
     with wb.open_study(folder, create=False) as study:
         assert study.concept(concept.id).name == "to the left"
-        assert len(study.runs()) == 4
+        assert len(study.runs()) == 6
 
 
 @pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)

@@ -243,7 +243,7 @@ def call(capsys, *arguments: str) -> tuple[int, str]:
 def test_by_commands(planted, postgres, tmp_path, capsys) -> None:
     study, acts, dataset, _ = planted()
     keep_texts(study.folder, dataset)
-    study.run("linear_probe", acts, target="kind", controls=False)
+    study.run("linear_probe", acts, labels="kind", controls=False)
     acts.export(tmp_path / "rows")
     study.pack(tmp_path / "packed.zip", activations=True)
     folder = str(tmp_path / "moved")

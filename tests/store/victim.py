@@ -67,7 +67,7 @@ def work(folder: Path, model, tell) -> None:
         acts = study.capture(model, dataset, sites=SITES, batch_size=4)
         tell(1)
         runs = [study.run("axes_for_kills", acts.at(SITES[1]), seed=seed) for seed in range(3)]
-        runs.append(study.run("linear_probe", acts.at(SITES[1]), target="tokens", controls=False))
+        runs.append(study.run("linear_probe", acts.at(SITES[1]), labels="tokens", controls=False))
         for run in runs:
             study.examine(run, families=("detects",), replicate=False)
         tell(2)

@@ -13,7 +13,7 @@ import numpy as np
 
 from workbench.activations.chunks import Chunk, Piece, Reader
 from workbench.activations.dtypes import DTYPES, Dtype
-from workbench.activations.manifest import Pool, Request
+from workbench.activations.manifest import Pool, Request, known_request
 from workbench.activations.room import check_limit, check_room, parse_size
 from workbench.activations.source import Examples
 from workbench.activations.store import ActivationSet
@@ -53,7 +53,8 @@ def capture(
     """The activations of ``sites`` (names or globs) for the first ``limit`` examples, in one pass.
 
     ``pool``: ``token`` (or ``spatial``, for images) keeps a row a position, ``mean``, ``max`` and ``last``
-    one an example. A whole set with the same manifest hash in ``folder`` is opened instead of captured again.
+    one an example. A whole set in ``folder`` of the same model, options and examples is opened instead of captured again,
+    whatever labels, groups and splits the data set has by now.
     What is cut short, even killed, goes on from its last whole chunk when the same capture is asked for again,
     and ends with the same bytes; with another ``batch_size``, which decides how numbers are rounded, it starts
     over. Texts of like length are read together, in batches of as many tokens as ``batch_size`` of them have on average.
@@ -83,13 +84,14 @@ def capture(
         inputs=model.input_options(),
         edits=[edit.to_dict() for edit in model.active_edits],
         dataset=dataset.name,
-        dataset_hash=dataset.hash,
+        dataset_hash=dataset.content_hash,
         limit=None if n == len(dataset) else n,
         sites=tuple(map(str, places)),
         widths=tuple(map(model.width, places)),
         pool=rows,
         dtype=cast(Dtype, dtype),
     )
+    request = known_request(Path(folder), request, dataset)
     home = Path(folder) / request.id
     if not whole(home) and fetch is not None:
         fetch(home)
@@ -157,7 +159,7 @@ class _Capture:
             check_room(home, self.estimate(), writer.bytes, self.most)
             self.write(writer, engine, progress)
             grid = self.model.grid(self.sites[0]) if self.request.pool == "spatial" else None
-            writer.finish(self.model.describe(), dict(self.dataset.source), self.n, grid)
+            writer.finish(self.model.describe(), dict(self.dataset.source), self.n, grid, self.dataset.hash)
 
     def write(self, writer: Writer, engine: Engine, progress: Progress | None) -> None:
         """Every chunk that the writer does not have yet, in order.

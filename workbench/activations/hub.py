@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.activations.importing import Column, site_of
+from workbench.datasets.readers import read_arrow
 from workbench.errors import DataError, MissingExtraError
 
 
@@ -34,7 +35,7 @@ def read_hub(folder: Path) -> tuple[list[Column], pd.DataFrame]:
         found = package.concatenate_datasets(parts)
     lists = [name for name, feature in found.features.items() if isinstance(feature, package.Sequence | package.List)]
     sites = [_column(found.select_columns([name]).with_format("numpy"), name) for name in lists]
-    return sites, found.remove_columns(lists).with_format(None).to_pandas()
+    return sites, read_arrow(found.remove_columns(lists).with_format(None).data.table)
 
 
 def _column(part: Any, name: str) -> Column:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,9 +24,10 @@ import numpy as np
 import pandas as pd
 
 from workbench.activations.dtypes import DTYPES, Dtype, packed
-from workbench.activations.manifest import Pool, Request
+from workbench.activations.manifest import Pool, Request, known_request
 from workbench.activations.store import ActivationSet
 from workbench.activations.writer import claimed, whole, writing
+from workbench.datasets.readers import read_table
 from workbench.errors import ConfigError, DataError, disk_errors
 from workbench.models.sites import Site
 
@@ -151,8 +153,16 @@ def _table(folder: Path, rows: Path | None) -> pd.DataFrame:
         raise DataError(f"{folder} has no table of rows: put rows.csv or rows.parquet there, or give one.")
     path = found[0]
     try:
-        # Words such as NA are tokens, not holes.
-        return pd.read_csv(path, keep_default_na=False, na_values=[""]) if path.suffix == ".csv" else pd.read_parquet(path)
+        # As it is written: words such as NA are tokens, and identifiers keep every digit.
+        table = read_table(path)
+        for name in NUMBERS:
+            if name in table and table[name].dtype == object:
+                # What is no number stays as it is, and is refused below by the name of its column.
+                with suppress(ValueError, TypeError):
+                    table[name] = pd.to_numeric(table[name])
+        return table
+    except DataError:
+        raise
     except Exception as error:
         raise DataError(f"The table of rows {path.name} cannot be read: {error}") from error
 
@@ -209,10 +219,11 @@ def import_set(
     index = _index(given.rows.iloc[order])
     request = Request(
         model=model["name"], model_kind=model["kind"], weights_hash=model["weights_hash"],
-        inputs={"imported": _digest(given, order, index)}, dataset=dataset.name, dataset_hash=dataset.hash,
+        inputs={"imported": _digest(given, order, index)}, dataset=dataset.name, dataset_hash=dataset.content_hash,
         sites=tuple(column.site for column in given.columns), widths=tuple(column.width for column in given.columns),
         pool=cast(Pool, pool), dtype=cast(Dtype, dtype),
     )  # fmt: skip
+    request = known_request(folder, request, dataset)
     home = folder / request.id
     with disk_errors("activations"), claimed(home):
         if not whole(home):
@@ -222,7 +233,7 @@ def import_set(
                         [packed(column.read(order[part]), dtype, column.site) for column in given.columns],
                         {str(name): index[name].to_numpy()[part] for name in index},
                     )
-                writer.finish(model, dict(dataset.source), len(dataset), None)
+                writer.finish(model, dict(dataset.source), len(dataset), None, dataset.hash)
     return ActivationSet.open(home)
 
 

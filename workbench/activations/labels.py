@@ -6,9 +6,12 @@ overlap it; rows of examples that nobody annotated are unknown (NaN), never nega
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
 
 from workbench.activations.store import ActivationSet
@@ -45,8 +48,8 @@ def all_labels(dataset: Dataset) -> list[str]:
     return [*dataset.example_targets()[0], *dataset.span_targets()]
 
 
-def choose_labels(dataset: Dataset, target: str | list[str] | None) -> list[str]:
-    """The binary labels that ``target`` means: a label, a column (all its values), ``tokens``, a list of these, or all.
+def choose_labels(dataset: Dataset, labels: str | Sequence[str] | None) -> list[str]:
+    """The binary labels that ``labels`` means: a label, a column (all its values), ``tokens``, a list of these, or all.
 
     Raises:
         DataError: There is no such label; those that exist are named.
@@ -54,20 +57,59 @@ def choose_labels(dataset: Dataset, target: str | list[str] | None) -> list[str]
     every = all_labels(dataset)
     if not every:
         raise DataError(f"Data set '{dataset.name}' has no labels; load it with labels=[…] or a column of spans.")
-    if target is None:
+    if labels is None:
         return every
     chosen: list[str] = []
-    for item in [target] if isinstance(target, str) else target:
+    for item in [labels] if isinstance(labels, str) else labels:
         prefixes = ("token:", "region:") if item in {"tokens", "token", "regions"} else (f"{item}=",)
         found = [n for n in every if n in {item, f"token:{item}", f"region:{item}"} or n.startswith(prefixes)]
         if not found:
-            columns = sorted({n.split("=")[0] if "=" in n and not is_span(n) else n for n in every})
-            raise DataError(
-                f"Data set '{dataset.name}' has no label '{item}'. Its labels: {', '.join(columns[:30])}."
-                " A label whose values are all the same cannot be a target."
-            )
+            raise DataError(_no_such_label(dataset, item, every))
         chosen += [n for n in found if n not in chosen]
     return chosen
+
+
+def _no_such_label(dataset: Dataset, item: str, every: list[str]) -> str:
+    numbers = [label.name for label in dataset.example_labels if label.kind == "numeric"]
+    if item in numbers:
+        return f"'{item}' of data set '{dataset.name}' is a quantity, not a label with classes: choose another."
+    columns = sorted({n.split("=")[0] if "=" in n and not is_span(n) else n for n in every})
+    kept = [str(name) for name in dataset.table.columns if name not in {*columns, dataset.modality, "split", "group"}]
+    close = difflib.get_close_matches(item, [*columns, *kept], n=1)
+    meant = f" Did you mean '{close[0]}'?" if close else ""
+    more = f" Kept columns that can be labels: {', '.join(kept[:30])}." if kept else ""
+    return (
+        f"Data set '{dataset.name}' has no label '{item}'.{meant} Its labels: {', '.join(columns[:30])}.{more}"
+        " A label whose values are all the same cannot be chosen."
+    )
+
+
+def one_of_two(dataset: Dataset, labels: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The labels with one direction a question, and what its other side is called.
+
+    A column with two values is one question: where both values are among the labels, the second is kept (of ``no`` and ``yes``,
+    ``yes``; of 0 and 1, 1), since the other one's direction is the same with the sign turned.
+
+    Returns:
+        The labels that are left, in order; and for each of a column with two values the other value, as in
+        ``{"answer=yes": "no"}``.
+    """
+    kept = list(labels)
+    others: dict[str, str] = {}
+    for label in dataset.example_labels:
+        if label.kind != "class" or len(label.values) != 2:
+            continue
+        first, second = (f"{label.name}={value}" for value in label.values)
+        if first in kept and second in kept:
+            kept.remove(first)
+        others |= {second: label.values[0], first: label.values[1]}
+    return kept, {name: others[name] for name in kept if name in others}
+
+
+def labelled(dataset: Dataset, labels: Sequence[str]) -> pd.DataFrame:
+    """The table of concepts that were fitted to labels: ``label``, and ``other``, the other side of a label with two values."""
+    others = one_of_two(dataset, labels)[1]
+    return pd.DataFrame({"label": list(labels), "other": [others.get(name, "") for name in labels]})
 
 
 def row_targets(acts: ActivationSet, dataset: Dataset, rows: Int[np.ndarray, "n"] | None = None) -> Targets:

@@ -5,15 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workbench.activations.dtypes import Dtype, disk_dtype
 from workbench.errors import StudyError
 
+if TYPE_CHECKING:
+    from workbench.activations.source import Examples
+
 MANIFEST = "manifest.json"
 INDEX = "index.parquet"
+
+# The fields of a request of format 1: its hash is of these alone, whatever fields came since.
+FORMAT_1 = frozenset({
+    "model", "model_kind", "weights_hash", "inputs", "edits", "dataset", "dataset_hash", "limit", "sites", "widths", "pool",
+    "dtype", "format",
+})  # fmt: skip
 
 Pool = Literal["token", "mean", "max", "last", "spatial"]
 
@@ -31,18 +40,24 @@ class Request(BaseModel):
     edits: list[dict[str, Any]] = Field(default_factory=list)
     """The edits that the model ran under."""
     dataset: str
+    """What the data set was called; no part of what identifies a set, since format 2."""
     dataset_hash: str
+    """Of the examples alone (``Dataset.content_hash``), so that labels, groups and splits can change without another capture; in
+    format 1, of the data set with all of these (``Dataset.hash``)."""
     limit: int | None = None
     sites: tuple[str, ...]
     widths: tuple[int, ...]
     pool: Pool
     dtype: Dtype
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
 
     @property
     def id(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the request."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        facts = self.model_dump(mode="json", include=set(FORMAT_1) if self.format == 1 else None)
+        if self.format > 1:
+            del facts["dataset"]
+        text = json.dumps(facts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -69,6 +84,8 @@ class Manifest(BaseModel):
     model: dict[str, Any]
     """The model's own description, with how to load it again."""
     dataset_source: dict[str, Any]
+    labels_hash: str = ""
+    """``Dataset.hash`` at the time of the capture: of the examples with their labels, groups and splits. Empty in format 1."""
     n_examples: int = Field(ge=0)
     grid: tuple[int, int] | None = None
     """Height and width of the grid of positions, of a spatial set."""
@@ -81,6 +98,18 @@ class Manifest(BaseModel):
     def n_rows(self) -> int:
         """Rows of the set."""
         return sum(self.shards)
+
+    @property
+    def dataset_record(self) -> dict[str, Any]:
+        """The data set as it was captured: its name, its hash with labels, and how to load it again."""
+        whole = self.labels_hash or self.request.dataset_hash
+        return {"name": self.request.dataset, "hash": whole, "source": self.dataset_source}
+
+    def is_of(self, dataset: Examples) -> bool:
+        """Whether a data set has the examples that were captured, whatever their labels are."""
+        if self.request.format > 1:
+            return dataset.content_hash == self.request.dataset_hash
+        return self.request.dataset_hash in {dataset.hash, *dataset.earlier}
 
     def lengths(self) -> dict[str, int | None]:
         """Bytes of every file that stands beside the manifest; None where an old manifest does not tell."""
@@ -107,6 +136,18 @@ def set_folders(study: Path) -> list[Path]:
     """The folders of the sets of a study, whole or damaged, oldest first; not those that are still being written."""
     found = [path for path in (study / "activations").glob(f"*/{MANIFEST}") if path.parent.suffix != ".partial"]
     return [path.parent for path in sorted(found, key=lambda path: path.stat().st_mtime)]
+
+
+def known_request(folder: Path, request: Request, dataset: Examples) -> Request:
+    """The request as the folder of sets has it: that of a set of format 1, where there is one of the same, or this one."""
+    later = [name for name in Request.model_fields if name not in FORMAT_1]
+    if any(getattr(request, name) != Request.model_fields[name].default for name in later):
+        return request
+    for digest in (dataset.hash, *dataset.earlier):
+        old = request.model_copy(update={"format": 1, "dataset_hash": digest})
+        if (folder / old.id / MANIFEST).is_file():
+            return old
+    return request
 
 
 def parse_manifest(folder: Path) -> Manifest:

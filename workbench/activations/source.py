@@ -17,7 +17,15 @@ class Examples(Protocol):
 
     @property
     def hash(self) -> str:
-        """SHA-256 of its content."""
+        """SHA-256 of its examples with their labels, groups and splits."""
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of its examples alone."""
+
+    @property
+    def earlier(self) -> tuple[str, ...]:
+        """The hashes that it had under earlier labels, groups or splits."""
 
     @property
     def source(self) -> dict[str, Any]:

@@ -103,9 +103,8 @@ class ActivationSet:
 
     @property
     def dataset_record(self) -> dict[str, Any]:
-        """Which data set was captured: name, hash, and how to load it again."""
-        request = self.manifest.request
-        return {"name": request.dataset, "hash": request.dataset_hash, "source": self.manifest.dataset_source}
+        """Which data set was captured: name, hash with its labels at that time, and how to load it again."""
+        return self.manifest.dataset_record
 
     def width(self, site: str | Site | None = None) -> int:
         """How many numbers a row has."""
@@ -129,7 +128,7 @@ class ActivationSet:
 
     def rows(self, split: str | None, dataset: Examples) -> Int[np.ndarray, n]:
         """The numbers of the rows whose example is in a split of the data set; None stands for all."""
-        if dataset.hash != self.manifest.request.dataset_hash:
+        if not self.manifest.is_of(dataset):
             raise StudyError(
                 f"These activations come from {self.manifest.request.dataset}, not from this {dataset.name}: capture again."
             )

@@ -147,7 +147,12 @@ class Writer:
         self.shards[-1] += len(rows[0])
 
     def finish(
-        self, model: dict[str, Any], dataset_source: dict[str, Any], n_examples: int, grid: tuple[int, int] | None
+        self,
+        model: dict[str, Any],
+        dataset_source: dict[str, Any],
+        n_examples: int,
+        grid: tuple[int, int] | None,
+        labels_hash: str = "",
     ) -> None:
         """The end of the index, and the manifest: the last things written."""
         self._whole_index()
@@ -159,6 +164,7 @@ class Writer:
             request=self.request,
             model=model,
             dataset_source=dataset_source,
+            labels_hash=labels_hash if self.request.format > 1 else "",
             n_examples=n_examples,
             grid=grid,
             shards=tuple(self.shards),

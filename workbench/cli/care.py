@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from workbench.cli.console import STATE, say, show_json, show_table, visible
-from workbench.cli.work import RemoteUrl, StudyPath
+from workbench.cli.options import RemoteUrl, StudyPath
 from workbench.frames import records
 
 BROKEN = 1

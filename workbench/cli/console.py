@@ -25,12 +25,15 @@ from rich.table import Table
 from rich.text import Text
 
 from workbench.frames import records
+from workbench.numbers import count, number, p_value
 
 console = Console(width=None if sys.stdout.isatty() else 180)
 errors = Console(stderr=True, width=None if sys.stderr.isatty() else 180)
 
 
 LINE_EVERY_S = 60.0
+COUNTS = frozenset({"n", "clusters", "rows", "examples", "n_first", "n_second"})
+P_VALUES = frozenset({"p", "p_holm", "p_corrected"})
 
 
 @dataclass
@@ -51,12 +54,19 @@ STATE = State()
 
 def visible(value: Any, limit: int = 60) -> str:
     """A cell as one line of visible characters: a terminal must not be steered by a token or a name."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
+    if value is None or isinstance(value, float):
+        return number(value)
     text = "".join(c if c.isprintable() else "·" for c in str(value))
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _cells(column: pd.Series, limit: int) -> list[str]:
+    if column.name in P_VALUES and pd.api.types.is_float_dtype(column):
+        return [p_value(value) for value in column]
+    # Counts become floats where a row has none.
+    if column.name in COUNTS and pd.api.types.is_numeric_dtype(column):
+        return [count(value) for value in column]
+    return [visible(value, limit) for value in column]
 
 
 def show_table(frame: pd.DataFrame, title: str = "", limit: int = 60) -> None:
@@ -78,8 +88,8 @@ def show_table(frame: pd.DataFrame, title: str = "", limit: int = 60) -> None:
             justify="right" if pd.api.types.is_numeric_dtype(frame[column]) else "left",
             overflow="fold",
         )
-    for row in frame.itertuples(index=False):
-        table.add_row(*[Text(visible(v, limit)) for v in row])
+    for row in zip(*[_cells(frame.iloc[:, place], limit) for place in range(frame.shape[1])], strict=True):
+        table.add_row(*[Text(cell) for cell in row])
     console.print(table)
 
 

@@ -8,18 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from workbench.cli.console import STATE, say, show_json
-from workbench.cli.work import CatalogUrl, RemoteUrl, StudyPath
+from workbench.cli.options import CatalogUrl, RemoteUrl, Sites, StudyPath, loaded, many, with_data_options
+from workbench.errors import ConfigError
 
 
+@with_data_options
 def bring_in(
     study: StudyPath,
+    data_options: dict[str, Any],
     folder: Annotated[Path, typer.Argument(help="SITE.npy or SITE.safetensors files, or a Hugging Face data set on disk.")],
     rows: Annotated[
         Path | None, typer.Option(help="The table of rows; rows.csv or rows.parquet in the folder otherwise.")
     ] = None,
     data: Annotated[str | None, typer.Option(help="The data whose examples are numbered; made of the rows otherwise.")] = None,
-    text: Annotated[str | None, typer.Option(help="The data's column with the texts.")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="A column of the data with labels; may be repeated.")] = None,
     model: Annotated[str | None, typer.Option(help="What to call the model that made them.")] = None,
     pool: Annotated[str | None, typer.Option(help="mean, max or last: how rows without positions came about.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float16, float32 or bfloat16, on disk; as they are otherwise.")] = None,
@@ -27,11 +28,11 @@ def bring_in(
     remote: RemoteUrl = None,
 ) -> None:
     """Import activations that something else made."""
-    from workbench.datasets import load_dataset
     from workbench.store.study import open_study
 
-    options: dict[str, Any] = {k: v for k, v in {"text": text, "labels": label}.items() if v}
-    dataset = load_dataset(data, **options) if data else None
+    if data_options and not data:
+        raise ConfigError("--" + next(iter(data_options)).replace("_", "-") + " is of the data: give it with --data.")
+    dataset = loaded(data, data_options) if data else None
     with open_study(study, catalog=catalog, remote=remote) as opened:
         acts = opened.import_activations(folder, rows=rows, dataset=dataset, model=model, pool=pool, dtype=dtype)
     if STATE.json:
@@ -44,14 +45,14 @@ def export_activations(
     study: StudyPath,
     folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
     acts: Annotated[str | None, typer.Option(help="The activation set's id; the newest when left out.")] = None,
-    at: Annotated[list[str] | None, typer.Option(help="Only these sites; may be repeated.")] = None,
+    sites: Sites = None,
 ) -> None:
     """Write activations as safetensors, one file a site, with a table of their rows."""
     from workbench.store.study import open_study
 
     with open_study(study, create=False) as opened:
         found = opened.activation_set(acts)
-        written = (found.select(at) if at else found).export(folder)
+        written = (found.select(many(sites) or []) if sites else found).export(folder)
     if STATE.json:
         show_json({"files": [str(path) for path in written]})
     else:

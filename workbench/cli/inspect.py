@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections import Counter
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
 
 from workbench.cli.console import STATE, say, show_json, show_table
-from workbench.cli.work import StudyPath
+from workbench.cli.options import StudyPath, loaded, with_data_options
 from workbench.frames import records
+
+LABELS_SHOWN = 40
 
 
 def models() -> None:
@@ -25,27 +28,41 @@ def sites(model: Annotated[str, typer.Argument(help="Bundled name, hub name, or 
     """List a model's sites."""
     from workbench.models import load_model
 
-    loaded = load_model(model)
-    show_table(pd.DataFrame([{"site": str(s), "width": loaded.width(s)} for s in loaded.sites]))
+    network = load_model(model)
+    if STATE.json:
+        show_json([{"site": str(site), "width": network.width(site)} for site in network.sites])
+        return
+    heads = Counter((site.kind, site.layer) for site in network.sites if site.head is not None)
+    rows: dict[str, dict[str, Any]] = {}
+    for site in network.sites:
+        count = heads.get((site.kind, site.layer), 0) if site.head is not None else 0
+        # One line for all heads of a layer: the name with * is what --sites takes for them.
+        name = f"{site.kind}.{site.layer}.*" if count else str(site)
+        rows.setdefault(name, {"site": name, "width": network.width(site), "what": f"{count} heads" if count else ""})
+    show_table(pd.DataFrame(rows.values()))
 
 
+@with_data_options
 def data(
-    name: Annotated[str | None, typer.Argument(help="A data set to describe; all when left out.")] = None,
+    data_options: dict[str, Any],
+    name: Annotated[
+        str | None, typer.Argument(help="A data set to describe, bundled or the path of your own; all bundled when left out.")
+    ] = None,
 ) -> None:
-    """List the data sets that come with the workbench, or describe one."""
-    from workbench.datasets import load_dataset
+    """List the data sets that come with the workbench, or describe one, your own too: how it is read before it is captured."""
     from workbench.datasets.bundled import BUNDLED
 
     if name is None:
         rows = [{"data": key, "what": (maker.__doc__ or "").split("\n")[0].strip()} for key, maker in BUNDLED.items()]
         show_table(pd.DataFrame(rows), limit=120)
         return
-    dataset = load_dataset(name)
+    dataset = loaded(name, data_options)
     if STATE.json:
         show_json(dataset.describe())
         return
     say(f"{dataset!r}")
-    show_table(dataset.labels_table())
+    show_table(dataset.columns())
+    show_table(dataset.labels_table().head(LABELS_SHOWN))
 
 
 def analyses(

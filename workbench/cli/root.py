@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from workbench.cli.console import STATE, errors
+from workbench.cli.options import RENAMED
 from workbench.errors import WorkbenchError, WorkbenchWarning
 
 app = typer.Typer(
@@ -44,9 +46,9 @@ def options(
 @cache
 def _load() -> None:
     """Register the commands: once, however often a process calls :func:`main`."""
-    from workbench.cli import care, exchange, inspect, serve, share, steer, work
+    from workbench.cli import care, exchange, inspect, labels, serve, share, steer, work
 
-    for module in (work, inspect, steer, exchange, share, care, serve):
+    for module in (work, labels, inspect, steer, exchange, share, care, serve):
         module.add_to(app)
 
 
@@ -69,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = app(args=arguments, standalone_mode=False)
     except UsageProblem as error:
-        _say(getattr(error, "format_message", error.__str__)(), 2)
+        _say(_usage(error), 2)
     except (KeyboardInterrupt, typer.Abort):
         _say(STOPPED, INTERRUPTED)
     except WorkbenchError as error:
@@ -90,6 +92,21 @@ def _note(message: Warning | str, category: type[Warning], *where: Any, **more: 
         errors.print(f"Note: {message}", markup=False, highlight=False, soft_wrap=True)
     else:
         _usual_note(message, category, *where, **more)
+
+
+def _usage(error: Exception) -> str:
+    """What is wrong with how a command was called: of an unknown option, what it is called now, or the nearest that there is."""
+    unknown = getattr(error, "option_name", None)
+    if unknown is None or "possibilities" not in vars(error):
+        return str(getattr(error, "format_message", error.__str__)())
+    command = getattr(getattr(error, "ctx", None), "command", None)
+    there = [name for parameter in getattr(command, "params", []) for name in getattr(parameter, "opts", []) if name[:2] == "--"]
+    called = getattr(command, "name", None) or "workbench"
+    if RENAMED.get(unknown) in there:
+        return f"The option {unknown} of {called} is called {RENAMED[unknown]} now."
+    close = difflib.get_close_matches(unknown, there, n=1, cutoff=0.5)
+    meant = f" Did you mean {close[0]}?" if close else ""
+    return f"{called} has no option {unknown}.{meant} `workbench {called} --help` lists them."
 
 
 def _terminated(_signal: int, _frame: Any) -> None:

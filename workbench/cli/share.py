@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from workbench.cli.console import STATE, progress, say, show_json
-from workbench.cli.work import CatalogUrl, StudyPath
+from workbench.cli.options import CatalogUrl, StudyPath
 
 
 def pack(

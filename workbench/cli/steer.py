@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from workbench.cli.console import STATE, say, show_json, show_table
-from workbench.cli.work import StudyPath
+from workbench.cli.options import StudyPath
 from workbench.errors import ConfigError
 from workbench.frames import records
 

@@ -9,6 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from workbench.cli.console import STATE, progress, say, show_json, show_table
+from workbench.cli.options import (
+    SEVERAL,
+    CatalogUrl,
+    RemoteUrl,
+    Sites,
+    StudyPath,
+    loaded,
+    many,
+    with_data_options,
+)
 from workbench.errors import ConfigError
 from workbench.frames import records
 
@@ -16,56 +26,44 @@ if TYPE_CHECKING:
     from workbench.activations.manifest import Pool
 
 DIFFERS = 1
-StudyPath = Annotated[Path, typer.Argument(help="The study's folder.")]
-CatalogUrl = Annotated[
-    str | None,
-    typer.Option(
-        help="Where a new study has its catalog, such as postgresql+psycopg://user@host/database; in its folder otherwise."
-    ),
-]
-RemoteUrl = Annotated[
-    str | None, typer.Option(help="Where runs and activations are kept as well, such as s3://bucket/prefix; the study keeps it.")
-]
 EngineName = Annotated[str, typer.Option(help="Who does the work: local, this process, or ray, several workers.")]
 Address = Annotated[str | None, typer.Option(help="A Ray cluster that runs; one is started when left out.")]
 Workers = Annotated[int | None, typer.Option(help="How many workers; as many as find room when left out.")]
 
 
+@with_data_options
 def capture(
     study: StudyPath,
-    data: Annotated[str, typer.Option(help="Bundled name, or a CSV, Parquet, JSONL file or folder.")],
+    data_options: dict[str, Any],
+    data: Annotated[str, typer.Option(help="Bundled name, or a CSV, TSV, Parquet, JSONL file or folder.")],
     model: Annotated[str, typer.Option(help="Bundled name, hub name, or local folder.")] = "minilm",
-    sites: Annotated[list[str] | None, typer.Option(help="Sites, with * for any layer; may be repeated.")] = None,
+    sites: Annotated[list[str] | None, typer.Option(help=f"Sites, with * for any layer; {SEVERAL}.")] = None,
     pool: Annotated[str, typer.Option(help="token, spatial, mean, max or last.")] = "token",
     limit: Annotated[int | None, typer.Option(help="Only the first so many examples.")] = None,
     dtype: Annotated[str, typer.Option(help="float16, float32 or bfloat16, on disk.")] = "float16",
     max_disk: Annotated[str | None, typer.Option(help="The most that the set may take on disk, such as 2GB.")] = None,
     batch_size: Annotated[int, typer.Option(help="Examples of a batch, if of mean length; more on a GPU, such as 256.")] = 32,
     special: Annotated[bool, typer.Option("--special", help="Keep the rows of special tokens too, such as [CLS].")] = False,
-    text: Annotated[str | None, typer.Option(help="The column with the texts.")] = None,
-    image: Annotated[str | None, typer.Option(help="The column with the images.")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="A column with labels; may be repeated.")] = None,
     catalog: CatalogUrl = None,
     remote: RemoteUrl = None,
     engine: EngineName = "local",
     address: Address = None,
     workers: Workers = None,
 ) -> None:
-    """Capture a model's activations on data."""
-    from workbench.datasets import load_dataset
+    """Capture a model's activations on data. With other labels, groups or splits of the same examples nothing is read again."""
     from workbench.engines import find_engine
     from workbench.models import load_model
     from workbench.store.study import open_study
 
-    options: dict[str, Any] = {k: v for k, v in {"text": text, "image": image, "labels": label}.items() if v}
     runs = find_engine(engine, address, workers)
-    dataset = load_dataset(data, **options)
-    loaded = load_model(model, **({"special": True} if special else {}))
-    wanted = sites or ["resid_post.*"]
-    loaded.match(wanted)
+    dataset = loaded(data, data_options)
+    network = load_model(model, **({"special": True} if special else {}))
+    wanted = many(sites) or ["resid_post.*"]
+    network.match(wanted)
     with open_study(study, catalog=catalog, remote=remote) as opened, progress() as show:
+        before = {found.id for found in opened.activations()}
         acts = opened.capture(
-            loaded, dataset, wanted, cast("Pool", pool), limit=limit, dtype=dtype, max_disk=max_disk, batch_size=batch_size,
+            network, dataset, wanted, cast("Pool", pool), limit=limit, dtype=dtype, max_disk=max_disk, batch_size=batch_size,
             engine=runs, progress=show,
         )  # fmt: skip
         facts = {
@@ -73,17 +71,27 @@ def capture(
             "rows": acts.n_rows,
             "examples": acts.n_examples,
             "sites": [str(s) for s in acts.sites],
+            "new": acts.id not in before,
+            "notes": list(dataset.notes),
         }
     if STATE.json:
         show_json(facts)
-    else:
-        say(f"{acts!r}")
+        return
+    say(f"{dataset!r}\n{acts!r}")
+    if acts.id in before:
+        say("These examples were captured before, so nothing was captured again; the labels are those above.")
 
 
 def run(
     study: StudyPath,
     analysis: Annotated[str | None, typer.Argument(help="Its name; `workbench analyses` lists them.")] = None,
-    at: Annotated[list[str] | None, typer.Option(help="Only these sites; may be repeated.")] = None,
+    sites: Sites = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Labels to use: columns that the study keeps, column=value, or 'tokens'; {SEVERAL}. All when left out."
+        ),
+    ] = None,
     acts: Annotated[str | None, typer.Option(help="The activation set's id; the newest when left out.")] = None,
     option: Annotated[
         list[str] | None,
@@ -106,16 +114,18 @@ def run(
 
     does = find_engine(engine, address, workers)
     if source is not None:
-        if analysis or at or acts or option or seed or force or engine != "local":
+        if analysis or sites or labels or acts or option or seed or force or engine != "local":
             raise ConfigError("A run is repeated as it was: with --from, give nothing but --tolerance.")
         _repeat(study, source, tolerance)
         return
     if analysis is None:
         raise ConfigError("Say which analysis to run; `workbench analyses` lists them.")
     options = parse_options(option or [])
+    if labels is not None:
+        options["labels"] = many(labels)
     with open_study(study, create=False) as opened, progress() as show:
         chosen = opened.activation_set(acts)
-        view = chosen.select(at) if at else chosen
+        view = chosen.select(many(sites) or []) if sites else chosen
         done = opened.run(analysis, view, seed=seed, force=force, progress=show, engine=does, **options)
         metrics, remarks = done.metrics, done.remarks
         facts = {"run": done.id, "seconds": done.record["seconds"], "peak_mib": done.record["peak_mib"]}
@@ -181,8 +191,8 @@ def rename(
 def examine(
     study: StudyPath,
     run: Annotated[str, typer.Argument(help="The run whose concepts stand trial.")],
-    at: Annotated[list[str] | None, typer.Option(help="Only concepts at these sites; may be repeated.")] = None,
-    family: Annotated[list[str] | None, typer.Option(help="Only this kind of evidence; may be repeated.")] = None,
+    sites: Sites = None,
+    families: Annotated[list[str] | None, typer.Option(help=f"Only these kinds of evidence; {SEVERAL}.")] = None,
     steer: Annotated[int, typer.Option(help="How many concepts of a set get a dose curve.")] = 12,
     replicate: Annotated[bool, typer.Option(help="Run the analysis with another seed for stability.")] = True,
     concept: Annotated[list[int] | None, typer.Option(help="Only the concept of this number; may be repeated.")] = None,
@@ -196,8 +206,8 @@ def examine(
         chosen: Any = [opened.concept(f"{found.id}.{n}") for n in concept] if concept else found
         rows = opened.examine(
             chosen,
-            families=tuple(family or FAMILIES),
-            sites=at,
+            families=tuple(many(families) or FAMILIES),
+            sites=many(sites),
             steer=steer,
             replicate=replicate,
             progress=show,
@@ -245,19 +255,20 @@ def report(
     out: Annotated[Path, typer.Argument(help="The HTML file to write.")] = Path("report.html"),
     tables: Annotated[Path | None, typer.Option(help="Also write every table into this folder, as CSV and Parquet.")] = None,
     title: Annotated[str, typer.Option(help="What to call the report.")] = "",
-    runs: Annotated[list[str] | None, typer.Option(help="Only this run; may be repeated.")] = None,
-    concepts: Annotated[list[str] | None, typer.Option(help="A card for this concept; may be repeated.")] = None,
+    runs: Annotated[list[str] | None, typer.Option(help=f"Only these runs; {SEVERAL}.")] = None,
+    concepts: Annotated[list[str] | None, typer.Option(help=f"A card for each of these concepts; {SEVERAL}.")] = None,
     collection: Annotated[str | None, typer.Option(help="A card for every concept of this collection.")] = None,
-    section: Annotated[list[str] | None, typer.Option(help="Only this section; may be repeated.")] = None,
+    sections: Annotated[list[str] | None, typer.Option(help=f"Only these sections; {SEVERAL}.")] = None,
 ) -> None:
     """Write a report: one HTML file that opens without a network."""
     from workbench.reports import export_tables
     from workbench.store.study import open_study
 
     with open_study(study, create=False) as opened:
-        cards = list(concepts or []) + (opened.collections[collection].ids if collection else [])
-        path = opened.report(out, title=title, runs=runs, concepts=cards or None, sections=section)
-        written = export_tables(opened, tables, runs) if tables else []
+        chosen = many(runs)
+        cards = (many(concepts) or []) + (opened.collections[collection].ids if collection else [])
+        path = opened.report(out, title=title, runs=chosen, concepts=cards or None, sections=many(sections))
+        written = export_tables(opened, tables, chosen) if tables else []
     if STATE.json:
         show_json({"report": str(path), "tables": [str(p) for p in written]})
     else:

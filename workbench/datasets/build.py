@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,17 +12,24 @@ import numpy as np
 import pandas as pd
 
 from workbench.datasets import columns as c
-from workbench.datasets.columns import Label, listing, quote
+from workbench.datasets.columns import MISSING_WORDS, Label, listing, quote
 from workbench.datasets.dataset import Dataset
-from workbench.datasets.images import read_image
+from workbench.datasets.groups import arrange, content_keys, copies
+from workbench.datasets.images import UnreadableError, read_image
 from workbench.datasets.spans import no_spans, read_spans
-from workbench.datasets.splits import split_by_group, split_name, stable_digest
 from workbench.errors import DataError
+
+# What a table of a data set has besides labels, and what labels of spans are called.
+RESERVED = frozenset({"text", "image", "split", "group", "token", "region"})
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which columns of a table to use. None means: guess."""
+    """Which columns of a table to use, and how. None means: guess.
+
+    ``missing`` are the words that stand for no value in label and group columns. ``rules`` is 1 for data sets of studies that
+    were made before copies were kept out of different splits and named integers were classes, so that they load as they were.
+    """
 
     text: str | None = None
     image: str | None = None
@@ -33,7 +40,11 @@ class Choice:
     regions: str | None = None
     limit: int | None = None
     drop_blank: bool = False
+    drop_duplicates: bool = False
+    drop_unreadable: bool = False
+    missing: tuple[str, ...] = MISSING_WORDS
     image_folder: Path | None = None
+    rules: int = 2
 
 
 def build(frame: pd.DataFrame, choice: Choice, *, name: str, source: dict[str, Any], notes: Sequence[str] = ()) -> Dataset:
@@ -49,35 +60,106 @@ def build(frame: pd.DataFrame, choice: Choice, *, name: str, source: dict[str, A
     asked = choice.spans if modality == "text" else choice.regions
     span_column = c.find_column(frame, asked, usual, usual[0])
     taken = {content, *filter(None, (split_column, group_column, span_column))}
-    names = _label_names(frame, choice.labels, taken)
+    words = choice.missing if choice.rules > 1 else ()
+    names = _label_names(frame, choice.labels, taken, words)
 
     notes = list(notes)
     if choice.drop_blank:
         frame = _without_blank(frame, content, notes)
     _check_content(frame, content, modality)
-    groups = _groups(frame, group_column, content, modality, own_split=split_column is not None)
-    splits = _splits(frame, split_column, groups)
-    if split_column is not None and group_column is not None:
-        _check_groups(groups, splits)
-    labels, values = _labels(frame, names)
-    keep = spread(len(frame), choice.limit)
+    early = modality == "image" and choice.rules > 1
+    frame, contents, keys = _examples(frame, content, modality, choice, early, notes)
+    found = arrange(frame, keys, modality, group_column, split_column, words, choice.rules)
+    notes += found.notes
+    labels, values = _labels(frame, names, choice.labels is not None and choice.rules > 1, words)
+    _note_missing(frame, [*names, *filter(None, (group_column,))], words, notes)
+    keep = spread(len(frame), None if early else choice.limit)
     if len(keep) < len(frame):
         notes.append(f"{len(keep):,} of {len(frame):,} examples, evenly spread (limit={choice.limit}).")
-    cells = [frame[content].iloc[i] for i in keep]
-    examples = (
-        cells if modality == "text" else [read_image(v, choice.image_folder, int(i)) for i, v in zip(keep, cells, strict=True)]
-    )
-    table = pd.DataFrame({modality: objects(examples), "split": [splits[i] for i in keep]})
-    table["group"] = objects([groups[i] for i in keep])
-    extras = [str(x) for x in frame.columns if x not in taken and x not in names and x not in table.columns]
+    examples = [contents[i] for i in keep]
+    if modality == "image" and not early:
+        examples = [read_image(value, choice.image_folder, int(i)) for i, value in zip(keep, examples, strict=True)]
+    table = pd.DataFrame({modality: objects(examples), "split": [found.splits[i] for i in keep]})
+    table["group"] = objects([found.groups[i] for i in keep])
+    # The columns that gave splits and groups stay under their own names, so that other ones can be chosen later.
+    used = {content, *filter(None, (span_column,))}
+    extras = [str(x) for x in frame.columns if x not in used and x not in names and x not in table.columns]
     for column in names:
         table[column] = values[column].iloc[keep].reset_index(drop=True)
     for column in extras:
         table[column] = frame[column].iloc[keep].reset_index(drop=True)
+    if modality == "image" and "file" not in table.columns and frame[content].map(lambda cell: isinstance(cell, str)).all():
+        table["file"] = frame[content].iloc[keep].reset_index(drop=True)
     spans, scope = no_spans(modality), np.zeros(len(table), dtype=bool)
     if span_column is not None:
         spans, scope = read_spans([frame[span_column].iloc[i] for i in keep], examples, modality)
     return finish(name, modality, table, spans, scope, labels, source, notes)
+
+
+def _examples(
+    frame: pd.DataFrame, content: str, modality: str, choice: Choice, early: bool, notes: list[str]
+) -> tuple[pd.DataFrame, list[Any], list[str]]:
+    """The rows that are kept, their texts or images, and a key of each that copies share.
+
+    Images are read here when ``early``, for which the limit comes first; otherwise the cells stay as they are.
+    """
+    if early:
+        frame, images = _images(_limited(frame, choice.limit, notes), content, choice, notes)
+        contents: list[Any] = list(images)
+        keys = content_keys(contents, modality)
+    else:
+        contents = list(frame[content])
+        keys = list(contents) if modality == "text" else list(map(str, range(len(frame))))
+    again = copies(keys)
+    if choice.drop_duplicates and again.any():
+        notes.append(f"{int(again.sum()):,} of {len(frame):,} {modality}s were copies of an earlier one and were left out.")
+        kept = np.flatnonzero(~again)
+        return frame.iloc[kept].reset_index(drop=True), [contents[i] for i in kept], [keys[i] for i in kept]
+    if again.any() and choice.rules > 1:
+        notes.append(
+            f"{int(again.sum()):,} of {len(frame):,} {modality}s are copies of an earlier one; all copies are in one split. Pass"
+            " drop_duplicates=True (--drop-duplicates) to keep only the first of each."
+        )
+    return frame, contents, keys
+
+
+def _limited(frame: pd.DataFrame, limit: int | None, notes: list[str]) -> pd.DataFrame:
+    keep = spread(len(frame), limit)
+    if len(keep) < len(frame):
+        notes.append(f"{len(keep):,} of {len(frame):,} examples, evenly spread (limit={limit}).")
+    return frame.iloc[keep]
+
+
+def _images(frame: pd.DataFrame, content: str, choice: Choice, notes: list[str]) -> tuple[pd.DataFrame, list[np.ndarray]]:
+    """The images of a table, and the table without the rows whose image cannot be read, where that is asked for."""
+    images, lost, keep = [], [], []
+    for row, value in zip(frame.index, frame[content], strict=True):
+        try:
+            images.append(read_image(value, choice.image_folder, int(row)))
+            keep.append(row)
+        except UnreadableError:
+            if not choice.drop_unreadable:
+                raise
+            lost.append(value if isinstance(value, str) else f"row {row}")
+    if not images:
+        raise DataError(f"None of the {len(frame):,} images can be read; the first is {quote(lost[0])}: check image_folder=.")
+    if lost:
+        note = f"{len(lost):,} of {len(frame):,} images cannot be read and were left out: {listing(lost)}."
+        notes.append(note)
+        warnings.warn(note, UserWarning, stacklevel=4)
+    return frame.loc[keep].reset_index(drop=True), images
+
+
+def _note_missing(frame: pd.DataFrame, names: Sequence[str], words: Collection[str], notes: list[str]) -> None:
+    found = {n: [v.strip() for v in frame[n] if isinstance(v, str) and v.strip() in words] for n in dict.fromkeys(names)}
+    columns = [name for name, cells in found.items() if cells]
+    if columns:
+        count, said = sum(map(len, found.values())), sorted({cell for cells in found.values() for cell in cells})
+        cells = "cell says" if count == 1 else "cells say"
+        notes.append(
+            f"{count:,} {cells} {listing(said)} in {listing(columns)}, and count as missing: missing=[] (--missing '') keeps such"
+            " words as values."
+        )
 
 
 def finish(
@@ -134,9 +216,9 @@ def _content(frame: pd.DataFrame, choice: Choice) -> tuple[Literal["text", "imag
     return ("text" if modality == "text" else "image"), column
 
 
-def _label_names(frame: pd.DataFrame, asked: Sequence[str] | None, taken: set[str]) -> list[str]:
+def _label_names(frame: pd.DataFrame, asked: Sequence[str] | None, taken: set[str], words: Collection[str]) -> list[str]:
     if asked is None:
-        return c.guess_labels(frame, taken)
+        return c.guess_labels(frame, taken, words)
     names = [c.require_column(frame.columns, name, "label") for name in asked]
     for name in names:
         if name in taken:
@@ -144,12 +226,14 @@ def _label_names(frame: pd.DataFrame, asked: Sequence[str] | None, taken: set[st
     return list(dict.fromkeys(names))
 
 
-def _labels(frame: pd.DataFrame, names: Sequence[str]) -> tuple[list[Label], dict[str, pd.Series]]:
+def _labels(
+    frame: pd.DataFrame, names: Sequence[str], named: bool, words: Collection[str]
+) -> tuple[list[Label], dict[str, pd.Series]]:
     labels, values = [], {}
     for name in names:
-        if name in {"text", "image", "split", "group", "token", "region"}:
+        if name in RESERVED:
             raise DataError(f"A label cannot be called {quote(name)}: rename the column, {quote(name + '_label')} for one.")
-        values[name], label = c.read_label(frame[name], name)
+        values[name], label = c.read_label(frame[name], name, named, words)
         labels.append(label)
     return labels, values
 
@@ -189,42 +273,6 @@ def _check_content(frame: pd.DataFrame, content: str, modality: str) -> None:
         if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
             raise DataError(
                 f"The text in row {row} (the first is 0) holds half of a character (a lone surrogate): mend or remove it."
-            )
-
-
-def _groups(frame: pd.DataFrame, column: str | None, content: str, modality: str, own_split: bool) -> list[str]:
-    """The group of every row. Without a column, copies are one group, so none crosses a split."""
-    if column is not None:
-        if all(map(c.missing, frame[column])):
-            raise DataError(f"The group column {quote(column)} is empty in every row: choose another with group=.")
-        return [f"row {i}" if c.missing(v) else c.class_text(v) for i, v in enumerate(frame[column])]
-    if own_split or modality == "image":
-        return [f"row {i}" for i in range(len(frame))]
-    return ["text " + stable_digest(text)[:12] for text in frame[content]]
-
-
-def _splits(frame: pd.DataFrame, column: str | None, groups: Sequence[str]) -> list[str]:
-    if column is None:
-        return split_by_group(groups)
-    names = [split_name(value) for value in frame[column]]
-    if None in names:
-        row = names.index(None)
-        raise DataError(
-            f"Row {row} (the first is 0) of the split column {quote(column)} says"
-            f" {quote(frame[column].iloc[row])}:"
-            " use train, validation or test."
-        )
-    return [name for name in names if name is not None]
-
-
-def _check_groups(groups: Sequence[str], splits: Sequence[str]) -> None:
-    side: dict[str, str] = {}
-    for group, split in zip(groups, splits, strict=True):
-        if side.setdefault(group, split) != split:
-            raise DataError(
-                f"The group {quote(group)} lies in both {side[group]} and {split}: a split must not cut a"
-                " group,"
-                " so correct the split column or choose another group column."
             )
 
 

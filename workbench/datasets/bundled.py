@@ -73,11 +73,13 @@ def _brown_table(table: Any) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
 
 
 def _brown() -> Dataset:
+    """57,159 sentences of American English of 1961: genre, and the class of every word (Brown corpus)."""
     frame, spans, scope = _brown_table(_read("brown"))
     return finish("brown", "text", frame, spans, scope, _classes(frame, ("genre",)), {"name_or_path": "brown"})
 
 
 def _sotu() -> Dataset:
+    """17,929 passages of the State of the Union addresses, 1790 to 2021: president, party, era, year."""
     table = _read("sotu")
     frame = _frame(table, text="text", group="group", labels=("president", "party", "era"))
     frame["year"] = table["year"].to_numpy().astype(np.float64)
@@ -86,6 +88,7 @@ def _sotu() -> Dataset:
 
 
 def _spam() -> Dataset:
+    """3,298 e-mails: ham, hard ham or spam (SpamAssassin)."""
     frame = _frame(_read("spam"), text="text", group="group", labels=("kind",))
     return _plain("spam", frame, _classes(frame, ("kind",)))
 
@@ -97,13 +100,24 @@ def _rated(name: str) -> Dataset:
     return _plain(name, frame, [*_classes(frame, ("sentiment",)), Label("rating", "example", (), {}, "numeric")])
 
 
+def _film() -> Dataset:
+    """10,605 snippets of film reviews: sentiment, and the rating that it comes from (VADER)."""
+    return _rated("film")
+
+
+def _tweets() -> Dataset:
+    """4,200 tweets: sentiment, and the rating that it comes from (VADER)."""
+    return _rated("tweets")
+
+
 def _nouns() -> Dataset:
+    """4,143 English nouns with one clear sense: its class, and its gloss (WordNet)."""
     frame = _frame(_read("nouns"), text="word", group="word", labels=("class", "gloss"))
     return _plain("nouns", frame, _classes(frame, ("class",)))
 
 
 def _heldout() -> Dataset:
-    """Passages that the bundled language model was not trained on."""
+    """400 passages that the bundled language model Scribe was not trained on: kind and source."""
     table = _read("scribe-heldout")
     labels = ("kind", "source")
     frame = pd.DataFrame({x: table[x].to_pylist() for x in ("text", "document", *labels)}, dtype=object)
@@ -115,6 +129,7 @@ def _heldout() -> Dataset:
 
 
 def _fashion() -> Dataset:
+    """4,000 grey images of clothes, 28 by 28 pixels, of ten items (Fashion-MNIST)."""
     table = _read("fashion")
     size = [int(table.schema.metadata[key]) for key in (b"height", b"width")]
     images = [np.frombuffer(raw, np.uint8).reshape(size) for raw in table["pixels"].to_pylist()]
@@ -134,6 +149,7 @@ def _chosen(frame: pd.DataFrame, by: str, most: int, among: np.ndarray) -> np.nd
 
 
 def _topics() -> Dataset:
+    """3,466 sentences and passages of Brown and the State of the Union: topic, party, president, era, word classes."""
     table = _read("brown")
     sentences = _frame(table, text="text", group="group", labels=("genre",))
     words = sentences["text"].str.count(" ").to_numpy() + 1
@@ -158,8 +174,8 @@ BUNDLED: dict[str, Callable[[], Dataset]] = {
     "brown": _brown,
     "sotu": _sotu,
     "spam": _spam,
-    "film": lambda: _rated("film"),
-    "tweets": lambda: _rated("tweets"),
+    "film": _film,
+    "tweets": _tweets,
     "nouns": _nouns,
     "heldout": _heldout,
     "fashion": _fashion,

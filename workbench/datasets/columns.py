@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal
 
 import numpy as np
@@ -33,9 +34,14 @@ GROUP_NAMES = ("group", "document_id", "doc_id")
 _NUMBERING = {"id", "index", "idx", "unnamed: 0", ""}
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
-MOST_GUESSED = 50  # a column of more different values is a label only when asked for; a numeric one is then a quantity
+MOST_GUESSED = 50  # a column of more different values is a label only when asked for; a guessed numeric one is then a quantity
 MOST_CLASSES = 1000
-_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+# Beyond this, a float stands for several integers: an identifier that was stored as a float may be that of another row.
+EXACT_INTEGERS = 2**53
+# Cells of label and group columns that stand for "no value" when they are spelled exactly like this, besides blank cells.
+MISSING_WORDS = ("nan", "NaN", "NAN", "None", "null", "NULL", "Null", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaT")
+_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d{1,4})?")
+_ROUNDED = re.compile(r"[+-]?\d\.\d+[eE]\+?\d\d")
 
 
 @dataclass(frozen=True)
@@ -91,13 +97,13 @@ def _reads_as_text(column: pd.Series) -> bool:
     return len(values) == len(column) > 0 and sum(" " in value.strip() for value in values) > len(values) / 2
 
 
-def guess_labels(frame: pd.DataFrame, taken: Collection[str]) -> list[str]:
-    """The columns that look like labels: few different values, or numbers."""
+def guess_labels(frame: pd.DataFrame, taken: Collection[str], words: Collection[str] = MISSING_WORDS) -> list[str]:
+    """The columns that look like labels: few different values, or quantities. Identifiers do not."""
     found = []
     for name in map(str, frame.columns):
         if name in taken or name.lower() in _NUMBERING:
             continue
-        present = [value for value in frame[name] if not missing(value)]
+        present = [value for value in frame[name] if not missing(value, words)]
         if not present:
             raise DataError(
                 f"The column {quote(name)} is empty in every row: remove it, or name the labels to use with labels=[...]."
@@ -107,37 +113,49 @@ def guess_labels(frame: pd.DataFrame, taken: Collection[str]) -> list[str]:
         distinct = len({class_text(value) for value in present})
         named = name.lower() in LABEL_NAMES
         few = distinct <= min(MOST_GUESSED, max(2, len(frame) // 2))
-        if named or (distinct > 1 and (few or _numbers(present) is not None)):
+        if named or (distinct > 1 and (few or _reads_as_quantity(name, present))):
             found.append(name)
     return found
 
 
-def read_label(column: pd.Series, name: str) -> tuple[pd.Series, Label]:
+def _reads_as_quantity(name: str, present: Sequence[object]) -> bool:
+    numbers = _numbers(present)
+    if numbers is None or re.search(r"(^|[_\W])id$|[a-z]I[dD]$", name):
+        return False
+    return all(abs(number) < EXACT_INTEGERS for number in numbers)
+
+
+def read_label(
+    column: pd.Series, name: str, named: bool = True, words: Collection[str] = MISSING_WORDS
+) -> tuple[pd.Series, Label]:
     """The values of a label column, made uniform, and the label they are.
 
-    Classes become strings with None for missing (blank, null or not-a-number); a quantity becomes float64
-    with nan.
+    Classes become strings, with None for missing (see :func:`missing`); a quantity becomes float64 with nan. Numbers are a
+    quantity where they take more than 50 different values and either have fractions or were not ``named`` as a label by the
+    person who loads them. Integers are never converted to float on the way to a class.
     """
-    values = [None if missing(value) else value for value in column]
+    values = [None if missing(value, words) else value for value in column]
     present = [value for value in values if value is not None]
     if not present:
         raise DataError(f"The label column {quote(name)} is empty in every row: choose another, or fill it in.")
     if any(isinstance(value, (list, dict, tuple, np.ndarray)) for value in present):
         raise DataError(f"The label column {quote(name)} holds lists: give each label a column of its own with one value a row.")
     numbers = _numbers(present)
-    if numbers is not None and len(set(numbers)) > MOST_GUESSED:
+    whole = numbers is not None and all(isinstance(number, int) for number in numbers)
+    if numbers is not None and len(set(numbers)) > MOST_GUESSED and not (named and whole):
         each = iter(numbers)
-        quantity = [math.nan if value is None else next(each) for value in values]
+        quantity = [math.nan if value is None else float(next(each)) for value in values]
         return pd.Series(quantity, dtype="float64"), Label(name, "example", (), {}, "numeric")
     if numbers is not None:
-        words = [class_text(number) for number in numbers]
+        require_exact(present, name, "label")
+        found = [class_text(number) for number in numbers]
     else:
-        words = [class_text(value) for value in present]
-        if {word.lower() for word in words} <= {"true", "false"}:
-            words = [word.lower() for word in words]
-    each_word = iter(words)
+        found = [class_text(value) for value in present]
+        if {word.lower() for word in found} <= {"true", "false"}:
+            found = [word.lower() for word in found]
+    each_word = iter(found)
     classes: list[str | None] = [None if value is None else next(each_word) for value in values]
-    return pd.Series(classes, dtype=object), class_label(name, words, numeric=numbers is not None)
+    return pd.Series(classes, dtype=object), class_label(name, found, numeric=numbers is not None)
 
 
 def class_label(name: str, words: Sequence[str], numeric: bool = False) -> Label:
@@ -151,21 +169,24 @@ def class_label(name: str, words: Sequence[str], numeric: bool = False) -> Label
         raise DataError(
             f"The label {quote(name)} has {len(counts):,} different values; a label has at most {MOST_CLASSES:,} classes."
         )
-    ordered = sorted(counts.index, key=float) if numeric else sorted(counts.index)
+    ordered = sorted(counts.index, key=Decimal) if numeric else sorted(counts.index)
     return Label(name, "example", tuple(ordered), {value: int(counts[value]) for value in ordered})
 
 
-def missing(value: Any) -> bool:
-    """Whether a cell holds nothing: None, nan, NaT or blanks."""
+def missing(value: Any, words: Collection[str] = ()) -> bool:
+    """Whether a cell holds nothing: None, nan, NaT, blanks, or one of ``words`` spelled exactly so."""
     if value is None or value is pd.NA or value is pd.NaT:
         return True
     if isinstance(value, str):
-        return not value.strip()
+        text = value.strip()
+        return not text or text in words
+    if isinstance(value, Decimal):
+        return value.is_nan()
     return isinstance(value, (float, np.floating)) and math.isnan(value)
 
 
-def class_text(value: object) -> str:
-    """A class as a string: 1.0 and 1 are one class "1", True is "true"."""
+def class_text(value: Any) -> str:
+    """A class or an identifier as a string: 1.0 and 1 are one class "1", True is "true". Integers keep every digit."""
     if isinstance(value, (bool, np.bool_)):
         return "true" if value else "false"
     if isinstance(value, (int, np.integer)):
@@ -173,22 +194,55 @@ def class_text(value: object) -> str:
     if isinstance(value, (float, np.floating)):
         number = float(value)
         return str(int(number)) if number.is_integer() else repr(number)
+    if isinstance(value, Decimal):
+        return str(_exact(value))
     return str(value).strip()
 
 
-def _numbers(present: Sequence[object]) -> list[float] | None:
-    """The values as numbers, where all of them are (or are written as numbers, as in a CSV file)."""
-    numbers = []
+def require_exact(present: Iterable[Any], name: str, what: str) -> None:
+    """See that no identifier of a column was rounded by a float on its way here.
+
+    Raises:
+        DataError: A value is a float, or is written as one, of 2^53 or more, where different integers become one float.
+    """
+    for value in present:
+        if isinstance(value, (float, np.floating)):
+            rounded = math.isfinite(value) and abs(float(value)) >= EXACT_INTEGERS
+        else:
+            text = value.strip() if isinstance(value, str) else ""
+            rounded = bool(_ROUNDED.fullmatch(text)) and abs(Decimal(text)) >= EXACT_INTEGERS
+        if rounded:
+            raise DataError(
+                f"The {what} column {quote(name)} holds {quote(value)}, an integer that was rounded when it was stored as a"
+                " floating point number, so that different ones may have become one: store the column as integers or as text."
+            )
+
+
+def _numbers(present: Sequence[object]) -> list[int | float] | None:
+    """The values as numbers, where all of them are (or are written as numbers, as in a CSV file); whole ones as int."""
+    numbers: list[int | float] = []
     for value in present:
         if isinstance(value, (bool, np.bool_)):
             return None
-        if isinstance(value, (int, float, np.integer, np.floating)) or (
-            isinstance(value, str) and _NUMBER.fullmatch(value.strip())
-        ):
-            numbers.append(float(value))
+        if isinstance(value, (int, np.integer)):
+            numbers.append(int(value))
+        elif isinstance(value, (float, np.floating)):
+            number = float(value)
+            numbers.append(int(number) if number.is_integer() else number)
+        elif isinstance(value, Decimal) and value.is_finite():
+            numbers.append(_exact(value))
+        elif isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+            numbers.append(_exact(Decimal(value.strip())))
         else:
             return None
     return numbers
+
+
+def _exact(number: Decimal) -> int | float:
+    # 400 digits are more than any identifier has, and more than a float can hold.
+    if number.adjusted() > 400 or number != number.to_integral_value():
+        return float(number)
+    return int(number)
 
 
 def quote(name: object) -> str:

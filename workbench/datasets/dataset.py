@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from workbench.datasets.columns import Label, listing, quote
-from workbench.datasets.fingerprint import fingerprint
+from workbench.datasets.columns import MISSING_WORDS, Label, class_text, listing, missing, quote
+from workbench.datasets.fingerprint import content_fingerprint, fingerprint
 from workbench.datasets.show import page, summary
 from workbench.datasets.spans import LEVELS, PLACES
 from workbench.errors import ConfigError, DataError, UnknownNameError
@@ -28,7 +28,8 @@ class Dataset:
     missing), then what else the source held. ``spans`` has one row a label on part of a text (example, start,
     end, label; characters) or image (example, x0, y0, x1, y1, label; pixels). ``span_scope`` says which
     examples were annotated with spans: in the others nothing is known, which is not the same as nothing
-    there. ``load_dataset(**source)`` gives the data set back.
+    there. ``load_dataset(**source)`` gives the data set back. ``earlier`` are the hashes that the same examples had under
+    labels, groups or splits that were changed since.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Dataset:
     example_labels: tuple[Label, ...]
     source: dict[str, Any]
     notes: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
     _rows: np.ndarray | None = field(default=None)
 
     @cached_property
@@ -46,6 +48,11 @@ class Dataset:
         """sha256 (hexadecimal) over the examples, splits, groups, labels and spans; see ``fingerprint``."""
         names = [label.name for label in self.example_labels]
         return fingerprint(self.modality, self.table, names, self.spans, self.span_scope)
+
+    @cached_property
+    def content_hash(self) -> str:
+        """sha256 (hexadecimal) over the examples alone. It identifies a capture: labels, groups and splits may change."""
+        return content_fingerprint(self.modality, self.table)
 
     @cached_property
     def labels(self) -> list[Label]:
@@ -95,6 +102,7 @@ class Dataset:
             span_scope=self.span_scope[chosen],
             example_labels=tuple(_recounted(label, table) for label in self.example_labels),
             source={**self.source, "rows": rows.tolist()},
+            earlier=(),
             _rows=rows,
         )
 
@@ -175,8 +183,31 @@ class Dataset:
             "notes": list(self.notes),
         }
 
+    def relabel(self, table: pd.DataFrame | str | Path | None = None, **options: Any) -> Dataset:
+        """The same examples with other labels, groups or splits; see :func:`workbench.datasets.relabel.relabel`."""
+        from workbench.datasets.relabel import relabel
+
+        return relabel(self, table, **options)
+
+    def columns(self) -> pd.DataFrame:
+        """One row a column of the table besides the examples: ``column, use, values, missing``.
+
+        ``use`` is ``label`` (classes), ``quantity``, ``split``, ``group``, or ``kept``: in the table, to be chosen later.
+        """
+        kinds = {label.name: "quantity" if label.kind == "numeric" else "label" for label in self.example_labels}
+        rows = []
+        for name in (str(name) for name in self.table.columns if name != self.modality):
+            present = [class_text(value) for value in self.table[name] if not missing(value, MISSING_WORDS)]
+            use = name if name in {"split", "group"} else kinds.get(name, "kept")
+            rows.append((name, use, len(set(present)), len(self) - len(present)))
+        return pd.DataFrame(rows, columns=["column", "use", "values", "missing"])
+
+    def with_earlier(self, hashes: Iterable[str]) -> Dataset:
+        """The same data set, which knows these hashes of its earlier labels."""
+        return replace(self, earlier=tuple(dict.fromkeys(hashes)))
+
     def save(self, path: str | Path) -> Path:
-        """Write a text data set as Parquet; ``load_dataset`` reads it back with the same hash."""
+        """Write a text data set as Parquet, with every column; ``load_dataset`` reads it back with the same hash."""
         from workbench.datasets.save import save_parquet
 
         return save_parquet(self, Path(path))

@@ -23,13 +23,7 @@ def fingerprint(
     other table refers to examples by their number. The name of the data set and columns that are no labels do
     not count.
     """
-    digest = hashlib.sha256(f"concept-workbench dataset 1 {modality} {len(table)}".encode())
-    if modality == "image":
-        for image in table["image"]:
-            digest.update(f"image {image.shape}".encode())
-            digest.update(np.ascontiguousarray(image).tobytes())
-    else:
-        _add_strings(digest, "text", table["text"])
+    digest = _of_content(modality, table)
     for name in ("split", "group", *sorted(columns)):
         _add_strings(digest, name, map(_as_text, table[name]))
     places = [name for name in spans.columns if name != "label"]
@@ -40,6 +34,22 @@ def fingerprint(
     _add_strings(digest, "span label", order["label"])
     digest.update(np.packbits(np.asarray(span_scope, bool)).tobytes())
     return digest.hexdigest()
+
+
+def content_fingerprint(modality: str, table: pd.DataFrame) -> str:
+    """sha256 (hexadecimal) over the examples in order and nothing else: what a model reads of a data set."""
+    return _of_content(modality, table).hexdigest()
+
+
+def _of_content(modality: str, table: pd.DataFrame) -> hashlib._Hash:
+    digest = hashlib.sha256(f"concept-workbench dataset 1 {modality} {len(table)}".encode())
+    if modality == "image":
+        for image in table["image"]:
+            digest.update(f"image {image.shape}".encode())
+            digest.update(np.ascontiguousarray(image).tobytes())
+    else:
+        _add_strings(digest, "text", table["text"])
+    return digest
 
 
 def _as_text(value: object) -> str | None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.datasets.columns import IMAGE_SUFFIXES, quote, require_column
-from workbench.datasets.readers import read_table, read_text, table_of_records
+from workbench.datasets.columns import IMAGE_SUFFIXES, listing, quote, require_column
+from workbench.datasets.readers import EncodingError, read_table, read_text, table_of_records
 from workbench.datasets.splits import split_name
 from workbench.errors import DataError, MissingExtraError
 
@@ -22,12 +22,14 @@ def is_hugging_face(folder: Path) -> bool:
     return (folder / "dataset_dict.json").is_file() or (folder / "dataset_info.json").is_file()
 
 
-def read_folder(folder: Path, encoding: str | None = None) -> pd.DataFrame:
+def read_folder(
+    folder: Path, encoding: str | None = None, drop_unreadable: bool = False, notes: list[str] | None = None
+) -> pd.DataFrame:
     """One row a file: "text" or "image" (a path from the folder), "label" and "split" where sub-folders say
     them, "file".
 
     ``<label>/<file>`` or ``<split>/<label>/<file>``; the columns of a labels.csv with a column "file", in the
-    folder or beside it, are added.
+    folder or beside it, are added. ``drop_unreadable`` leaves out texts that are not in the encoding, and says so in ``notes``.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder))
     texts = [path for path in files if path.suffix.lower() == ".txt"]
@@ -38,15 +40,25 @@ def read_folder(folder: Path, encoding: str | None = None) -> pd.DataFrame:
         )
     if not texts and not images:
         raise DataError(f"The folder {quote(folder.name)} is empty: put .txt files or images ({IMAGE_SUFFIXES[0]} ...) in it.")
-    records = []
+    records, lost = [], []
     for path in texts or images:
         relative = path.relative_to(folder)
         parents = list(relative.parts[:-1])
         split = split_name(parents[0]) if parents else None
-        record: dict[str, str | None] = {"text": read_text(path, encoding)} if texts else {"image": relative.as_posix()}
+        try:
+            record: dict[str, str | None] = {"text": read_text(path, encoding)} if texts else {"image": relative.as_posix()}
+        except EncodingError:
+            if not drop_unreadable:
+                raise
+            lost.append(relative.as_posix())
+            continue
         rest = parents[1:] if split else parents
         record |= {"label": rest[0] if rest else None, "split": split, "file": relative.as_posix()}
         records.append(record)
+    if lost and notes is not None:
+        notes.append(f"{len(lost):,} of {len(texts):,} files are not in the encoding and were left out: {listing(lost)}.")
+    if not records:
+        raise DataError(f"No text of {quote(folder.name)} can be read; the first is {quote(lost[0])}: say its encoding=.")
     if all(record["split"] for record in records):
         pass
     elif any(record["split"] for record in records):
@@ -54,24 +66,25 @@ def read_folder(folder: Path, encoding: str | None = None) -> pd.DataFrame:
         raise DataError(f"Some files lie in a train or test folder but {quote(loose)} does not: put it in one of them.")
     frame = table_of_records(records)
     unused = [name for name in ("label", "split") if frame[name].isna().all()]
-    return _with_labels(frame.drop(columns=unused), folder, encoding)
+    return _with_labels(frame.drop(columns=unused), folder, encoding, lost, [] if notes is None else notes)
 
 
 def _hidden(path: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
-def _with_labels(frame: pd.DataFrame, folder: Path, encoding: str | None) -> pd.DataFrame:
+def _with_labels(frame: pd.DataFrame, folder: Path, encoding: str | None, left_out: list[str], notes: list[str]) -> pd.DataFrame:
     inside, beside = folder / LABELS_FILE, folder.with_name(LABELS_FILE)
     path = inside if inside.is_file() else beside
     if not path.is_file():
         return frame
-    labels = read_table(path, encoding)
+    labels = read_table(path, encoding, notes)
     key = require_column(labels.columns, "file", "file")
     labels[key] = labels[key].map(lambda name: Path(str(name)).as_posix())
     if labels[key].duplicated().any():
         twice = labels.loc[labels[key].duplicated(), key].iloc[0]
         raise DataError(f"{LABELS_FILE} names {quote(twice)} twice: keep one row a file.")
+    labels = labels[~labels[key].isin(left_out)]
     lost = sorted(set(labels[key]) - set(frame["file"]))
     if lost:
         raise DataError(f"{LABELS_FILE} names {quote(lost[0])}, which is not in the folder: correct the path or add the file.")
@@ -113,7 +126,7 @@ def read_hugging_face(folder: Path) -> tuple[pd.DataFrame, list[str]]:
 def _hugging_face_table(part: Any, package: Any) -> pd.DataFrame:
     columns = {}
     for name, feature in part.features.items():
-        values = list(part[name])
+        values = list(part.with_format(None)[name])
         if isinstance(feature, package.ClassLabel):
             values = [None if v is None or v < 0 else feature.int2str(v) for v in values]
         columns[name] = pd.Series(values, dtype=object)

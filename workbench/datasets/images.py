@@ -16,11 +16,20 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+class UnreadableError(DataError):
+    """A file of a data set that is missing or damaged."""
+
+
 def read_image(value: Any, folder: Path | None, row: int) -> np.ndarray:
     """uint8 [height, width] (grey) or [height, width, 3] of a path, encoded bytes, a PIL image or an array.
 
-    A path is taken from ``folder`` and must stay inside it: a table from a stranger must not read other
-    files.
+    A picture that a camera took on its side is turned upright, as its EXIF data say, so that boxes count in the upright picture.
+    Transparent pixels are laid over white. A path is taken from ``folder`` and must stay inside it: a table from a stranger must
+    not read other files.
+
+    Raises:
+        UnreadableError: The file is missing or damaged.
+        DataError: The cell holds no image.
     """
     from PIL import Image
 
@@ -40,14 +49,17 @@ def read_image(value: Any, folder: Path | None, row: int) -> np.ndarray:
     except DataError:
         raise
     except FileNotFoundError as error:
-        raise DataError(
-            f"The image {quote(value)} of row {row} (the first is 0) is not there: paths count from"
-            f" {quote(folder)};"
-            " pass image_folder= where the images are elsewhere."
+        raise UnreadableError(
+            f"The image {quote(value)} of row {row} (the first is 0) is not there: paths count from {quote(folder)}; pass"
+            " image_folder= where the images are elsewhere, or drop_unreadable=True to leave out what is missing."
         ) from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         shown = f" {quote(value)}" if isinstance(value, str) else ""
-        raise DataError(f"The image{shown} of row {row} (the first is 0) cannot be read: {error}.") from error
+        reason = str(error).rstrip(".")
+        raise UnreadableError(
+            f"The image{shown} of row {row} (the first is 0) cannot be read: {reason}. Mend it, or pass drop_unreadable=True to"
+            " leave it out."
+        ) from error
     raise DataError(f"Row {row} (the first is 0) holds no image: give a path, the bytes of a file, or an array.")
 
 
@@ -63,6 +75,12 @@ def _inside(path: str, folder: Path | None, row: int) -> Path:
 
 
 def _from_pil(image: Image.Image) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
     if image.mode.startswith("I") or image.mode == "F":
         return _from_array(np.asarray(image))
     return np.array(image.convert("L" if image.mode in {"1", "L"} else "RGB"), dtype=np.uint8)
@@ -71,6 +89,10 @@ def _from_pil(image: Image.Image) -> np.ndarray:
 def _from_array(values: np.ndarray) -> np.ndarray:
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[:, :, 0]
+    if values.ndim == 3 and values.shape[2] == 4 and values.dtype == np.uint8:
+        from PIL import Image
+
+        return _from_pil(Image.fromarray(values))
     if not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] == 3)) or values.size == 0:
         raise ValueError(f"its shape is {values.shape}, not (height, width) or (height, width, 3)")
     if values.dtype == np.uint8:

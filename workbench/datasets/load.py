@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from workbench.datasets.build import Choice, build, finish, spread
-from workbench.datasets.columns import quote
+from workbench.datasets.columns import MISSING_WORDS, quote
 from workbench.datasets.dataset import Dataset
 from workbench.datasets.folders import is_hugging_face, read_folder, read_hugging_face
 from workbench.datasets.readers import read_table
+from workbench.datasets.save import read_saved
 from workbench.errors import ConfigError, DataError, UnknownNameError
 
 _IN_MEMORY = "memory:"
@@ -32,6 +33,9 @@ def load_dataset(
     limit: int | None = None,
     encoding: str | None = None,
     drop_blank: bool = False,
+    drop_duplicates: bool = False,
+    drop_unreadable: bool = False,
+    missing: Sequence[str] | None = None,
     image_folder: str | Path | None = None,
     rows: Sequence[int] | None = None,
     name: str | None = None,
@@ -41,18 +45,23 @@ def load_dataset(
     ``name_or_path`` is a bundled name (topics, brown, sotu, spam, film, tweets, nouns, fashion) or a path: a
     .csv, .tsv, .jsonl or .parquet file, a folder of .txt files or images with their labels as sub-folders, or
     a folder that ``datasets.save_to_disk`` wrote. ``text`` or ``image``, ``labels``, ``split``, ``group``,
-    ``spans`` and ``regions`` name columns; what is not named is guessed, and ``labels=[]`` means none.
-    Without a split column whole groups are dealt out 70, 15 and 15 in a hundred, by a hash; without a group
-    column each different text is its own group.
+    ``spans`` and ``regions`` name columns; what is not named is guessed, and ``labels=[]`` means none. Every other
+    column is kept in the table, and can be made a label, the group or the split later. Integers keep every digit.
+    Without a split column whole groups are dealt out, 70, 15 and 15 in a hundred of the rows, by a hash; without a
+    group column each different text is its own group. Copies of a text or image are always in one split: groups that
+    share one are joined, and a split column that separates copies is refused.
 
     ``limit`` keeps that many examples, evenly spread. ``encoding`` is that of a text file (UTF-8 otherwise).
-    ``drop_blank`` drops rows without content instead of refusing them. ``image_folder`` is where image paths
-    start (beside the table otherwise). ``rows`` keeps these examples of the result.
+    ``drop_blank`` drops rows without content instead of refusing them, ``drop_duplicates`` all copies of a text or
+    image but the first, ``drop_unreadable`` files that are missing or damaged. ``missing`` are the words that stand
+    for no value in label and group columns (``MISSING_WORDS``: nan, None, NULL, NA, ...; ``[]`` for none), besides
+    blank cells. ``image_folder`` is where image paths start (beside the table otherwise). ``rows`` keeps these
+    examples of the result.
 
     Raises DataError, in one sentence that says what to do, for anything that cannot be used; UnknownNameError
     for a name that is neither bundled nor a path.
     """
-    options = {
+    options: dict[str, Any] = {
         "text": text,
         "image": image,
         "split": split,
@@ -61,23 +70,47 @@ def load_dataset(
         "regions": regions,
     }
     options |= {"encoding": encoding, "image_folder": None if image_folder is None else str(image_folder)}
+    options |= {"drop_blank": drop_blank or None, "drop_duplicates": drop_duplicates or None}
+    options |= {"drop_unreadable": drop_unreadable or None, "missing": None if missing is None else list(missing)}
     asked = (labels,) if isinstance(labels, str) else None if labels is None else tuple(labels)
     found = _bundled(str(name_or_path), options, asked, limit)
     if found is None:
         path = _existing(name_or_path)
-        source: dict[str, Any] = {
-            "name_or_path": str(path),
-            **{key: value for key, value in options.items() if value is not None},
-        }
+        source: dict[str, Any] = {"name_or_path": str(path), **{k: v for k, v in options.items() if v is not None}}
         source |= {} if asked is None else {"labels": list(asked)}
         source |= {} if limit is None else {"limit": limit}
-        source |= {"drop_blank": True} if drop_blank else {}
         source |= {} if name is None else {"name": name}
-        folder = Path(image_folder) if image_folder is not None else path if path.is_dir() else path.parent
-        choice = Choice(text, image, asked, split, group, spans, regions, limit, drop_blank, folder)
-        frame, notes = _table(path, encoding)
-        found = build(frame, choice, name=name or path.stem, source=source, notes=notes)
+        found = _own(path, source, rules=2)
     return found if rows is None else found.subset(rows)
+
+
+def load_as_before(source: dict[str, Any]) -> Dataset:
+    """The data set of a ``source``, by the rules that held before copies were kept out of different splits."""
+    given = dict(source)
+    rows = given.pop("rows", None)
+    path = _existing(given["name_or_path"])
+    found = _own(path, given, rules=1)
+    return found if rows is None else found.subset(rows)
+
+
+def _own(path: Path, source: dict[str, Any], rules: int) -> Dataset:
+    """A person's own data set, from the options in its source."""
+    if path.suffix.lower() == ".parquet" and (kept := read_saved(path, source)) is not None:
+        return kept
+    columns = {key: source.get(key) for key in ("text", "image", "split", "group", "spans", "regions", "limit")}
+    labels, folder, words = source.get("labels"), source.get("image_folder"), source.get("missing")
+    choice = Choice(
+        **columns,
+        labels=None if labels is None else tuple(labels),
+        drop_blank=bool(source.get("drop_blank")),
+        drop_duplicates=bool(source.get("drop_duplicates")),
+        drop_unreadable=bool(source.get("drop_unreadable")),
+        missing=MISSING_WORDS if words is None else tuple(words),
+        image_folder=Path(folder) if folder is not None else path if path.is_dir() else path.parent,
+        rules=rules,
+    )
+    frame, notes = _table(path, source.get("encoding"), choice.drop_unreadable)
+    return build(frame, choice, name=source.get("name") or path.stem, source=source, notes=notes)
 
 
 def dataset_from_table(
@@ -92,6 +125,9 @@ def dataset_from_table(
     regions: str | None = None,
     limit: int | None = None,
     drop_blank: bool = False,
+    drop_duplicates: bool = False,
+    drop_unreadable: bool = False,
+    missing: Sequence[str] | None = None,
     image_folder: str | Path | None = None,
     name: str = "table",
 ) -> Dataset:
@@ -102,7 +138,10 @@ def dataset_from_table(
     """
     asked = (labels,) if isinstance(labels, str) else None if labels is None else tuple(labels)
     folder = None if image_folder is None else Path(image_folder)
-    choice = Choice(text, image, asked, split, group, spans, regions, limit, drop_blank, folder)
+    words = MISSING_WORDS if missing is None else tuple(missing)
+    choice = Choice(
+        text, image, asked, split, group, spans, regions, limit, drop_blank, drop_duplicates, drop_unreadable, words, folder
+    )
     return build(table, choice, name=name, source={"name_or_path": _IN_MEMORY + name})
 
 
@@ -155,12 +194,13 @@ def _existing(name_or_path: str | Path) -> Path:
     raise UnknownNameError("data set", text, BUNDLED, "Your own data needs the path of a file or folder.")
 
 
-def _table(path: Path, encoding: str | None) -> tuple[pd.DataFrame, list[str]]:
+def _table(path: Path, encoding: str | None, drop_unreadable: bool) -> tuple[pd.DataFrame, list[str]]:
+    notes: list[str] = []
     try:
         if not path.is_dir():
-            return read_table(path, encoding), []
+            return read_table(path, encoding, notes), notes
         if is_hugging_face(path):
             return read_hugging_face(path)
-        return read_folder(path, encoding), []
+        return read_folder(path, encoding, drop_unreadable, notes), notes
     except PermissionError as error:
         raise DataError(f"{quote(path)} may not be read: change its permissions.") from error

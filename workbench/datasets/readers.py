@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,22 @@ from workbench.datasets.columns import quote
 from workbench.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl")
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_LOOKED_AT = 20
 
 
-def read_table(path: Path, encoding: str | None = None) -> pd.DataFrame:
-    """The table in a file, by its suffix. DataError, in one sentence, where it cannot be read."""
+class EncodingError(DataError):
+    """A file whose bytes are not text in the encoding."""
+
+
+def read_table(path: Path, encoding: str | None = None, notes: list[str] | None = None) -> pd.DataFrame:
+    """The table in a file, by its suffix; integers and texts exactly as they are written.
+
+    What a person should know of how it was read is added to ``notes``. DataError, in one sentence, where it cannot be read.
+    """
     suffix = path.suffix.lower()
     if suffix in {".csv", ".tsv"}:
-        return _read_delimited(path, "," if suffix == ".csv" else "\t", encoding)
+        return _read_delimited(path, "," if suffix == ".csv" else "\t", encoding, [] if notes is None else notes)
     if suffix == ".jsonl":
         return _read_json_lines(path, encoding)
     if suffix == ".parquet":
@@ -43,20 +53,41 @@ def read_text(path: Path, encoding: str | None = None) -> str:
     else:
         chosen = encoding
     try:
-        return raw.decode(chosen)
+        # A byte order mark is no part of the text, whatever the encoding was said to be.
+        return raw.decode(chosen).removeprefix("\ufeff")
     except LookupError as error:
         raise DataError(f"There is no encoding {quote(chosen)}: try utf-8, utf-16, cp1252 or latin-1.") from error
     except UnicodeError as error:
         start = getattr(error, "start", 0)
         line = raw[:start].count(b"\n") + 1
         named = "UTF-8" if chosen == "utf-8-sig" else chosen
-        raise DataError(
+        raise EncodingError(
             f"{quote(path.name)} is not {named}: line {line} holds a byte that does not belong;"
             ' save it as UTF-8, or pass its encoding, such as encoding="cp1252".'
         ) from error
 
 
-def _read_delimited(path: Path, separator: str, encoding: str | None) -> pd.DataFrame:
+def _delimiter(text: str, usual: str) -> str:
+    """What separates the columns: the usual, unless the header and the first rows agree on columns by another.
+
+    Of the others, the one that gives most columns; every row looked at must have as many fields as the header.
+    """
+    columns: dict[str, int] = {}
+    for delimiter in sorted(DELIMITERS, key=lambda one: one != usual):
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        try:
+            counts = {len(row) for row in islice(rows, _LOOKED_AT + 1) if row}
+        except csv.Error:
+            continue
+        if len(counts) == 1:
+            columns[delimiter] = counts.pop()
+    if columns.get(usual, 0) > 1 or not columns:
+        return usual
+    best = max(columns, key=lambda delimiter: columns[delimiter])
+    return best if columns[best] > 1 else usual
+
+
+def _read_delimited(path: Path, usual: str, encoding: str | None, notes: list[str]) -> pd.DataFrame:
     text = read_text(path, encoding)
     if not text.strip():
         raise DataError(f"{quote(path.name)} is empty: it has no rows.")
@@ -64,6 +95,9 @@ def _read_delimited(path: Path, separator: str, encoding: str | None) -> pd.Data
     # programs' memory.
     before = csv.field_size_limit(len(text) + 1)
     try:
+        separator = _delimiter(text, usual)
+        if separator != usual:
+            notes.append(f"The columns of {path.name} are separated by {DELIMITERS[separator]}.")
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
         header = next(rows)
         check_columns(header)
@@ -125,11 +159,20 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         table = pq.ParquetFile(path).read()
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{quote(path.name)} is not a whole Parquet file: write it again.") from error
+    return read_arrow(table)
+
+
+def read_arrow(table: Any) -> pd.DataFrame:
+    """An Arrow table with its values as they are: floats as numbers, and all else exact."""
+    import pyarrow as pa
+
     check_columns(table.column_names)
     columns = {}
     for name in table.column_names:
         values = table[name]
-        if pa.types.is_floating(values.type) or pa.types.is_integer(values.type):
+        # Integers with nulls would become floats in pandas, and those of 19 digits other integers.
+        exact = pa.types.is_integer(values.type) and not values.null_count
+        if pa.types.is_floating(values.type) or exact:
             columns[name] = values.to_pandas()
         else:
             columns[name] = pd.Series(values.to_pylist(), dtype=object)

@@ -1,34 +1,126 @@
-"""A text data set as a Parquet file that loads back as it was."""
+"""A data set as a Parquet file that loads back as it was: every column, and in the file's metadata which of them are labels."""
 
 from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from workbench.datasets.spans import PLACES
+import numpy as np
+import pandas as pd
+
+from workbench.datasets.columns import Label
+from workbench.datasets.readers import read_table
+from workbench.datasets.spans import PLACES, no_spans, read_spans
 from workbench.errors import DataError, disk_errors
 
 if TYPE_CHECKING:
     from workbench.datasets.dataset import Dataset
 
+METADATA = b"concept_workbench"
+# Options that leave the meaning of a saved file's columns as it is.
+_HARMLESS = frozenset({"name_or_path", "name"})
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a file holds besides the examples: the table without them, spans, labels, and facts about the data set."""
+
+    table: pd.DataFrame
+    spans: pd.DataFrame
+    span_scope: np.ndarray
+    labels: list[Label]
+    about: dict[str, Any]
+
 
 def save_parquet(data: Dataset, path: Path) -> Path:
-    """Write the examples, splits, groups, labels and spans; the file appears only when it is whole."""
+    """Write the examples and every column of the table; the file appears only when it is whole."""
     if data.modality != "text":
         raise DataError("Only a data set of texts can be saved: keep the image files, and a table of their paths.")
     if path.suffix != ".parquet":
         raise DataError(f"A data set is saved as Parquet: give a name that ends in .parquet, not '{path.name}'.")
-    frame = data.table[["text", "split", "group", *(label.name for label in data.example_labels)]].copy()
+    return write_table(data, path)
+
+
+def write_table(data: Dataset, path: Path) -> Path:
+    """Write the table of a data set, with its texts or without its images."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kept = [str(name) for name in data.table.columns if name != "image"]
+    columns = {name: _array(data.table[name]) for name in kept}
+    about: dict[str, Any] = {
+        "modality": data.modality,
+        "name": data.name,
+        "labels": [{"name": x.name, "kind": x.kind, "values": list(x.values)} for x in data.example_labels],
+        "notes": list(data.notes),
+        "earlier": list(data.earlier),
+        "source": data.source,
+    }
     if data.span_scope.any():
-        lists: list[list] = [[] for _ in range(len(data))]
-        for row in data.spans.to_dict("records"):
-            lists[row["example"]].append({**{k: row[k] for k in PLACES["text"]}, "label": row["label"]})
-        frame["spans"] = [json.dumps(x) if seen else None for x, seen in zip(lists, data.span_scope, strict=True)]
+        usual = "spans" if data.modality == "text" else "regions"
+        about["spans"] = usual if usual not in columns else f"labelled {usual}"
+        columns[about["spans"]] = pa.array(_span_cells(data), pa.string())
+    table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps(about, default=str).encode()})
     partial = path.with_name(path.name + ".partial")
     with disk_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        frame.to_parquet(partial, compression="zstd", index=False)
+        pq.write_table(table, partial, compression="zstd")
         os.replace(partial, path)
     return path
+
+
+def read_saved(path: Path, source: dict[str, Any]) -> Dataset | None:
+    """The data set of a file that was saved with its texts; None for any other file, or where columns are chosen anew."""
+    from workbench.datasets.build import finish
+
+    if not set(source) <= _HARMLESS or (saved := read_saved_table(path)) is None or saved.about["modality"] != "text":
+        return None
+    name, about = source.get("name") or saved.about["name"], saved.about
+    found = finish(name, "text", saved.table, saved.spans, saved.span_scope, saved.labels, source, about["notes"])
+    return found.with_earlier(about["earlier"])
+
+
+def read_saved_table(path: Path) -> Saved | None:
+    """What :func:`write_table` wrote, or None where something else wrote the file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (pa.ArrowException, OSError):
+        return None
+    if METADATA not in metadata:
+        return None
+    frame = read_table(path)
+    try:
+        about: dict[str, Any] = json.loads(metadata[METADATA])
+        modality = about["modality"]
+        labels = [Label(x["name"], "example", tuple(x["values"]), {}, x["kind"]) for x in about["labels"]]
+        spans, scope = no_spans(modality), np.zeros(len(frame), dtype=bool)
+        if "spans" in about:
+            cells = list(frame.pop(about["spans"]))
+            spans, scope = read_spans(cells, list(frame["text"]) if modality == "text" else None, modality)
+        _ = frame[["split", "group", *(label.name for label in labels)]], about["name"], about["notes"], about["earlier"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"'{path.name}' is not whole: a data set was saved in it, and part of it is missing.") from error
+    return Saved(frame, spans, scope, labels, about)
+
+
+def _array(column: pd.Series) -> Any:
+    import pyarrow as pa
+
+    try:
+        return pa.array(column, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError):
+        # Values of several types in one column.
+        return pa.array([None if value is None else str(value) for value in column], pa.string())
+
+
+def _span_cells(data: Dataset) -> list[str | None]:
+    lists: list[list[dict[str, Any]]] = [[] for _ in range(len(data))]
+    for row in data.spans.to_dict("records"):
+        lists[row["example"]].append({**{k: row[k] for k in PLACES[data.modality]}, "label": row["label"]})
+    return [json.dumps(x) if seen else None for x, seen in zip(lists, data.span_scope, strict=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -34,15 +34,15 @@ def span_frame(modality: str, columns: Mapping[str, Any]) -> pd.DataFrame:
     return frame
 
 
-def read_spans(cells: Sequence[Any], contents: Sequence[Any], modality: str) -> tuple[pd.DataFrame, np.ndarray]:
+def read_spans(cells: Sequence[Any], contents: Sequence[Any] | None, modality: str) -> tuple[pd.DataFrame, np.ndarray]:
     """The span table of a column of lists (or of their JSON), and which examples were annotated.
 
-    An empty list says that the example was looked at and holds nothing; a missing cell says that nobody
-    looked.
+    An empty list says that the example was looked at and holds nothing; a missing cell says that nobody looked. Without
+    ``contents`` nothing is checked to be inside its example: only for a file that was checked when it was written.
     """
     rows: dict[str, list] = {name: [] for name in ("example", *PLACES[modality], "label")}
-    scope = np.zeros(len(contents), dtype=bool)
-    for example, (cell, content) in enumerate(zip(cells, contents, strict=True)):
+    scope = np.zeros(len(cells), dtype=bool)
+    for example, (cell, content) in enumerate(zip(cells, [None] * len(cells) if contents is None else contents, strict=True)):
         if cell is None or (not isinstance(cell, (list, tuple, np.ndarray)) and missing(cell)):
             continue
         scope[example] = True
@@ -76,6 +76,8 @@ def _one(item: Any, content: Any, example: int, modality: str) -> tuple[tuple[in
             " with whole numbers and a label: mend it in the file."
         )
     place = tuple(int(item[name]) for name in names)
+    if content is None:
+        return place, str(item["label"]).strip()
     if modality == "text":
         inside, size = 0 <= place[0] < place[1] <= len(content), f"{len(content)} characters"
     else:
@@ -92,4 +94,6 @@ def _one(item: Any, content: Any, example: int, modality: str) -> tuple[tuple[in
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and float(value).is_integer()
+    if isinstance(value, Integral):
+        return not isinstance(value, bool) and abs(int(value)) < 2**62
+    return isinstance(value, Real) and float(value).is_integer()

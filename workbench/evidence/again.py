@@ -42,7 +42,8 @@ def examine_again(study: Study, first: Run, progress: Progress) -> tuple[Run, li
             " taken: where runs came since, stability and what fires beside may differ for that reason."
         )
     trial = Trial(
-        study, run, config["numbers"], study.activation_set(inputs["activations"]), config["families"], config["sites"],
+        study, run, config["numbers"], study.activation_set(inputs["activations"]), study.dataset_of_run(first),
+        config["families"], config["sites"],
         config["steer"], config["replicate"], config["max_rows"], int(first.record["seed"]), progress, beside,
     )  # fmt: skip
     return trial.execute(repeats=first.id, names=names), remarks

@@ -111,7 +111,7 @@ def _runs(study: Study) -> list[Run]:
 
 def _compare(study: Study, runs: list[Run], max_rows: int, seed: int, progress: Progress) -> pd.DataFrame:
     acts = study.activation_set(runs[0].record["inputs"]["activations"])
-    test = held_out(acts, study.dataset_of(acts), "test", max_rows, seed)
+    test = held_out(acts, study.dataset_for(runs[0]), "test", max_rows, seed)
     entries = []
     for run in runs:
         if run.record["inputs"]["activations"] != acts.id:

@@ -96,7 +96,7 @@ def try_names(concept: Concept, texts: Sequence[str], seed: int = 0) -> pd.DataF
     """
     study, run = concept.study, concept.run
     acts = study.activation_set(run.record["inputs"]["activations"])
-    dataset = study.dataset_of(acts)
+    dataset = study.dataset_for(run)
     columns = ["text", "status", "value", "low", "high", "null", "null_high", "p", "n", "error"]
     if not texts or acts.pool != "token" or dataset.modality != "text":
         return pd.DataFrame(columns=columns)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from workbench.analysis import CANNOT_MEASURE, Progress, Result
+from workbench.analysis import CANNOT_MEASURE, Progress, Result, migrated
 from workbench.concepts import ConceptSet
 from workbench.errors import ConfigError, DataError, UnknownNameError
 from workbench.evidence.attempts import Found, attempted, failed
@@ -29,7 +29,7 @@ from workbench.evidence.metrics import FAMILIES
 from workbench.evidence.named import name_rows
 from workbench.evidence.stability import stability_rows
 from workbench.frames import records
-from workbench.runner import record_run, silent
+from workbench.runner import execute, record_run, silent
 from workbench.store import catalog as tables
 from workbench.store.bound import BoundConcepts, ConceptList
 from workbench.store.catalog import newest_names
@@ -88,8 +88,8 @@ def examine(
         if family not in FAMILIES:
             raise UnknownNameError("family of evidence", family, FAMILIES)
     run, numbers = _chosen(study, concepts)
-    acts = _tried_on(study, run, dataset)
-    trial = Trial(study, run, numbers, acts, list(families), sites, steer, replicate, max_rows, seed, progress)
+    acts, data = _tried_on(study, run, dataset)
+    trial = Trial(study, run, numbers, acts, data, list(families), sites, steer, replicate, max_rows, seed, progress)
     return trial.execute(force).tables["evidence"]
 
 
@@ -107,15 +107,16 @@ def _chosen(study: Study, concepts: Any) -> tuple[Run, list[int] | None]:
     return study.get_run(several[0].run_id), sorted(c.number for c in several)
 
 
-def _tried_on(study: Study, run: Run, dataset: Dataset | None) -> ActivationSet:
+def _tried_on(study: Study, run: Run, dataset: Dataset | None) -> tuple[ActivationSet, Dataset]:
     acts = study.activation_set(run.record["inputs"]["activations"])
-    if dataset is None or dataset.hash == acts.dataset_record["hash"]:
-        return acts
-    found = [a for a in study.activations() if a.dataset_record["hash"] == dataset.hash]
-    if not found:
+    if dataset is None:
+        return acts, study.dataset_for(run)
+    every = [acts, *reversed(study.activations())]
+    found = next((a for a in every if a.dataset_record["hash"] == dataset.hash or a.manifest.is_of(dataset)), None)
+    if found is None:
         raise DataError(f"The study has no activations of '{dataset.name}'; capture them first, then examine on them.")
-    study.use_dataset(dataset)
-    return found[-1]
+    study.keep_dataset(dataset)
+    return found, dataset
 
 
 def names_of(run: Run, names: pd.DataFrame) -> dict[str, str]:
@@ -138,14 +139,14 @@ class Trial:
     """
 
     def __init__(
-        self, study: Study, run: Run, numbers: list[int] | None, acts: ActivationSet, families: list[str],
+        self, study: Study, run: Run, numbers: list[int] | None, acts: ActivationSet, dataset: Dataset, families: list[str],
         sites: Sequence[str] | None, steer: int, replicate: bool, max_rows: int, seed: int, progress: Progress,
         beside: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self.study, self.run, self.numbers = study, run, numbers
         self.families, self.steer, self.seed, self.progress = families, steer, seed, progress
         self.replicate, self.beside = replicate, dict(beside or {})
-        self.acts, self.dataset = acts, study.dataset_of(acts)
+        self.acts, self.dataset = acts, dataset
         self.sites = None if sites is None else [str(s) for s in sites]
         known = [s.site for s in run.sets]
         for site in self.sites or []:
@@ -372,12 +373,19 @@ class Trial:
         found: Run | None = None
         for row in records(self.study.runs()):
             same = all(row["inputs"].get(k) == record["inputs"].get(k) for k in ("activations", "dataset_hash", "weights_hash"))
-            if row["analysis"] == record["analysis"] and row["seed"] != record["seed"] and row["config"] == record["config"]:
+            if (
+                row["analysis"] == record["analysis"]
+                and row["seed"] != record["seed"]
+                and migrated(row["analysis"], row["config"]) == self.run.config
+            ):
                 found = Run(self.study, row) if same and set(wanted) <= set(row["inputs"]["sites"]) else found
         if found is None and self.replicate:
             acts = self.study.activation_set(record["inputs"]["activations"]).select(wanted)
             seed = int(record["seed"]) + 1
-            found = self.study.run(record["analysis"], acts, seed=seed, progress=self.progress, **record["config"])
+            found = execute(
+                self.study, record["analysis"], acts, self.run.config, seed, progress=self.progress,
+                dataset=self.study.dataset_of_run(self.run),
+            )  # fmt: skip
         return found.id if found else ""
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from workbench.errors import UnknownNameError, disk_errors
 from workbench.evidence.metrics import BY_KEY
 from workbench.frames import records
+from workbench.numbers import number
 from workbench.plots import dose_curve, forest
 from workbench.reports.highlight import visible
 from workbench.reports.parts import examples_html, figure_html
@@ -159,15 +159,6 @@ def write_report(
         finally:
             partial.unlink(missing_ok=True)
     return path
-
-
-def number(value: Any) -> str:
-    """A number for a reader; a dash where there is none."""
-    if value is None or pd.isna(value):
-        return "–"
-    if isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) >= 100):
-        return f"{int(value):,}"
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.1f}"
 
 
 def cards_of(study: Study, count: int = CARDS, runs: Sequence[str] | None = None) -> list[str]:

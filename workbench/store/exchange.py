@@ -51,7 +51,6 @@ def import_activations(
         DiskFullError: There is no room.
     """
     from workbench.activations.importing import import_set, read_given
-    from workbench.store.texts import keep_texts
 
     given = read_given(folder, None if rows is None else Path(rows))
     if dataset is None:
@@ -64,7 +63,7 @@ def import_activations(
     home = study.folder / "activations"
     with disk_errors("activations"):
         home.mkdir(exist_ok=True)
-        keep_texts(study.folder, dataset)
+    study.keep_dataset(dataset)
     study.use_dataset(dataset)
     return import_set(given, dataset, described, home, pool, dtype)
 
@@ -102,9 +101,10 @@ def _own_examples(rows: pd.DataFrame, name: str) -> tuple[Dataset, pd.DataFrame]
     numbers = np.array(list(by_example.groups))
     if not np.array_equal(numbers, np.arange(len(numbers))):
         raise DataError("The examples of the table of rows are not numbered from 0 without a gap: give the data set they are of.")
+    one_each = order.drop_duplicates("example")
     frame = pd.DataFrame({"text": [f"example {number}" for number in numbers]})
     if "text" in order:
-        frame["text"] = by_example["text"].first().to_numpy()
+        frame["text"] = one_each["text"].to_numpy()
     elif "token" in order:
         tokens = order["token"]
         joined = tokens.groupby(order["example"]).agg(" ".join).reset_index(drop=True)
@@ -116,7 +116,8 @@ def _own_examples(rows: pd.DataFrame, name: str) -> tuple[Dataset, pd.DataFrame]
         differing = by_example[column].nunique(dropna=False)
         if (differing > 1).any():
             raise DataError(f"The column '{column}' differs within example {differing.idxmax()}: it must be of whole examples.")
-        frame[column] = by_example[column].first().to_numpy()
+        # Taken row by row: a group's first value would be converted, and a long integer rounded.
+        frame[column] = one_each[column].reset_index(drop=True)
     split, group = (column if column in frame else None for column in ("split", "group"))
     return dataset_from_table(frame, text="text", labels=labels, split=split, group=group, name=name), rows
 

@@ -6,14 +6,17 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import StudyError
+from workbench.errors import StudyError, disk_errors
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from workbench.activations import ActivationSet
     from workbench.datasets import Dataset
     from workbench.models import Model
     from workbench.store.catalog import Catalog
     from workbench.store.remote import Remote
+    from workbench.store.runs import Run
 
 
 class Inputs:
@@ -33,6 +36,10 @@ class Inputs:
         self.remote: Remote | None = None
         self._model: Model | None = None
         self._datasets: dict[str, Dataset] = {}
+
+    def activation_set(self, identifier: str | None = None) -> ActivationSet:
+        """An activation set of the study; see :meth:`Study.activation_set`."""
+        raise NotImplementedError
 
     @property
     def model(self) -> Model:
@@ -75,12 +82,40 @@ class Inputs:
         return record
 
     def dataset_of(self, acts: ActivationSet) -> Dataset:
-        """The data set that activations were captured from.
+        """The data set that activations were captured from, with the labels, groups and splits that the study has for it now.
 
         Raises:
             StudyError: It cannot be loaded again, or has changed since.
         """
-        return self._dataset(acts.dataset_record)
+        known = self.catalog.info(_key(acts.manifest.request.dataset_hash))
+        return self._dataset(acts.dataset_record if known is None else json.loads(known))
+
+    def dataset_of_run(self, run: Run) -> Dataset:
+        """The data set of a run, with the labels, groups and splits that the run was made with.
+
+        Raises:
+            StudyError: It cannot be loaded again, or has changed since.
+        """
+        inputs = run.record["inputs"]
+        record = self.activation_set(inputs["activations"]).dataset_record
+        return self._dataset({**record, "hash": inputs.get("dataset_hash", record["hash"])})
+
+    def dataset_for(self, run: Run) -> Dataset:
+        """The data set to try a run's concepts on: with the labels that the study has now, where that is sound.
+
+        Concepts that were fitted to labels are tried on the labels that they were fitted to; and where groups or splits were
+        changed since, on those of the run, whose test examples it never saw.
+
+        Raises:
+            StudyError: It cannot be loaded again, or has changed since.
+        """
+        now = self.dataset_of(self.activation_set(run.record["inputs"]["activations"]))
+        if run.record["inputs"].get("dataset_hash", now.hash) == now.hash:
+            return now
+        then = self.dataset_of_run(run)
+        same = now.table[["split", "group"]].equals(then.table[["split", "group"]])
+        supervised = any(label for concepts in run.sets for label in concepts.table["label"])
+        return then if supervised or not same else now
 
     def _dataset(self, record: dict[str, Any]) -> Dataset:
         if record["hash"] not in self._datasets:
@@ -88,9 +123,47 @@ class Inputs:
 
             if self.remote:
                 self.remote.fetch_texts(record)
-            self.use_dataset(load_again(self.folder, record))
+            self._datasets[record["hash"]] = load_again(self.folder, record)
         return self._datasets[record["hash"]]
 
     def use_dataset(self, dataset: Dataset) -> None:
-        """Give the study a data set object."""
+        """Give the study a data set: its labels, groups and splits hold from now on for all activations of its examples."""
         self._datasets[dataset.hash] = dataset
+        record = json.dumps({"name": dataset.name, "hash": dataset.hash, "source": dataset.source}, default=str)
+        for digest in (dataset.content_hash, dataset.hash, *dataset.earlier):
+            if self.catalog.info(_key(digest)) != record:
+                self.catalog.set_info(_key(digest), record)
+
+    def relabel(
+        self, table: pd.DataFrame | str | Path | None = None, acts: ActivationSet | None = None, **options: Any
+    ) -> Dataset:
+        """Change the labels, groups or splits of captured examples; the activations stay as they are.
+
+        Runs keep those that they were made with; the next ones read the new ones.
+
+        Args:
+            table: Where further columns come from, a DataFrame or a file; see :func:`workbench.datasets.relabel.relabel`.
+            acts: Whose examples; those of the newest set when left out.
+            options: ``key``, ``labels``, ``group``, ``split``, ``missing``, ``encoding``.
+
+        Raises:
+            DataError: A column is not there or cannot be used, or no row of the table is of an example.
+        """
+        dataset = self.dataset_of(acts or self.activation_set()).relabel(table, **options)
+        self.keep_dataset(dataset)
+        self.use_dataset(dataset)
+        return dataset
+
+    def keep_dataset(self, dataset: Dataset) -> None:
+        """Keep the table of a data set with the study, at its remote too, without changing which labels hold."""
+        from workbench.store.texts import keep_texts
+
+        self._datasets[dataset.hash] = dataset
+        with disk_errors("the data set"):
+            written = keep_texts(self.folder, dataset)
+        if written and self.remote:
+            self.remote.put_texts()
+
+
+def _key(digest: str) -> str:
+    return f"labels of {digest[:32]}"

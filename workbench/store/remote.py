@@ -219,7 +219,7 @@ class Remote:
         Raises:
             StudyError: It is not what it was.
         """
-        from workbench.store.texts import copy_path, load_again
+        from workbench.store.texts import check_copy, copy_path
 
         table = copy_path(self.folder, record["hash"])
         about = table.with_suffix(".json")
@@ -228,7 +228,7 @@ class Remote:
         with self._scratch() as place:
             for name in (about.name, table.name):
                 self.download(f"datasets/{name}", place / "datasets" / name)
-            load_again(place, record)
+            check_copy(place, record)
             table.parent.mkdir(exist_ok=True)
             for path in (about, table):
                 os.replace(place / "datasets" / path.name, path)

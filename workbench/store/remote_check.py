@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
 from workbench.activations.checksums import damage
-from workbench.activations.manifest import Manifest, parse_manifest, set_folders
+from workbench.activations.manifest import Manifest, set_folders
 from workbench.activations.writer import whole
 from workbench.errors import StudyError, WorkbenchError
 from workbench.store.remote import LAST, Remote, parse_sums
 from workbench.store.runs import CHECKSUMS
 from workbench.store.scratch import scratch
-from workbench.store.texts import copy_path, load_again
+from workbench.store.texts import check_copy, copy_path, kept_records
 from workbench.store.verify import damaged_files
 
 if TYPE_CHECKING:
@@ -141,7 +140,7 @@ def _with_lengths(known: Known, folder: Path) -> Known:
 
 
 def _texts(study: Study, remote: Remote, there: Listing, content: bool) -> Iterator[Fault]:
-    known = {copy_path(study.folder, record["hash"]).stem: record for record in _records(study)}
+    known = {copy_path(study.folder, record["hash"]).stem: record for record in kept_records(study.folder)}
     for name in sorted(PurePosixPath(path).stem for path in there if fnmatch(path, "datasets/*.json")):
         table = f"{name}.parquet"
         if not there.get(f"datasets/{table}"):
@@ -151,18 +150,9 @@ def _texts(study: Study, remote: Remote, there: Listing, content: bool) -> Itera
                 for file in (table, f"{name}.json"):
                     remote.download(f"datasets/{file}", folder / "datasets" / file)
                 try:
-                    load_again(folder, known[name])
+                    check_copy(folder, known[name])
                 except (WorkbenchError, OSError, ValueError):
                     yield f"datasets/{name}", table, "broken", "It is not at the remote as it was."
-
-
-def _records(study: Study) -> Iterator[dict[str, Any]]:
-    """How to load the data sets of the study again."""
-    for folder in set_folders(study.folder):
-        with suppress(StudyError):
-            manifest = parse_manifest(folder)
-            request = manifest.request
-            yield {"name": request.dataset, "hash": request.dataset_hash, "source": manifest.dataset_source}
 
 
 def _here(study: Study) -> Iterator[str]:
@@ -193,11 +183,11 @@ def _put(remote: Remote, folder: Path, place: str, files: Collection[str], last:
 
 def _put_texts(study: Study, remote: Remote, name: str) -> bool:
     table = study.folder / "datasets" / f"{name}.parquet"
-    record = next((record for record in _records(study) if copy_path(study.folder, record["hash"]) == table), None)
+    record = next((record for record in kept_records(study.folder) if copy_path(study.folder, record["hash"]) == table), None)
     if record is None or not table.is_file():
         return False
     try:
-        load_again(study.folder, record)
+        check_copy(study.folder, record)
     except (WorkbenchError, OSError, ValueError):
         return False
     _put(remote, table.parent, "datasets", [table.name, f"{name}.json"], f"{name}.json")

@@ -121,7 +121,13 @@ def _again(study: Study, first: Run, progress: Callable[[int, int, str], None]) 
     inputs = first.record["inputs"]
     acts = study.activation_set(inputs["activations"]).select(inputs["sites"])
     seed = int(first.record["seed"])
-    return execute(study, first.analysis, acts, first.config, seed, progress=progress, repeats=first.id), []
+    data = study.dataset_of_run(first)
+    again = execute(study, first.analysis, acts, first.config, seed, progress=progress, repeats=first.id, dataset=data)
+    then, now = (run.record["provenance"].get("version") for run in (first, again))
+    remarks = []
+    if None not in {then, now} and then != now:
+        remarks.append(f"{first.id} was made by version {then} of {first.analysis}, and this is version {now}: they may differ.")
+    return again, remarks
 
 
 def compared(first: Run, again: Run, tolerance: float) -> pd.DataFrame:

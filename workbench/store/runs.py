@@ -51,8 +51,10 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Its options."""
-        return dict(self.record["config"])
+        """Its options, by the names that they have now."""
+        from workbench.analysis import migrated
+
+        return migrated(self.analysis, self.record["config"])
 
     @cached_property
     def sets(self) -> list[ConceptSet]:

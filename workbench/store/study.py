@@ -60,6 +60,9 @@ class Study(Sharing):
     ) -> ActivationSet:
         """Capture activations of a model on a data set, go on where that was cut short, or open what was captured before.
 
+        The examples decide what a capture is. With other labels, groups or splits of the same examples nothing is captured
+        again, and from then on they are those of the study; :meth:`relabel` changes them without the model.
+
         Args:
             model: The model; a study holds one.
             dataset: The data.
@@ -75,14 +78,15 @@ class Study(Sharing):
         """
         from workbench.activations import capture
         from workbench.activations.room import size_text
-        from workbench.store.texts import keep_texts
+        from workbench.store.texts import known_examples
 
         matched = model.match(sites)
         self.use_model(model)
-        self.use_dataset(dataset)
         with disk_errors("activations"):
             (self.folder / "activations").mkdir(exist_ok=True)
-            keep_texts(self.folder, dataset)
+        dataset = known_examples(self, dataset)
+        self.keep_dataset(dataset)
+        self.use_dataset(dataset)
         show = options.pop("progress", None)
         unit = "tokens" if model.modality == "text" else "places"
 

@@ -1,54 +1,138 @@
-"""Data sets as a study keeps them: named by how to load them again, or copied where nothing else has them."""
+"""Data sets as a study keeps them: every column of the table, under each choice of labels, groups and splits that was used."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import StudyError
+from workbench.activations.manifest import parse_manifest, set_folders
+from workbench.activations.store import ActivationSet
+from workbench.errors import StudyError, WorkbenchError
 
 if TYPE_CHECKING:
     from workbench.datasets import Dataset
+    from workbench.store.study import Study
 
 
-def keep_texts(folder: Path, dataset: Dataset) -> None:
-    """Keep a copy of texts that were built in Python, so that the study can be opened without them."""
-    source = str(dataset.source.get("name_or_path", ""))
+def keep_texts(folder: Path, dataset: Dataset) -> bool:
+    """Keep the table of a data set, with its texts or without its images, so that its labels stay what they were.
+
+    Returns whether it was written now.
+
+    Bundled data sets load again from their name, unless their labels were changed.
+    """
+    from workbench.datasets.bundled import BUNDLED
+    from workbench.datasets.save import write_table
+
     path = copy_path(folder, dataset.hash)
-    if dataset.modality != "text" or not source.startswith("memory:") or path.exists():
-        return
-    path.parent.mkdir(exist_ok=True)
-    about: dict[str, Any] = {
-        "labels": [label.name for label in dataset.labels if label.level == "example"],
-        "name": dataset.name,
-    }
-    if dataset.span_scope.any():
-        about["spans"] = "spans"
+    source = str(dataset.source.get("name_or_path", ""))
+    if path.exists() or (source in BUNDLED and not dataset.earlier):
+        return False
+    if dataset.modality == "image" and source.startswith("memory:"):
+        return False
+    write_table(dataset, path)
+    # Written last: a remote takes a copy for whole when this file is there.
+    about = {"name": dataset.name, "labels": [label.name for label in dataset.example_labels], "hash": dataset.hash}
     path.with_suffix(".json").write_text(json.dumps(about))
-    dataset.save(path)
+    return True
+
+
+def known_examples(study: Study, dataset: Dataset) -> Dataset:
+    """The data set, which knows the hashes by which sets of format 1 have the same examples under other labels."""
+    found: list[str] = []
+    for folder in set_folders(study.folder):
+        with suppress(WorkbenchError):
+            request = parse_manifest(folder).request
+            if request.format > 1 or request.dataset != dataset.name or request.dataset_hash in {dataset.hash, *dataset.earlier}:
+                continue
+            old = study.dataset_of(ActivationSet.open(folder))
+            if old.content_hash == dataset.content_hash:
+                found += [*old.earlier, old.hash]
+    return dataset.with_earlier([*dataset.earlier, *found]) if found else dataset
 
 
 def load_again(folder: Path, record: dict[str, Any]) -> Dataset:
     """The data set of a study, from its copy or from where it came.
 
+    Args:
+        folder: Of the study.
+        record: ``name``, ``hash`` (of the examples with their labels, groups and splits) and ``source``.
+
     Raises:
         StudyError: It has changed since.
     """
     from workbench.datasets import load_dataset
+    from workbench.datasets.load import load_as_before
 
     path = copy_path(folder, record["hash"])
-    if path.exists():
-        about = json.loads(path.with_suffix(".json").read_text())
-        dataset = load_dataset(path, text="text", split="split", group="group", **about)
-    else:
-        dataset = load_dataset(**record["source"])
+    dataset = _copied(path, record) if path.exists() else load_dataset(**record["source"])
+    if dataset.hash != record["hash"] and not path.exists() and not _bundled(record["source"]):
+        # Captured when other rules held for splits and missing values: the examples are told by the hash of that time.
+        dataset = load_as_before(record["source"])
     if dataset.hash != record["hash"]:
         raise StudyError(
             f"The data set '{record['name']}' has changed since its activations were captured. Restore it, or capture"
             " again: study.capture(model, dataset, …)."
         )
     return dataset
+
+
+def check_copy(folder: Path, record: dict[str, Any]) -> None:
+    """See that the kept table of a data set can be read and is what it was; of images, which lie elsewhere, only the table.
+
+    Raises:
+        WorkbenchError: It cannot, or is not.
+    """
+    from workbench.datasets.save import read_saved_table
+
+    saved = read_saved_table(copy_path(folder, record["hash"]))
+    if saved is None or saved.about["modality"] == "text":
+        load_again(folder, record)
+
+
+def _bundled(source: dict[str, Any]) -> bool:
+    from workbench.datasets.bundled import BUNDLED
+
+    return str(source.get("name_or_path", "")) in BUNDLED
+
+
+def _copied(path: Path, record: dict[str, Any]) -> Dataset:
+    """The data set of a kept table; its images from where they came."""
+    from workbench.datasets import load_dataset
+    from workbench.datasets.build import finish
+    from workbench.datasets.load import load_as_before
+    from workbench.datasets.save import read_saved_table
+
+    saved = read_saved_table(path)
+    if saved is None:
+        # Kept before tables were kept whole.
+        about = json.loads(path.with_suffix(".json").read_text())
+        return load_as_before({"name_or_path": str(path), "text": "text", "split": "split", "group": "group", **about})
+    table, about = saved.table, saved.about
+    if about["modality"] == "image":
+        images = load_dataset(**about["source"]).table["image"]
+        if len(images) != len(table):
+            raise StudyError(f"The images of '{record['name']}' are {len(images):,} by now, not {len(table):,}: restore them.")
+        table.insert(0, "image", images.reset_index(drop=True))
+    found = finish(
+        about["name"], about["modality"], table, saved.spans, saved.span_scope, saved.labels, about["source"], about["notes"]
+    )
+    return found.with_earlier(about["earlier"])
+
+
+def kept_records(folder: Path) -> Iterator[dict[str, Any]]:
+    """How to load the data sets of a study again: those that were captured, and those whose labels were changed."""
+    for home in set_folders(folder):
+        with suppress(StudyError):
+            yield parse_manifest(home).dataset_record
+    for path in sorted((folder / "datasets").glob("*.json")):
+        with suppress(OSError, ValueError):
+            about = json.loads(path.read_text())
+            if isinstance(about, dict) and isinstance(about.get("hash"), str):
+                yield {"name": str(about.get("name", "")), "hash": about["hash"], "source": {}}
 
 
 def copy_path(folder: Path, digest: str) -> Path:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from workbench.activations.checksums import damage, sha256_of
 from workbench.activations.journal import JOURNAL
-from workbench.activations.manifest import MANIFEST, left_out, parse_manifest, set_folders
+from workbench.activations.manifest import MANIFEST, left_out, parse_manifest
 from workbench.errors import StudyError, WorkbenchError
 from workbench.frames import records
 from workbench.processes import has_ended, held
@@ -128,23 +128,18 @@ def _partial_set(folder: Path) -> Iterator[Finding]:
 
 def _texts(study: Study) -> Iterator[Finding]:
     """The study's own copies of data sets."""
-    from workbench.store.texts import copy_path, load_again
+    from workbench.store.texts import check_copy, copy_path, kept_records
 
     seen: set[str] = set()
-    for folder in set_folders(study.folder):
-        try:
-            manifest = parse_manifest(folder)
-        except StudyError:
-            continue
-        name, digest = manifest.request.dataset, manifest.request.dataset_hash
-        copy = copy_path(study.folder, digest)
+    for record in kept_records(study.folder):
+        copy = copy_path(study.folder, record["hash"])
         if copy.name in seen or not copy.exists():
             continue
         seen.add(copy.name)
         try:
-            load_again(study.folder, {"name": name, "hash": digest, "source": manifest.dataset_source})
+            check_copy(study.folder, record)
         except (WorkbenchError, OSError, ValueError) as error:
-            yield Finding("texts", name, copy.name, "broken", f"The kept texts cannot be read as they were: {error}")
+            yield Finding("texts", record["name"], copy.name, "broken", f"The kept texts cannot be read as they were: {error}")
 
 
 def _runs(study: Study, there: dict[str, int] | None) -> Iterator[Finding]:

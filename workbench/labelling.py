@@ -1,0 +1,42 @@
+"""Which labels, groups and splits a run reads, and when other labels make another run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from workbench.datasets.build import RESERVED
+from workbench.frames import records
+from workbench.store.runs import Run, repetitions
+
+if TYPE_CHECKING:
+    from workbench.datasets import Dataset
+    from workbench.store.study import Study
+
+
+def with_asked(dataset: Dataset, asked: list[str]) -> Dataset:
+    """The data set, with every column of its table that is asked for as a label."""
+    known = [label.name for label in dataset.example_labels]
+    columns = [name for name in dict.fromkeys(item.partition("=")[0] for item in asked) if name not in known]
+    more = [name for name in columns if name in dataset.table.columns and name not in RESERVED]
+    return dataset.relabel(labels=[*known, *more]) if more else dataset
+
+
+def splits_hash(dataset: Dataset) -> str:
+    """What tells one choice of splits and groups from another."""
+    table = dataset.table[["split", "group"]]
+    return hashlib.sha256(json.dumps(table.to_numpy().tolist()).encode()).hexdigest()[:16]
+
+
+def same_splits(study: Study, run_id: str, key: dict[str, Any], inputs: dict[str, Any]) -> Run | None:
+    """A finished run of an analysis that reads no labels, made when the same examples had other labels and the same splits."""
+    if study.catalog.run(run_id) is not None:
+        return None
+    wanted = {name: value for name, value in inputs.items() if name not in {"dataset", "dataset_hash"}}
+    frame = study.runs()
+    for row in records(frame[frame["analysis"].eq(key["analysis"]) & ~repetitions(frame)][::-1]):
+        same = row["provenance"].get("version") == key["version"] and row["seed"] == key["seed"]
+        if same and row["config"] == key["config"] and all(row["inputs"].get(n) == v for n, v in wanted.items()):
+            return Run(study, row)
+    return None

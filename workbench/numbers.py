@@ -1,0 +1,39 @@
+"""Numbers as people read them, the same in a terminal, a report and the app."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+
+def number(value: Any) -> str:
+    """A number for a reader: three decimals, three digits of what is smaller than .0005, whole numbers whole from 100 on.
+
+    A dash stands where there is none.
+    """
+    if value is None or pd.isna(value):
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}"
+    size = abs(float(value))
+    if math.isinf(size):
+        return str(float(value))
+    if size >= 1000 or (size >= 100 and float(value).is_integer()):
+        return f"{value:,.0f}"
+    if 0 < size < 0.0005:
+        return f"{value:.3g}"
+    return f"{value:.3f}" if size < 100 else f"{value:.1f}"
+
+
+def count(value: Any) -> str:
+    """A count, which is whole even where its column holds floats; a dash where there is none."""
+    return "–" if value is None or pd.isna(value) else f"{int(value):,}"
+
+
+def p_value(value: Any) -> str:
+    """A p value to three decimals; never 0, which no test can give."""
+    if value is None or pd.isna(value):
+        return "–"
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
