@@ -27,6 +27,10 @@ class WorkbenchError(Exception):
         return _again, (type(self), self.args, self.__dict__)
 
 
+class WorkbenchWarning(UserWarning):
+    """Something that a person should know, in one or two sentences. The command line prints it without a traceback."""
+
+
 def _again(kind: type[WorkbenchError], args: tuple[Any, ...], state: dict[str, Any]) -> WorkbenchError:
     error = kind.__new__(kind, *args)
     error.args = args

@@ -10,12 +10,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workbench.activations.dtypes import Dtype, disk_dtype
+from workbench.conversations import DEFAULT_POSITIONS
 from workbench.errors import StudyError
 
 MANIFEST = "manifest.json"
 INDEX = "index.parquet"
 
 Pool = Literal["token", "mean", "max", "last", "spatial"]
+_LATER = ("positions", "chat_template")
 
 
 class Request(BaseModel):
@@ -38,11 +40,17 @@ class Request(BaseModel):
     pool: Pool
     dtype: Dtype
     format: Literal[1] = 1
+    positions: str = DEFAULT_POSITIONS
+    """Which tokens have rows; see `workbench.conversations.POSITIONS`."""
+    chat_template: str | None = None
+    """SHA-256 of the chat template, where the texts are conversations."""
 
     @property
     def id(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the request."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        # What sets of earlier versions did not have counts only where it is not the default, so that they are still found.
+        later = {name for name in _LATER if getattr(self, name) == type(self).model_fields[name].default}
+        text = json.dumps(self.model_dump(mode="json", exclude=later), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -74,6 +82,10 @@ class Manifest(BaseModel):
     """Height and width of the grid of positions, of a spatial set."""
     shards: tuple[int, ...]
     """Rows of each shard; the same for every site."""
+    cut_texts: int = Field(default=0, ge=0)
+    """How many texts were longer than the model reads, and were cut."""
+    lost_tokens: int = Field(default=0, ge=0)
+    """How many tokens of them were cut off; of very long texts, at the least."""
     files: dict[str, Stored] = Field(default_factory=dict)
     """The shards and the index, by name; empty in a set that was captured before there were checksums."""
 
@@ -81,6 +93,16 @@ class Manifest(BaseModel):
     def n_rows(self) -> int:
         """Rows of the set."""
         return sum(self.shards)
+
+    def cut(self) -> str:
+        """A sentence about the texts that were cut; empty where none was."""
+        length = self.request.inputs.get("max_length")
+        if not self.cut_texts:
+            return ""
+        return (
+            f"{self.cut_texts:,} of {self.n_examples:,} texts are longer than the {length} tokens that were read of each:"
+            f" {self.lost_tokens:,} tokens were cut off. Load the model with a larger max_length to read more, where it can."
+        )
 
     def lengths(self) -> dict[str, int | None]:
         """Bytes of every file that stands beside the manifest; None where an old manifest does not tell."""

@@ -6,13 +6,14 @@ import json
 import os
 import signal
 import sys
+import warnings
 from functools import cache
 from typing import Annotated, Any
 
 import typer
 
 from workbench.cli.console import STATE, errors
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, WorkbenchWarning
 
 app = typer.Typer(
     name="workbench",
@@ -64,7 +65,10 @@ def main(arguments: list[str] | None = None) -> None:
     _load()
     STATE.reset()
     try:
-        code = app(args=arguments, standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", WorkbenchWarning)
+            warnings.showwarning = _noted
+            code = app(args=arguments, standalone_mode=False)
     except UsageProblem as error:
         _say(getattr(error, "format_message", error.__str__)(), 2)
     except (KeyboardInterrupt, typer.Abort):
@@ -80,6 +84,12 @@ def main(arguments: list[str] | None = None) -> None:
         if code == INTERRUPTED:
             _say(STOPPED, INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _noted(message: Warning | str, category: type[Warning], filename: str, line: int, *_rest: Any, **_options: Any) -> None:
+    """A warning of the workbench as the sentence that it is; one of a library as Python shows it."""
+    shown = str(message) if issubclass(category, WorkbenchWarning) else warnings.formatwarning(message, category, filename, line)
+    errors.print(f"Note: {shown}" if issubclass(category, WorkbenchWarning) else shown.strip(), markup=False, soft_wrap=True)
 
 
 def _terminated(_signal: int, _frame: Any) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from workbench.cli.console import STATE, progress, say, show_json, show_table
+from workbench.conversations import DEFAULT_POSITIONS, POSITIONS_HELP
 from workbench.errors import ConfigError
 from workbench.frames import records
 
@@ -37,6 +38,7 @@ def capture(
     model: Annotated[str, typer.Option(help="Bundled name, hub name, or local folder.")] = "minilm",
     sites: Annotated[list[str] | None, typer.Option(help="Sites, with * for any layer; may be repeated.")] = None,
     pool: Annotated[str, typer.Option(help="token, spatial, mean, max or last.")] = "token",
+    positions: Annotated[str, typer.Option(help=POSITIONS_HELP)] = DEFAULT_POSITIONS,
     limit: Annotated[int | None, typer.Option(help="Only the first so many examples.")] = None,
     dtype: Annotated[str, typer.Option(help="float16, float32 or bfloat16, on disk.")] = "float16",
     max_disk: Annotated[str | None, typer.Option(help="The most that the set may take on disk, such as 2GB.")] = None,
@@ -65,7 +67,7 @@ def capture(
     loaded.match(wanted)
     with open_study(study, catalog=catalog, remote=remote) as opened, progress() as show:
         acts = opened.capture(
-            loaded, dataset, wanted, cast("Pool", pool), limit=limit, dtype=dtype, max_disk=max_disk, batch_size=batch_size,
+            loaded, dataset, wanted, cast("Pool", pool), positions=positions, limit=limit, dtype=dtype, max_disk=max_disk, batch_size=batch_size,
             engine=runs, progress=show,
         )  # fmt: skip
         facts = {
@@ -73,6 +75,8 @@ def capture(
             "rows": acts.n_rows,
             "examples": acts.n_examples,
             "sites": [str(s) for s in acts.sites],
+            "cut_texts": acts.manifest.cut_texts,
+            "lost_tokens": acts.manifest.lost_tokens,
         }
     if STATE.json:
         show_json(facts)

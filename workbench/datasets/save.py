@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from workbench.datasets.spans import PLACES
 from workbench.errors import DataError, disk_errors
 
@@ -21,6 +23,8 @@ def save_parquet(data: Dataset, path: Path) -> Path:
     if path.suffix != ".parquet":
         raise DataError(f"A data set is saved as Parquet: give a name that ends in .parquet, not '{path.name}'.")
     frame = data.table[["text", "split", "group", *(label.name for label in data.example_labels)]].copy()
+    if data.of_conversations:
+        frame["text"] = pd.Series([text.to_json() for text in data.table["text"]], dtype=object)
     if data.span_scope.any():
         lists: list[list] = [[] for _ in range(len(data))]
         for row in data.spans.to_dict("records"):

@@ -1,22 +1,25 @@
-"""Text models from a local Hugging Face folder or from the hub, by safetensors only."""
+"""Models from a local Hugging Face folder or from the hub, by safetensors only."""
 
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import ConfigError, UnknownNameError, WorkbenchError
+from workbench.errors import ConfigError, UnknownNameError, WorkbenchError, WorkbenchWarning
 from workbench.models.base import Kind, Model
 from workbench.models.devices import choose_device
+from workbench.models.reading import reads
 from workbench.models.text import DEFAULT_LENGTH, Tokens
-from workbench.models.weights import pretrained_hash, quiet
+from workbench.models.weights import module_hash, pretrained_hash, quiet
 
 # The libraries below import each other in circles: two threads that import them at once lock each other out.
 _LOADING = threading.RLock()
+_LONGEST = ("max_position_embeddings", "max_encoder_position_embeddings", "max_seq_len")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")
 
 
@@ -30,7 +33,7 @@ def load_pretrained(
     special: bool = False,
     device: str | None = None,
 ) -> Model:
-    """The text encoder or decoder in a folder, or of this name on the hub.
+    """The text encoder or decoder, or the image model, in a folder or of this name on the hub.
 
     ``max_length`` is in tokens, by default the model's own and at most 128. ``bos`` starts a decoder's texts
     with its beginning-of-sequence token even where the tokenizer does not: the first position of a decoder
@@ -45,16 +48,18 @@ def load_pretrained(
         from transformers import AutoConfig, AutoTokenizer
 
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        if getattr(config, "is_encoder_decoder", False):
-            raise ConfigError(f"{name} has an encoder and a decoder: only models of one of them can be loaded.")
+        if reads(config, name) == "images":
+            return _vision(path, config, special, device, name, source)
+        _check_tokenizer(path)
         kind = _kind(config)
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         length = _length(config, tokenizer, max_length)
         tokens = Tokens(tokenizer, length, bos=bos and kind == "decoder", special=special, device=device)
+        tokens.asked = max_length is not None
         known = {"name": name, "kind": kind, "source": source}
         if _has_bridge(config, kind):
             return _bridged(path, tokens, device, known)
-        return _plain(path, tokens, device, known)
+        return _plain(path, config, tokens, device, known)
 
 
 def import_libraries() -> None:
@@ -72,19 +77,38 @@ def _bridged(path: str, tokens: Tokens, device: str, known: dict[str, Any]) -> M
 
     encoder = known["kind"] == "encoder"
     model, digest = _weights(BertForNextSentencePrediction if encoder else AutoModelForCausalLM, path, encoder)
+    tokens.stop_at(getattr(model, "generation_config", None))
     bridge = TransformerBridge.boot_transformers(path, hf_model=model.to(device), tokenizer=tokens.tokenizer, device=device)
     tokens.settle()
     return TransformerModel(bridge, tokens, weights_hash=digest, **known)
 
 
-def _plain(path: str, tokens: Tokens, device: str, known: dict[str, Any]) -> Model:
+def _vision(path: str, config: Any, special: bool, device: str, name: str, source: dict[str, Any]) -> Model:
+    from transformers import AutoModel, AutoModelForImageClassification
+
+    from workbench.models.vision import VisionModel, class_names, noise, vision_reader
+
+    classifies = any("ForImageClassification" in made for made in config.architectures or [])
+    reader = vision_reader(path, name, device)
+    model, digest = _weights(AutoModelForImageClassification if classifies else AutoModel, path, encoder=False)
+    return VisionModel(
+        model.to(device), reader, reader.batch([noise(), noise()]), special=special, name=name, source=source,
+        weights_hash=digest, classes=class_names(config) if classifies else None,
+    )  # fmt: skip
+
+
+def _plain(path: str, config: Any, tokens: Tokens, device: str, known: dict[str, Any]) -> Model:
     """A model that transformer_lens does not know: its modules are the sites."""
     from transformers import AutoModel, AutoModelForCausalLM
 
     from workbench.models.module import ModuleModel
 
     encoder = known["kind"] == "encoder"
-    model, digest = _weights(AutoModel if encoder else AutoModelForCausalLM, path, encoder)
+    if _has_decoder_too(config):
+        model, digest = _encoder_alone(path, config, known["name"])
+    else:
+        model, digest = _weights(AutoModel if encoder else AutoModelForCausalLM, path, encoder)
+    tokens.limit(longest_text(model))
     trial = tokens.batch(["a b", "c d"])
     return ModuleModel(
         model.to(device),
@@ -95,6 +119,27 @@ def _plain(path: str, tokens: Tokens, device: str, known: dict[str, Any]) -> Mod
         max_length=tokens.max_length,
         **known,
     )
+
+
+def _has_decoder_too(config: Any) -> bool:
+    """Whether the class of a model has an encoder and a decoder. The folder of an encoder alone does not say so itself."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
+
+    own = MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.get(config.model_type, "")
+    return bool(getattr(config, "is_encoder_decoder", False)) or own.endswith("EncoderModel")
+
+
+def _encoder_alone(path: str, config: Any, name: str) -> tuple[Any, str]:
+    """The encoder of a model that has a decoder too, such as T5 or BART, and its hash."""
+    from transformers import AutoModel, AutoModelForTextEncoding
+    from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
+
+    own = config.model_type in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
+    model, _ = _weights(AutoModelForTextEncoding if own else AutoModel, path, encoder=True)
+    if not any(made.endswith("EncoderModel") for made in config.architectures or []):
+        warnings.warn(f"{name} has an encoder and a decoder: only its encoder is loaded.", WorkbenchWarning, stacklevel=2)
+    encoder = model.get_encoder()
+    return encoder, module_hash(encoder)
 
 
 def _weights(maker: Any, path: str, encoder: bool, attention: str | None = None) -> tuple[Any, str]:
@@ -120,8 +165,22 @@ def _kind(config: Any) -> Kind:
 
     if any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in config.architectures or []):
         return "decoder"
+    if _has_decoder_too(config):
+        return "encoder"
     masked = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     return "decoder" if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not masked else "encoder"
+
+
+def longest_text(model: Any) -> int | None:
+    """How many tokens a model can number, where its positions begin after the padding index, as RoBERTa's and MPNet's do.
+
+    None where they begin at 0: the config then says how many there are.
+    """
+    for name, module in model.named_modules():
+        table, padding = getattr(module, "weight", None), getattr(module, "padding_idx", None)
+        if "position" in name.rpartition(".")[2] and table is not None and padding is not None:
+            return len(table) - padding - 1
+    return None
 
 
 def _has_bridge(config: Any, kind: Kind) -> bool:
@@ -140,7 +199,7 @@ def _length(config: Any, tokenizer: Any, wanted: int | None) -> int:
     own = [
         value
         for value in (
-            getattr(config.get_text_config(), "max_position_embeddings", None),
+            *(getattr(config.get_text_config(), name, None) for name in _LONGEST),
             tokenizer.model_max_length,
         )
         if isinstance(value, int) and value > 0
@@ -164,8 +223,11 @@ def _check_folder(folder: Path) -> None:
                 " save it again with save_pretrained, as safetensors."
             )
         raise ConfigError(f"{folder} has no weights: add its .safetensors file.")
-    if not names & set(_TOKENIZER_FILES):
-        raise ConfigError(f"{folder} has no tokenizer: save the model's tokenizer there, with save_pretrained.")
+
+
+def _check_tokenizer(path: str) -> None:
+    if Path(path).is_dir() and not {file.name for file in Path(path).iterdir()} & set(_TOKENIZER_FILES):
+        raise ConfigError(f"{path} has no tokenizer: save the model's tokenizer there, with save_pretrained.")
 
 
 @contextmanager
