@@ -67,8 +67,8 @@ def capture(
     loaded.match(wanted)
     with open_study(study, catalog=catalog, remote=remote) as opened, progress() as show:
         acts = opened.capture(
-            loaded, dataset, wanted, cast("Pool", pool), positions=positions, limit=limit, dtype=dtype, max_disk=max_disk, batch_size=batch_size,
-            engine=runs, progress=show,
+            loaded, dataset, wanted, cast("Pool", pool), positions=positions, limit=limit, dtype=dtype, max_disk=max_disk,
+            batch_size=batch_size, engine=runs, progress=show,
         )  # fmt: skip
         facts = {
             "activations": acts.id,
