@@ -123,6 +123,15 @@ def test_one_sentence_says_how_many_texts_were_cut(tmp_path):
         capture(model, texts, sites="resid_post.0", folder=tmp_path / "acts")
 
 
+def test_the_lens_says_what_it_does_not_read(gpt2_like):
+    from workbench.evidence.direct import logit_lens
+
+    with pytest.warns(WorkbenchWarning, match="^1 of 1 texts is longer than the 128 tokens .* 73 tokens were cut off"):
+        logit_lens(gpt2_like, "x" * 200, "resid_post.1")
+    # Most of a very long text is not tokenised: the rest is counted by its characters.
+    assert gpt2_like.coded(["x" * 1_000_000]).cut == (1, 1_000_000 - 127 + round(974_400 / 25_600))
+
+
 def test_what_was_cut_is_counted_over_a_capture_that_was_stopped(tmp_path):
     model = load_model(save_decoder(tmp_path / "model", gpt2_kind()), max_length=8)
     texts = table(["x" * (n % 12 + 1) for n in range(300)])

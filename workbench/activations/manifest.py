@@ -85,7 +85,7 @@ class Manifest(BaseModel):
     cut_texts: int = Field(default=0, ge=0)
     """How many texts were longer than the model reads, and were cut."""
     lost_tokens: int = Field(default=0, ge=0)
-    """How many tokens of them were cut off; of very long texts, at the least."""
+    """How many tokens of them were cut off; estimated, of the end of very long texts."""
     files: dict[str, Stored] = Field(default_factory=dict)
     """The shards and the index, by name; empty in a set that was captured before there were checksums."""
 
@@ -96,13 +96,9 @@ class Manifest(BaseModel):
 
     def cut(self) -> str:
         """A sentence about the texts that were cut; empty where none was."""
-        length = self.request.inputs.get("max_length")
-        if not self.cut_texts:
-            return ""
-        return (
-            f"{self.cut_texts:,} of {self.n_examples:,} texts are longer than the {length} tokens that were read of each:"
-            f" {self.lost_tokens:,} tokens were cut off. Load the model with a larger max_length to read more, where it can."
-        )
+        from workbench.models.coded import cut_sentence
+
+        return cut_sentence(self.cut_texts, self.n_examples, self.request.inputs.get("max_length", 0), self.lost_tokens)
 
     def lengths(self) -> dict[str, int | None]:
         """Bytes of every file that stands beside the manifest; None where an old manifest does not tell."""

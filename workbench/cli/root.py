@@ -86,10 +86,14 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def _noted(message: Warning | str, category: type[Warning], filename: str, line: int, *_rest: Any, **_options: Any) -> None:
+def _noted(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None
+) -> None:
     """A warning of the workbench as the sentence that it is; one of a library as Python shows it."""
-    shown = str(message) if issubclass(category, WorkbenchWarning) else warnings.formatwarning(message, category, filename, line)
-    errors.print(f"Note: {shown}" if issubclass(category, WorkbenchWarning) else shown.strip(), markup=False, soft_wrap=True)
+    if issubclass(category, WorkbenchWarning):
+        errors.print(f"Note: {message}", markup=False, highlight=False, soft_wrap=True)
+    else:
+        (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _terminated(_signal: int, _frame: Any) -> None:

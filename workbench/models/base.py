@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from workbench.conversations import Conversation
 from workbench.edits import Edit, Edits
-from workbench.errors import ConfigError, DataError, UnknownNameError
+from workbench.errors import ConfigError, DataError, UnknownNameError, WorkbenchWarning
 from workbench.models.chat import at_tokens
 from workbench.models.sites import Site
 from workbench.models.taps import Tap, appended, recording
@@ -116,6 +117,14 @@ class Model(ABC):
     def coded(self, texts: Sequence[Any], positions: str = "content") -> Coded:
         """Texts as tokens, to make batches of some of them. `DataError` names the row that cannot be used."""
         raise ConfigError(f"{self.name} reads {self.modality}s and not texts.")
+
+    def warn_if_cut(self, texts: Sequence[Any]) -> None:
+        """Warn with one sentence where the model does not read some of the texts to their end."""
+        from workbench.models.coded import cut_sentence
+
+        cut, tokens = self.coded(texts).cut
+        if cut:
+            warnings.warn(cut_sentence(cut, len(texts), self.max_length, tokens), WorkbenchWarning, stacklevel=3)
 
     def chat_template_hash(self) -> str:
         """SHA-256 of the chat template by which conversations are read. `ConfigError` where the model has none."""

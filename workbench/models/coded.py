@@ -58,6 +58,7 @@ class Coded:
         encoded: What its backend makes of them.
         chats: Where the messages of each conversation are; None for a plain text.
         positions: Which tokens are kept.
+        unread: How many characters each text has behind what was tokenised.
 
     Attributes:
         lengths: ``[n]``: how many tokens each text has, special ones too.
@@ -69,8 +70,15 @@ class Coded:
     """
 
     def __init__(
-        self, tokens: Tokens, texts: list[str], encoded: list[Encoding], chats: list[Rendered | None], positions: str
+        self,
+        tokens: Tokens,
+        texts: list[str],
+        encoded: list[Encoding],
+        chats: list[Rendered | None],
+        positions: str,
+        unread: list[int],
     ) -> None:
+        self._unread = unread
         self._tokens, self._texts, self._encoded, self._chats = tokens, texts, encoded, chats
         begun = np.array([tokens.bos and chat is None for chat in chats], np.int64)
         self.lengths = begun + np.fromiter(map(len, encoded), np.int64, len(encoded))
@@ -132,11 +140,16 @@ class Coded:
 
     @cached_property
     def lost(self) -> Int[np.ndarray, "n"]:
-        """How many tokens of each text were cut off because the model reads no longer ones; at the least, of very long texts."""
+        """How many tokens of each text were cut off because the model reads no longer ones.
+
+        Of a text so long that its end was not even tokenised, that end is estimated by the tokens of what was.
+        """
         lost = np.zeros(len(self._encoded), np.int64)
         for number in np.flatnonzero(self.lengths >= self._tokens.max_length).tolist():
             over = self._encoded[number].overflowing
-            lost[number] = sum(len(part) - sum(part.special_tokens_mask) for part in over)
+            found = sum(len(part) - sum(part.special_tokens_mask) for part in over)
+            a_character = (int(self.lengths[number]) + found) / max(len(self._texts[number]), 1)
+            lost[number] = found + round(self._unread[number] * a_character)
         return lost
 
     @property
@@ -215,6 +228,16 @@ class Coded:
     def _cells(self, rows: Sequence[int] | np.ndarray) -> Bool[np.ndarray, "b t"]:
         lengths = self.lengths[rows]
         return np.arange(lengths.max(initial=0)) < lengths[:, None]
+
+
+def cut_sentence(cut: int, texts: int, length: int, tokens: int) -> str:
+    """How many of some texts were cut at so many tokens, and how many tokens they lost; empty where none was."""
+    if not cut:
+        return ""
+    return (
+        f"{cut:,} of {texts:,} texts {'is' if cut == 1 else 'are'} longer than the {length:,} tokens that were read of each:"
+        f" {tokens:,} tokens were cut off. Load the model with a larger max_length to read more, where it can."
+    )
 
 
 def _inside(spans: Int[np.ndarray, "t 2"], part: Part) -> Bool[np.ndarray, "t"]:

@@ -95,7 +95,10 @@ class Tokens:
         read = [self._read(text, row) for row, text in enumerate(texts)]
         clean = [self._clean(text.text if isinstance(text, Rendered) else text) for text in read]
         chats = [text if isinstance(text, Rendered) else None for text in read]
-        coded = Coded(self, clean, self._encoded(clean, chats), chats, positions)
+        unread = [
+            len(text.text if isinstance(text, Rendered) else text) - len(part) for text, part in zip(read, clean, strict=True)
+        ]
+        coded = Coded(self, clean, self._encoded(clean, chats), chats, positions, unread)
         for faulty, fault in (
             (coded.count(coded.own) == 0, "has no text that the model can read: remove the row or fill it in."),
             (
@@ -204,7 +207,7 @@ class Tokens:
     def _answered(self, chat: Rendered) -> tuple[Int[Tensor, "1 t"], Int[Tensor, "1 t"]]:
         backend = self.tokenizer.backend_tokenizer
         backend.no_truncation()
-        coded = Coded(self, [chat.text], [backend.encode(chat.text, add_special_tokens=False)], [chat], "all")
+        coded = Coded(self, [chat.text], [backend.encode(chat.text, add_special_tokens=False)], [chat], "all", [0])
         return tuple(torch.from_numpy(found.astype(np.int64))[None].to(self.device) for found in (coded.ids, coded.kinds))  # type: ignore[return-value]
 
     def _plain_ids(self, text: str) -> list[int]:

@@ -228,6 +228,8 @@ class Concept:
 
     def on_text(self, text: str) -> pd.DataFrame:
         """Its activation at every position of a text of your own: ``position, token, start, end, value``."""
+        if self.study.model.modality == "text":
+            self.study.model.warn_if_cut([text])
         return self.on_texts([text])[0]
 
     def on_texts(self, texts: Sequence[Any], positions: str = "content") -> list[pd.DataFrame]:
