@@ -89,14 +89,14 @@ class Embedder:
 
 def _embedded(model: Model, texts: list[str]) -> Float[np.ndarray, "n d"]:
     """Vectors of texts; zero, which is near nothing, for a text in which the encoder finds no token."""
-    from workbench.models.base import EmptyInputError
+    from workbench.models.base import InputError
 
     readable = list(range(len(texts)))
     while readable:
         try:
             # Words are short: many fit into one pass.
             found = model.embed([texts[i] for i in readable], batch_size=256 if len(texts[-1]) < 40 else 32)
-        except EmptyInputError as error:
+        except InputError as error:
             del readable[error.row]
             continue
         vectors = np.zeros((len(texts), found.shape[1]), dtype=np.float32)

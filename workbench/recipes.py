@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from workbench.conversations import Conversation
 from workbench.errors import ConfigError, StudyError, disk_errors
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class RecipeStep(BaseModel):
         amount: The strength; see `ACTIONS`.
         start: The first position changed, counted from 0, special tokens included.
         stop: The first position that is not changed any more; None for no end.
+        positions: A word in place of them, such as ``user``; see `workbench.conversations.POSITIONS`. Empty for none.
         keep_error: For ``set`` and ``scale``: what the dictionary does not reconstruct stays as it is.
         special: Also change special tokens, such as the one that begins every prompt.
     """
@@ -52,8 +54,18 @@ class RecipeStep(BaseModel):
     amount: float = Field(allow_inf_nan=False)
     start: int = Field(default=0, ge=0)
     stop: int | None = Field(default=None, ge=0)
+    positions: str = ""
     keep_error: bool = True
     special: bool = False
+
+
+class RecipeMessage(BaseModel):
+    """A message of a conversation: its role and its text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str = Field(max_length=MOST_PROMPT)
 
 
 class Recipe(BaseModel):
@@ -62,6 +74,7 @@ class Recipe(BaseModel):
     Attributes:
         steps: What is changed, in this order.
         prompt: What is continued.
+        messages: A conversation that is answered, in place of a prompt; it ends with the user.
         max_new_tokens, temperature, top_k, seed: As for `Model.generate`.
         model: Name of the study's model.
         weights_hash: Of its weights; another model is refused. Empty to take the study's as it is.
@@ -72,6 +85,7 @@ class Recipe(BaseModel):
 
     steps: tuple[RecipeStep, ...] = ()
     prompt: str = Field(default="", max_length=MOST_PROMPT)
+    messages: tuple[RecipeMessage, ...] = ()
     max_new_tokens: int = Field(default=40, ge=1, le=4096)
     temperature: float = Field(default=0.0, ge=0, le=10)
     top_k: int | None = Field(default=None, ge=1)
@@ -126,6 +140,15 @@ class Recipe(BaseModel):
         """JSON for a person to read and edit."""
         return json.dumps(self.model_dump(), indent=1, ensure_ascii=False) + "\n"
 
+    @property
+    def opening(self) -> str:
+        """What is continued: the prompt, or the messages as a `Conversation`."""
+        if not self.messages:
+            return self.prompt
+        if self.prompt:
+            raise ConfigError("A recipe has a prompt or messages, not both: leave one of them out.")
+        return Conversation([(message.role, message.content) for message in self.messages])
+
     def bound(self, study: Study) -> Self:
         """The same recipe, tied to the study's model."""
         record = study.model_record()
@@ -154,20 +177,24 @@ class Recipe(BaseModel):
         """Base text (first) and edited text (second), token by token."""
         from workbench.edits import Edits
 
-        return study.model.stream(self.prompt, [Edits(), self.edits(study)], **self.options())
+        return study.model.stream(self.opening, [Edits(), self.edits(study)], **self.options())
 
     def run(self, study: Study) -> Generation:
         """Base text (first) and edited text (second)."""
         from workbench.models.generation import collect
 
-        return collect(self.prompt, self.stream(study))
+        return collect(self.opening, self.stream(study))
 
     def options(self) -> dict[str, Any]:
         """How text is generated."""
         return {k: getattr(self, k) for k in ("max_new_tokens", "temperature", "top_k", "seed")}
 
 
-def _where(step: RecipeStep) -> slice | None:
+def _where(step: RecipeStep) -> slice | str | None:
+    if step.positions:
+        if step.start or step.stop is not None:
+            raise ConfigError("A step is at positions by a word or from a start to a stop, not both: leave one of them out.")
+        return step.positions
     return None if step.start == 0 and step.stop is None else slice(step.start, step.stop)
 
 

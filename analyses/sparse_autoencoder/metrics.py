@@ -173,7 +173,7 @@ def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str,
     where = model.site(site)
     ours, floor = [], []
     for begin in range(0, len(chosen), 16):
-        batch = model.batch(dataset.inputs(chosen[begin : begin + 16].tolist()))
+        batch = model.batch(dataset.inputs(chosen[begin : begin + 16].tolist()), positions=context.activations.positions)
         base, _ = model.forward(batch)
         with torch.no_grad():
             with model.edited(Edit(where, lambda h: dictionary.reconstruct(h.flatten(0, 1)).view_as(h))):

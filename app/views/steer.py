@@ -69,9 +69,14 @@ def _recipe(study: Study) -> Recipe:
         heat = st.slider("Temperature", 0.0, 2.0, float(kept.get("temperature", 0.0)), 0.1, key=f"temperature {version}")
         seed = st.number_input("Seed", 0, 10**6, kept.get("seed", 0), key=f"seed {version}")
     recipe = Recipe.made(
-        steps=steps_of(study), prompt=prompt, max_new_tokens=int(tokens), temperature=heat, seed=int(seed)
+        steps=steps_of(study), **_said(prompt, kept), max_new_tokens=int(tokens), temperature=heat, seed=int(seed)
     )  # fmt: skip
     return recipe.bound(study)
+
+
+def _said(prompt: str, kept: dict[str, Any]) -> dict[str, Any]:
+    """The prompt, or the messages of a kept recipe as long as nobody wrote a prompt in their place."""
+    return {"prompt": prompt} if prompt.strip() or not kept.get("messages") else {"messages": kept["messages"]}
 
 
 def _texts(study: Study, recipe: Recipe) -> list[str]:
@@ -88,12 +93,12 @@ def _texts(study: Study, recipe: Recipe) -> list[str]:
                 texts = [text + piece for text, piece in zip(texts, step.pieces, strict=True)]
                 # To paint every token costs server and browser more than to find it.
                 if time.monotonic() - painted > REPAINT_S:
-                    _show(places, recipe.prompt, texts)
+                    _show(places, recipe.opening, texts)
                     painted = time.monotonic()
         cache.clear()
         cache[key] = (texts, shifts)
     texts, shifts = cache[key]
-    _show(places, recipe.prompt, texts)
+    _show(places, recipe.opening, texts)
     heading("The next token", "Probability of the first new token without and with the intervention; the largest changes.")
     columns = {
         "base": st.column_config.NumberColumn("Base", format="percent"),
@@ -211,5 +216,7 @@ def _use(study: Study, recipe: Recipe) -> None:
     # Refused here when it belongs to another model, with the reason.
     recipe.edits(study)
     replace_steps(study, recipe.steps)
-    st.session_state[f"recipe of {study.folder}"] = recipe.model_dump(include={"prompt", "max_new_tokens", "temperature", "seed"})
+    st.session_state[f"recipe of {study.folder}"] = recipe.model_dump(
+        include={"prompt", "messages", "max_new_tokens", "temperature", "seed"}
+    )
     st.rerun()

@@ -21,7 +21,7 @@ from workbench.activations import capture, capturing
 from workbench.cli import main
 from workbench.engines import cluster
 from workbench.errors import ClusterError, ConfigError, DataError
-from workbench.models.base import EmptyInputError
+from workbench.models.base import InputError
 
 cloudpickle = pytest.importorskip("ray.cloudpickle")
 
@@ -52,7 +52,7 @@ class Doubling:
     def __call__(self, piece):
         number, fault, _ = piece
         if fault == "error":
-            raise EmptyInputError(number)
+            raise InputError(number, "has no text")
         if fault == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         return 2 * number, torch.get_num_threads(), np.full(1000, number), os.getpid()
@@ -110,7 +110,7 @@ def test_workers_are_kept_until_the_block_ends_and_forget_the_last_task(ray):
 @pytest.mark.slow
 def test_an_error_of_a_worker_is_the_error_that_it_was(ray):
     pieces = [(0, "", None), (7, "error", None), (2, "", None)]
-    with pytest.raises(EmptyInputError, match="Row 7 has no text") as found:
+    with pytest.raises(InputError, match="Row 7 has no text") as found:
         list(ray.map(Doubling(), pieces))
     assert found.value.row == 7
     assert isinstance(found.value, DataError)

@@ -19,7 +19,7 @@ def tiny_config(kind: str):
     common = {"vocab_size": 300, "max_position_embeddings": 64}
     return {
         "gpt2": lambda: GPT2Config(n_layer=2, n_embd=32, n_head=4, vocab_size=300, n_positions=64),
-        "llama": lambda: LlamaConfig(**wide, **common, num_key_value_heads=2),
+        "llama": lambda: LlamaConfig(**wide, **common, num_key_value_heads=2, eos_token_id=1),
         "gemma3": lambda: Gemma3TextConfig(**wide, **common, num_key_value_heads=2, head_dim=16),
         "bert": lambda: BertConfig(**wide, **common),
         "distilbert": lambda: DistilBertConfig(n_layers=2, dim=32, n_heads=4, hidden_dim=64, **common),

@@ -7,7 +7,7 @@ import torch
 
 from workbench.edits import Edits, scale_latent, steer, zero
 from workbench.errors import ConfigError, DataError, UnknownNameError
-from workbench.models import load_model
+from workbench.models import Batch, load_model
 
 PROMPT = "The people of the"
 
@@ -16,11 +16,16 @@ def hooks(model) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.bridge.modules())
 
 
+def kept(model, ids):
+    keep = model.tokens.kept(ids)
+    return Batch({"input_ids": ids}, torch.ones_like(keep), keep)
+
+
 def slowly(model, prompt, edits, count):
     """Greedy text by a whole pass a token, and the logits it was chosen from."""
     ids, said, seen = model.tokens.prompt(prompt), [], []
     for _ in range(count):
-        with model.edited(*edits), model._recording([], False, stop=False, keep=model.tokens.kept(ids)):
+        with model.edited(*edits), model._recording([], False, stop=False, batch=kept(model, ids)):
             logits = model.bridge(ids)[:, -1]
         seen.append(logits[0])
         said.append(int(logits.argmax()))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from workbench.errors import DataError
 from workbench.models import load_model
-from workbench.models.text import _SPACE, _trim
+from workbench.models.coded import _SPACE, _trim
 
 HOSTILE = "<script>alert(1)</script> \x00 \u202eevil\u202c \ud800 a"
 ODD = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -18,8 +19,9 @@ from workbench.activations.room import check_limit, check_room, parse_size
 from workbench.activations.source import Examples
 from workbench.activations.store import ActivationSet
 from workbench.activations.writer import Writer, claimed, finish_sealed, whole, writing
+from workbench.conversations import DEFAULT_POSITIONS, Conversation, check_positions
 from workbench.engines import Engine, find_engine
-from workbench.errors import ConfigError, disk_errors
+from workbench.errors import ConfigError, WorkbenchWarning, disk_errors
 from workbench.models.base import Model
 from workbench.models.sites import Site
 
@@ -42,6 +44,7 @@ def capture(
     sites: str | Site | Sequence[str | Site],
     folder: str | Path,
     pool: str = "token",
+    positions: str = DEFAULT_POSITIONS,
     dtype: str = "float16",
     batch_size: int = _USUAL_BATCH,
     limit: int | None = None,
@@ -52,9 +55,11 @@ def capture(
 ) -> ActivationSet:
     """The activations of ``sites`` (names or globs) for the first ``limit`` examples, in one pass.
 
-    ``pool``: ``token`` (or ``spatial``, for images) keeps a row a position, ``mean``, ``max`` and ``last``
-    one an example. A whole set in ``folder`` of the same model, options and examples is opened instead of captured again,
-    whatever labels, groups and splits the data set has by now.
+    ``pool``: ``token`` (or ``spatial``, for images) keeps a row a position, ``mean``, ``max`` and ``last`` one an example.
+    ``positions`` says which tokens have rows or are pooled: ``content``, what texts and messages say, or, of conversations, a
+    role, ``last_instruction``, ``template`` or ``all`` (see `workbench.conversations.POSITIONS`). A whole set in ``folder`` of
+    the same model, options and examples is opened instead of captured again, whatever labels, groups and splits the data set
+    has by now.
     What is cut short, even killed, goes on from its last whole chunk when the same capture is asked for again,
     and ends with the same bytes; with another ``batch_size``, which decides how numbers are rounded, it starts
     over. Texts of like length are read together, in batches of as many tokens as ``batch_size`` of them have on average.
@@ -72,6 +77,7 @@ def capture(
     """
     runs = find_engine(engine)
     places = model.match(sites)
+    check_positions(positions)
     rows = _checked(model, dataset, places, pool, dtype, batch_size)
     most = None if max_disk is None else parse_size(max_disk)
     n = len(dataset) if limit is None else min(limit, len(dataset))
@@ -90,6 +96,8 @@ def capture(
         widths=tuple(map(model.width, places)),
         pool=rows,
         dtype=cast(Dtype, dtype),
+        positions=positions,
+        chat_template=_chat_template(model, dataset, n, positions),
     )
     request = known_request(Path(folder), request, dataset)
     home = Path(folder) / request.id
@@ -100,7 +108,19 @@ def capture(
             # Another process may have finished it since.
             if not whole(home) and not finish_sealed(home):
                 _Capture(model, dataset, places, request, n, batch_size, most).into(home, runs, progress)
-    return ActivationSet.open(home)
+    acts = ActivationSet.open(home)
+    if cut := acts.manifest.cut():
+        warnings.warn(cut, WorkbenchWarning, stacklevel=2)
+    return acts
+
+
+def _chat_template(model: Model, dataset: Examples, n: int, positions: str) -> str | None:
+    """The hash of the model's chat template where the examples are conversations. `ConfigError` where there is none."""
+    if model.modality == "text" and any(isinstance(text, Conversation) for text in dataset.inputs(range(n))):
+        return model.chat_template_hash()
+    if positions not in {DEFAULT_POSITIONS, "all"} or (positions == "all" and model.modality != "text"):
+        raise ConfigError(f"The positions '{positions}' are of conversations, and {dataset.name} holds none: use 'content'.")
+    return None
 
 
 def _checked(model: Model, dataset: Examples, sites: list[Site], pool: str, dtype: str, batch_size: int) -> Pool:
@@ -134,6 +154,7 @@ class _Capture:
         self.n, self.batch_size, self.most = n, batch_size, most
         self.cells, longest = self._cells()
         fit = int(min(_CHUNK_BYTES / self.cells, _CHUNK_BYTES_AT_MOST / longest) / request.row_bytes)
+        self.cut = np.zeros(2, np.int64)
         self.chunk = min(max(fit, batch_size), _CHUNK_EXAMPLES * max(batch_size // _USUAL_BATCH, 1))
 
     def _cells(self) -> tuple[float, int]:
@@ -159,7 +180,8 @@ class _Capture:
             check_room(home, self.estimate(), writer.bytes, self.most)
             self.write(writer, engine, progress)
             grid = self.model.grid(self.sites[0]) if self.request.pool == "spatial" else None
-            writer.finish(self.model.describe(), dict(self.dataset.source), self.n, grid, self.dataset.hash)
+            cut = {"cut_texts": int(self.cut[0]), "lost_tokens": int(self.cut[1])}
+            writer.finish(self.model.describe(), dict(self.dataset.source), self.n, grid, self.dataset.hash, **cut)
 
     def write(self, writer: Writer, engine: Engine, progress: Progress | None) -> None:
         """Every chunk that the writer does not have yet, in order.
@@ -169,6 +191,10 @@ class _Capture:
         starts = range(writer.chunks * self.chunk, self.n, self.chunk)
         tally = _Tally(writer, starts.start, self.n, progress)
         reader = Reader(self.model, self.request, self.batch_size, tally.add)
+        if self.model.modality == "text":
+            # What an earlier call captured is tokenised once more, to count what was cut of it.
+            for start in range(0, starts.start, self.chunk):
+                self.cut += reader.coded(self._piece(np.arange(start, min(start + self.chunk, self.n)))).cut
         pieces = (self._piece(np.arange(start, min(start + self.chunk, self.n))) for start in starts)
         with ThreadPoolExecutor(1, "capture-write") as appending, closing(engine.map(reader, pieces)) as chunks:
             written: Future[None] | None = None
@@ -178,6 +204,7 @@ class _Capture:
                     tally.add(untold, chunk.n_rows, chunk.tokens)
                 if written is not None:
                     written.result()
+                self.cut += chunk.cut
                 tally.bytes = writer.bytes
                 check_limit(writer.bytes + chunk.n_rows * (self.request.row_bytes + _INDEX_BYTES), self.most)
                 written = appending.submit(_append, writer, chunk)

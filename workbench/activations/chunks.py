@@ -19,8 +19,8 @@ from workbench.activations.labels import ranges
 from workbench.activations.manifest import Request
 from workbench.edits import Edit
 from workbench.errors import ConfigError
-from workbench.models.base import Batch, EmptyInputError, Model, sent
-from workbench.models.text import Coded
+from workbench.models.base import Batch, InputError, Model, sent
+from workbench.models.coded import Coded
 
 Tell = Callable[[int, int, int], None]
 Columns = dict[str, np.ndarray]
@@ -45,6 +45,7 @@ class Chunk:
         counts: How many rows each example has.
         index: Gives the columns of all rows, in the order of the examples: example, position, token, start, end.
         tokens: How many tokens, or places of images, the model read.
+        cut: How many texts were cut at the longest that the model reads, and how many tokens they lost.
     """
 
     parts: list[list[np.ndarray]]
@@ -52,6 +53,7 @@ class Chunk:
     counts: Int[np.ndarray, "e"]
     index: Callable[[], Columns]
     tokens: int
+    cut: tuple[int, int] = (0, 0)
 
     @property
     def n_rows(self) -> int:
@@ -72,11 +74,12 @@ class _Plan:
 
     Attributes:
         counts: How many rows each example has.
-        index: See `Chunk`.
+        index, cut: See `Chunk`.
     """
 
     counts: Int[np.ndarray, "e"]
     index: Callable[[], Columns]
+    cut: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -177,11 +180,11 @@ class Reader:
         return partial(_loaded, dict(self.model.source), self.request, self.batch_size)
 
     def coded(self, examples: Piece) -> Coded:
-        """Texts as tokens. `EmptyInputError` names the example that has no token."""
+        """Texts as tokens. `InputError` names the example that cannot be read."""
         try:
-            return self.model.coded(examples.inputs)
-        except EmptyInputError as error:
-            raise EmptyInputError(int(examples.ids[error.row])) from None
+            return self.model.coded(examples.inputs, self.request.positions)
+        except InputError as error:
+            raise error.at(int(examples.ids[error.row])) from None
 
     def _batches(self, pieces: Iterable[Piece]) -> Iterator[_Coming]:
         make = self._of_texts if self.model.modality == "text" else self._of_images
@@ -192,7 +195,8 @@ class Reader:
         texts, device = self.coded(examples), self.model.device
         plan = _pooled_examples(examples.ids)
         if self.request.pool == "token":
-            plan = _Plan(texts.kept, partial(_at_tokens, examples.ids, texts))
+            plan = _Plan(texts.kept, partial(_at_tokens, examples.ids, texts, self.request.chat_template is not None))
+        plan = replace(plan, cut=texts.cut)
         for part in of_like_length(texts.lengths, self.batch_size):
             batch = texts.select(part)
             yield _Coming(plan, part, batch.to(device), sent(batch.keep.flatten().nonzero()[:, 0], device))
@@ -212,12 +216,13 @@ def _pooled_examples(ids: np.ndarray) -> _Plan:
     return _Plan(np.ones(len(ids), np.int64), partial(_unmarked, ids, np.full(len(ids), -1)))
 
 
-def _at_tokens(ids: np.ndarray, texts: Coded) -> Columns:
+def _at_tokens(ids: np.ndarray, texts: Coded, roles: bool) -> Columns:
     marks = texts.marks()
     starts, ends = marks.spans.T
-    return {
+    columns = {
         "example": np.repeat(ids, texts.kept), "position": marks.position, "token": marks.pieces, "start": starts, "end": ends,
     }  # fmt: skip
+    return columns | ({"role": marks.roles()} if roles else {})
 
 
 def _at_places(ids: np.ndarray, cells: int) -> Columns:
@@ -248,6 +253,10 @@ def _loaded(source: dict[str, Any], request: Request, batch_size: int) -> Callab
 
     options = dict(source)
     model = load_model(options.pop("spec"), **options)
+    if request.chat_template is not None and model.chat_template_hash() != request.chat_template:
+        raise ConfigError(
+            f"The chat template of '{request.model}' is another one where a worker loaded it: put the same files there."
+        )
     if (model.weights_hash, model.input_options()) != (request.weights_hash, request.inputs):
         raise ConfigError(
             f"The model '{request.model}' is another one where a worker loaded it: put the same files on every machine, or use"
@@ -298,7 +307,7 @@ class _Parts:
 
     def chunk(self) -> Chunk:
         """All of them."""
-        return Chunk(self._rows, np.concatenate(self._order), self._plan.counts, self._plan.index, self._tokens)
+        return Chunk(self._rows, np.concatenate(self._order), self._plan.counts, self._plan.index, self._tokens, self._plan.cut)
 
 
 def _placed(parts: list[np.ndarray], places: np.ndarray) -> np.ndarray:

@@ -7,8 +7,10 @@ overlap it; rows of examples that nobody annotated are unknown (NaN), never nega
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,8 +18,12 @@ from jaxtyping import Float, Int
 
 from workbench.activations.store import ActivationSet
 from workbench.datasets import Dataset
-from workbench.errors import DataError
+from workbench.errors import DataError, WorkbenchWarning
 
+_CROPPED = (
+    "The model's image processor crops images, so that the labelled regions cannot be found in its rows: they count as unknown."
+    " Whole-image labels are used as they are."
+)
 POSITION_POOLS = frozenset({"token", "spatial"})
 
 
@@ -163,24 +169,39 @@ def _span_values(acts: ActivationSet, dataset: Dataset, names: list[str]) -> Flo
     column = {name.split(":", 1)[1]: i for i, name in enumerate(names)}
     spans = dataset.spans[dataset.spans["label"].isin(column)]
     spans = spans[spans["example"].isin(set(example.tolist()))]
+    if dataset.modality == "image" and _crops(acts.manifest.request.inputs):
+        # Where a box is in the pixels is not known.
+        warnings.warn(_CROPPED, WorkbenchWarning, stacklevel=3)
+        return np.full_like(values, np.nan)
     if dataset.modality == "image":
         _mark_boxes(values, acts, dataset, spans, column)
     else:
         scale = int(max(acts.index["end"].max(), spans["end"].max() if len(spans) else 0)) + 2
+        # A chat template may move a message, such as that of the system, behind others.
+        start, end = acts.index["start"].to_numpy(), acts.index["end"].to_numpy()
+        order = np.lexsort((end, start, example))
         first = np.searchsorted(
-            example * scale + acts.index["end"].to_numpy(),
+            (example * scale + end)[order],
             (spans["example"] * scale + spans["start"]).to_numpy(),
             "right",
         )
         last = np.searchsorted(
-            example * scale + acts.index["start"].to_numpy(),
+            (example * scale + start)[order],
             (spans["example"] * scale + spans["end"]).to_numpy(),
             "left",
         )
         lengths = np.maximum(last - first, 0)
-        values[ranges(first, lengths), np.repeat(spans["label"].map(column).to_numpy(dtype=np.int64), lengths)] = 1.0
+        values[order[ranges(first, lengths)], np.repeat(spans["label"].map(column).to_numpy(dtype=np.int64), lengths)] = 1.0
     values[~dataset.span_scope[example]] = np.nan
     return values
+
+
+def _crops(inputs: Mapping[str, Any]) -> bool:
+    """Whether an image processor may cut off a part of an image, or add to it."""
+    settings = inputs.get("settings", {})
+    return any(settings.get(name) for name in ("do_center_crop", "do_pad", "crop_pct")) or "shortest_edge" in (
+        settings.get("size") or {}
+    )
 
 
 def _mark_boxes(values: Float[np.ndarray, "n l"], acts: ActivationSet, dataset: Dataset, spans: object, column: object) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workbench.activations.dtypes import Dtype, disk_dtype
+from workbench.conversations import DEFAULT_POSITIONS
 from workbench.errors import StudyError
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ class Request(BaseModel):
     pool: Pool
     dtype: Dtype
     format: Literal[1, 2] = 2
+    positions: str = DEFAULT_POSITIONS
+    """Which tokens have rows; see `workbench.conversations.POSITIONS`."""
+    chat_template: str | None = None
+    """SHA-256 of the chat template, where the texts are conversations."""
 
     @property
     def id(self) -> str:
@@ -91,6 +96,10 @@ class Manifest(BaseModel):
     """Height and width of the grid of positions, of a spatial set."""
     shards: tuple[int, ...]
     """Rows of each shard; the same for every site."""
+    cut_texts: int = Field(default=0, ge=0)
+    """How many texts were longer than the model reads, and were cut."""
+    lost_tokens: int = Field(default=0, ge=0)
+    """How many tokens of them were cut off; estimated, of the end of very long texts."""
     files: dict[str, Stored] = Field(default_factory=dict)
     """The shards and the index, by name; empty in a set that was captured before there were checksums."""
 
@@ -110,6 +119,12 @@ class Manifest(BaseModel):
         if self.request.format > 1:
             return dataset.content_hash == self.request.dataset_hash
         return self.request.dataset_hash in {dataset.hash, *dataset.earlier}
+
+    def cut(self) -> str:
+        """A sentence about the texts that were cut; empty where none was."""
+        from workbench.models.coded import cut_sentence
+
+        return cut_sentence(self.cut_texts, self.n_examples, self.request.inputs.get("max_length", 0), self.lost_tokens)
 
     def lengths(self) -> dict[str, int | None]:
         """Bytes of every file that stands beside the manifest; None where an old manifest does not tell."""

@@ -59,6 +59,11 @@ class ActivationSet:
         return self.manifest.request.pool
 
     @property
+    def positions(self) -> str:
+        """Which tokens have rows; see `workbench.conversations.POSITIONS`."""
+        return self.manifest.request.positions
+
+    @property
     def n_rows(self) -> int:
         """Rows of each site."""
         return self.manifest.n_rows

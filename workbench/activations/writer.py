@@ -134,7 +134,7 @@ class Writer:
             for name, block in zip(names, rows, strict=True):
                 data = np.ascontiguousarray(block, self._dtype).reshape(-1).view(np.uint8).data
                 hashed.append(self._extend(name, data, hashing))
-            whole, part = self._whole_index(), pa.table(index, schema=_SCHEMA)
+            whole, part = self._whole_index(), pa.table(index, schema=_schema(self.request))
             whole.write_table(part)
             hashed.append(self._extend(GROWING_INDEX, _packed(part), hashing))
             for file in self._files.values():
@@ -153,6 +153,8 @@ class Writer:
         n_examples: int,
         grid: tuple[int, int] | None,
         labels_hash: str = "",
+        cut_texts: int = 0,
+        lost_tokens: int = 0,
     ) -> None:
         """The end of the index, and the manifest: the last things written."""
         self._whole_index()
@@ -168,6 +170,8 @@ class Writer:
             n_examples=n_examples,
             grid=grid,
             shards=tuple(self.shards),
+            cut_texts=cut_texts,
+            lost_tokens=lost_tokens,
             files=dict(sorted(files.items())),
         )
         (self.folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
@@ -195,7 +199,7 @@ class Writer:
     def _whole_index(self) -> pq.ParquetWriter:
         """The index as it is read. A file of this kind cannot be gone on with, so it is begun anew with the chunks there are."""
         if self._joined is None:
-            self._joined = pq.ParquetWriter(self.folder / INDEX, _SCHEMA, compression="zstd")
+            self._joined = pq.ParquetWriter(self.folder / INDEX, _schema(self.request), compression="zstd")
             ends = [chunk[GROWING_INDEX].bytes for chunk in self._journal.chunks]
             if ends:
                 with (self.folder / GROWING_INDEX).open("rb") as parts:
@@ -203,6 +207,12 @@ class Writer:
                         with pa.ipc.open_stream(parts.read(end - start)) as part:
                             self._joined.write_table(part.read_all())
         return self._joined
+
+
+def _schema(request: Request) -> pa.Schema:
+    """The columns of the index: tokens of conversations also have a role."""
+    with_role = request.chat_template is not None and request.pool == "token"
+    return _SCHEMA.append(pa.field("role", pa.string())) if with_role else _SCHEMA
 
 
 def _packed(table: pa.Table) -> pa.Buffer:

@@ -28,7 +28,6 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 STOPPED = "Stopped. What was finished is kept; the same command goes on from there."
-_usual_note = warnings.showwarning
 # Typer brings its own copy of click in newer versions and uses the installed one in older: the base of its usage errors is this.
 UsageProblem: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
@@ -65,11 +64,13 @@ def main(arguments: list[str] | None = None) -> None:
     # What Ray's own processes say would stand among the results on standard output.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     signal.signal(signal.SIGTERM, _terminated)
-    warnings.showwarning = _note
     _load()
     STATE.reset()
     try:
-        code = app(args=arguments, standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", WorkbenchWarning)
+            warnings.showwarning = _noted
+            code = app(args=arguments, standalone_mode=False)
     except UsageProblem as error:
         _say(_usage(error), 2)
     except (KeyboardInterrupt, typer.Abort):
@@ -87,11 +88,14 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def _note(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+def _noted(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None
+) -> None:
+    """A warning of the workbench as the sentence that it is; one of a library as Python shows it."""
     if issubclass(category, WorkbenchWarning):
         errors.print(f"Note: {message}", markup=False, highlight=False, soft_wrap=True)
     else:
-        _usual_note(message, category, *where, **more)
+        (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _usage(error: Exception) -> str:

@@ -11,6 +11,7 @@ import typer
 
 from workbench.cli.console import STATE, say, show_json, show_table
 from workbench.cli.options import StudyPath
+from workbench.conversations import POSITIONS_HELP, check_positions
 from workbench.errors import ConfigError
 from workbench.frames import records
 
@@ -22,6 +23,11 @@ def steer(
         typer.Option(help="ID=AMOUNT or ID=ACTION:AMOUNT; may be repeated. Actions: add, clamp, ablate, set, scale."),
     ] = None,
     prompt: Annotated[str, typer.Option(help="What is continued.")] = "",
+    chat: Annotated[
+        bool, typer.Option("--chat", help="The prompt is a message of the user, which a chat model answers.")
+    ] = False,
+    system: Annotated[str, typer.Option(help="With --chat: a message of the system before it.")] = "",
+    positions: Annotated[str, typer.Option(help=POSITIONS_HELP + " Everywhere when left out.")] = "",
     recipe: Annotated[Path | None, typer.Option(help="Replay this recipe instead.")] = None,
     tokens: Annotated[int, typer.Option(help="At most so many new tokens.")] = 40,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token; above, tokens are drawn.")] = 0.0,
@@ -42,22 +48,35 @@ def steer(
             raise ConfigError("A recipe says itself whether special tokens are changed: leave --special out.")
         made = Recipe.load(recipe)
     else:
-        steps = [parse_step(item) | {"special": special} for item in concept or []]
-        made = Recipe.made(steps=steps, prompt=prompt, max_new_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed)
+        if positions:
+            check_positions(positions)
+        steps = [parse_step(item) | {"special": special, "positions": positions} for item in concept or []]
+        made = Recipe.made(
+            steps=steps, **_said(prompt, chat, system), max_new_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed
+        )
     with open_study(study, create=False) as opened:
         made = made if made.weights_hash else made.bound(opened)
-        found = collect(made.prompt, made.stream(opened))
+        found = collect(made.opening, made.stream(opened))
         names = {step.concept: opened.concept(step.concept).name for step in made.steps}
     if save is not None:
         made.save(save)
     if STATE.json:
         show_json({"base": found.texts[0], "edited": found.texts[1], "recipe": made.model_dump()})
         return
+    start = f"{made.opening}\n\nassistant: " if made.messages else made.prompt
     for step in made.steps:
         say(f"{step.action} {step.amount:g}: '{names[step.concept]}' ({step.concept})")
-    say(f"\nBase:   {made.prompt}{found.texts[0]}\n\nEdited: {made.prompt}{found.texts[1]}")
+    say(f"\nBase:   {start}{found.texts[0]}\n\nEdited: {start}{found.texts[1]}")
     if save is not None:
         print(f"Wrote {save}", file=sys.stderr)
+
+
+def _said(prompt: str, chat: bool, system: str) -> dict[str, Any]:
+    """The prompt, or the messages that it is."""
+    if system and not chat:
+        raise ConfigError("A message of the system is for a chat model: give --chat too.")
+    before = [{"role": "system", "content": system}] if system else []
+    return {"messages": [*before, {"role": "user", "content": prompt}]} if chat else {"prompt": prompt}
 
 
 def steered(study: StudyPath) -> None:

@@ -19,6 +19,7 @@ from workbench.cli.options import (
     many,
     with_data_options,
 )
+from workbench.conversations import DEFAULT_POSITIONS, POSITIONS_HELP
 from workbench.errors import ConfigError
 from workbench.frames import records
 
@@ -39,6 +40,7 @@ def capture(
     model: Annotated[str, typer.Option(help="Bundled name, hub name, or local folder.")] = "minilm",
     sites: Annotated[list[str] | None, typer.Option(help=f"Sites, with * for any layer; {SEVERAL}.")] = None,
     pool: Annotated[str, typer.Option(help="token, spatial, mean, max or last.")] = "token",
+    positions: Annotated[str, typer.Option(help=POSITIONS_HELP)] = DEFAULT_POSITIONS,
     limit: Annotated[int | None, typer.Option(help="Only the first so many examples.")] = None,
     dtype: Annotated[str, typer.Option(help="float16, float32 or bfloat16, on disk.")] = "float16",
     max_disk: Annotated[str | None, typer.Option(help="The most that the set may take on disk, such as 2GB.")] = None,
@@ -63,8 +65,8 @@ def capture(
     with open_study(study, catalog=catalog, remote=remote) as opened, progress() as show:
         before = {found.id for found in opened.activations()}
         acts = opened.capture(
-            network, dataset, wanted, cast("Pool", pool), limit=limit, dtype=dtype, max_disk=max_disk, batch_size=batch_size,
-            engine=runs, progress=show,
+            network, dataset, wanted, cast("Pool", pool), positions=positions, limit=limit, dtype=dtype, max_disk=max_disk,
+            batch_size=batch_size, engine=runs, progress=show,
         )  # fmt: skip
         facts = {
             "activations": acts.id,
@@ -73,6 +75,8 @@ def capture(
             "sites": [str(s) for s in acts.sites],
             "new": acts.id not in before,
             "notes": list(dataset.notes),
+            "cut_texts": acts.manifest.cut_texts,
+            "lost_tokens": acts.manifest.lost_tokens,
         }
     if STATE.json:
         show_json(facts)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from workbench.conversations import Conversation, conversation, is_conversation
 from workbench.datasets import columns as c
 from workbench.datasets.columns import MISSING_WORDS, Label, listing, quote
 from workbench.datasets.dataset import Dataset
@@ -64,6 +65,8 @@ def build(frame: pd.DataFrame, choice: Choice, *, name: str, source: dict[str, A
     names = _label_names(frame, choice.labels, taken, words)
 
     notes = list(notes)
+    if modality == "text":
+        frame[content] = with_conversations(frame[content])
     if choice.drop_blank:
         frame = _without_blank(frame, content, notes)
     _check_content(frame, content, modality)
@@ -189,11 +192,33 @@ def finish(
 
 
 def objects(values: Sequence[Any]) -> pd.Series:
-    """A column that keeps every value as it is (arrays of one shape would otherwise be stacked)."""
+    """A column that keeps every value as it is (arrays of one shape would be stacked, and conversations become plain texts)."""
     column = np.empty(len(values), dtype=object)
     for i, value in enumerate(values):
         column[i] = value
-    return pd.Series(column)
+    return pd.Series(column, dtype=object) if any(isinstance(value, Conversation) for value in values) else pd.Series(column)
+
+
+def with_conversations(column: pd.Series) -> pd.Series:
+    """The column with its lists of messages, or JSON texts of them, as conversations; a column of plain texts as it is.
+
+    Raises:
+        DataError: Some rows are conversations and others are not, or one is faulty.
+    """
+    cells = list(column)
+    found = next((row for row, cell in enumerate(cells) if is_conversation(cell)), None)
+    if found is None:
+        return column
+    for row, cell in enumerate(cells):
+        if _blank(cell):
+            continue
+        try:
+            read = conversation(cell)
+        except DataError as error:
+            raise DataError(f"Row {row} (the first is 0) holds no conversation, and row {found} does: {error}") from error
+        # One in which nobody says anything is as blank as an empty text.
+        cells[row] = read if any(message.content.strip() for message in read.messages) else None
+    return objects(cells)
 
 
 def check_columns(names: Sequence[Any] | pd.Index) -> None:

@@ -26,6 +26,10 @@ TEXT_NAMES = (
     "message",
     "tweet",
     "prompt",
+    "messages",
+    "conversation",
+    "conversations",
+    "chat",
 )
 IMAGE_NAMES = ("image", "img", "image_path", "file", "filename", "file_name", "path")
 LABEL_NAMES = ("label", "labels", "class", "category", "topic", "genre", "sentiment", "target")

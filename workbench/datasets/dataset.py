@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
+from workbench.conversations import Conversation
 from workbench.datasets.columns import MISSING_WORDS, Label, class_text, listing, missing, quote
 from workbench.datasets.fingerprint import content_fingerprint, fingerprint
 from workbench.datasets.show import page, summary
@@ -23,8 +24,8 @@ from workbench.errors import ConfigError, DataError, UnknownNameError
 class Dataset:
     """Examples with their labels. Do not change the tables in place: other tables number their rows.
 
-    ``table`` has one row an example: "text" or "image" (uint8 array [h, w] or [h, w, 3]), "split" (train,
-    validation, test), "group" (the document; no split cuts one), then the label columns (None or nan where
+    ``table`` has one row an example: "text" (a `Conversation` is one) or "image" (uint8 array [h, w] or [h, w, 3]),
+    "split" (train, validation, test), "group" (the document; no split cuts one), then the label columns (None or nan where
     missing), then what else the source held. ``spans`` has one row a label on part of a text (example, start,
     end, label; characters) or image (example, x0, y0, x1, y1, label; pixels). ``span_scope`` says which
     examples were annotated with spans: in the others nothing is known, which is not the same as nothing
@@ -64,6 +65,11 @@ class Dataset:
         n = {value: int(counts[value]) for value in values}
         level: Any = LEVELS[self.modality]
         return [*self.example_labels, Label(str(level), level, values, n)]
+
+    @property
+    def of_conversations(self) -> bool:
+        """Whether the texts are conversations."""
+        return self.modality == "text" and len(self) > 0 and isinstance(self.table["text"].iloc[0], Conversation)
 
     def __len__(self) -> int:
         return len(self.table)

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from workbench.conversations import Conversation
+
 
 def fingerprint(
     modality: str,
@@ -49,6 +51,10 @@ def _of_content(modality: str, table: pd.DataFrame) -> hashlib._Hash:
             digest.update(np.ascontiguousarray(image).tobytes())
     else:
         _add_strings(digest, "text", table["text"])
+        messages = [text.to_json() if isinstance(text, Conversation) else None for text in table["text"]]
+        if any(message is not None for message in messages):
+            # Other messages may read the same: one of the user that holds the words "assistant:", for instance.
+            _add_strings(digest, "messages", messages)
     return digest
 
 

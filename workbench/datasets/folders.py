@@ -4,11 +4,13 @@ disk.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from workbench.conversations import is_conversation
 from workbench.datasets.columns import IMAGE_SUFFIXES, listing, quote, require_column
 from workbench.datasets.readers import EncodingError, read_table, read_text, table_of_records
 from workbench.datasets.splits import split_name
@@ -32,21 +34,24 @@ def read_folder(
     folder or beside it, are added. ``drop_unreadable`` leaves out texts that are not in the encoding, and says so in ``notes``.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder))
-    texts = [path for path in files if path.suffix.lower() == ".txt"]
+    texts = [path for path in files if path.suffix.lower() in {".txt", ".json"}]
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     if texts and images:
         raise DataError(
             f"The folder {quote(folder.name)} holds texts and images ({texts[0].name}, {images[0].name}): keep one kind in it."
         )
     if not texts and not images:
-        raise DataError(f"The folder {quote(folder.name)} is empty: put .txt files or images ({IMAGE_SUFFIXES[0]} ...) in it.")
+        raise DataError(
+            f"The folder {quote(folder.name)} is empty: put .txt files, .json files"
+            f" of conversations or images ({IMAGE_SUFFIXES[0]} ...) in it."
+        )
     records, lost = [], []
     for path in texts or images:
         relative = path.relative_to(folder)
         parents = list(relative.parts[:-1])
         split = split_name(parents[0]) if parents else None
         try:
-            record: dict[str, str | None] = {"text": read_text(path, encoding)} if texts else {"image": relative.as_posix()}
+            record: dict[str, str | None] = {"text": _content(path, encoding)} if texts else {"image": relative.as_posix()}
         except EncodingError:
             if not drop_unreadable:
                 raise
@@ -67,6 +72,23 @@ def read_folder(
     frame = table_of_records(records)
     unused = [name for name in ("label", "split") if frame[name].isna().all()]
     return _with_labels(frame.drop(columns=unused), folder, encoding, lost, [] if notes is None else notes)
+
+
+def _content(path: Path, encoding: str | None) -> str:
+    """A text file's text, or the messages of a conversation as JSON: the file is a list of them, or holds one as "messages"."""
+    text = read_text(path, encoding)
+    if path.suffix.lower() != ".json":
+        return text
+    try:
+        found = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise DataError(f"{quote(path.name)} is not JSON: {error}.") from error
+    messages = found.get("messages") if isinstance(found, dict) else found
+    if not is_conversation(messages):
+        raise DataError(
+            f'{quote(path.name)} holds no conversation: write a list of {{"role": …, "content": …}}, or "messages": [...].'
+        )
+    return json.dumps(messages)
 
 
 def _hidden(path: Path, folder: Path) -> bool:

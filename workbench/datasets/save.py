@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from workbench.conversations import conversation
 from workbench.datasets.columns import Label
 from workbench.datasets.readers import read_table
 from workbench.datasets.spans import PLACES, no_spans, read_spans
@@ -51,6 +52,8 @@ def write_table(data: Dataset, path: Path) -> Path:
 
     kept = [str(name) for name in data.table.columns if name != "image"]
     columns = {name: _array(data.table[name]) for name in kept}
+    if data.of_conversations:
+        columns["text"] = pa.array([text.to_json() for text in data.table["text"]], pa.string())
     about: dict[str, Any] = {
         "modality": data.modality,
         "name": data.name,
@@ -58,7 +61,7 @@ def write_table(data: Dataset, path: Path) -> Path:
         "notes": list(data.notes),
         "earlier": list(data.earlier),
         "source": data.source,
-    }
+    } | ({"conversations": True} if data.of_conversations else {})
     if data.span_scope.any():
         usual = "spans" if data.modality == "text" else "regions"
         about["spans"] = usual if usual not in columns else f"labelled {usual}"
@@ -98,6 +101,8 @@ def read_saved_table(path: Path) -> Saved | None:
     try:
         about: dict[str, Any] = json.loads(metadata[METADATA])
         modality = about["modality"]
+        if about.get("conversations"):
+            frame["text"] = pd.Series([conversation(cell) for cell in frame["text"]], dtype=object)
         labels = [Label(x["name"], "example", tuple(x["values"]), {}, x["kind"]) for x in about["labels"]]
         spans, scope = no_spans(modality), np.zeros(len(frame), dtype=bool)
         if "spans" in about:

@@ -56,6 +56,6 @@ def printable(value: object) -> str:
 def _sizes(data: Dataset) -> str:
     splits = data.table["split"].value_counts()
     parts = ", ".join(f"{splits.get(name, 0):,} {name}" for name in ("train", "validation", "test"))
-    kind = "texts" if data.modality == "text" else "images"
+    kind = "conversations" if data.of_conversations else f"{data.modality}s"
     spans = f", {len(data.spans):,} spans in {int(data.span_scope.sum()):,} of them" if len(data.spans) else ""
     return f"{len(data):,} {kind} ({parts}){spans}"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from workbench.conversations import Conversation
 from workbench.datasets.columns import missing
 from workbench.errors import DataError
 
@@ -37,6 +38,7 @@ def span_frame(modality: str, columns: Mapping[str, Any]) -> pd.DataFrame:
 def read_spans(cells: Sequence[Any], contents: Sequence[Any] | None, modality: str) -> tuple[pd.DataFrame, np.ndarray]:
     """The span table of a column of lists (or of their JSON), and which examples were annotated.
 
+    A span may name a ``message`` of a conversation, counted from 0: its characters are then those of that message's content.
     An empty list says that the example was looked at and holds nothing; a missing cell says that nobody looked. Without
     ``contents`` nothing is checked to be inside its example: only for a file that was checked when it was written.
     """
@@ -79,7 +81,9 @@ def _one(item: Any, content: Any, example: int, modality: str) -> tuple[tuple[in
     if content is None:
         return place, str(item["label"]).strip()
     if modality == "text":
-        inside, size = 0 <= place[0] < place[1] <= len(content), f"{len(content)} characters"
+        start, stop = _message(item, content, example)
+        place = (place[0] + start, place[1] + start)
+        inside, size = start <= place[0] < place[1] <= stop, f"{stop - start} characters"
     else:
         height, width = content.shape[:2]
         inside = 0 <= place[0] < place[2] <= width and 0 <= place[1] < place[3] <= height
@@ -91,6 +95,19 @@ def _one(item: Any, content: Any, example: int, modality: str) -> tuple[tuple[in
             " or is empty: count from 0, with the end after the last one inside."
         )
     return place, str(item["label"]).strip()
+
+
+def _message(item: Mapping[str, Any], content: Any, example: int) -> tuple[int, int]:
+    """The characters that a span's places are counted in: those of one message where it names one, else the whole text's."""
+    number = item.get("message")
+    if number is None:
+        return 0, len(content)
+    if not isinstance(content, Conversation) or not _whole(number) or not 0 <= int(number) < len(content.messages):
+        raise DataError(
+            f"A span of row {example} (the first is 0) names the message {number!r}, which is not there: count from 0."
+        )
+    start = content.starts[int(number)]
+    return start, start + len(content.messages[int(number)].content)
 
 
 def _whole(value: Any) -> bool:

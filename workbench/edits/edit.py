@@ -11,11 +11,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from workbench.conversations import check_positions
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.models.sites import Site
 
 Transform = Callable[[Tensor], Tensor]
-Positions = slice | tuple[int, ...] | None
+Positions = slice | tuple[int, ...] | str | None
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,14 @@ class Edit:
     def __add__(self, other: Edit | Edits) -> Edits:
         return Edits((self, other))
 
-    def at(self, positions: int | Sequence[int] | slice | None, special: bool | None = None) -> Edit:
+    def at(self, positions: int | Sequence[int] | slice | str | None, special: bool | None = None) -> Edit:
         """The same edit at some positions only, counted from the start of the input, special tokens included.
 
         Args:
             positions: Numbers, which are edited whatever token stands there; a slice, half open and without a step, as in
-                ``edit.at(slice(5, None))``; or None for all. Positions are not negative: while text is generated, its end is
-                not known.
+                ``edit.at(slice(5, None))``; a word, such as ``user`` or ``last_instruction``, for tokens of a conversation (see
+                `workbench.conversations.POSITIONS`; what is generated is the assistant's); or None for all. Positions are not
+                negative: while text is generated, its end is not known.
             special: Whether a slice or None takes special tokens and padding in as well; as it is now when left out.
         """
         special = self.special if special is None else special
@@ -108,6 +110,10 @@ class Edit:
 
     def _where(self, rows: Tensor, first: int, keep: Tensor | None) -> Bool[Tensor, "#b t"] | None:
         """Where the change is kept; None for everywhere."""
+        if isinstance(self.positions, str):
+            raise ConfigError(
+                f"The positions '{self.positions}' depend on the input: use the edit in `model.edited` or `stream`."
+            )
         count = rows.shape[1]
         by_number = isinstance(self.positions, tuple)
         chosen = None if self.positions is None else _chosen(self.positions, first, count).to(rows.device)[None]
@@ -135,6 +141,19 @@ class _PartsEdit(Edit):
         return self.transform(rows, first, keep)  # type: ignore[call-arg]
 
 
+def masked(edit: Edit, mask: Bool[Tensor, "b t"], after: bool) -> Edit:
+    """The edit where a mask is true; at positions behind the mask, everywhere if ``after`` and nowhere otherwise."""
+    whole = edit.at(None, special=True)
+
+    def transform(rows: Tensor, first: int) -> Tensor:
+        here = mask[:, first : first + rows.shape[1]].to(rows.device)
+        here = torch.nn.functional.pad(here, (0, rows.shape[1] - here.shape[1]), value=after)
+        return torch.where(here[..., None], whole(rows, first), rows) if bool(here.any()) else rows
+
+    # The mask alone says where.
+    return PlacedEdit(edit.site, transform, special=True)  # type: ignore[arg-type]
+
+
 class Edits(tuple[Edit, ...]):
     """Several edits, applied in this order."""
 
@@ -150,7 +169,7 @@ class Edits(tuple[Edit, ...]):
     def __add__(self, other: Any) -> Edits:
         return Edits((self, other))
 
-    def at(self, positions: int | Sequence[int] | slice | None, special: bool | None = None) -> Edits:
+    def at(self, positions: int | Sequence[int] | slice | str | None, special: bool | None = None) -> Edits:
         """Every edit at these positions only; see `Edit.at`."""
         return Edits(edit.at(positions, special) for edit in self)
 
@@ -220,10 +239,10 @@ def make_edit(kind: str, site: str | Site, arguments: Mapping[str, Any]) -> Edit
 
 
 def positions_to_json(positions: Positions) -> Any:
-    """``[5, 6]`` for some positions, ``{"start": 5, "stop": null}`` for a slice, None for all."""
+    """``[5, 6]`` for some positions, ``{"start": 5, "stop": null}`` for a slice, a word as it is, None for all."""
     if isinstance(positions, slice):
         return {"start": positions.start, "stop": positions.stop}
-    return None if positions is None else list(positions)
+    return positions if positions is None or isinstance(positions, str) else list(positions)
 
 
 def positions_from_json(written: Any) -> Positions:
@@ -233,9 +252,11 @@ def positions_from_json(written: Any) -> Positions:
     return _positions(written)
 
 
-def _positions(positions: int | Sequence[int] | slice | None) -> Positions:
+def _positions(positions: int | Sequence[int] | slice | str | None) -> Positions:
     if positions is None:
         return None
+    if isinstance(positions, str):
+        return check_positions(positions)
     if isinstance(positions, slice):
         ends = [positions.start, positions.stop]
         good = all(end is None or (isinstance(end, int) and end >= 0) for end in ends) and positions.step in (None, 1)

@@ -122,6 +122,7 @@ def repeat(batch: Batch, times: int) -> Batch:
         inputs=tensors,
         attention=batch.attention.repeat(times, 1),
         keep=batch.keep.repeat(times, 1),
+        kinds=None if batch.kinds is None else batch.kinds.repeat(times, 1),
         pieces=np.tile(batch.pieces, (times, 1)),
         spans=np.tile(batch.spans, (times, 1, 1)),
     )

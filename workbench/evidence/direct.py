@@ -99,6 +99,7 @@ def logit_lens(model: Model, text: str, sites: str | Sequence[str] = "resid_post
     wrong = [str(site) for site in places if not str(site).startswith(("resid_", "embed"))]
     if wrong:
         raise ConfigError(f"The lens reads the residual stream, and {wrong[0]} is no part of it: use resid_pre or resid_post.")
+    model.warn_if_cut([text])
     batch = model.batch([text])
     pieces, ids = batch.pieces[0], batch.inputs["input_ids"][0].cpu()
     vocabulary = model.vocabulary()

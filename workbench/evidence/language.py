@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.analysis import Progress
+from workbench.conversations import Conversation, shortened
 from workbench.evidence import steering
 from workbench.evidence.steering import Passages
 
@@ -30,7 +31,9 @@ Once = Callable[[tuple[Any, ...], Callable[[], Any]], Any]
 def passages_from(texts: Sequence[str], seed: int) -> list[str]:
     """Some of the longer texts, cut to a length at which many can be steered."""
     order = np.random.default_rng(seed).permutation(len(texts))
-    cut = [texts[i].strip()[:CHARACTERS] for i in order]
+    cut = [
+        shortened(text if isinstance(text, Conversation) else text.strip(), CHARACTERS) for text in map(texts.__getitem__, order)
+    ]
     long = [text for text in cut if len(text) >= CHARACTERS // 2]
     return (long + [text for text in cut if text and text not in set(long)])[:TEXTS]
 

@@ -17,6 +17,7 @@ import pandas as pd
 
 from workbench.analysis import CANNOT_MEASURE, Progress, Result, migrated
 from workbench.concepts import ConceptSet
+from workbench.conversations import shortened
 from workbench.errors import ConfigError, DataError, UnknownNameError
 from workbench.evidence.attempts import Found, attempted, failed
 from workbench.evidence.causes import RANDOM_DIRECTIONS as CONTROLS
@@ -352,7 +353,7 @@ class Trial:
             inputs = [t for t in sorted(inputs, key=len) if t.strip()]
             middle = inputs[len(inputs) // 4 :] or inputs
             # The start of a text says enough, and every extra token is paid once a direction and dose.
-            return [t[:STEERED_CHARACTERS] for t in middle[:EXAMPLES_STEERED]]
+            return [shortened(t, STEERED_CHARACTERS) for t in middle[:EXAMPLES_STEERED]]
         return list(inputs[:EXAMPLES_STEERED])
 
     def _replica(self) -> tuple[dict[tuple[str, str], ConceptSet], Exception | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -14,25 +15,32 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from workbench.conversations import Conversation
 from workbench.edits import Edit, Edits
-from workbench.errors import ConfigError, DataError, UnknownNameError
+from workbench.errors import ConfigError, DataError, UnknownNameError, WorkbenchWarning
+from workbench.models.chat import at_tokens
 from workbench.models.sites import Site
 from workbench.models.taps import Tap, appended, recording
 
 if TYPE_CHECKING:
+    from workbench.models.coded import Coded
     from workbench.models.generation import Generation, Step
-    from workbench.models.text import Coded, Tokens
+    from workbench.models.text import Tokens
 
 Modality = Literal["text", "image"]
 Kind = Literal["encoder", "decoder", "vision", "module"]
 
 
-class EmptyInputError(DataError):
-    """An input without a single token; ``row`` is its number in the batch."""
+class InputError(DataError):
+    """An input that cannot be read, such as one without a single token; ``row`` is its number in the batch."""
 
-    def __init__(self, row: int) -> None:
-        super().__init__(f"Row {row} has no text that the model can read: remove the row or fill it in.")
-        self.row = row
+    def __init__(self, row: int, fault: str) -> None:
+        super().__init__(f"Row {row} {fault}")
+        self.row, self.fault = row, fault
+
+    def at(self, row: int) -> InputError:
+        """The same error for an input that has another number elsewhere."""
+        return InputError(row, self.fault)
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,9 @@ class Batch:
     attention: Bool[Tensor, "b t"]
     """False on padding."""
     keep: Bool[Tensor, "b t"]
-    """False on padding and, unless the model was loaded to keep them, on special tokens."""
+    """False on padding, on special tokens unless the model was loaded to keep them, and on what else was not asked for."""
+    kinds: Int[Tensor, "b t"] | None = None
+    """What each token is, as `workbench.models.chat` numbers them; None for images."""
     pieces: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), object))
     """``[b, t]``: the text of the token at each position."""
     spans: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 2), np.int64))
@@ -56,7 +66,8 @@ class Batch:
     def to(self, device: str) -> Batch:
         """The batch with its tensors on a device."""
         inputs = {name: sent(tensor, device) for name, tensor in self.inputs.items()}
-        return replace(self, inputs=inputs, attention=sent(self.attention, device), keep=sent(self.keep, device))
+        kinds = None if self.kinds is None else sent(self.kinds, device)
+        return replace(self, inputs=inputs, attention=sent(self.attention, device), keep=sent(self.keep, device), kinds=kinds)
 
 
 def sent(tensor: Tensor, device: str) -> Tensor:
@@ -104,12 +115,27 @@ class Model(ABC):
         self._edits: list[Edit] = []
 
     @abstractmethod
-    def batch(self, inputs: Sequence[Any], device: str | None = None) -> Batch:
-        """Inputs as tensors, on the model's device unless another is named. `DataError` names the row that cannot be used."""
+    def batch(self, inputs: Sequence[Any], device: str | None = None, positions: str = "content") -> Batch:
+        """Inputs as tensors, on the model's device unless another is named. `DataError` names the row that cannot be used.
 
-    def coded(self, texts: Sequence[str]) -> Coded:
+        ``positions`` says which tokens the batch keeps; see `workbench.conversations.POSITIONS`.
+        """
+
+    def coded(self, texts: Sequence[Any], positions: str = "content") -> Coded:
         """Texts as tokens, to make batches of some of them. `DataError` names the row that cannot be used."""
         raise ConfigError(f"{self.name} reads {self.modality}s and not texts.")
+
+    def warn_if_cut(self, texts: Sequence[Any]) -> None:
+        """Warn with one sentence where the model does not read some of the texts to their end."""
+        from workbench.models.coded import cut_sentence
+
+        cut, tokens = self.coded(texts).cut
+        if cut:
+            warnings.warn(cut_sentence(cut, len(texts), self.max_length, tokens), WorkbenchWarning, stacklevel=3)
+
+    def chat_template_hash(self) -> str:
+        """SHA-256 of the chat template by which conversations are read. `ConfigError` where the model has none."""
+        raise ConfigError(f"{self.name} reads {self.modality}s and no conversations.")
 
     @abstractmethod
     def input_options(self) -> dict[str, Any]:
@@ -169,7 +195,7 @@ class Model(ABC):
         wanted = [self.site(site) for site in sites]
         if not wanted:
             return {}
-        with self._recording(wanted, grad, stop=True, keep=batch.keep) as seen:
+        with self._recording(wanted, grad, stop=True, batch=batch) as seen:
             self._run(batch)
         return {site: self._found(site, seen) for site in wanted}
 
@@ -182,7 +208,7 @@ class Model(ABC):
         those that nothing before them makes differentiable are leaves.
         """
         wanted = [self.site(site) for site in sites]
-        with self._recording([*wanted, *self._output_sites()], grad, stop=False, keep=batch.keep) as seen:
+        with self._recording([*wanted, *self._output_sites()], grad, stop=False, batch=batch) as seen:
             output = self._output(self._run(batch), batch, seen)
         return output, {site: self._found(site, seen) for site in wanted}
 
@@ -279,7 +305,8 @@ class Model(ABC):
         """Unit-norm sentence vectors, float32. `ConfigError` when the model is no text encoder."""
         if self.modality != "text" or self.kind != "encoder":
             raise ConfigError(f"{self.name} is no text encoder: load one, such as 'minilm', to embed texts.")
-        texts = list(texts)
+        # An encoder of sentences reads a conversation as a person does.
+        texts = [str(text) if isinstance(text, Conversation) else text for text in texts]
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         vectors = np.zeros((len(texts), self._embedding_width()), np.float32)
         for start in range(0, len(order), batch_size):
@@ -308,9 +335,10 @@ class Model(ABC):
         return f"<{type(self).__name__} {self.name!r}: {self.kind}, {len(names)} sites ({shown})>"
 
     def _recording(
-        self, wanted: Sequence[Site], grad: bool, *, stop: bool, keep: Bool[Tensor, "b t"] | None = None
+        self, wanted: Sequence[Site], grad: bool, *, stop: bool, batch: Batch
     ) -> AbstractContextManager[dict[Site, Tensor]]:
-        return recording(self._taps, wanted, self._edits, grad=grad, copy=self._may_work_in_place, stop=stop, keep=keep)
+        edits = at_tokens(self._edits, batch.kinds)
+        return recording(self._taps, wanted, edits, grad=grad, copy=self._may_work_in_place, stop=stop, keep=batch.keep)
 
     def _pooled(self, batch: Batch) -> Float[Tensor, "b o"]:
         return self.forward(batch)[0].pooled
@@ -321,8 +349,8 @@ class Model(ABC):
     def _readable(self, texts: Sequence[str], numbers: Sequence[int]) -> Batch:
         try:
             return self.batch(texts)
-        except EmptyInputError as error:
-            raise EmptyInputError(numbers[error.row]) from None
+        except InputError as error:
+            raise error.at(numbers[error.row]) from None
 
     def _found(self, site: Site, seen: Mapping[Site, Tensor]) -> Tensor:
         if site not in seen:

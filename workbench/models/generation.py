@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from workbench.edits import Edit, Edits, side_by_side
 from workbench.errors import ConfigError
+from workbench.models.chat import at_tokens
 
 if TYPE_CHECKING:
     from workbench.models.base import Model
@@ -58,7 +59,7 @@ class Generation:
 def stream(
     model: Model,
     tokens: Tokens,
-    prompt: str,
+    prompt: str | Sequence[Mapping[str, str]],
     alternatives: Sequence[Edit | Edits] = (Edits(),),
     *,
     max_new_tokens: int = 40,
@@ -68,19 +69,23 @@ def stream(
 ) -> Iterator[Step]:
     """Continue a prompt once for each alternative, all in one pass a token; ends when every text has.
 
-    Edits of contexts around come first. Special tokens, such as the one that the prompt begins with, stay as they are unless an
-    edit takes them in (see `Edit.at`). Above temperature 0 tokens are drawn by Gumbel noise that the alternatives share,
+    The prompt is a text, or a conversation (a `Conversation` or a list of ``{"role", "content"}``) that the assistant answers. A
+    text ends at the tokenizer's end token and at each of those in the model's generation config.
+
+    Edits of contexts around come first. Special tokens, such as the one that the prompt begins with, and those of a chat template
+    stay as they are unless an edit takes them in (see `Edit.at`). Above temperature 0 tokens are drawn by Gumbel noise that the
+    alternatives share,
     so that they differ where their probabilities do and not by luck. No hook is in the model between two steps.
 
     Raises:
         ConfigError: The prompt leaves no room, or an option does not fit.
     """
     _check(max_new_tokens, temperature, top_k)
-    groups = [Edits((model.active_edits, alternative)) for alternative in alternatives]
+    ids, kinds = tokens.opening(prompt)
+    groups = [Edits(at_tokens(Edits((model.active_edits, alternative)), kinds, True)) for alternative in alternatives]
     for edit in Edits(groups):
         model.site(edit.site)
     edits = Edits(groups[0]) if len(groups) == 1 else side_by_side(groups)
-    ids = tokens.prompt(prompt)
     if ids.shape[1] >= model.max_length:
         raise ConfigError(
             f"The prompt has {ids.shape[1]} tokens and {model.name} reads {model.max_length}: shorten it to leave room for more."
@@ -89,7 +94,8 @@ def stream(
     texts = [_Text(tokens) for _ in groups]
     feed, past, cache = ids.repeat(len(groups), 1), 0, None
     for _ in range(min(max_new_tokens, model.max_length - ids.shape[1])):
-        logits, cache = model.next_logits(feed, past, cache, edits, tokens.kept(feed, past))
+        keep = tokens.kept(feed, kinds.expand_as(feed) if past == 0 else None)
+        logits, cache = model.next_logits(feed, past, cache, edits, keep)
         past += feed.shape[1]
         logits = logits.float().cpu()
         chosen = _choose(logits, temperature, top_k, rng)
@@ -127,17 +133,17 @@ class _Text:
         self.tokens, self.ids, self.shown, self.ended = tokens, [], 0, False  # type: ignore[var-annotated]
 
     def add(self, token: int) -> str:
-        if self.ended or token == self.tokens.tokenizer.eos_token_id:
+        if self.ended or token in self.tokens.ends:
             self.ended = True
             return ""
         self.ids.append(token)
-        text = self.tokens.tokenizer.decode(self.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text = self.tokens.text(self.ids)
         if text.endswith("\ufffd"):
             # A character of several bytes that is not whole yet.
             return ""
         piece = text[self.shown :]
         self.shown = len(text)
-        return str(piece)
+        return piece
 
 
 def _choose(logits: Float[Tensor, "a v"], temperature: float, top_k: int | None, rng: torch.Generator) -> Int[Tensor, "a"]:

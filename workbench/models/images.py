@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from workbench.errors import DataError
+from workbench.errors import ConfigError, DataError
 from workbench.models.base import Batch
 
 Preprocess = Callable[[Any], Any]
@@ -25,8 +25,10 @@ class Images:
         self.device = device
         self._options = options if options is not None else {"preprocess": _fingerprint(preprocess)}
 
-    def batch(self, images: Sequence[Any], device: str | None = None) -> Batch:
+    def batch(self, images: Sequence[Any], device: str | None = None, positions: str = "content") -> Batch:
         """Float tensors ``[b, …]`` under the name ``pixels``."""
+        if positions != "content":
+            raise ConfigError(f"The positions '{positions}' are of conversations, and this model reads images.")
         made = [self._tensor(image, row) for row, image in enumerate(images)]
         if not made:
             raise DataError("There is no image to read: give at least one.")

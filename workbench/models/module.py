@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from workbench.errors import ConfigError
 from workbench.models.base import Batch, Kind, Modality, Model, Output
+from workbench.models.coded import Coded
 from workbench.models.devices import choose_device
 from workbench.models.sites import Site
 from workbench.models.taps import Tap, Whole, firings
-from workbench.models.text import Coded, Tokens
+from workbench.models.text import Tokens
 from workbench.models.transformer import last_kept, mean_pooled
 from workbench.models.weights import module_hash
 
@@ -27,8 +28,8 @@ class Reader(Protocol):
 
     device: str
 
-    def batch(self, inputs: Sequence[Any], device: str | None = None, /) -> Batch:
-        """Inputs as tensors, on its device unless another is named."""
+    def batch(self, inputs: Sequence[Any], device: str | None = None, positions: str = "content", /) -> Batch:
+        """Inputs as tensors, on its device unless another is named. ``positions`` are of texts."""
 
     def options(self) -> dict[str, Any]:
         """JSON: how."""
@@ -67,13 +68,17 @@ class ModuleModel(Model):
         self._pool_input: Tensor | None = None
         self._discover(trial)
 
-    def batch(self, inputs: Sequence[Any], device: str | None = None) -> Batch:
+    def batch(self, inputs: Sequence[Any], device: str | None = None, positions: str = "content") -> Batch:
         """Inputs as tensors."""
-        return self.reader.batch(inputs, device)
+        return self.reader.batch(inputs, device, positions)
 
-    def coded(self, texts: Sequence[str]) -> Coded:
+    def coded(self, texts: Sequence[Any], positions: str = "content") -> Coded:
         """Texts as tokens, not padded yet."""
-        return self.reader.coded(texts) if isinstance(self.reader, Tokens) else super().coded(texts)
+        return self.reader.coded(texts, positions) if isinstance(self.reader, Tokens) else super().coded(texts)
+
+    def chat_template_hash(self) -> str:
+        """Of the tokenizer's chat template."""
+        return self.reader.chat.hash if isinstance(self.reader, Tokens) else super().chat_template_hash()
 
     def input_options(self) -> dict[str, Any]:
         """How inputs become tensors."""
@@ -83,7 +88,8 @@ class ModuleModel(Model):
         self._pool_input = None
         with self._watching_classifier():
             if self.modality == "text":
-                return self.net(**batch.inputs, output_hidden_states=True, use_cache=False)
+                cache = {"use_cache": False} if self.kind == "decoder" else {}
+                return self.net(**batch.inputs, output_hidden_states=True, **cache)
             return self.net(batch.inputs["pixels"])
 
     def _step(self, ids: Int[Tensor, "b t"], attended: Int[Tensor, "b p"], cache: Any) -> tuple[Float[Tensor, "b t v"], Any]:
@@ -114,11 +120,11 @@ class ModuleModel(Model):
 
     def _discover(self, trial: Batch) -> None:
         modules = {name: module for name, module in self.net.named_modules() if name}
-        made: dict[int, nn.Module] = {}
+        made: list[tuple[Tensor, nn.Module]] = []
         with firings(modules) as fired, _outputs(modules, made):
             raw = self._run(trial)
         result = raw if isinstance(raw, Tensor) else getattr(raw, "logits", None)
-        self._classifier = made.get(id(result)) if result is not None else None
+        self._classifier = next((module for tensor, module in made if tensor is result), None)
         times = Counter(firing.name for firing in fired)
         dims = {3} if self.modality == "text" else {2, 3, 4}
         self._taps = {}
@@ -150,11 +156,11 @@ class ModuleModel(Model):
 
 
 @contextmanager
-def _outputs(modules: Mapping[str, nn.Module], made: dict[int, nn.Module]) -> Iterator[None]:
-    """Notes which linear layer made which tensor."""
+def _outputs(modules: Mapping[str, nn.Module], made: list[tuple[Tensor, nn.Module]]) -> Iterator[None]:
+    """Notes which linear layer made which tensor. The tensors are held: another may get the place of one that is freed."""
 
     def note(module: nn.Module, _inputs: Any, output: Any) -> None:
-        made[id(output)] = module
+        made.append((output, module))
 
     handles = [m.register_forward_hook(note) for m in modules.values() if isinstance(m, nn.Linear)]
     try:

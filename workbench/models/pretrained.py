@@ -1,25 +1,25 @@
-"""Text models from a local Hugging Face folder or from the hub, by safetensors only."""
+"""Models from a local Hugging Face folder or from the hub, by safetensors only."""
 
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import ConfigError, UnknownNameError, WorkbenchError, WorkbenchWarning
-from workbench.models import checks
+from workbench.errors import ConfigError, UnknownNameError, WorkbenchError
 from workbench.models.base import Kind, Model
 from workbench.models.devices import choose_device
+from workbench.models.hugging_face import Loader, NoHeadError, has_decoder_too, weights
+from workbench.models.reading import reads
 from workbench.models.text import DEFAULT_LENGTH, Tokens
-from workbench.models.weights import pretrained_hash, quiet
+from workbench.models.weights import quiet
 
 # The libraries below import each other in circles: two threads that import them at once lock each other out.
 _LOADING = threading.RLock()
+_LONGEST = ("max_position_embeddings", "max_encoder_position_embeddings", "max_seq_len")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")
 
 
@@ -34,13 +34,13 @@ def load_pretrained(
     device: str | None = None,
     check: bool = True,
 ) -> Model:
-    """The text encoder or decoder in a folder, or of this name on the hub.
+    """The text encoder or decoder, or the image model, in a folder or of this name on the hub.
 
     ``max_length`` is in tokens, by default the model's own and at most 128. ``bos`` starts a decoder's texts
     with its beginning-of-sequence token even where the tokenizer does not: the first position of a decoder
     serves as an attention sink and is like no other. With ``special``, special tokens ([CLS] and [SEP], or the first one of a
     decoder) count as tokens: they have rows, and evidence is about them too. Weights are float32. ``device`` as for
-    `choose_device`. ``check`` compares the model with the Hugging Face model that it wraps, by a short batch, see
+    `choose_device`. ``check`` compares a text model with the Hugging Face model that it wraps, by a short batch, see
     `workbench.models.checks`: what disagrees is done in a slower way that is right, with a warning, or refused.
     """
     device = choose_device(device)
@@ -50,19 +50,21 @@ def load_pretrained(
         from transformers import AutoConfig, AutoTokenizer
 
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        if getattr(config, "is_encoder_decoder", False):
-            raise ConfigError(f"{name} has an encoder and a decoder: only models of one of them can be loaded.")
+        if reads(config, name) == "images":
+            return _vision(path, config, special, device, name, source)
+        _check_tokenizer(path)
         kind = _kind(config)
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         length = _length(config, tokenizer, max_length)
         tokens = Tokens(tokenizer, length, bos=bos and kind == "decoder", special=special, device=device)
+        tokens.asked = max_length is not None
         known = {"name": name, "kind": kind, "source": source}
         try:
-            made = _Checked(path, tokens, device, check, known)
+            made = Loader(path, config, tokens, device, check, known)
             return made.bridged() if _has_bridge(config, kind) else made.plain()
-        except _NoHeadError as error:
+        except NoHeadError as error:
             said = f"The files of {name} have no output layer ({error}), so it is read as an encoder and cannot generate text."
-            return _Checked(path, tokens, device, check, known | {"kind": "encoder"}).plain(said)
+            return Loader(path, config, tokens, device, check, known | {"kind": "encoder"}).plain(said)
 
 
 def import_libraries() -> None:
@@ -72,136 +74,18 @@ def import_libraries() -> None:
             import_module(library)
 
 
-class _NoHeadError(Exception):
-    """The files of a decoder have no output layer: a random one would stand in for it."""
+def _vision(path: str, config: Any, special: bool, device: str, name: str, source: dict[str, Any]) -> Model:
+    from transformers import AutoModel, AutoModelForImageClassification
 
+    from workbench.models.vision import VisionModel, class_names, noise, vision_reader
 
-class _Checked:
-    """Builds a model, and changes what it does where it disagrees with the Hugging Face model.
-
-    Attributes:
-        check: Whether the model is compared at all.
-        known: Name, kind and source of the model.
-    """
-
-    def __init__(self, path: str, tokens: Tokens, device: str, check: bool, known: dict[str, Any]) -> None:
-        self.path, self.tokens, self.device, self.check, self.known = path, tokens, device, check, known
-        self.encoder = known["kind"] == "encoder"
-
-    def bridged(self) -> Model:
-        """A model that transformer_lens wraps, or, where it then computes something else, the Hugging Face model itself."""
-        from transformer_lens.model_bridge import TransformerBridge
-        from transformers import AutoModelForCausalLM, BertForNextSentencePrediction
-
-        from workbench.models.transformer import TransformerModel
-
-        net, digest = self._weights(BertForNextSentencePrediction if self.encoder else AutoModelForCausalLM)
-        memory = checks.Memory(net, digest, "bridge")
-        found = memory.read() if self.check else {}
-        expected = checks.reference(net, self.tokens, decoder=not self.encoder) if found is None else None
-        if found is not None and (said := self._wrong(found, net.dtype)):
-            return self.plain(said)
-        bridge = TransformerBridge.boot_transformers(self.path, hf_model=net, tokenizer=self.tokens.tokenizer, device=self.device)
-        self.tokens.settle()
-        model = TransformerModel(bridge, self.tokens, weights_hash=digest, **self.known)
-        if expected is not None:
-            found = checks.compare(model, expected)
-            memory.write(found)
-            if said := self._wrong(found, net.dtype):
-                return self.plain(said)
-        model.has_lens = checks.agrees(found or {}, "lens", net.dtype)
-        lens = (
-            []
-            if model.has_lens
-            else [f"The logit lens of {model.name} is off {checks.shown(found['lens'])} at the last layer and is not available."]
-        )
-        return self._settled(model, found or {}, net.dtype, lens)
-
-    def plain(self, said: str | None = None) -> Model:
-        """The Hugging Face model as it is: its modules are the sites. ``said`` is why, where transformer_lens knows it."""
-        from transformers import AutoModel, AutoModelForCausalLM
-
-        from workbench.models.module import ModuleModel
-
-        net, digest = self._weights(AutoModel if self.encoder else AutoModelForCausalLM)
-        trial = self.tokens.batch(["a b", "c d"])
-        memory = checks.Memory(net, digest, "plain")
-        model = ModuleModel(
-            net, self.tokens, trial, modality="text", weights_hash=digest, max_length=self.tokens.max_length, **self.known
-        )
-        found = memory.read() if self.check else {}
-        if found is None:
-            found = checks.compare(model, checks.reference(net, self.tokens, decoder=not self.encoder))
-            memory.write(found)
-        return self._settled(model, found, net.dtype, [said] if said else [])
-
-    def _weights(self, maker: Any) -> tuple[Any, str]:
-        """The model with its weights on the device, and their hash.
-
-        Raises:
-            _NoHeadError: It is a decoder whose files have no output layer.
-            ConfigError: The files lack weights that activations depend on.
-        """
-        net, digest, missing = _weights(maker, self.path, self.encoder)
-        body = set(net.base_model.state_dict())
-        prefix = f"{net.base_model_prefix}."
-        inside = sorted(name for name in missing if name.removeprefix(prefix) in body and "pooler" not in name)
-        if inside:
-            raise ConfigError(
-                f"The files of {self.known['name']} lack {len(inside):,} of its weights, such as {inside[0]}, which would be"
-                " random: save the whole model again."
-            )
-        if missing and not self.encoder:
-            raise _NoHeadError(min(missing))
-        return net.to(self.device), digest
-
-    def _wrong(self, found: checks.Differences, dtype: Any) -> str | None:
-        """A sentence, where a wrapped model computes other activations or logits."""
-        wrong = [what for what in ("layers", "logits") if not checks.agrees(found, what, dtype)]
-        if not wrong:
-            return None
-        largest = max(found[what] for what in wrong)
-        return (
-            f"transformer-lens {version('transformer-lens')} with transformers {version('transformers')} computes other"
-            f" {' and '.join(wrong)} for {self.known['name']} than the model itself (off {checks.shown(largest)}), so the"
-            " Hugging Face model is used as it is: its sites are called layer:<module path>, and it has no logit lens."
-        )
-
-    def _settled(self, model: Model, found: checks.Differences, dtype: Any, notes: list[str]) -> Model:
-        """The model, told what it cannot do, with a warning for each."""
-        if not checks.agrees(found, "padding", dtype):
-            raise ConfigError(
-                f"What {model.name} computes for a text changes {checks.shown(found['padding'])} with the padding that a longer"
-                " text beside it makes necessary, so its activations would depend on the batch: use another model, or pass"
-                " check=False (--no-check) to load it all the same."
-            )
-        if not checks.agrees(found, "cache", dtype):
-            model.uses_cache = False
-            notes.append(
-                f"With a key-value cache the logits of {model.name} are off {checks.shown(found['cache'])} (transformers"
-                f" {version('transformers')}, transformer-lens {version('transformer-lens')}), so text is generated without one:"
-                " right, and slower."
-            )
-        model.differences, model.notes = found if self.check else None, tuple(notes)
-        for note in notes:
-            warnings.warn(note, WorkbenchWarning, stacklevel=2)
-        return model
-
-
-def _weights(maker: Any, path: str, encoder: bool) -> tuple[Any, str, set[str]]:
-    """A model, the hash of its weights, and the names of those that its files do not have."""
-    import torch
-
-    model, info = maker.from_pretrained(
-        path,
-        dtype=torch.float32,
-        use_safetensors=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-    )
-    # A head that is not in the file is random, differs from load to load and identifies nothing.
-    missing = set(info["missing_keys"])
-    return model.eval(), pretrained_hash(model, base_only=encoder, missing=missing), missing
+    classifies = any("ForImageClassification" in made for made in config.architectures or [])
+    reader = vision_reader(path, name, device)
+    model, digest, _ = weights(AutoModelForImageClassification if classifies else AutoModel, path, name, encoder=False)
+    return VisionModel(
+        model.to(device), reader, reader.batch([noise(), noise()]), special=special, name=name, source=source,
+        weights_hash=digest, classes=class_names(config) if classifies else None,
+    )  # fmt: skip
 
 
 def _kind(config: Any) -> Kind:
@@ -212,6 +96,8 @@ def _kind(config: Any) -> Kind:
 
     if any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in config.architectures or []):
         return "decoder"
+    if has_decoder_too(config):
+        return "encoder"
     masked = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     return "decoder" if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not masked else "encoder"
 
@@ -232,7 +118,7 @@ def _length(config: Any, tokenizer: Any, wanted: int | None) -> int:
     own = [
         value
         for value in (
-            getattr(config.get_text_config(), "max_position_embeddings", None),
+            *(getattr(config.get_text_config(), name, None) for name in _LONGEST),
             tokenizer.model_max_length,
         )
         if isinstance(value, int) and value > 0
@@ -256,8 +142,11 @@ def _check_folder(folder: Path) -> None:
                 " save it again with save_pretrained, as safetensors."
             )
         raise ConfigError(f"{folder} has no weights: add its .safetensors file.")
-    if not names & set(_TOKENIZER_FILES):
-        raise ConfigError(f"{folder} has no tokenizer: save the model's tokenizer there, with save_pretrained.")
+
+
+def _check_tokenizer(path: str) -> None:
+    if Path(path).is_dir() and not {file.name for file in Path(path).iterdir()} & set(_TOKENIZER_FILES):
+        raise ConfigError(f"{path} has no tokenizer: save the model's tokenizer there, with save_pretrained.")
 
 
 @contextmanager

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +14,11 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from workbench.conversations import Conversation, check_positions, conversation
 from workbench.errors import ConfigError, DataError
-from workbench.models.base import Batch, EmptyInputError
+from workbench.models.base import Batch, InputError
+from workbench.models.chat import SPECIAL, TEXT, ChatTemplate, Rendered, RenderingError
+from workbench.models.coded import Coded
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 DEFAULT_LENGTH = 128
 # A text is cut before it is tokenised, or a file of a megabyte would take seconds for its first 128 tokens.
 _CHARACTERS_PER_TOKEN = 200
-# Whether a character is one that `str.isspace` knows; after the last of those all are none.
-_SPACE = np.array([chr(code).isspace() for code in range(0x3002)])
 
 
 class Tokens:
@@ -42,37 +42,78 @@ class Tokens:
             tokenizer.pad_token = tokenizer.eos_token
         self.tokenizer = tokenizer
         self.settle()
-        self.max_length = max_length
+        # Whether the length was asked for by name, or is a default that may be made smaller.
+        self.max_length, self.asked = max_length, False
         self.keeps_special = special
         self.device = device
         size = max(tokenizer.get_vocab().values()) + 1
         self._special = np.zeros(size, bool)
-        self._special[sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id})] = True
+        self._special[sorted(special_ids(tokenizer))] = True
+        self.ends: frozenset[int] = frozenset({tokenizer.eos_token_id} - {None})
         # By id, as they are come upon: how a token is shown, and whether that is known (1), or what stands in the text is (2).
         self._pieces, self._state = np.full(size, "", object), np.zeros(size, np.int8)
         self.bos = bos and tokenizer.bos_token_id is not None and not self._starts_with_bos()
+
+    def limit(self, longest: int | None) -> None:
+        """Read no more tokens than a model can number. `ConfigError` where more were asked for by name."""
+        if longest is None or self.max_length <= longest:
+            return
+        if self.asked:
+            raise ConfigError(f"The maximum length is 4 to {longest} tokens for this model, not {self.max_length}.")
+        self.max_length = longest
+
+    def stop_at(self, generation_config: Any) -> None:
+        """Take the end tokens of a model's generation config, one or several, beside the tokenizer's own."""
+        ends = getattr(generation_config, "eos_token_id", None)
+        self.ends |= set(ends if isinstance(ends, list | tuple) else [ends]) - {None}
 
     def settle(self) -> None:
         """Pad and cut on the right: positions then count from the start of the text."""
         self.tokenizer.padding_side = self.tokenizer.truncation_side = "right"
 
-    def batch(self, texts: Sequence[str], device: str | None = None) -> Batch:
-        """The texts as right-padded ids. A text without a token of its own is an `EmptyInputError`."""
-        coded = self.coded(texts)
+    def batch(self, texts: Sequence[Any], device: str | None = None, positions: str = "content") -> Batch:
+        """The texts, or conversations, as right-padded ids; as for `coded`."""
+        coded = self.coded(texts, positions)
         rows = np.arange(len(texts))
         pieces, spans = coded.padded(coded.pieces, rows, self.padding[1]), coded.padded(coded.spans, rows, 0)
         return replace(coded.select(rows), pieces=pieces, spans=spans).to(device or self.device)
 
-    def coded(self, texts: Sequence[str]) -> Coded:
-        """The texts as tokens, without padding. A text without a token of its own is an `EmptyInputError`."""
-        clean = [self._clean(text, row) for row, text in enumerate(texts)]
-        if not clean:
+    def coded(self, texts: Sequence[Any], positions: str = "content") -> Coded:
+        """The texts as tokens, without padding.
+
+        Args:
+            texts: Texts, or conversations: `Conversation` or lists of ``{"role", "content"}``.
+            positions: Which tokens are kept; see `workbench.conversations.POSITIONS`.
+
+        Raises:
+            InputError: One of them has no token to keep, or cannot be rendered by the chat template.
+            ConfigError: The model has no chat template for a conversation, or the positions are unknown.
+        """
+        check_positions(positions)
+        if not len(texts):
             raise DataError("There is no text to read: give at least one.")
-        coded = Coded(self, clean, self._encoded(clean))
-        empty = np.flatnonzero(coded.count(coded.own) == 0)
-        if len(empty):
-            raise EmptyInputError(int(empty[0]))
+        read = [self._read(text, row) for row, text in enumerate(texts)]
+        clean = [self._clean(text.text if isinstance(text, Rendered) else text) for text in read]
+        chats = [text if isinstance(text, Rendered) else None for text in read]
+        unread = [
+            len(text.text if isinstance(text, Rendered) else text) - len(part) for text, part in zip(read, clean, strict=True)
+        ]
+        coded = Coded(self, clean, self._encoded(clean, chats), chats, positions, unread)
+        for faulty, fault in (
+            (coded.count(coded.own) == 0, "has no text that the model can read: remove the row or fill it in."),
+            (
+                coded.kept == 0,
+                f"has no token at the positions '{positions}' among the {self.max_length} that are read: remove it.",
+            ),
+        ):
+            if faulty.any():
+                raise InputError(int(np.flatnonzero(faulty)[0]), fault)
         return coded
+
+    @cached_property
+    def chat(self) -> ChatTemplate:
+        """The chat template. `ConfigError` where there is none."""
+        return ChatTemplate(self.tokenizer)
 
     @cached_property
     def padding(self) -> tuple[int, str]:
@@ -85,28 +126,40 @@ class Tokens:
         found: np.ndarray = self._special[ids]
         return found
 
-    def prompt(self, text: str) -> Int[Tensor, "1 t"]:
-        """A text to be continued, as ids that begin as every input does and do not end.
+    def prompt(self, text: Any) -> Int[Tensor, "1 t"]:
+        """The ids of `opening` alone."""
+        return self.opening(text)[0]
 
-        `DataError` when there is nothing to begin from: no text, and no token that texts begin with.
+    def opening(self, text: Any) -> tuple[Int[Tensor, "1 t"], Int[Tensor, "1 t"]]:
+        """A text to be continued, as ids that begin as every input does and do not end, and what each token is (see `chat`).
+
+        A conversation is as its template has it, with the header of the assistant's answer at the end. `DataError` when there is
+        nothing to begin from: no text, and no token that texts begin with.
         """
-        clean = self._clean(text, 0)
-        ids: list[int] = self.tokenizer(clean, add_special_tokens=False)["input_ids"]
+        read = self._read(text, 0)
+        if isinstance(read, Rendered):
+            if read.conversation.messages[-1].role == "assistant":
+                raise DataError("The conversation ends with the assistant: end it with a message of the user, to be answered.")
+            return self._answered(read)
+        ids = self._plain_ids(self._clean(read))
         if self.bos or self._starts_with_bos():
             ids = [self.tokenizer.bos_token_id, *ids]
         if not ids:
             raise DataError("The prompt is empty, and this model has no token that texts begin with: write a few words.")
-        return torch.tensor([ids], device=self.device)
+        kinds = np.where(self.special(np.array(ids)), SPECIAL, TEXT)
+        return torch.tensor([ids], device=self.device), torch.from_numpy(kinds)[None].to(self.device)
 
-    def kept(self, ids: Int[Tensor, "b t"], past: int = 0) -> Bool[Tensor, "b t"]:
-        """Which tokens of a prompt, or of what follows its first ``past`` tokens, a capture would take; see `Batch.keep`."""
-        # A model may have more ids than its tokenizer: those stand for no special token.
-        known = ids.cpu().numpy()
-        special = (known < len(self._special)) & self.special(np.minimum(known, len(self._special) - 1))
-        keep = torch.from_numpy(~special | self.keeps_special).to(ids.device)
-        if past == 0 and not self.keeps_special and (self.bos or self._starts_with_bos()):
-            keep[:, 0] = False
-        return keep
+    def kept(self, ids: Int[Tensor, "b t"], kinds: Int[Tensor, "b t"] | None = None) -> Bool[Tensor, "b t"]:
+        """Which tokens a capture would take, and edits change unless they say otherwise; see `Batch.keep`.
+
+        ``kinds`` is what the tokens of a prompt are (see `opening`); what is generated is text, or special.
+        """
+        if kinds is None:
+            known = ids.cpu().numpy()
+            # A model may have more ids than its tokenizer: those stand for no special token.
+            special = (known < len(self._special)) & self.special(np.minimum(known, len(self._special) - 1))
+            kinds = torch.from_numpy(np.where(special, SPECIAL, TEXT)).to(ids.device)
+        return (kinds >= TEXT) | (kinds == SPECIAL) & self.keeps_special
 
     def vocabulary(self, size: int) -> list[str]:
         """The text of each of the first ``size`` ids; models pad their vocabulary, and an id without a token is shown as one."""
@@ -120,14 +173,23 @@ class Tokens:
         """The ids of the single tokens that spell a word, with and without a space before it."""
         found = []
         for spelled in (" " + word.strip(), word.strip(), word):
-            ids: list[int] = self.tokenizer(spelled, add_special_tokens=False)["input_ids"]
+            ids = self._plain_ids(spelled)
             found += ids if len(ids) == 1 else []
         return list(dict.fromkeys(found))
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What generated ids say, without special tokens."""
+        # A model may have more ids than its tokenizer has tokens.
+        own = [token for token in ids if token >= len(self._special) or not self._special[token]]
+        return str(self.tokenizer.decode(own, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def options(self) -> dict[str, Any]:
         """JSON: the tokenizer, by its hash, and how it is used."""
         known = {"tokenizer": self._hash, "max_length": self.max_length, "bos": self.bos}
-        # Only where it is so: sets that were captured before there was a choice are still found.
+        # Only where it is so: sets that were captured before there was a choice, or the same special tokens, are still found.
+        special = np.flatnonzero(self._special)
+        if set(special.tolist()) != set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}:
+            known["special_ids"] = hashlib.sha256(special.astype("<i8").tobytes()).hexdigest()[:16]
         return known | ({"special": True} if self.keeps_special else {})
 
     @cached_property
@@ -141,15 +203,39 @@ class Tokens:
         ids = self.tokenizer("a")["input_ids"]
         return bool(ids) and ids[0] == self.tokenizer.bos_token_id
 
-    def _clean(self, text: str, row: int) -> str:
+    def _read(self, text: Any, row: int) -> str | Rendered:
+        """A text as it is, or a conversation as the chat template renders it."""
+        if isinstance(text, list | tuple):
+            text = conversation(text)
+        if isinstance(text, Conversation):
+            try:
+                return self.chat.render(text)
+            except RenderingError as error:
+                raise InputError(row, str(error)) from error
         if not isinstance(text, str):
             raise DataError(f"Row {row} is {type(text).__name__}, not text: give a string.")
+        return text
+
+    def _answered(self, chat: Rendered) -> tuple[Int[Tensor, "1 t"], Int[Tensor, "1 t"]]:
+        backend = self.tokenizer.backend_tokenizer
+        backend.no_truncation()
+        coded = Coded(self, [chat.text], [backend.encode(chat.text, add_special_tokens=False)], [chat], "all", [0])
+        return tuple(torch.from_numpy(found.astype(np.int64))[None].to(self.device) for found in (coded.ids, coded.kinds))  # type: ignore[return-value]
+
+    def _plain_ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _clean(self, text: str) -> str:
         text = text[: self.max_length * _CHARACTERS_PER_TOKEN]
         # A lone surrogate cannot be tokenised; a mark of the same length keeps the spans right.
         return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
-    def _encoded(self, texts: list[str]) -> list[Encoding]:
-        """What the backend makes of the texts. Calling the tokenizer itself would make a list of tuples of every text's spans."""
+    def _encoded(self, texts: list[str], chats: list[Rendered | None]) -> list[Encoding]:
+        """What the backend makes of the texts. Calling the tokenizer itself would make a list of tuples of every text's spans.
+
+        A rendered conversation has its special tokens in its text.
+        """
         backend = self.tokenizer.backend_tokenizer
         cut = {"max_length": self.max_length - int(self.bos), "stride": 0, "strategy": "longest_first", "direction": "right"}
         # A change has to wait until no other thread tokenises.
@@ -157,7 +243,12 @@ class Tokens:
             backend.enable_truncation(**cut)
         if backend.padding is not None:
             backend.no_padding()
-        coded: list[Encoding] = backend.encode_batch(texts)
+        coded: list[Encoding] = [None] * len(texts)  # type: ignore[list-item]
+        for rendered in (False, True):
+            rows = [row for row, chat in enumerate(chats) if (chat is not None) == rendered]
+            found = backend.encode_batch([texts[row] for row in rows], add_special_tokens=not rendered) if rows else []
+            for row, encoding in zip(rows, found, strict=True):
+                coded[row] = encoding
         return coded
 
     def known(self, ids: Int[np.ndarray, "m"]) -> tuple[np.ndarray, np.ndarray]:
@@ -176,126 +267,11 @@ class Tokens:
         return " " + shown if raw.startswith("▁") and not shown.startswith(" ") else shown
 
 
-@dataclass(frozen=True)
-class Marks:
-    """Where the kept tokens of some texts stand, text by text.
+def special_ids(tokenizer: Any) -> set[int]:
+    """The ids that stand for nothing in a text: those with a role (beginning, end, padding, …) and those added as special.
 
-    Attributes:
-        position: ``[m]``: of each, its number among the tokens of its text, special ones too.
-        pieces: ``[m]``: its text.
-        spans: ``[m, 2]``: its first and last-plus-one character in the text that it is of.
+    The token for unknown words stands for a word, so it is none of them unless it has another role too.
     """
-
-    position: Int[np.ndarray, "m"]
-    pieces: np.ndarray
-    spans: Int[np.ndarray, "m 2"]
-
-
-class Coded:
-    """Texts as tokens, one text after another: what batches of some of them are made from.
-
-    Where the tokens stand is found out when it is asked for: a model can begin without it.
-
-    Args:
-        tokens: The tokenizer.
-        texts: The texts.
-        encoded: What its backend makes of them.
-
-    Attributes:
-        lengths: ``[n]``: how many tokens each text has, special ones too.
-        kept: ``[n]``: how many of them are kept.
-        ids: ``[m]``: the tokens of all texts.
-        own: ``[m]``: false for special ones.
-        keep: ``[m]``: false for those that are not kept.
-    """
-
-    def __init__(self, tokens: Tokens, texts: list[str], encoded: list[Encoding]) -> None:
-        self._tokens, self._texts, self._encoded = tokens, texts, encoded
-        self.lengths = int(tokens.bos) + np.fromiter(map(len, encoded), np.int64, len(encoded))
-        self._firsts = np.cumsum(self.lengths) - self.lengths
-        self._texts_of = np.repeat(np.arange(len(texts)), self.lengths)
-        # All but the token that the workbench puts first.
-        self._coded = np.ones(len(self._texts_of), bool)
-        self.ids = np.empty(len(self._texts_of), np.int64)
-        if tokens.bos:
-            self._coded[self._firsts], self.ids[self._firsts] = False, tokens.tokenizer.bos_token_id
-        self.ids[self._coded] = np.fromiter(chain.from_iterable(text.ids for text in encoded), np.int64)
-        self.own = ~tokens.special(self.ids)
-        self.keep = self.own | tokens.keeps_special
-        self.kept = self.count(self.keep)
-
-    def count(self, chosen: Bool[np.ndarray, "m"]) -> Int[np.ndarray, "n"]:
-        """How many chosen tokens each text has."""
-        return np.bincount(self._texts_of[chosen], minlength=len(self._texts))
-
-    @cached_property
-    def spans(self) -> Int[np.ndarray, "m 2"]:
-        """First and last-plus-one character of each token in its text; 0, 0 for special ones, or, if they are kept, twice the end
-        of what stands before them."""
-        spans = np.zeros((len(self.ids), 2), np.int64)
-        ends = chain.from_iterable(chain.from_iterable(text.offsets for text in self._encoded))
-        spans[self._coded] = np.fromiter(ends, np.int64).reshape(-1, 2)
-        spans[~self.own] = 0
-        _trim(spans, self._texts_of, self._texts)
-        if self._tokens.keeps_special:
-            # Each text is put behind the last: the furthest end so far is then one in the same text.
-            behind = self._texts_of * (int(spans.max(initial=0)) + 1)
-            furthest = np.maximum.accumulate(spans[:, 1] + behind) - behind
-            spans[~self.own] = furthest[~self.own, None]
-        return spans
-
-    @cached_property
-    def pieces(self) -> np.ndarray:
-        """``[m]``: the text of each token."""
-        pieces, state = self._tokens.known(self.ids)
-        # A byte of a longer character, or a word that the vocabulary lacks: show what stands in the text.
-        for number in np.flatnonzero((state == 2) & (self.spans[:, 1] > self.spans[:, 0])).tolist():
-            start, end = self.spans[number].tolist()
-            pieces[number] = self._texts[self._texts_of[number]][start:end]
-        return pieces
-
-    def select(self, rows: Sequence[int] | np.ndarray) -> Batch:
-        """Some texts as a batch in main memory, padded on the right to the longest of them, without pieces and spans."""
-        mask = torch.from_numpy(self._cells(rows))
-        inputs = {
-            "input_ids": torch.from_numpy(self.padded(self.ids, rows, self._tokens.padding[0])),
-            "attention_mask": mask.long(),
-        }
-        return Batch(inputs, mask, torch.from_numpy(self.padded(self.keep, rows, False)))
-
-    def padded(self, of_all: np.ndarray, rows: Sequence[int] | np.ndarray, fill: Any) -> np.ndarray:
-        """What each token of some texts has, as a row each."""
-        cells = self._cells(rows)
-        made = np.full((*cells.shape, *of_all.shape[1:]), fill, of_all.dtype)
-        made[cells] = of_all[(self._firsts[rows][:, None] + np.arange(cells.shape[1]))[cells]]
-        return made
-
-    def marks(self) -> Marks:
-        """Where the kept tokens stand."""
-        position = np.arange(len(self.ids)) - self._firsts[self._texts_of]
-        return Marks(position[self.keep], self.pieces[self.keep], self.spans[self.keep])
-
-    def _cells(self, rows: Sequence[int] | np.ndarray) -> Bool[np.ndarray, "b t"]:
-        lengths = self.lengths[rows]
-        return np.arange(lengths.max(initial=0)) < lengths[:, None]
-
-
-def _trim(spans: np.ndarray, texts_of: np.ndarray, texts: Sequence[str]) -> None:
-    """A span starts at the word, also where the tokenizer counts the space before it to its token.
-
-    ``spans`` ``[m, 2]`` are changed in place; ``texts_of`` says of which text each is.
-    """
-    ends = np.zeros(len(texts), np.int64)
-    np.maximum.at(ends, texts_of, spans[:, 1])
-    read = [text[:end] for text, end in zip(texts, ends.tolist(), strict=True)]
-    lengths = np.fromiter(map(len, read), np.int64, len(read))
-    # Characters by their place in all texts joined.
-    joined = spans + (np.cumsum(lengths) - lengths)[texts_of, None]
-    characters = np.frombuffer("".join(read).encode("utf-32-le"), np.uint32)
-    blank = np.append(_SPACE[np.minimum(characters, len(_SPACE) - 1)], False)
-    words = np.flatnonzero(~blank)
-    found = np.flatnonzero((spans[:, 0] < spans[:, 1]) & blank[joined[:, 0]])
-    start, end = joined[found].T
-    word = words[np.searchsorted(words, start)]
-    # A span of nothing but spaces stays as it is.
-    spans[found, 0] += np.where(word < end, word - start, 0)
+    others = {getattr(tokenizer, f"{role}_id") for role in tokenizer.SPECIAL_TOKENS_ATTRIBUTES if role != "unk_token"}
+    added = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return (set(tokenizer.all_special_ids) | added | others) - ({tokenizer.unk_token_id} - others) - {None}

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from workbench.errors import ConfigError
 from workbench.models.base import Batch, Kind, Model, Output
+from workbench.models.coded import Coded
 from workbench.models.sites import Site
 from workbench.models.taps import Columns, Firing, Tap, View, Whole, firings
-from workbench.models.text import Coded, Tokens
+from workbench.models.text import Tokens
 
 
 class TransformerModel(Model):
@@ -42,13 +43,17 @@ class TransformerModel(Model):
         self._taps = _taps(bridge, tokens.batch(["a b"]), kind)
         self._final = next(reversed(self._taps))
 
-    def batch(self, inputs: Sequence[str], device: str | None = None) -> Batch:
+    def batch(self, inputs: Sequence[Any], device: str | None = None, positions: str = "content") -> Batch:
         """Texts as right-padded tokens, cut at ``max_length``."""
-        return self.tokens.batch(inputs, device)
+        return self.tokens.batch(inputs, device, positions)
 
-    def coded(self, texts: Sequence[str]) -> Coded:
+    def coded(self, texts: Sequence[Any], positions: str = "content") -> Coded:
         """Texts as tokens, not padded yet."""
-        return self.tokens.coded(texts)
+        return self.tokens.coded(texts, positions)
+
+    def chat_template_hash(self) -> str:
+        """Of the tokenizer's chat template."""
+        return self.tokens.chat.hash
 
     def input_options(self) -> dict[str, Any]:
         """The tokenizer and how it is used."""

@@ -214,7 +214,7 @@ class Concept:
 
         acts = self.study.activation_set(self.run.record["inputs"]["activations"]).at(self.site)
         if acts.left_out:
-            return self.on_texts(self.study.dataset_of(acts).inputs(list(examples)))
+            return self.on_texts(self.study.dataset_of(acts).inputs(list(examples)), acts.positions)
         bounds = np.searchsorted(acts.index["example"].to_numpy(), [[example, example + 1] for example in examples])
         concept_set, column = self.place
         tables = []
@@ -228,14 +228,19 @@ class Concept:
 
     def on_text(self, text: str) -> pd.DataFrame:
         """Its activation at every position of a text of your own: ``position, token, start, end, value``."""
+        if self.study.model.modality == "text":
+            self.study.model.warn_if_cut([text])
         return self.on_texts([text])[0]
 
-    def on_texts(self, texts: Sequence[str]) -> list[pd.DataFrame]:
-        """What :meth:`on_text` gives for each of a few texts, in one pass of the model."""
+    def on_texts(self, texts: Sequence[Any], positions: str = "content") -> list[pd.DataFrame]:
+        """What :meth:`on_text` gives for each of a few texts or conversations, in one pass of the model.
+
+        ``positions`` says at which tokens; see `workbench.conversations.POSITIONS`.
+        """
         if not texts:
             return []
         model = self.study.model
-        batch = model.batch(texts)
+        batch = model.batch(texts, positions=positions)
         site = model.site(self.site)
         acts_btd = model.activations(batch, [site])[site]
         concept_set, column = self.place

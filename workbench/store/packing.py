@@ -118,7 +118,7 @@ def recapture(study: Study, progress: Callable[[int, int, str], None] | None = N
         if request.edits:
             raise StudyError(f"The activations {acts.id} were captured under edits; capture them again as they were made.")
         again = study.capture(
-            study.model, study.dataset_of(acts), list(request.sites), request.pool,
+            study.model, study.dataset_of(acts), list(request.sites), request.pool, positions=request.positions,
             dtype=request.dtype, limit=request.limit, progress=progress,
         )  # fmt: skip
         if again.id != acts.id:

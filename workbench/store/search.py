@@ -87,6 +87,8 @@ def _firing(study: Study, table: pd.DataFrame, text: str) -> np.ndarray:
     import torch
 
     model = study.model
+    if model.modality == "text":
+        model.warn_if_cut([text])
     batch = model.batch([text])
     sites = {site: model.site(site) for site in table["site"].unique()}
     acts = model.activations(batch, list(sites.values()))

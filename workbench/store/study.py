@@ -68,7 +68,7 @@ class Study(Sharing):
             dataset: The data.
             sites: Site names, with ``*`` for any layer.
             pool: ``token`` (or ``spatial`` for images), ``mean``, ``max`` or ``last``.
-            options: Passed to :func:`workbench.activations.capture`: ``dtype``, ``batch_size``, ``limit``,
+            options: Passed to :func:`workbench.activations.capture`: ``positions``, ``dtype``, ``batch_size``, ``limit``,
                 ``max_disk``, ``engine``, ``progress``.
 
         Raises:

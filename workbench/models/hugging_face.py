@@ -1,0 +1,183 @@
+"""A text model of Hugging Face, wrapped by transformer_lens where that knows it, and checked against what it wraps."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.metadata import version
+from typing import Any
+
+from workbench.errors import ConfigError, WorkbenchWarning
+from workbench.models import checks
+from workbench.models.base import Model
+from workbench.models.text import Tokens
+from workbench.models.weights import module_hash, pretrained_hash
+
+
+class NoHeadError(Exception):
+    """The files of a decoder have no output layer: a random one would stand in for it."""
+
+
+class Loader:
+    """Builds a model, and changes what it does where it disagrees with the Hugging Face model.
+
+    Args:
+        path: A folder, or a name on the hub.
+        config: The model's configuration.
+        tokens: Its tokenizer.
+        device: Where its weights go.
+        check: Whether the model is compared at all.
+        known: Name, kind and source of the model.
+    """
+
+    def __init__(self, path: str, config: Any, tokens: Tokens, device: str, check: bool, known: dict[str, Any]) -> None:
+        self.path, self.config, self.tokens, self.device, self.check, self.known = path, config, tokens, device, check, known
+        self.encoder = known["kind"] == "encoder"
+
+    def bridged(self) -> Model:
+        """A model that transformer_lens wraps, or, where it then computes something else, the Hugging Face model itself."""
+        from transformer_lens.model_bridge import TransformerBridge
+        from transformers import AutoModelForCausalLM, BertForNextSentencePrediction
+
+        from workbench.models.transformer import TransformerModel
+
+        net, digest = self._weights(BertForNextSentencePrediction if self.encoder else AutoModelForCausalLM)
+        self.tokens.stop_at(getattr(net, "generation_config", None))
+        memory = checks.Memory(net, digest, "bridge")
+        found = memory.read() if self.check else {}
+        expected = checks.reference(net, self.tokens, decoder=not self.encoder) if found is None else None
+        if found is not None and (said := self._wrong(found, net.dtype)):
+            return self.plain(said)
+        bridge = TransformerBridge.boot_transformers(self.path, hf_model=net, tokenizer=self.tokens.tokenizer, device=self.device)
+        self.tokens.settle()
+        model = TransformerModel(bridge, self.tokens, weights_hash=digest, **self.known)
+        if expected is not None:
+            found = checks.compare(model, expected)
+            memory.write(found)
+            if said := self._wrong(found, net.dtype):
+                return self.plain(said)
+        model.has_lens = checks.agrees(found or {}, "lens", net.dtype)
+        lens = (
+            []
+            if model.has_lens
+            else [f"The logit lens of {model.name} is off {checks.shown(found['lens'])} at the last layer and is not available."]
+        )
+        return self._settled(model, found or {}, net.dtype, lens)
+
+    def plain(self, said: str | None = None) -> Model:
+        """The Hugging Face model as it is: its modules are the sites. ``said`` is why, where transformer_lens knows it."""
+        from transformers import AutoModel, AutoModelForCausalLM
+
+        from workbench.models.module import ModuleModel
+
+        net, digest = (
+            self._encoder_alone()
+            if has_decoder_too(self.config)
+            else self._weights(AutoModel if self.encoder else AutoModelForCausalLM)
+        )
+        self.tokens.stop_at(getattr(net, "generation_config", None))
+        self.tokens.limit(longest_text(net))
+        trial = self.tokens.batch(["a b", "c d"])
+        memory = checks.Memory(net, digest, "plain")
+        model = ModuleModel(
+            net, self.tokens, trial, modality="text", weights_hash=digest, max_length=self.tokens.max_length, **self.known
+        )
+        found = memory.read() if self.check else {}
+        if found is None:
+            found = checks.compare(model, checks.reference(net, self.tokens, decoder=not self.encoder))
+            memory.write(found)
+        return self._settled(model, found, net.dtype, [said] if said else [])
+
+    def _weights(self, maker: Any) -> tuple[Any, str]:
+        """The model with its weights on the device, and their hash. `NoHeadError` of a decoder without its output layer."""
+        net, digest, missing = weights(maker, self.path, self.known["name"], self.encoder)
+        if missing and not self.encoder:
+            raise NoHeadError(min(missing))
+        return net.to(self.device), digest
+
+    def _encoder_alone(self) -> tuple[Any, str]:
+        """The encoder of a model that has a decoder too, such as T5 or BART, and its hash."""
+        from transformers import AutoModel, AutoModelForTextEncoding
+        from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
+
+        own = self.config.model_type in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
+        net, _ = self._weights(AutoModelForTextEncoding if own else AutoModel)
+        if not any(made.endswith("EncoderModel") for made in self.config.architectures or []):
+            said = f"{self.known['name']} has an encoder and a decoder: only its encoder is loaded."
+            warnings.warn(said, WorkbenchWarning, stacklevel=2)
+        encoder = net.get_encoder()
+        return encoder, module_hash(encoder)
+
+    def _wrong(self, found: checks.Differences, dtype: Any) -> str | None:
+        """A sentence, where a wrapped model computes other activations or logits."""
+        wrong = [what for what in ("layers", "logits") if not checks.agrees(found, what, dtype)]
+        if not wrong:
+            return None
+        largest = max(found[what] for what in wrong)
+        return (
+            f"transformer-lens {version('transformer-lens')} with transformers {version('transformers')} computes other"
+            f" {' and '.join(wrong)} for {self.known['name']} than the model itself (off {checks.shown(largest)}), so the"
+            " Hugging Face model is used as it is: its sites are called layer:<module path>, and it has no logit lens."
+        )
+
+    def _settled(self, model: Model, found: checks.Differences, dtype: Any, notes: list[str]) -> Model:
+        """The model, told what it cannot do, with a warning for each."""
+        if not checks.agrees(found, "padding", dtype):
+            raise ConfigError(
+                f"What {model.name} computes for a text changes {checks.shown(found['padding'])} with the padding that a longer"
+                " text beside it makes necessary, so its activations would depend on the batch: use another model, or pass"
+                " check=False (--no-check) to load it all the same."
+            )
+        if not checks.agrees(found, "cache", dtype):
+            model.uses_cache = False
+            notes.append(
+                f"With a key-value cache the logits of {model.name} are off {checks.shown(found['cache'])} (transformers"
+                f" {version('transformers')}, transformer-lens {version('transformer-lens')}), so text is generated without one:"
+                " right, and slower."
+            )
+        model.differences, model.notes = found if self.check else None, tuple(notes)
+        for note in notes:
+            warnings.warn(note, WorkbenchWarning, stacklevel=2)
+        return model
+
+
+def weights(maker: Any, path: str, name: str, encoder: bool) -> tuple[Any, str, set[str]]:
+    """A model, the hash of its weights, and the names of those of its heads that its files do not have.
+
+    Raises:
+        ConfigError: The files lack weights that activations depend on.
+    """
+    import torch
+
+    net, info = maker.from_pretrained(
+        path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+    )
+    missing = set(info["missing_keys"])
+    body, prefix = set(net.base_model.state_dict()), f"{net.base_model_prefix}."
+    inside = sorted(key for key in missing if key.removeprefix(prefix) in body and "pooler" not in key)
+    if inside:
+        raise ConfigError(
+            f"The files of {name} lack {len(inside):,} of its weights, such as {inside[0]}, which would be random: save the whole"
+            " model again."
+        )
+    # A head that is not in the file is random, differs from load to load and identifies nothing.
+    return net.eval(), pretrained_hash(net, base_only=encoder, missing=missing), missing
+
+
+def has_decoder_too(config: Any) -> bool:
+    """Whether the class of a model has an encoder and a decoder. The folder of an encoder alone does not say so itself."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
+
+    own = MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.get(config.model_type, "")
+    return bool(getattr(config, "is_encoder_decoder", False)) or own.endswith("EncoderModel")
+
+
+def longest_text(model: Any) -> int | None:
+    """How many tokens a model can number, where its positions begin after the padding index, as RoBERTa's and MPNet's do.
+
+    None where they begin at 0: the config then says how many there are.
+    """
+    for name, module in model.named_modules():
+        table, padding = getattr(module, "weight", None), getattr(module, "padding_idx", None)
+        if "position" in name.rpartition(".")[2] and table is not None and padding is not None:
+            return len(table) - padding - 1
+    return None
