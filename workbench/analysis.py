@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workbench.engines import Engine, Local
 from workbench.errors import ConfigError, UnknownNameError
+from workbench.progress import Progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from workbench.models import Model
 
 GROUP = "concept_workbench.analyses"
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,10 @@ class MissingExtraError(WorkbenchError, ImportError):
         super().__init__(f"{purpose} needs {package}: run `pip install 'concept-workbench[{extra}]'`.")
 
 
+class WorkbenchWarning(UserWarning):
+    """Something that does not stop the work and that a person should know; the command line prints its sentence."""
+
+
 def _quote(name: str) -> str:
     shown = name if len(name) <= 60 else name[:57] + "…"
     return f"'{shown}'"

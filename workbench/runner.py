@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 
-from workbench.analysis import Analysis, Context, Progress, Result, SiteAnalysis, find_analysis
+from workbench.analysis import Analysis, Context, Result, SiteAnalysis, find_analysis
 from workbench.engines import Engine, Local, find_engine
 from workbench.errors import ConfigError, StudyError, WorkbenchError, disk_errors
 from workbench.frames import records
 from workbench.processes import has_ended, identity, shareable
+from workbench.progress import Progress, silent
 from workbench.store import catalog as tables
 from workbench.store.runs import Run, seal, write_json
 
@@ -48,10 +49,6 @@ PACKAGES = (
 )
 PROFILE_ROWS = 60_000
 CUT_OFF = "Its process ended before it was done, for instance because the memory was full or the machine was switched off."
-
-
-def silent(_done: int, _total: int, _text: str) -> None:
-    """A progress callback that shows nothing."""
 
 
 def execute(
@@ -246,11 +243,12 @@ def profile_tables(result: Result, acts: ActivationSet, study: Study, progress: 
         kept = chosen[: max(1, int(len(chosen) * PROFILE_ROWS / len(rows)))]
         rows = rows[np.isin(example[rows], kept)]
     parts, first = [], 0
+    total = len(rows) * len(result.concepts)
     for done, concept_set in enumerate(result.concepts):
-        progress(done, len(result.concepts), "profiling concepts")
-        parts.append(profile(concept_set, acts.at(concept_set.site), rows, first))
+        show = part_of(progress, done * len(rows), total)
+        parts.append(profile(concept_set, acts.at(concept_set.site), rows, first, progress=show))
         first += len(concept_set)
-    progress(len(result.concepts), len(result.concepts), "profiling concepts")
+    progress(total, total, "profiling concepts")
     return token_tables(result.concepts, acts, rows, study, progress) | {
         "summary": pd.concat([p.summary for p in parts]),
         "examples": pd.concat([p.examples for p in parts]),

@@ -37,12 +37,20 @@ class Request(BaseModel):
     widths: tuple[int, ...]
     pool: Pool
     dtype: Dtype
+    """How numbers lie on disk."""
     format: Literal[1] = 1
+    drawn: str | None = None
+    """What identifies the examples, of a capture that drew some by a seed; see `workbench.activations.drawing`. Without it, and
+    with a limit, they are the first ones."""
+    model_dtype: str | None = None
+    """The type of the model's weights, where it is not float32."""
 
     @property
     def id(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the request."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        # What came later counts only where it says something: sets that were captured before it keep their id.
+        later = {name for name in ("drawn", "model_dtype") if getattr(self, name) is None}
+        text = json.dumps(self.model_dump(mode="json", exclude=later), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -70,6 +78,8 @@ class Manifest(BaseModel):
     """The model's own description, with how to load it again."""
     dataset_source: dict[str, Any]
     n_examples: int = Field(ge=0)
+    sample: dict[str, Any] | None = None
+    """How the examples were drawn, ``{"seed": …, "by": …}``, where not all were captured."""
     grid: tuple[int, int] | None = None
     """Height and width of the grid of positions, of a spatial set."""
     shards: tuple[int, ...]

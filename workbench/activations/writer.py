@@ -147,7 +147,12 @@ class Writer:
         self.shards[-1] += len(rows[0])
 
     def finish(
-        self, model: dict[str, Any], dataset_source: dict[str, Any], n_examples: int, grid: tuple[int, int] | None
+        self,
+        model: dict[str, Any],
+        dataset_source: dict[str, Any],
+        n_examples: int,
+        grid: tuple[int, int] | None,
+        sample: dict[str, Any] | None = None,
     ) -> None:
         """The end of the index, and the manifest: the last things written."""
         self._whole_index()
@@ -160,6 +165,7 @@ class Writer:
             model=model,
             dataset_source=dataset_source,
             n_examples=n_examples,
+            sample=sample,
             grid=grid,
             shards=tuple(self.shards),
             files=dict(sorted(files.items())),

@@ -6,13 +6,14 @@ import json
 import os
 import signal
 import sys
+import warnings
 from functools import cache
 from typing import Annotated, Any
 
 import typer
 
 from workbench.cli.console import STATE, errors
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, WorkbenchWarning
 
 app = typer.Typer(
     name="workbench",
@@ -61,6 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
     # What Ray's own processes say would stand among the results on standard output.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     signal.signal(signal.SIGTERM, _terminated)
+    warnings.showwarning = _note
     _load()
     STATE.reset()
     try:
@@ -80,6 +82,14 @@ def main(arguments: list[str] | None = None) -> None:
         if code == INTERRUPTED:
             _say(STOPPED, INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _note(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_where: Any) -> None:
+    """Print what a person should know as the sentence that it is; other libraries' warnings as they come."""
+    if issubclass(category, WorkbenchWarning):
+        errors.print(f"Note: {message}", markup=False, highlight=False, style="yellow", soft_wrap=True)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
 
 
 def _terminated(_signal: int, _frame: Any) -> None:

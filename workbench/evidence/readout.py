@@ -19,9 +19,9 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from workbench.analysis import Progress
 from workbench.errors import DataError, disk_errors
 from workbench.evidence.scores import auroc_paired
+from workbench.progress import Progress, text_work
 
 if TYPE_CHECKING:
     from workbench.datasets import Dataset
@@ -154,13 +154,16 @@ def pooled_outputs(
 ) -> Float[Tensor, "e o"]:
     """The model's pooled output on examples, in their order, in main memory."""
     inputs = dataset.inputs(examples.tolist())
-    order = by_length(inputs)
+    order, done = by_length(inputs), 0
+    work = text_work(inputs, model.max_length)
     parts: list[Tensor] = []
     for begin in range(0, len(order), batch_size):
+        part = order[begin : begin + batch_size]
         if progress:
-            progress(begin, len(order), "reading the model's output")
-        batch = model.batch([inputs[i] for i in order[begin : begin + batch_size]])
-        parts.append(model.forward(batch)[0].pooled.detach().float().cpu())
+            progress(done, sum(work), f"reading the model's output, {begin:,} of {len(order):,} inputs")
+        batch = model.batch([inputs[i] for i in part])
+        parts.append(model.forward(batch, logits=False)[0].pooled.detach().float().cpu())
+        done += sum(work[i] for i in part)
     return torch.cat(parts)[torch.from_numpy(np.argsort(order))]
 
 
@@ -190,18 +193,20 @@ def output_gradients(
         found = np.flatnonzero(in_split & (values[:, names.index(label)] == 1))
         pairs += [(int(e), label) for e in rng.permutation(found)[:per_label]]
     inputs = dataset.inputs([e for e, _ in pairs])
-    order = by_length(inputs)
+    order, done = by_length(inputs), 0
+    work = text_work(inputs, model.max_length)
     out: dict[str, dict[str, list[Tensor]]] = {str(s): {label: [] for label in labels} for s in sites}
     for begin in range(0, len(order), 16):
         if progress:
-            progress(begin, len(order), "gradients of the readout")
+            progress(done, sum(work), f"gradients of the readout, {begin:,} of {len(order):,} inputs")
         part = order[begin : begin + 16]
-        output, acts = model.forward(model.batch([inputs[i] for i in part]), sites, grad=True)
+        done += sum(work[i] for i in part)
+        output, acts = model.forward(model.batch([inputs[i] for i in part]), sites, grad=True, logits=False)
         columns = torch.tensor([readout.labels.index(pairs[i][1]) for i in part])
         logits = readout.logits(output.pooled.float()).gather(1, columns[:, None].to(output.pooled.device))
         grads = torch.autograd.grad(logits.sum(), [acts[s] for s in sites])
         for site, grad in zip(sites, grads, strict=True):
-            for i, row in zip(part, grad.sum(1).cpu(), strict=True):
+            for i, row in zip(part, grad.float().sum(1).cpu(), strict=True):
                 out[str(site)][pairs[i][1]].append(row)
     return {s: {k: torch.stack(v) for k, v in rows.items() if v} for s, rows in out.items()}
 

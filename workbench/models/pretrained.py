@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import ConfigError, UnknownNameError, WorkbenchError
+from workbench.errors import ConfigError, MissingExtraError, UnknownNameError, WorkbenchError
 from workbench.models.base import Kind, Model
-from workbench.models.devices import choose_device
+from workbench.models.devices import AUTO, VARIABLE, choose_device
 from workbench.models.text import DEFAULT_LENGTH, Tokens
-from workbench.models.weights import pretrained_hash, quiet
+from workbench.models.weights import pretrained_hash, quiet, remembered_hash, weight_files
 
 # The libraries below import each other in circles: two threads that import them at once lock each other out.
 _LOADING = threading.RLock()
+DTYPES = ("float32", "bfloat16", "float16")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")
 
 
@@ -29,16 +33,25 @@ def load_pretrained(
     bos: bool = True,
     special: bool = False,
     device: str | None = None,
+    dtype: str = "float32",
+    device_map: str | dict[str, Any] | None = None,
 ) -> Model:
     """The text encoder or decoder in a folder, or of this name on the hub.
 
-    ``max_length`` is in tokens, by default the model's own and at most 128. ``bos`` starts a decoder's texts
+    ``max_length`` is in tokens, by default the model's own and at most 128: attention on longer texts costs more time a token,
+    and a capture of them more disk. ``bos`` starts a decoder's texts
     with its beginning-of-sequence token even where the tokenizer does not: the first position of a decoder
     serves as an attention sink and is like no other. With ``special``, special tokens ([CLS] and [SEP], or the first one of a
-    decoder) count as tokens: they have rows, and evidence is about them too. Weights are float32. ``device`` as for
-    `choose_device`.
+    decoder) count as tokens: they have rows, and evidence is about them too. ``dtype`` is that of the weights:
+    float32, bfloat16 or float16. ``device`` as for `choose_device`; ``device_map`` spreads the weights over several GPUs
+    instead, as transformers takes it (``"auto"``), and so does ``WORKBENCH_DEVICE=auto``.
     """
-    device = choose_device(device)
+    if dtype not in DTYPES:
+        raise ConfigError(f"The dtype of a model is {', '.join(DTYPES[:-1])} or {DTYPES[-1]}, not '{dtype}'.")
+    if device is None and device_map is None and os.environ.get(VARIABLE) == AUTO:
+        device_map = AUTO
+    device = _mapped(device, device_map)
+    options = {"dtype": dtype, "device": device, "device_map": device_map}
     if Path(path).is_dir():
         _check_folder(Path(path))
     with _LOADING, quiet(), _clear_errors(path):
@@ -53,8 +66,8 @@ def load_pretrained(
         tokens = Tokens(tokenizer, length, bos=bos and kind == "decoder", special=special, device=device)
         known = {"name": name, "kind": kind, "source": source}
         if _has_bridge(config, kind):
-            return _bridged(path, tokens, device, known)
-        return _plain(path, tokens, device, known)
+            return _bridged(path, tokens, options, known)
+        return _plain(path, tokens, options, known)
 
 
 def import_libraries() -> None:
@@ -64,30 +77,36 @@ def import_libraries() -> None:
             import_module(library)
 
 
-def _bridged(path: str, tokens: Tokens, device: str, known: dict[str, Any]) -> Model:
+def _bridged(path: str, tokens: Tokens, options: dict[str, Any], known: dict[str, Any]) -> Model:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import AutoModelForCausalLM, BertForNextSentencePrediction
 
     from workbench.models.transformer import TransformerModel
 
     encoder = known["kind"] == "encoder"
-    model, digest = _weights(BertForNextSentencePrediction if encoder else AutoModelForCausalLM, path, encoder)
-    bridge = TransformerBridge.boot_transformers(path, hf_model=model.to(device), tokenizer=tokens.tokenizer, device=device)
+    model, digest = _weights(BertForNextSentencePrediction if encoder else AutoModelForCausalLM, path, encoder, options)
+    bridge = TransformerBridge.boot_transformers(
+        path,
+        hf_model=model,
+        tokenizer=tokens.tokenizer,
+        dtype=model.dtype,
+        device=None if options["device_map"] else options["device"],
+    )
     tokens.settle()
     return TransformerModel(bridge, tokens, weights_hash=digest, **known)
 
 
-def _plain(path: str, tokens: Tokens, device: str, known: dict[str, Any]) -> Model:
+def _plain(path: str, tokens: Tokens, options: dict[str, Any], known: dict[str, Any]) -> Model:
     """A model that transformer_lens does not know: its modules are the sites."""
     from transformers import AutoModel, AutoModelForCausalLM
 
     from workbench.models.module import ModuleModel
 
     encoder = known["kind"] == "encoder"
-    model, digest = _weights(AutoModel if encoder else AutoModelForCausalLM, path, encoder)
+    model, digest = _weights(AutoModel if encoder else AutoModelForCausalLM, path, encoder, options)
     trial = tokens.batch(["a b", "c d"])
     return ModuleModel(
-        model.to(device),
+        model,
         tokens,
         trial,
         modality="text",
@@ -97,19 +116,43 @@ def _plain(path: str, tokens: Tokens, device: str, known: dict[str, Any]) -> Mod
     )
 
 
-def _weights(maker: Any, path: str, encoder: bool, attention: str | None = None) -> tuple[Any, str]:
+def _weights(maker: Any, path: str, encoder: bool, options: dict[str, Any], attention: str | None = None) -> tuple[Any, str]:
     import torch
+    import transformers
 
+    files = weight_files(path)
     model, info = maker.from_pretrained(
         path,
-        dtype=torch.float32,
+        dtype=getattr(torch, options["dtype"]),
+        device_map=options["device_map"],
         use_safetensors=True,
         attn_implementation=attention,
         trust_remote_code=False,
         output_loading_info=True,
     )
-    # A head that is not in the file is random, differs from load to load and identifies nothing.
-    return model.eval(), pretrained_hash(model, base_only=encoder, missing=info["missing_keys"])
+    missing = sorted(info["missing_keys"])
+
+    def computed() -> str:
+        # A head that is not in the file is random, differs from load to load and identifies nothing.
+        return pretrained_hash(model, base_only=encoder, missing=missing)
+
+    kind = [type(model).__name__, options["dtype"], encoder, missing, transformers.__version__]
+    digest = remembered_hash(files, json.dumps(kind), computed)
+    if not options["device_map"]:
+        model = model.to(options["device"])
+    return model.eval(), digest
+
+
+def _mapped(device: str | None, device_map: str | dict[str, Any] | None) -> str:
+    """The device that inputs go to."""
+    if device_map is None:
+        return choose_device(device)
+    if device is not None:
+        raise ConfigError("Give either device=, one device, or device_map=, several.")
+    if find_spec("accelerate") is None:
+        raise MissingExtraError("accelerate", "gpus", "A model on several devices (device_map)")
+    first = next(iter(device_map.values()), None) if isinstance(device_map, dict) else None
+    return choose_device(None if first is None else f"cuda:{first}" if isinstance(first, int) else str(first))
 
 
 def _kind(config: Any) -> Kind:

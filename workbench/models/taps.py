@@ -156,6 +156,28 @@ def recording(
 
 
 @contextmanager
+def ending_before(module: nn.Module | None) -> Iterator[list[Tensor]]:
+    """A context, inside `recording`, whose passes end before a module runs; what it would have read is in the list.
+
+    With None nothing ends.
+    """
+    read: list[Tensor] = []
+    if module is None:
+        yield read
+        return
+
+    def end(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        read.append(inputs[0])
+        raise StopPassError
+
+    handle = module.register_forward_pre_hook(end)
+    try:
+        yield read
+    finally:
+        handle.remove()
+
+
+@contextmanager
 def hooked(hooks: Mapping[nn.Module, Any]) -> Iterator[None]:
     """Forward hooks for as long as the context lasts."""
     handles = []
