@@ -247,7 +247,11 @@ def compare(
         show_json({k: records(getattr(found, k)) for k in ("config", "metrics", "concepts")})
         return
     show_table(found.config[~found.config["same"]][["option", "first", "second"]], "What was set differently")
-    shown = [c for c in ("metric", "site", "label", "value_first", "value_second", "difference", "overlap") if c in found.metrics]
+    shown = [
+        c
+        for c in ("metric", "site", "label", "class", "value_first", "value_second", "difference", "overlap")
+        if c in found.metrics
+    ]
     order = found.metrics["difference"].abs().sort_values(ascending=False).index
     show_table(found.metrics.loc[order].head(20)[shown], "Metrics, the largest differences first")
     show_table(found.concepts["verdict"].value_counts().reset_index(), "Concepts")

@@ -82,21 +82,34 @@ class Readout:
 
 
 def study_readout(study: Study, dataset: Dataset, *, progress: Progress | None = None, examples: int = 800) -> Readout:
-    """The study's readout for a data set: from disk, or fitted now and kept."""
+    """The study's readout for a data set: from disk, or fitted now, on examples that were captured, and kept."""
+    from workbench.store.measured import captured_examples
+
+    captured = captured_examples(study, dataset)
     key = f"{study.model_record()['weights_hash']}/{dataset.hash}/{examples}/1"
+    if len(captured) < len(dataset):
+        key += f"/{hashlib.sha256(captured.astype('<i8').tobytes()).hexdigest()[:16]}"
     folder = study.folder / "cache" / "readouts" / hashlib.sha256(key.encode()).hexdigest()[:16]
     if (folder / "labels.json").exists():
         return Readout.load(folder)
-    readout = fit_readout(study.model, dataset, examples, progress=progress)
+    readout = fit_readout(study.model, dataset, examples, among=captured, progress=progress)
     with disk_errors("the readout"):
         readout.save(folder)
     return readout
 
 
 def fit_readout(
-    model: Model, dataset: Dataset, examples: int = 800, seed: int = 0, *, progress: Progress | None = None
+    model: Model,
+    dataset: Dataset,
+    examples: int = 800,
+    seed: int = 0,
+    *,
+    among: Int[np.ndarray, "a"] | None = None,
+    progress: Progress | None = None,
 ) -> Readout:
     """Fit the readout on at most ``examples`` training examples, rare labels first, and score it on validation examples.
+
+    ``among`` are the numbers of the examples to take from; all when left out.
 
     Raises:
         DataError: No label has enough positives and negatives to fit.
@@ -106,8 +119,9 @@ def fit_readout(
     names, values = labels_of_examples(dataset)
     rng = np.random.default_rng(seed)
     split = dataset.table["split"].to_numpy()
-    train = _sample(values, np.flatnonzero(split == "train"), examples, rng)
-    check = _sample(values, np.flatnonzero(split == "validation"), max(examples // 3, 50), rng)
+    inside = np.isin(np.arange(len(dataset)), np.arange(len(dataset)) if among is None else among)
+    train = _sample(values, np.flatnonzero(inside & (split == "train")), examples, rng)
+    check = _sample(values, np.flatnonzero(inside & (split == "validation")), max(examples // 3, 50), rng)
     pooled = pooled_outputs(model, dataset, np.concatenate([train, check]), progress).numpy()
     fit, held = pooled[: len(train)], pooled[len(train) :]
     centre, scale = fit.mean(0), fit.std(0) + 1e-6
