@@ -27,7 +27,7 @@ from workbench.engines import Engine, Local, find_engine
 from workbench.errors import ConfigError, StudyError, WorkbenchError, disk_errors
 from workbench.frames import records
 from workbench.processes import has_ended, identity, shareable
-from workbench.progress import Progress, silent
+from workbench.progress import Progress, part_of, silent
 from workbench.store import catalog as tables
 from workbench.store.runs import Run, seal, write_json
 

@@ -102,7 +102,7 @@ def rows_read(large, monkeypatch):
     """How many rows the unembedding of the large vocabulary has read at once, in a budget of 32 MB."""
     monkeypatch.setenv(VARIABLE, "32MB")
     seen: list[int] = []
-    handle = large.bridge.unembed.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0][..., 0].numel()))
+    handle = large.bridge.unembed.register_forward_hook(lambda _m, inputs, _out: seen.append(inputs[0][..., 0].numel()))
     yield seen
     handle.remove()
 
@@ -149,7 +149,7 @@ def test_few_positions_of_a_large_vocabulary_are_evenly_spaced():
     chosen[1, 3:] = False
     chosen[2, ::2] = False
     assert torch.equal(thinned(chosen, 30_000), chosen)
-    few = thinned(chosen, 2**27 // 80)
+    few = thinned(chosen, 2**26 // 80)
     assert (few <= chosen).all()
     assert few.sum(1).tolist() == [20, 3, 20, 20]
     assert np.ptp(np.diff(few[0].nonzero()[:, 0])) <= 1

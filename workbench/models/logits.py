@@ -13,7 +13,7 @@ from workbench.memory import rows_at_once
 
 # Logits of the unedited and the edited model, probabilities, and what the sums need beside them.
 _ARRAYS = 6
-LOGITS_A_READING = 2**27
+LOGITS_A_READING = 2**26
 """How many logits one reading of held-out texts looks at when an intervention is measured; see `thinned`."""
 
 
@@ -90,17 +90,19 @@ def shifts(
     here = [ids.to(device) for ids in sets]
     for start, stop in base.blocks():
         before = base.block(start, stop)
-        norm = before.logsumexp(-1)
+        # One scratch array for all: fresh ones of this size cost as much as the sums.
+        scratch = torch.empty_like(before)
+        norm = _log_sum(before, scratch)
         probs = (before - norm[:, None]).exp_()
         for one, (divergence, loss, odds) in zip(edited, kept, strict=True):
             after = one.block(start, stop)
-            total = after.logsumexp(-1)
+            total = _log_sum(after, scratch)
             if true is not None:
                 loss[start:stop] = (total - after.gather(-1, true[start:stop, None])[:, 0]).cpu()
             if sets:
                 odds[start:stop] = set_odds(after, total, here).cpu()
             # The difference first: logits are large and what an edit changes is often small.
-            moved = torch.einsum("nv,nv->n", probs, after - before)
+            moved = torch.einsum("nv,nv->n", probs, torch.sub(after, before, out=scratch))
             divergence[start:stop] = (total - norm - moved).cpu()
     return [Shift(*each) for each in kept]
 
@@ -120,6 +122,12 @@ def readings(
     return loss, odds
 
 
+def _log_sum(logits: Float[Tensor, "n v"], scratch: Float[Tensor, "n v"]) -> Float[Tensor, "n"]:
+    """The logarithm of the sum of the exponentials of each row."""
+    most = logits.amax(-1, keepdim=True)
+    return torch.sub(logits, most, out=scratch).exp_().sum(-1).log() + most[:, 0]
+
+
 def set_odds(logits: Float[Tensor, "n v"], total: Float[Tensor, "n"], sets: Sequence[Int[Tensor, "m"]]) -> Float[Tensor, "n s"]:
     """Log odds that the next token is in each set; ``total`` is the logarithm of the sum of the exponentials of all logits."""
     joint = torch.stack([logits[:, ids].logsumexp(-1) - total for ids in sets], dim=-1)
@@ -129,7 +137,7 @@ def set_odds(logits: Float[Tensor, "n v"], total: Float[Tensor, "n"], sets: Sequ
 def thinned(chosen: Bool[Tensor, "b t"], vocabulary: int) -> Bool[Tensor, "b t"]:
     """At most so many of the chosen positions of each text that all have `LOGITS_A_READING` logits together, evenly spaced.
 
-    With up to 65,536 tokens in the vocabulary, sixteen texts of 128 tokens keep every position. With more, an effect that is
+    With up to 32,768 tokens in the vocabulary, sixteen texts of 128 tokens keep every position. With more, an effect that is
     averaged over the positions of a text is averaged over fewer of them, so that its price does not grow with the vocabulary.
     """
     most = max(8, LOGITS_A_READING // (vocabulary * max(len(chosen), 1)))
