@@ -54,8 +54,8 @@ class _Shared:
     gradients: dict[str, dict[str, torch.Tensor]]
 
 
-# What a site gives, by level: the vectors, their metrics, and their scores for every class.
-_Scored = list[tuple[LinearConcepts, list[dict[str, Any]], pd.DataFrame]]
+# What a site gives: by level the vectors, their metrics, and their scores for every class; and the labels that it skips.
+_Scored = tuple[list[tuple[LinearConcepts, list[dict[str, Any]], pd.DataFrame]], list[dict[str, str]]]
 
 
 class ConceptActivation(SiteAnalysis):
@@ -96,19 +96,21 @@ class ConceptActivation(SiteAnalysis):
 
     def at_site(self, context: Context, site: str, shared: _Shared) -> _Scored:
         """Fit at a site, and score."""
-        return [
+        skipped: list[dict[str, str]] = []
+        levels = [
             (
                 _concepts(vectors, site),
                 [row | {"site": site} for row in vectors.metrics],
                 _table(score(vectors, shared.gradients[site]), vectors.labels, site),
             )
-            for vectors in fit_vectors(self, context, site, shared.wanted)
+            for vectors in fit_vectors(self, context, site, shared.wanted, skipped)
         ]
+        return levels, skipped
 
     def joined(self, context: Context, shared: _Shared, parts: list[_Scored]) -> Result:
         """Every site together."""
         result, rows, table = Result(), [], []
-        for concepts, metrics, scored in (level for part in parts for level in part):
+        for concepts, metrics, scored in (level for levels, _ in parts for level in levels):
             result.concepts.append(concepts)
             rows += metrics
             table.append(scored)
@@ -120,6 +122,7 @@ class ConceptActivation(SiteAnalysis):
         scores = pd.concat(table, ignore_index=True)
         _holm(scores)
         result.tables["tcav"] = scores
+        result.tables["skipped"] = pd.DataFrame(parts[0][1], columns=["label", "reason"])
         result.metrics = pd.DataFrame(rows + _metric_rows(scores))
         result.figures["tcav"] = _figure(scores)
         return result

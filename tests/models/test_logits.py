@@ -88,6 +88,14 @@ def test_a_pass_without_logits_ends_before_them_and_gives_them_when_they_are_rea
     assert not model.bridge.unembed._forward_pre_hooks
 
 
+def test_a_prompt_makes_logits_of_its_last_position_only(large, rows_read):
+    ids = large.tokens.prompt("The people of this country")
+    logits, _ = large.next_logits(ids, 0, None)
+    assert rows_read == [1]
+    whole = large.forward(large.batch(["The people of this country"]))[0].logits
+    torch.testing.assert_close(logits, whole[:, -1], atol=1e-5, rtol=1e-5)
+
+
 def test_gradients_without_logits_are_those_of_a_whole_pass(large):
     batch, site = large.batch(TEXTS), large.site("resid_post.0")
     found = []

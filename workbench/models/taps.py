@@ -178,6 +178,19 @@ def ending_before(module: nn.Module | None) -> Iterator[list[Tensor]]:
 
 
 @contextmanager
+def reading_last(module: nn.Module | None) -> Iterator[None]:
+    """A context in which a module reads the last position only: of a long prompt, one row of logits is wanted. None: nothing."""
+    if module is None:
+        yield
+        return
+    handle = module.register_forward_pre_hook(lambda _module, inputs: (inputs[0][:, -1:], *inputs[1:]))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
 def hooked(hooks: Mapping[nn.Module, Any]) -> Iterator[None]:
     """Forward hooks for as long as the context lasts."""
     handles = []

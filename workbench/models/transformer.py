@@ -14,7 +14,7 @@ from workbench.errors import ConfigError
 from workbench.models.base import Batch, Kind, Model, Output
 from workbench.models.generation import Step, stream
 from workbench.models.sites import Site
-from workbench.models.taps import Columns, Firing, Tap, View, Whole, firings, recording
+from workbench.models.taps import Columns, Firing, Tap, View, Whole, firings, reading_last, recording
 from workbench.models.text import Coded, Tokens
 
 
@@ -69,7 +69,10 @@ class TransformerModel(Model):
         if self.kind != "decoder":
             raise self._no_text()
         seen = torch.ones(len(ids), past + ids.shape[1], dtype=torch.long, device=ids.device)
-        with recording(self._taps, [], edits, grad=False, copy=False, stop=False, first=past):
+        with (
+            recording(self._taps, [], edits, grad=False, copy=False, stop=False, first=past),
+            reading_last(self._unembedding),
+        ):
             logits, cache = self.bridge(
                 ids, attention_mask=seen, return_type="logits_and_cache", use_cache=True, past_key_values=cache
             )
