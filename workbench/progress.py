@@ -14,8 +14,8 @@ the step; what changes while it runs follows after a comma and a space (``traini
 
 # An estimate from less of the work than this says nothing.
 _LEAST_SHARE = 0.01
-# Work of a text beside its characters, and the characters of a token, for texts that are cut at a number of tokens.
-_TEXT_OVERHEAD, _CHARACTERS_A_TOKEN = 20, 4
+# Characters that stand for the tokens which the tokenizer adds to a text, and the usual characters of a token.
+_TEXT_OVERHEAD, _CHARACTERS_A_TOKEN = 4, 4
 
 
 def silent(_done: int, _total: int, _text: str) -> None:
@@ -39,6 +39,12 @@ def text_work(inputs: Sequence[object], max_length: int = 0) -> list[int]:
     it, plus a constant; the same for every image."""
     most = max_length * _CHARACTERS_A_TOKEN if max_length else None
     return [_TEXT_OVERHEAD + (len(item[:most]) if isinstance(item, str) else 0) for item in inputs]
+
+
+def batch_work(work: Sequence[int], size: int) -> list[int]:
+    """The work of each batch of ``size`` inputs, in their order: every input of a batch is padded to its longest."""
+    parts = [work[begin : begin + size] for begin in range(0, len(work), size)]
+    return [len(part) * max(part) for part in parts]
 
 
 class TimeLeft:

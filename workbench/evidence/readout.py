@@ -21,7 +21,7 @@ from torch import Tensor
 
 from workbench.errors import DataError, disk_errors
 from workbench.evidence.scores import auroc_paired
-from workbench.progress import Progress, text_work
+from workbench.progress import Progress, batch_work, text_work
 
 if TYPE_CHECKING:
     from workbench.datasets import Dataset
@@ -168,16 +168,15 @@ def pooled_outputs(
 ) -> Float[Tensor, "e o"]:
     """The model's pooled output on examples, in their order, in main memory."""
     inputs = dataset.inputs(examples.tolist())
-    order, done = by_length(inputs), 0
-    work = text_work(inputs, model.max_length)
+    order = by_length(inputs)
+    work = batch_work(text_work([inputs[i] for i in order], model.max_length), batch_size)
     parts: list[Tensor] = []
-    for begin in range(0, len(order), batch_size):
+    for number, begin in enumerate(range(0, len(order), batch_size)):
         part = order[begin : begin + batch_size]
         if progress:
-            progress(done, sum(work), f"reading the model's output, {begin:,} of {len(order):,} inputs")
+            progress(sum(work[:number]), sum(work), f"reading the model's output, {begin:,} of {len(order):,} inputs")
         batch = model.batch([inputs[i] for i in part])
         parts.append(model.forward(batch, logits=False)[0].pooled.detach().float().cpu())
-        done += sum(work[i] for i in part)
     return torch.cat(parts)[torch.from_numpy(np.argsort(order))]
 
 
@@ -207,14 +206,13 @@ def output_gradients(
         found = np.flatnonzero(in_split & (values[:, names.index(label)] == 1))
         pairs += [(int(e), label) for e in rng.permutation(found)[:per_label]]
     inputs = dataset.inputs([e for e, _ in pairs])
-    order, done = by_length(inputs), 0
-    work = text_work(inputs, model.max_length)
+    order, size = by_length(inputs), 16
+    work = batch_work(text_work([inputs[i] for i in order], model.max_length), size)
     out: dict[str, dict[str, list[Tensor]]] = {str(s): {label: [] for label in labels} for s in sites}
-    for begin in range(0, len(order), 16):
+    for number, begin in enumerate(range(0, len(order), size)):
         if progress:
-            progress(done, sum(work), f"gradients of the readout, {begin:,} of {len(order):,} inputs")
-        part = order[begin : begin + 16]
-        done += sum(work[i] for i in part)
+            progress(sum(work[:number]), sum(work), f"gradients of the readout, {begin:,} of {len(order):,} inputs")
+        part = order[begin : begin + size]
         output, acts = model.forward(model.batch([inputs[i] for i in part]), sites, grad=True, logits=False)
         columns = torch.tensor([readout.labels.index(pairs[i][1]) for i in part])
         logits = readout.logits(output.pooled.float()).gather(1, columns[:, None].to(output.pooled.device))
