@@ -15,7 +15,7 @@ the step; what changes while it runs follows after a comma and a space (``traini
 # An estimate from less of the work than this says nothing.
 _LEAST_SHARE = 0.01
 # Characters that stand for the tokens which the tokenizer adds to a text, and the usual characters of a token.
-_TEXT_OVERHEAD, _CHARACTERS_A_TOKEN = 4, 4
+_TEXT_OVERHEAD, _CHARACTERS_A_TOKEN = 12, 4
 
 
 def silent(_done: int, _total: int, _text: str) -> None:

@@ -41,7 +41,9 @@ def test_a_limit_draws_from_everywhere_and_the_same_for_the_same_seed(table):
 def test_every_value_of_a_column_is_drawn_as_often_as_there_are(table):
     with pytest.warns(WorkbenchWarning, match=r"equal share of topic is 15 examples .* fewer.*: sea \(6\)"):
         drawn = draw(table, 45, 0, "topic")
-    assert kinds(table, drawn.ids) == {"war": 20, "tax": 19, "sea": 6}
+    found = kinds(table, drawn.ids)
+    assert found.pop("sea") == 6
+    assert sorted(found.values()) == [19, 20]
     # Those without a value come when there is nothing else.
     assert kinds(table, draw(table, 100, 0, "topic").ids) == {"war": 60, "tax": 30, "sea": 6, "none": 4}
 

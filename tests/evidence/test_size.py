@@ -15,18 +15,18 @@ from workbench.store.measured import captured_examples
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """A small causal model, 240 texts of which 120 were captured, and probes."""
+    """A small causal model, 480 texts of which 240 were captured, and probes."""
     rng = np.random.default_rng(0)
-    kinds = ["war", "sea", "tax"]
-    texts = [" ".join(rng.choice([kind, "the", "of", "and"], 6)) for kind in kinds * 80]
-    table = pd.DataFrame({"text": [f"{text} {i}" for i, text in enumerate(texts)], "kind": kinds * 80})
+    kinds = ["war", "sea"]
+    texts = [" ".join(rng.choice([kind, "the", "of", "and"], 6)) for kind in kinds * 240]
+    table = pd.DataFrame({"text": [f"{text} {i}" for i, text in enumerate(texts)], "kind": kinds * 240})
     table.loc[5, "kind"] = "rare"
     place = tmp_path_factory.mktemp("size")
     table.to_csv(place / "texts.csv", index=False)
     model = wb.load_model(save_large_vocabulary(place / "model", size=600, width=16))
     with wb.open_study(place / "study") as opened:
         texts = wb.load_dataset(place / "texts.csv", labels=["kind"])
-        acts = opened.capture(model, texts, "resid_post.1", limit=120, sample_by="kind")
+        acts = opened.capture(model, texts, "resid_post.1", limit=240, sample_by="kind")
         opened.run("linear_probe", acts, controls=False)
         yield opened
 
@@ -34,7 +34,7 @@ def study(tmp_path_factory):
 def test_the_readout_reads_captured_examples_only(study, monkeypatch):
     texts = study.datasets()[0]
     captured = captured_examples(study, texts)
-    assert len(captured) == 120 < len(texts)
+    assert len(captured) == 240 < len(texts)
     read: list[np.ndarray] = []
     whole = readout.pooled_outputs
     monkeypatch.setattr(readout, "pooled_outputs", lambda m, d, ids, *rest: read.append(ids) or whole(m, d, ids, *rest))
@@ -73,12 +73,12 @@ def test_the_map_to_the_vocabulary_is_measured_once_and_kept(study, monkeypatch,
 def test_the_command_line_draws_names_what_it_skips_and_loads_in_half_precision(study, tmp_path, capsys):
     place = study.folder.parent
     source = ["--model", str(place / "model"), "--data", str(place / "texts.csv"), "--label", "kind", "--sites", "embed"]
-    drawn = ["--limit", "90", "--seed", "2", "--sample-by", "kind"]
+    drawn = ["--limit", "160", "--seed", "2", "--sample-by", "kind"]
     types = ["--dtype", "bfloat16", "--store-dtype", "bfloat16", "--max-length", "16"]
     with pytest.raises(SystemExit) as end:
         main(["capture", str(tmp_path / "s"), *source, *drawn, *types])
     assert not end.value.code
-    assert "Note: An equal share of kind is 23 examples a value" in capsys.readouterr().err.replace("\n", " ")
+    assert "Note: An equal share of kind is 54 examples a value" in capsys.readouterr().err.replace("\n", " ")
     with wb.open_study(tmp_path / "s", create=False) as opened:
         acts = opened.activation_set()
         assert acts.manifest.request.inputs["max_length"] == 16
