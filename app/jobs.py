@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import streamlit as st
 
 from app.components.text import literal
 from app.state import wait_for_engine
-from workbench.analysis import Progress
 from workbench.errors import WorkbenchError
+from workbench.progress import Progress, TimeLeft, with_time_left
 
 POLL_SECONDS = 1.0
 _OVERTAKEN = "a job overtook the page"
@@ -39,10 +39,12 @@ class Job:
     result: Any = None
     error: str = ""
     finished: bool = False
+    left: TimeLeft = field(default_factory=TimeLeft)
 
     def progress(self, done: int, total: int, text: str) -> None:
         """Note how far it is."""
-        self.done, self.total, self.text = done, max(total, 1), text
+        self.left.update(done, total, text)
+        self.done, self.total, self.text = done, max(total, 1), with_time_left(text, self.left.seconds)
 
     def work(self, do: Callable[[Progress], Any]) -> None:
         """Do it, here and now."""

@@ -118,6 +118,6 @@ def _comparison(folder: str, first: str, second: str, _study: Study) -> Comparis
 def scored_names(folder: str, run: str, _study: Study) -> Scored:
     """How well the words of the common vocabulary fit the concepts of a run."""
     from workbench.naming import score_vocabulary
-    from workbench.runner import silent
+    from workbench.progress import silent
 
     return score_vocabulary(_study.get_run(run), progress=silent)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     order = sorted(groups, key=lambda name: (name != "demo", -slow(name)))
     items[:] = [item for name in order for item in groups[name]]
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """A context in which torch computes with so many threads: they decide how sums are rounded."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def planted_table(examples: int, seed: int) -> pd.DataFrame:
@@ -246,7 +260,7 @@ def steer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import workbench as wb
 
     def make(folder: Path) -> None:
-        with wb.open_study(folder) as study:
+        with threads(1), wb.open_study(folder) as study:
             texts = wb.load_dataset("topics", limit=360)
             acts = study.capture(wb.load_model("scribe"), texts, sites=["resid_post.4", "resid_post.7"])
             study.run("pretrained_dictionary", acts.at("resid_post.4"))

@@ -7,7 +7,7 @@ import pytest
 from workbench.errors import ConfigError
 from workbench.evidence.named import try_names
 from workbench.naming import score_vocabulary, word_at
-from workbench.runner import silent
+from workbench.progress import silent
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workbench.engines import Engine, Local
 from workbench.errors import ConfigError, UnknownNameError, WorkbenchError
+from workbench.progress import Progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from workbench.store.unfinished import Made
 
 GROUP = "concept_workbench.analyses"
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,13 @@ class WorkbenchError(Exception):
         return _again, (type(self), self.args, self.__dict__)
 
 
+def _again(kind: type[WorkbenchError], args: tuple[Any, ...], state: dict[str, Any]) -> WorkbenchError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
 class WorkbenchWarning(UserWarning):
     """Something that was done in another way than asked, or left out, in one sentence. The command line prints it as a note."""
 

@@ -23,6 +23,7 @@ import psutil
 
 from workbench.errors import StudyError, UnknownNameError, WorkbenchError, disk_errors
 from workbench.processes import find_process, has_ended, identity
+from workbench.progress import TimeLeft, with_time_left
 from workbench.runner import CUT_OFF, sweep
 from workbench.store import catalog as tables
 
@@ -228,12 +229,15 @@ class _Worker:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.last = 0.0
+        self.left = TimeLeft()
 
     def show(self, done: int, total: int, text: str) -> None:
+        self.left.update(done, total, text)
         if done < total and time.monotonic() - self.last < PROGRESS_SECONDS:
             return
         self.last = time.monotonic()
-        _write(self.folder / "progress.json", {"done": done, "total": max(total, 1), "text": text})
+        said = with_time_left(text, self.left.seconds)
+        _write(self.folder / "progress.json", {"done": done, "total": max(total, 1), "text": said})
 
     def work(self) -> None:
         from workbench.store.repeating import agreement

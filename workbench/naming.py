@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from workbench.analysis import Progress
 from workbench.errors import ConfigError, DataError
+from workbench.progress import Progress
 
 if TYPE_CHECKING:
     from workbench.datasets import Dataset

@@ -16,6 +16,8 @@ from torch import Tensor
 from workbench.activations.labels import example_means
 from workbench.activations.store import ActivationSet
 from workbench.concepts import ConceptSet
+from workbench.memory import rows_at_once
+from workbench.progress import Progress, silent
 
 BINS = 24
 TOP = 12
@@ -42,7 +44,8 @@ def profile(
     acts: ActivationSet,
     rows: Int[np.ndarray, "n"],
     first_number: int = 0,
-    chunk: int = 8192,
+    chunk: int | None = None,
+    progress: Progress = silent,
 ) -> Profile:
     """Profile every concept of a set on the given rows.
 
@@ -51,7 +54,8 @@ def profile(
         acts: Where to read.
         rows: Row numbers, ascending; for a set of level ``example`` their examples' means are read.
         first_number: The number of the first concept within its run.
-        chunk: Rows at a time.
+        chunk: Rows at a time; as many as the memory budget allows, up to 8,192, when left out.
+        progress: Called with the rows read, all rows, and a text.
     """
     whole = concepts.level == "example"
     units = np.unique(acts.index["example"].to_numpy()[rows]) if whole else rows
@@ -64,7 +68,9 @@ def profile(
     )
     sample: list[Tensor] = []
     step = max(1, len(units) // 16384)
+    chunk = chunk or min(8192, rows_at_once(count, 6))
     for begin in range(0, len(units), chunk):
+        progress(int(begin / len(units) * len(rows)), len(rows), "profiling concepts")
         part = units[begin : begin + chunk]
         acts_nd = example_means(acts, part) if whole else acts.read(part)
         codes = concepts.encode(torch.from_numpy(acts_nd))
@@ -77,7 +83,7 @@ def profile(
         merged, order = torch.topk(torch.cat([best, values]), len(best), dim=0)
         where = torch.cat([where, index + begin]).gather(0, order)
         best = merged
-        sample.append(codes[::step].half() if len(codes) else codes)
+        sample.append(codes[-begin % step :: step].half())
     over = fired.clamp(min=1).double() if concepts.sparse else torch.full((count,), float(len(units)), dtype=torch.float64)
     mean = total / over
     deviation = (squares / over - mean.square()).clamp(min=0).sqrt()
@@ -128,7 +134,13 @@ def _examples(
 
 
 def _histogram(sample: Float[Tensor, "n c"], sparse: bool, first_number: int) -> pd.DataFrame:
-    codes = sample.float()
+    """Counts of a sample of codes in bins of their own for each concept, some concepts at a time."""
+    step = rows_at_once(max(len(sample), 1), 12)
+    parts = [_counts(part.float(), sparse, first_number + i * step) for i, part in enumerate(sample.split(step, dim=1))]
+    return pd.concat(parts).reset_index(drop=True)
+
+
+def _counts(codes: Float[Tensor, "n c"], sparse: bool, first_number: int) -> pd.DataFrame:
     shown = codes > 0 if sparse else torch.ones_like(codes, dtype=torch.bool)
     low = torch.zeros(codes.shape[1]) if sparse else codes.amin(0)
     high = torch.maximum(codes.amax(0), low + 1e-6)

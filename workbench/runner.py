@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 
-from workbench.analysis import CANNOT_MEASURE, Analysis, Context, Progress, Result, SiteAnalysis, find_analysis, reason
+from workbench.analysis import CANNOT_MEASURE, Analysis, Context, Result, SiteAnalysis, find_analysis, reason
 from workbench.engines import Engine, Local, find_engine
 from workbench.errors import ConfigError, StudyError, WorkbenchError, disk_errors
 from workbench.frames import records
 from workbench.labelling import same_splits, splits_hash, with_asked
 from workbench.processes import has_ended, identity, shareable
+from workbench.progress import Progress, part_of, silent
 from workbench.store import catalog as tables
 from workbench.store.runs import Run, seal, write_json
 from workbench.store.unfinished import Unfinished
@@ -53,10 +54,6 @@ PACKAGES = (
 )
 PROFILE_ROWS = 60_000
 CUT_OFF = "Its process ended before it was done, for instance because the memory was full or the machine was switched off."
-
-
-def silent(_done: int, _total: int, _text: str) -> None:
-    """A progress callback that shows nothing."""
 
 
 def execute(
@@ -260,11 +257,12 @@ def profile_tables(result: Result, acts: ActivationSet, dataset: Dataset, study:
         kept = chosen[: max(1, int(len(chosen) * PROFILE_ROWS / len(rows)))]
         rows = rows[np.isin(example[rows], kept)]
     parts, first = [], 0
+    total = len(rows) * len(result.concepts)
     for done, concept_set in enumerate(result.concepts):
-        progress(done, len(result.concepts), "profiling concepts")
-        parts.append(profile(concept_set, acts.at(concept_set.site), rows, first))
+        show = part_of(progress, done * len(rows), total)
+        parts.append(profile(concept_set, acts.at(concept_set.site), rows, first, progress=show))
         first += len(concept_set)
-    progress(len(result.concepts), len(result.concepts), "profiling concepts")
+    progress(total, total, "profiling concepts")
     return _token_tables(result, acts, rows, study, progress) | {
         "summary": pd.concat([p.summary for p in parts]),
         "examples": pd.concat([p.examples for p in parts]),

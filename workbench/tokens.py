@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Int
 
-from workbench.analysis import Progress
+from workbench.errors import disk_errors
+from workbench.progress import Progress, silent
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
     from workbench.concepts import ConceptSet
     from workbench.datasets import Dataset
+    from workbench.evidence.direct import DirectMap
     from workbench.store.study import Study
 
 MAP_TEXTS = 24
 
 
-def study_map(study: Study, dataset: Dataset) -> Float[Tensor, "v d"]:
-    """The direct map to the logits at texts of a data set, measured once a session; see `workbench.evidence.direct`."""
-    from workbench.evidence.direct import direct_map
+def study_map(study: Study, dataset: Dataset, progress: Progress = silent) -> DirectMap:
+    """The direct map to the logits at texts of a data set, measured once and kept; see `workbench.evidence.direct`."""
+    from workbench.evidence.direct import DirectMap, direct_map
 
     key = ("direct map", dataset.hash)
     if key not in study.shared:
-        train = np.flatnonzero(dataset.table["split"].ne("test").to_numpy())
-        chosen = np.random.default_rng(0).permutation(train)[:MAP_TEXTS]
-        study.shared[key] = direct_map(study.model, dataset.inputs(chosen.tolist()))
-    found: Tensor = study.shared[key]
+        what = f"{study.model_record()['weights_hash']}/{dataset.hash}/{MAP_TEXTS}"
+        path = study.folder / "cache" / "maps" / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.safetensors"
+        progress(0, 1, "map to the vocabulary")
+        if path.exists():
+            study.shared[key] = DirectMap.load(path, study.model)
+        else:
+            train = np.flatnonzero(dataset.table["split"].ne("test").to_numpy())
+            chosen = np.random.default_rng(0).permutation(train)[:MAP_TEXTS]
+            study.shared[key] = direct_map(study.model, dataset.inputs(chosen.tolist()))
+            with disk_errors("the map to the vocabulary"):
+                study.shared[key].save(path)
+        progress(1, 1, "map to the vocabulary")
+    found: DirectMap = study.shared[key]
     return found
 
 
@@ -52,13 +63,14 @@ def token_tables(
         return {}
     dataset = study.dataset_of(acts)
     vocabulary = study.model.vocabulary()
-    following = next_tokens(study.model, dataset, acts, rows)
+    following = next_tokens(study.model, dataset, acts, rows, progress)
     own, effects, first = [], [], 0
     for done, concepts in enumerate(sets):
         progress(done, len(sets), "tokens of concepts")
         own.append(own_tokens(concepts, acts.at(concepts.site), rows, following, vocabulary, first))
         if writes_to_residual(concepts.site):
-            effects.append(effects_table(study_map(study, dataset), concepts.directions(), vocabulary, first))
+            mapping = study_map(study, dataset, progress)
+            effects.append(effects_table(mapping, concepts.directions(), vocabulary, first, progress=progress))
         first += len(concepts)
     progress(len(sets), len(sets), "tokens of concepts")
     return {"tokens": pd.concat(own)} | ({"effects": pd.concat(effects)} if effects else {})

@@ -58,8 +58,8 @@ class _Shared:
     failed: list[dict[str, Any]]
 
 
-# What a site gives, by level: the vectors, their metrics, and their scores for every class.
-_Scored = list[tuple[LinearConcepts, list[dict[str, Any]], pd.DataFrame | None]]
+# What a site gives: by level the vectors, their metrics, and their scores for every class; and the labels that it skips.
+_Scored = tuple[list[tuple[LinearConcepts, list[dict[str, Any]], pd.DataFrame | None]], list[dict[str, str]]]
 
 
 class ConceptActivation(SiteAnalysis):
@@ -113,20 +113,22 @@ class ConceptActivation(SiteAnalysis):
 
     def at_site(self, context: Context, site: str, shared: _Shared) -> _Scored:
         """Fit at a site, and score."""
-        return [
+        skipped: list[dict[str, str]] = []
+        levels = [
             (
                 _concepts(vectors, site, context.dataset),
                 [row | {"site": site} for row in vectors.metrics],
                 _table(score(vectors, shared.gradients[site]), vectors.labels, site) if shared.gradients else None,
             )
-            for vectors in fit_vectors(self, context, site, shared.wanted)
+            for vectors in fit_vectors(self, context, site, shared.wanted, skipped)
         ]
+        return levels, skipped
 
     def joined(self, context: Context, shared: _Shared, parts: list[_Scored]) -> Result:
         """Every site together."""
         result, rows = Result(), list(shared.failed)
         table: list[pd.DataFrame] = []
-        for concepts, metrics, scored in (level for part in parts for level in part):
+        for concepts, metrics, scored in (level for levels, _ in parts for level in levels):
             result.concepts.append(concepts)
             rows += metrics
             table += [] if scored is None else [scored]
@@ -141,6 +143,7 @@ class ConceptActivation(SiteAnalysis):
         scores = pd.concat(table, ignore_index=True)
         _holm(scores)
         result.tables["tcav"] = scores
+        result.tables["skipped"] = pd.DataFrame(parts[0][1], columns=["label", "reason"])
         result.metrics = pd.DataFrame(rows + _metric_rows(scores))
         result.figures["tcav"] = _figure(scores)
         return result

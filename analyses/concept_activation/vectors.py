@@ -41,9 +41,14 @@ class Vectors:
     metrics: list[dict[str, Any]]
 
 
-def fit_vectors(options: ConceptActivation, context: Context, site: str, labels: list[str]) -> Iterator[Vectors]:
-    """Fit every label and every random set of a site in one solve a level."""
-    for sample in samples(context, site, labels, POOL_ROWS):
+def fit_vectors(
+    options: ConceptActivation, context: Context, site: str, labels: list[str], skipped: list[dict[str, str]]
+) -> Iterator[Vectors]:
+    """Fit every label and every random set of a site in one solve a level.
+
+    Labels with too few rows are appended to ``skipped``, with the reason.
+    """
+    for sample in samples(context, site, labels, POOL_ROWS, skipped):
         rng = np.random.default_rng(context.seed)
         chosen = _chosen(sample.y_train, options.per_side, rng)
         random = _random(len(sample.x_train), options.per_side, options.random_sets, rng)

@@ -50,8 +50,8 @@ METRICS = (
 )
 
 
-# What a site gives: its principal directions, and the rows of each variable.
-_Estimated = tuple[list[LinearConcepts], list[dict[str, Any]]]
+# What a site gives: its principal directions, the rows of each variable, and the labels that it skips.
+_Estimated = tuple[list[LinearConcepts], list[dict[str, Any]], list[dict[str, str]]]
 
 
 class MutualInformation(SiteAnalysis):
@@ -84,24 +84,26 @@ class MutualInformation(SiteAnalysis):
         """Estimate at a site."""
         concepts: list[LinearConcepts] = []
         rows: list[dict[str, Any]] = []
+        skipped: list[dict[str, str]] = []
         compressor = None
-        for group in variables(context, site, shared, self.max_rows):
+        for group in variables(context, site, shared, self.max_rows, skipped):
             if compressor is None:
                 compressor = PCACompressor(min(self.dimensions, group.x_train.shape[1])).fit(group.x_train)
                 concepts.append(_principal(compressor, site, group.level))
             bounds = classifier_bounds(group, self.permutations, context.seed)
             for variable in group.variables:
                 rows += self._rows(variable, bounds[variable.name], compressor, group, site, context.seed)
-        return concepts, rows
+        return concepts, rows, skipped
 
     def joined(self, context: Context, shared: list[str], parts: list[_Estimated]) -> Result:
         """Every site together."""
-        rows = [row for _, some in parts for row in some]
+        rows = [row for _, some, _ in parts for row in some]
         if not rows:
             raise DataError(f"None of the labels {', '.join(shared[:8])} has enough captured examples: capture or label more.")
         metrics = pd.DataFrame(rows)
-        concepts: list[ConceptSet] = [directions for some, _ in parts for directions in some]
-        return Result(concepts=concepts, metrics=metrics, figures={"information": _figure(metrics)})
+        concepts: list[ConceptSet] = [directions for some, _, _ in parts for directions in some]
+        tables = {"skipped": pd.DataFrame(parts[0][2], columns=["label", "reason"])}
+        return Result(concepts=concepts, metrics=metrics, tables=tables, figures={"information": _figure(metrics)})
 
     def _rows(self, variable: Variable, bound: Estimate, compressor: Any, group: Any, site: str, seed: int) -> Any:
         rng = np.random.default_rng(seed)

@@ -41,9 +41,11 @@ class Group:
     clusters_test: Int[np.ndarray, "m"]
 
 
-def variables(context: Context, site: str, labels: list[str], max_rows: int) -> Iterator[Group]:
-    """The variables of a site, by level."""
-    for sample in samples(context, site, labels, max_rows):
+def variables(
+    context: Context, site: str, labels: list[str], max_rows: int, skipped: list[dict[str, str]] | None = None
+) -> Iterator[Group]:
+    """The variables of a site, by level; labels with too few rows are appended to ``skipped``, with the reason."""
+    for sample in samples(context, site, labels, max_rows, skipped):
         found = list(_spans(sample)) if is_span(sample.labels[0]) else list(_columns(sample))
         if found:
             train, test = sample.clusters_train, sample.clusters_test

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,9 @@ from workbench.analysis import CANNOT_MEASURE, Metric, Result, failed_rows, meas
 from workbench.dictionary import DictionaryConcepts
 from workbench.errors import ConfigError
 from workbench.evidence.floors import random_like
+from workbench.models import Output
 from workbench.plots import density_histogram, lines
+from workbench.progress import text_work
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -60,7 +62,7 @@ METRICS = (
     ),
 )
 
-SPLICED_EXAMPLES = 64
+SPLICED_EXAMPLES, SPLICED_AT_ONCE = 64, 8
 HELD_ROWS = 20_000
 
 
@@ -172,17 +174,38 @@ def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str,
     chosen = np.random.default_rng(context.seed).permutation(held)[:SPLICED_EXAMPLES]
     where = model.site(site)
     ours, floor = [], []
-    for begin in range(0, len(chosen), 16):
-        batch = model.batch(dataset.inputs(chosen[begin : begin + 16].tolist()), positions=context.activations.positions)
-        base, _ = model.forward(batch)
+    inputs = dataset.inputs(chosen.tolist())
+    work, done = text_work(inputs, model.max_length), 0
+    # A few texts at a time: with a large vocabulary a batch of many would be silent for long.
+    for begin in range(0, len(chosen), SPLICED_AT_ONCE):
+        part = slice(begin, begin + SPLICED_AT_ONCE)
+        context.progress(done, sum(work), f"splicing the reconstruction into the model, {begin:,} of {len(chosen):,} inputs")
+        batch = model.batch(inputs[part], positions=context.activations.positions)
+        base, _ = model.forward(batch, logits=False)
         with torch.no_grad():
-            with model.edited(Edit(where, lambda h: dictionary.reconstruct(h.flatten(0, 1)).view_as(h))):
-                ours.append(output_shift(base, model.forward(batch)[0], batch.keep))
+            with model.edited(Edit(where, lambda h: dictionary.reconstruct(h.flatten(0, 1)).to(h).view_as(h))):
+                kept, _ = model.forward(batch, logits=False)
             with model.edited(Edit(where, lambda h: mean.to(h).expand_as(h))):
-                floor.append(output_shift(base, model.forward(batch)[0], batch.keep))
+                flat, _ = model.forward(batch, logits=False)
+        # Both at once: what the unedited model says is worked out a single time.
+        both = output_shift(base, _joined(kept, flat), batch.keep)
+        ours.append(both[: len(batch)])
+        floor.append(both[len(batch) :])
+        done += sum(work[part])
+    context.progress(done, done, "splicing the reconstruction into the model")
     a, b = torch.cat(ours).double().cpu().numpy(), torch.cat(floor).double().cpu().numpy()
     low, high = _ratio_interval(a, b, np.arange(len(a)))
     return _row("sae.output_kept", 1 - a.sum() / b.sum(), 1 - high, 1 - low, 0.0, len(a))
+
+
+def _joined(first: Output, second: Output) -> Output:
+    """Two outputs for the same inputs, one after the other."""
+    tokens, logits = None, None
+    if first.tokens is not None and second.tokens is not None:
+        tokens = replace(first.tokens, rows=torch.cat([first.tokens.rows, second.tokens.rows]))
+    elif first.logits is not None and second.logits is not None:
+        logits = torch.cat([first.logits, second.logits])
+    return Output(torch.cat([first.pooled, second.pooled]), logits, tokens)
 
 
 def density_figure(fired: Float[np.ndarray, "c"]) -> Figure:

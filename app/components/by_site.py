@@ -70,12 +70,12 @@ def draw(rows: pd.DataFrame, y_title: str, key: str, neutral: float | None = Non
 
 def table(rows: pd.DataFrame, metric: Metric) -> None:
     """The numbers behind the lines."""
-    columns = ["series", "site", "value", "low", "high", "null", "null_high", "n", "run"]
+    columns = ["series", "site", "value", "low", "high", "null", "null_high", "p", "n", "run"]
     shown = rows[[c for c in columns if c == "series" or rows[c].notna().any()]].assign(
         series=[short(s) for s in rows["series"]], site=[short(s) for s in rows["site"]], run=[short(r, 128) for r in rows["run"]]
     )
     number = st.column_config.NumberColumn
-    names = {"value": metric_name(metric), "low": "95% from", "high": "to", "null": "Null", "null_high": "Null, 95th"}
+    names = {"value": metric_name(metric), "low": "95% from", "high": "to", "null": "Null", "null_high": "Null, 95th", "p": "p"}
     config: dict[str, Any] = {key: number(name, format="%.3f") for key, name in names.items()}
     config |= {"series": "Label", "site": "Site", "n": number("n", format="localized"), "run": "Run"}
     st.dataframe(shown, hide_index=True, column_config=config, placeholder="–", height=min(420, 38 + 35 * len(shown)))

@@ -8,7 +8,7 @@ import streamlit as st
 from app import jobs, state
 from app.components.page import empty, heading
 from app.components.text import escape, literal, short
-from workbench.analysis import Progress
+from workbench.progress import Progress
 from workbench.store.marker import STUDY_FILE, read
 from workbench.store.study import Study, open_study
 

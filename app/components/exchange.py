@@ -13,8 +13,8 @@ from app.components.offer import file_name, offer
 from app.components.page import empty, heading
 from app.components.text import literal, short
 from app.tables import set_label
-from workbench.analysis import Progress
 from workbench.errors import ConfigError
+from workbench.progress import Progress
 from workbench.store.exchange import export_table, table_names
 from workbench.store.study import Study
 
@@ -63,7 +63,7 @@ def bring_in(study: Study) -> None:
             raise ConfigError("Say which folder the activations are in.")
         options: dict[str, Any] = {name: text.strip() for name, text in asked.items() if text.strip()}
         options |= {"labels": [str(label) for label in labels]} if labels else {}
-        options |= {name: value for name, value in (("pool", pool), ("dtype", dtype)) if value}
+        options |= {name: value for name, value in (("pool", pool), ("store_dtype", dtype)) if value}
         jobs.start(key, "Bringing activations in", lambda show: _import(study, options, show))
         st.rerun()
     job = jobs.find_job(key)

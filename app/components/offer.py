@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from app import jobs
-from workbench.analysis import Progress
+from workbench.progress import Progress
 
 MIB = 2**20
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app import state
 from app.components.offer import file_name, offer
-from workbench.analysis import Progress
+from workbench.progress import Progress
 from workbench.store.study import Study
 
 

@@ -8,8 +8,8 @@ import streamlit as st
 from app import jobs, state
 from app.components.text import escape, interval, literal, number
 from app.tables import scored_names
-from workbench.analysis import Progress
 from workbench.frames import records
+from workbench.progress import Progress
 from workbench.store.concept import Concept
 
 COUNT = 5

@@ -15,7 +15,7 @@ from app.components.page import empty, heading, sentences, title
 from app.components.report import report_button
 from app.components.text import chips, literal
 from app.components.vocabulary import vocabulary
-from workbench.analysis import Progress
+from workbench.progress import Progress
 from workbench.store.concept import Concept
 from workbench.store.study import Study
 

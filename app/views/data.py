@@ -14,8 +14,8 @@ from app.components.labelling import choose_labels
 from app.components.page import empty, heading, sentences, title
 from app.components.text import literal, short
 from workbench.activations import ActivationSet
-from workbench.activations.room import size_text
-from workbench.analysis import Progress
+from workbench.memory import size_text
+from workbench.progress import Progress
 from workbench.store.study import Study
 
 TASKS: dict[str, Callable[[Study], None]] = {

@@ -15,8 +15,8 @@ from app.components.page import empty, heading, sentences, title
 from app.components.text import short
 from app.tables import INTERNAL
 from app.views.overview import newest_runs
-from workbench.analysis import Progress
 from workbench.frames import records
+from workbench.progress import Progress
 from workbench.reports import SECTIONS, choose, expected_bytes, write_report, zip_tables
 from workbench.reports.report import Chosen
 from workbench.store.study import Study

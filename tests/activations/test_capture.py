@@ -20,7 +20,7 @@ SITES = ["resid_post.0", "mlp_out.2", "head_out.1.3"]
 
 @pytest.fixture(scope="module")
 def exact(minilm, texts, tmp_path_factory):
-    return capture(minilm, texts, sites=SITES, folder=tmp_path_factory.mktemp("a"), dtype="float32", batch_size=7)
+    return capture(minilm, texts, sites=SITES, folder=tmp_path_factory.mktemp("a"), store_dtype="float32", batch_size=7)
 
 
 def direct(model, dataset, site, keep=True):
@@ -44,7 +44,7 @@ def test_capture_is_what_the_model_does(exact, minilm, texts):
 
 
 def test_the_rows_of_one_batch_are_kept_to_a_millionth(minilm, texts, tmp_path):
-    part = capture(minilm, texts, sites="resid_post.1", folder=tmp_path, dtype="float32", limit=5)
+    part = capture(minilm, texts, sites="resid_post.1", folder=tmp_path, store_dtype="float32", limit=5, seed=None)
     batch = minilm.batch(texts.inputs(range(5)))
     hidden = minilm.activations(batch, ["resid_post.1"])[Site("resid_post", 1)]
     np.testing.assert_allclose(part.read(), hidden[batch.keep].numpy(), atol=1e-6)
@@ -65,7 +65,7 @@ def test_the_index_says_where_each_row_stands(exact, texts):
 
 @pytest.mark.parametrize("pool", ["mean", "max", "last"])
 def test_pools_agree_with_the_rows_of_tokens(exact, minilm, texts, tmp_path, pool):
-    pooled = capture(minilm, texts, sites=SITES, folder=tmp_path, dtype="float32", pool=pool)
+    pooled = capture(minilm, texts, sites=SITES, folder=tmp_path, store_dtype="float32", pool=pool)
     assert pooled.n_rows == len(texts)
     assert (pooled.index["position"] == -1).all()
     assert pooled.index["example"].tolist() == list(range(len(texts)))
@@ -87,7 +87,7 @@ def test_half_precision_is_the_default_and_close(exact, minilm, texts, tmp_path)
 def test_chunks_and_shards_do_not_show(exact, minilm, texts, tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "SHARD_BYTES", 100 * 384 * 4)
     monkeypatch.setattr(capturing, "_CHUNK_EXAMPLES", 6)
-    many = capture(minilm, texts, sites=SITES, folder=tmp_path, dtype="float32", batch_size=7)
+    many = capture(minilm, texts, sites=SITES, folder=tmp_path, store_dtype="float32", batch_size=7)
     assert len(many.manifest.shards) > 2
     assert many.index.equals(exact.index)
     rows = np.random.default_rng(0).integers(0, many.n_rows, 200)
@@ -121,7 +121,7 @@ def test_a_whole_set_is_opened_not_captured_again(minilm, texts, tmp_path):
     ids = {
         first.id,
         capture(minilm, texts, sites="embed", folder=tmp_path, pool="max").id,
-        capture(minilm, texts, sites="embed", folder=tmp_path, pool="mean", dtype="float32").id,
+        capture(minilm, texts, sites="embed", folder=tmp_path, pool="mean", store_dtype="float32").id,
         capture(minilm, texts, sites="embed", folder=tmp_path, pool="mean", limit=3).id,
         capture(minilm, texts, sites="mlp_out.0", folder=tmp_path, pool="mean").id,
     }
@@ -129,9 +129,9 @@ def test_a_whole_set_is_opened_not_captured_again(minilm, texts, tmp_path):
 
 
 def test_edited_activations_are_another_set(minilm, texts, tmp_path):
-    base = capture(minilm, texts, sites="embed", folder=tmp_path, pool="mean", dtype="float32")
+    base = capture(minilm, texts, sites="embed", folder=tmp_path, pool="mean", store_dtype="float32")
     with minilm.edited(steer("embed", torch.ones(384), 2.0)):
-        moved = capture(minilm, texts, sites="embed", folder=tmp_path, pool="mean", dtype="float32")
+        moved = capture(minilm, texts, sites="embed", folder=tmp_path, pool="mean", store_dtype="float32")
     assert moved.id != base.id
     np.testing.assert_allclose(moved.read(), base.read() + 2, atol=1e-5)
 
@@ -193,9 +193,9 @@ def test_a_full_disk_is_said_before_and_during(minilm, texts, tmp_path, monkeypa
 
 def test_too_large_for_half_precision_is_an_error_never_infinity(minilm, texts, tmp_path):
     with minilm.edited(steer("embed", torch.full((384,), 1e5))):
-        with pytest.raises(DataError, match="use dtype='float32'"):
+        with pytest.raises(DataError, match="use store_dtype='bfloat16'"):
             capture(minilm, texts, sites="embed", folder=tmp_path)
-        assert np.isfinite(capture(minilm, texts, sites="embed", folder=tmp_path, dtype="float32").read()).all()
+        assert np.isfinite(capture(minilm, texts, sites="embed", folder=tmp_path, store_dtype="float32").read()).all()
 
 
 def test_a_blank_example_is_named(minilm, make_table, tmp_path):
@@ -215,7 +215,7 @@ def test_hostile_text_comes_back_as_it_went_in(minilm, make_table, tmp_path):
 def test_options_that_cannot_be_used_are_refused(minilm, vision, texts, images, tmp_path):
     for wrong, match in [
         ({"pool": "sum"}, "The pool is"),
-        ({"dtype": "float8"}, "The dtype is"),
+        ({"store_dtype": "float8"}, "The store_dtype is"),
         ({"max_disk": "2 hats"}, "no size"),
         ({"batch_size": 0}, "batch size"),
         ({"limit": 0}, "no example"),
@@ -240,7 +240,7 @@ def test_images_have_a_row_a_place(vision, images, tmp_path):
         sites=["layer:0", "layer:1"],
         folder=tmp_path,
         pool="token",
-        dtype="float32",
+        store_dtype="float32",
         batch_size=3,
     )
     assert made.pool == "spatial"
@@ -250,7 +250,7 @@ def test_images_have_a_row_a_place(vision, images, tmp_path):
     for site, rows in vision.activations(batch, ["layer:0", "layer:1"]).items():
         np.testing.assert_allclose(made.read(site=site), rows.flatten(0, 1).numpy(), atol=1e-4)
     assert made.index["position"].tolist() == list(range(24)) * 7
-    pooled = capture(vision, images, sites=["layer:0", "layer:3"], folder=tmp_path, pool="max", dtype="float32")
+    pooled = capture(vision, images, sites=["layer:0", "layer:3"], folder=tmp_path, pool="max", store_dtype="float32")
     expected = made.read(site="layer:0").reshape(7, 24, 4).max(1)
     np.testing.assert_allclose(pooled.read(site="layer:0"), expected, atol=1e-4)
     assert pooled.width("layer:3") == 3

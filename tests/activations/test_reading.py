@@ -15,7 +15,7 @@ from workbench.errors import ConfigError, StudyError, UnknownNameError
 @pytest.fixture(scope="module")
 def acts(minilm, texts, tmp_path_factory):
     folder = tmp_path_factory.mktemp("acts")
-    return capture(minilm, texts, sites=["embed", "head_out.0.0"], folder=folder, dtype="float32")
+    return capture(minilm, texts, sites=["embed", "head_out.0.0"], folder=folder, store_dtype="float32")
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))

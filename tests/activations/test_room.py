@@ -13,10 +13,10 @@ from hypothesis.extra.numpy import arrays
 
 from workbench.activations import ActivationSet, capture, capturing
 from workbench.activations.dtypes import as_tensor, packed, unpacked
-from workbench.activations.room import parse_size
 from workbench.cli import console, main
 from workbench.edits import steer
 from workbench.errors import ConfigError, DataError, DiskFullError
+from workbench.memory import parse_size
 
 
 def size_of(acts: ActivationSet) -> int:
@@ -114,11 +114,11 @@ def test_bfloat16_never_makes_infinity_of_a_number():
 
 
 def test_a_set_of_any_dtype_is_read_as_float32_and_given_as_it_lies(minilm, texts, tmp_path):
-    exact = capture(minilm, texts, sites="embed", folder=tmp_path, dtype="float32")
+    exact = capture(minilm, texts, sites="embed", folder=tmp_path, store_dtype="float32")
     numbers = np.array([3, 1, -1, 3])
     for dtype in ("float16", "bfloat16", "float32"):
         kind = getattr(torch, dtype)
-        made = ActivationSet.open(capture(minilm, texts, sites="embed", folder=tmp_path, dtype=dtype).folder)
+        made = ActivationSet.open(capture(minilm, texts, sites="embed", folder=tmp_path, store_dtype=dtype).folder)
         rounded = torch.from_numpy(exact.read()).to(kind)
         assert made.read().dtype == np.float32
         assert np.array_equal(made.read(), rounded.float().numpy())
@@ -128,12 +128,12 @@ def test_a_set_of_any_dtype_is_read_as_float32_and_given_as_it_lies(minilm, text
         (batch,) = made.batches(made.n_rows, epochs=1)
         assert batch.dtype == torch.float32
         assert torch.allclose(batch.double().sum(0), rounded.double().sum(0))
-    assert size_of(made) == 2 * size_of(capture(minilm, texts, sites="embed", folder=tmp_path, dtype="bfloat16"))
+    assert size_of(made) == 2 * size_of(capture(minilm, texts, sites="embed", folder=tmp_path, store_dtype="bfloat16"))
 
 
 def test_what_float16_cannot_hold_bfloat16_can(minilm, texts, tmp_path):
     with minilm.edited(steer("embed", torch.full((384,), 1e5))):
-        made = capture(minilm, texts, sites="embed", folder=tmp_path, dtype="bfloat16", limit=4)
+        made = capture(minilm, texts, sites="embed", folder=tmp_path, store_dtype="bfloat16", limit=4)
     assert np.abs(made.read() / 1e5 - 1).max() < 2**-7
 
 

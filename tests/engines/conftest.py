@@ -26,6 +26,7 @@ def ray(sets_home: Path) -> Iterator[Any]:
 
     from workbench.engines import cluster
 
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     before = os.environ.get("XDG_CACHE_HOME")
     os.environ["XDG_CACHE_HOME"] = str(sets_home)
@@ -33,6 +34,7 @@ def ray(sets_home: Path) -> Iterator[Any]:
         with cluster.Ray(workers=2, store=STORE) as engine:
             yield engine
     finally:
+        torch.set_num_threads(threads)
         if before is None:
             del os.environ["XDG_CACHE_HOME"]
         else:

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 import workbench as wb
+from tests.conftest import threads
 from workbench.activations import capture, capturing
 from workbench.cli import main
 from workbench.engines import cluster
@@ -164,8 +165,7 @@ def test_two_workers_one_killed_in_the_middle_write_the_bytes_of_one_process(tmp
     output, noise = job.communicate()
     assert job.returncode == 0, noise
     assert [line for line in noise.splitlines() if "capturing" not in line] == []
-    torch.set_num_threads(1)
-    with pytest.raises(SystemExit) as end:
+    with threads(1), pytest.raises(SystemExit) as end:
         main(arguments(tmp_path / "here"))
     assert not end.value.code
     assert capsys.readouterr().out == output

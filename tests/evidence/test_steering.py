@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from workbench.errors import ConfigError
 from workbench.evidence import steering
-from workbench.evidence.direct import direct_effects, direct_map, effects_table, logit_lens
+from workbench.evidence.direct import direct_map, effects_table, logit_lens
 from workbench.evidence.own_tokens import log_odds_z
 from workbench.models import load_model
 
@@ -39,18 +39,24 @@ def test_the_direct_map_is_the_slope_of_the_lens(scribe):
     rows = scribe.activations(batch, [site])[site][batch.keep][:6]
     push = torch.randn(scribe.width(site), generator=torch.Generator().manual_seed(0))
     slope = (scribe.lens(rows + 1e-2 * push) - scribe.lens(rows - 1e-2 * push)).mean(0) / 2e-2
-    mapped = direct_map(scribe, TEXTS, rows=6) @ push
-    torch.testing.assert_close(mapped, slope, atol=2e-2, rtol=1e-2)
+    mapping = direct_map(scribe, TEXTS, rows=6)
+    every = torch.arange(len(scribe.unembedding()))
+    torch.testing.assert_close(mapping.rows(every) @ push, slope, atol=2e-2, rtol=1e-2)
+    effects = mapping.effects(push[None])[0]
+    torch.testing.assert_close(effects, slope - slope.mean(), atol=2e-2, rtol=1e-2)
+    torch.testing.assert_close(mapping.effects(push[None], every[7:9])[0], effects[7:9])
+    # How widely the effects spread, without looking at all of them.
+    assert float(mapping.spread(push[None])) == pytest.approx(float(effects.std()), rel=1e-3)
 
 
 def test_effects_name_the_tokens_that_a_direction_was_made_of(scribe):
     mapping = direct_map(scribe, TEXTS)
     wanted = scribe.token_ids("government")[0]
-    direction = torch.nn.functional.normalize(mapping[wanted] - mapping.mean(0), dim=0)
+    direction = torch.nn.functional.normalize(mapping.rows(torch.tensor([wanted]))[0] - mapping.mean, dim=0)
     table = effects_table(mapping, torch.stack([direction, -direction]), scribe.vocabulary(), first_number=7)
     assert table.query("number == 7 and side == 'raises' and rank == 0")["id"].item() == wanted
     assert table.query("number == 8 and side == 'lowers' and rank == 0")["id"].item() == wanted
-    assert direct_effects(mapping, direction[None]).mean().abs() < 1e-4
+    assert mapping.effects(direction[None]).mean().abs() < 1e-4
     assert set(table["number"]) == {7, 8}
 
 
@@ -100,7 +106,7 @@ def test_a_direction_made_of_its_tokens_passes_and_one_of_other_tokens_fails(scr
     site = scribe.site("resid_post.7")
     mapping = direct_map(scribe, TEXTS)
     nations = torch.tensor([i for w in ("nation", "people", "government") for i in scribe.token_ids(w)])
-    planted = torch.nn.functional.normalize(mapping[nations].mean(0) - mapping.mean(0), dim=0)
+    planted = torch.nn.functional.normalize(mapping.rows(nations).mean(0) - mapping.mean, dim=0)
     other = torch.randn(256, generator=torch.Generator().manual_seed(4))
     other = torch.nn.functional.normalize(other - (other @ planted) * planted, dim=0)
     rows = scribe.activations(passages.batch, [site])[site][passages.batch.keep]

@@ -204,3 +204,18 @@ def test_the_label_of_a_discovered_concept_is_chosen_without_the_test_split(plan
     chosen = detect(concepts, validation, test, 0).choice
     test.tokens.values[:] = np.random.default_rng(0).integers(0, 2, test.tokens.values.shape)
     assert detect(concepts, validation, test, 0).choice == chosen
+
+
+def test_a_name_is_scored_against_the_names_of_the_whole_run(planted) -> None:
+    study, acts, _, directions = planted()
+    noise = np.random.default_rng(6).normal(size=(8, directions.shape[1]))
+    run = study.run("given_for_tests", acts, directions=np.concatenate([directions, noise]).tolist())
+    words = ("omega", "left", "alpha", "beta", "gamma", "delta", "kappa", "sigma", "theta", "money")
+    for concept, word in zip(run.concepts, words, strict=True):
+        concept.rename(word, "test")
+    whole = study.examine(run, families=("named",)).set_index("concept")
+    two = study.examine([run.concepts[0], run.concepts[3]], families=("named",)).set_index("concept")
+    assert two["status"].eq("ok").all()
+    assert two.loc[f"{run.id}.0", "value"] > 0.9
+    columns = ["value", "low", "high", "null", "null_high", "p"]
+    pd.testing.assert_frame_equal(two[columns], whole.loc[two.index, columns])

@@ -144,7 +144,7 @@ def test_a_gpu_measures_what_the_processor_does(both) -> None:
             "pooled": readout.pooled_outputs(model, texts, examples[:20]).numpy(),
             "readout": response.readout, "shift": response.output,
             "gradients": torch.cat(list(gradients[SITE].values())).numpy(),
-            "effects": direct.direct_effects(mapping, directions).cpu().numpy(),
+            "effects": mapping.effects(directions).cpu().numpy(),
             "firing": steering.firing(model, site, [None, directions[0] * 5], passages, watched)[0],
             "lens": direct.logit_lens(model, some[0])["probability"].to_numpy(),
         }  # fmt: skip

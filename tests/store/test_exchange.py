@@ -76,7 +76,7 @@ def test_what_was_exported_comes_back_bit_for_bit(minilm, tmp_path) -> None:
     texts = wb.load_dataset("film", limit=30)
     for dtype in ("float16", "bfloat16", "float32"):
         with wb.open_study(tmp_path / dtype) as study:
-            acts = study.capture(minilm, texts, ["embed", "resid_post.1"], dtype=dtype)
+            acts = study.capture(minilm, texts, ["embed", "resid_post.1"], store_dtype=dtype)
             files = acts.export(tmp_path / f"{dtype}-out")
             assert [path.name for path in files] == ["embed.safetensors", "resid_post.1.safetensors", "rows.parquet"]
             found = load_file(tmp_path / f"{dtype}-out" / "embed.safetensors")["activations"]
@@ -112,7 +112,7 @@ def test_a_hugging_face_data_set_is_read(tmp_path) -> None:
     columns = {name: table[name].tolist() for name in table}
     package.Dataset.from_dict(columns | {"resid_post.1": values.tolist()}).save_to_disk(str(tmp_path / "hub"))
     with wb.open_study(tmp_path / "study") as study:
-        acts = study.import_activations(tmp_path / "hub", dtype="float32", model="theirs")
+        acts = study.import_activations(tmp_path / "hub", store_dtype="float32", model="theirs")
         order = table.sort_values(["example", "position"]).index.to_numpy()
         assert np.array_equal(acts.read(), values[order])
         assert study.model_record()["name"] == "theirs"
@@ -135,7 +135,7 @@ def test_no_split_of_a_hugging_face_data_set_is_lost(tmp_path) -> None:
     parts["test"] = parts["test"].add_column("split", ["validation"] * len(parts["test"]))
     package.DatasetDict(parts).save_to_disk(str(tmp_path / "hub"))
     with wb.open_study(tmp_path / "study") as study:
-        acts = study.import_activations(tmp_path / "hub", dtype="float32")
+        acts = study.import_activations(tmp_path / "hub", store_dtype="float32")
         assert acts.n_rows == len(table)
         splits = study.dataset_of(acts).table["split"].tolist()
         assert splits[:2] == ["train", "train"]
@@ -226,7 +226,7 @@ def test_in_and_out_by_commands(given, tmp_path, capsys) -> None:
         assert not end.value.code, capsys.readouterr().out
         return json.loads(capsys.readouterr().out)
 
-    made = call("import", study, str(folder), "--model", "theirs", "--dtype", "float32")
+    made = call("import", study, str(folder), "--model", "theirs", "--store-dtype", "float32")
     assert made["sites"] == ["mlp_out.1", "resid_post.1"]
     assert len(call("export-activations", study, str(tmp_path / "out"), "--sites", "mlp_out.1")["files"]) == 2
     run = call("run", study, "linear_probe", "--sites", "resid_post.1", "--set", "labels=kind")["run"]

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 import workbench as wb
+from tests.conftest import threads
 from workbench.errors import StudyError
 
 
@@ -34,7 +35,7 @@ def test_runs_names_and_tables_come_out_as_they_went_in(steer_folder: Path, pack
                 pd.testing.assert_frame_equal(again.get_run(run).tables[name], study.get_run(run).tables[name])
 
 
-def test_activations_are_left_out_and_said_to_be_and_captured_again_to_the_byte(
+def test_activations_are_left_out_and_said_to_be_and_captured_again_to_the_byte_by_as_many_threads(
     steer_folder: Path, packed: Path, tmp_path: Path
 ) -> None:
     with wb.open_study(steer_folder) as study, wb.unpack(packed, tmp_path / "again") as again:
@@ -46,13 +47,32 @@ def test_activations_are_left_out_and_said_to_be_and_captured_again_to_the_byte(
             hollow.read(slice(0, 1), "resid_post.4")
         with pytest.raises(StudyError, match="left out"):
             _ = hollow.index
-        (made,) = again.recapture()
+        with threads(1):
+            (made,) = again.recapture()
         assert made.id == acts.id
         assert not made.left_out
         pd.testing.assert_frame_equal(made.index, acts.index)
         for site in acts.sites:
             assert np.array_equal(made.read(site=site), acts.read(site=site))
         assert again.recapture() == []
+    # Another number of threads adds in another order: the last digit of some numbers may be another one, and no more.
+    with threads(2), wb.unpack(packed, tmp_path / "two") as again:
+        (made,) = again.recapture()
+        for site in acts.sites:
+            np.testing.assert_allclose(made.read(site=site), acts.read(site=site), rtol=2e-3, atol=2e-3)
+
+
+def test_drawn_examples_are_drawn_again(minilm, tmp_path: Path) -> None:
+    texts = wb.load_dataset("film", limit=40)
+    column = texts.example_labels[0].name
+    with threads(1), wb.open_study(tmp_path / "first") as study:
+        acts = study.capture(minilm, texts, "embed", limit=10, seed=3, sample_by=column)
+        study.pack(tmp_path / "study.zip")
+        with wb.unpack(tmp_path / "study.zip", tmp_path / "again") as again:
+            (made,) = again.recapture()
+            assert made.id == acts.id
+            assert np.array_equal(made.read(), acts.read())
+            assert made.index["example"].tolist() == acts.index["example"].tolist() != list(range(10))
 
 
 def test_without_activations_the_model_reads_an_example_again(steer_folder: Path, packed: Path, tmp_path: Path) -> None:

@@ -13,17 +13,20 @@ from typing import Any, cast
 import numpy as np
 
 from workbench.activations.chunks import Chunk, Piece, Reader
-from workbench.activations.dtypes import DTYPES, Dtype
+from workbench.activations.drawing import Drawn, draw
+from workbench.activations.dtypes import DTYPES, Dtype, warn_near_overflow
 from workbench.activations.manifest import Pool, Request, known_request
-from workbench.activations.room import check_limit, check_room, parse_size
+from workbench.activations.room import check_limit, check_room
 from workbench.activations.source import Examples
 from workbench.activations.store import ActivationSet
 from workbench.activations.writer import Writer, claimed, finish_sealed, whole, writing
 from workbench.conversations import DEFAULT_POSITIONS, Conversation, check_positions
 from workbench.engines import Engine, find_engine
 from workbench.errors import ConfigError, WorkbenchWarning, disk_errors
-from workbench.models.base import Model
+from workbench.memory import parse_size
+from workbench.models.base import InputError, Model
 from workbench.models.sites import Site
+from workbench.progress import text_work
 
 Progress = Callable[[int, int, dict[str, Any]], None]
 
@@ -33,6 +36,8 @@ _CHUNK_BYTES, _CHUNK_BYTES_AT_MOST = 256 * 2**20, 2**30
 # the more the larger batches are. So many are for batches of 32, and for larger ones proportionately more.
 _CHUNK_EXAMPLES = 256
 _USUAL_BATCH = 32
+# Of the batch that is looked at before the capture.
+_LONGEST_LOOKED_AT, _OTHERS_LOOKED_AT = 8, 24
 # Of one row: the index that grows, and at the end the whole one beside it.
 _INDEX_BYTES = 24
 
@@ -45,15 +50,20 @@ def capture(
     folder: str | Path,
     pool: str = "token",
     positions: str = DEFAULT_POSITIONS,
-    dtype: str = "float16",
+    store_dtype: str = "float16",
     batch_size: int = _USUAL_BATCH,
     limit: int | None = None,
+    seed: int | None = 0,
+    sample_by: str | None = None,
     max_disk: int | str | None = None,
     engine: str | Engine = "local",
     progress: Progress | None = None,
     fetch: Callable[[Path], None] | None = None,
 ) -> ActivationSet:
-    """The activations of ``sites`` (names or globs) for the first ``limit`` examples, in one pass.
+    """The activations of ``sites`` (names or globs) for a data set, in one pass.
+
+    ``limit`` captures so many examples, drawn by ``seed``; ``sample_by``, a column, draws as many of each of its values. With
+    ``seed=None`` they are the first ones.
 
     ``pool``: ``token`` (or ``spatial``, for images) keeps a row a position, ``mean``, ``max`` and ``last`` one an example.
     ``positions`` says which tokens have rows or are pooled: ``content``, what texts and messages say, or, of conversations, a
@@ -64,9 +74,11 @@ def capture(
     and ends with the same bytes; with another ``batch_size``, which decides how numbers are rounded, it starts
     over. Texts of like length are read together, in batches of as many tokens as ``batch_size`` of them have on average.
     ``progress(done, total, info)`` counts examples; ``info`` has the ``rows``, the ``bytes`` that are on the
-    disk, and the ``tokens`` (or places, of images) and ``seconds`` of this call.
+    disk, the ``tokens`` (or places, of images) and ``seconds`` of this call, and ``work`` out of ``whole_work``, by which the
+    time left is told: texts are read by length and not in their order.
 
-    ``dtype`` is how numbers lie on disk: ``float16``, ``float32`` or ``bfloat16``. ``max_disk`` (bytes, or a text
+    ``store_dtype`` is how numbers lie on disk: ``float16``, ``float32`` or ``bfloat16``. A first batch is looked at before the
+    capture, and a warning says where values come near the largest that float16 holds. ``max_disk`` (bytes, or a text
     such as ``2GB``) is the most that the set may take. ``engine`` is who runs the model: ``local``, this process, or
     ``ray``, workers that each load it (see `workbench.engines.cluster.Ray`); the bytes are the same. ``fetch(folder)`` may
     bring a set that is not there, from where it was captured before.
@@ -78,11 +90,9 @@ def capture(
     runs = find_engine(engine)
     places = model.match(sites)
     check_positions(positions)
-    rows = _checked(model, dataset, places, pool, dtype, batch_size)
+    rows = _checked(model, dataset, places, pool, store_dtype, batch_size)
     most = None if max_disk is None else parse_size(max_disk)
-    n = len(dataset) if limit is None else min(limit, len(dataset))
-    if n < 1:
-        raise ConfigError("There is no example to capture: raise the limit or take another data set.")
+    drawn = draw(dataset, limit, seed, sample_by)
     request = Request(
         model=model.name,
         model_kind=model.kind,
@@ -91,13 +101,15 @@ def capture(
         edits=[edit.to_dict() for edit in model.active_edits],
         dataset=dataset.name,
         dataset_hash=dataset.content_hash,
-        limit=None if n == len(dataset) else n,
+        limit=None if len(drawn.ids) == len(dataset) else len(drawn.ids),
         sites=tuple(map(str, places)),
         widths=tuple(map(model.width, places)),
         pool=rows,
-        dtype=cast(Dtype, dtype),
+        dtype=cast(Dtype, store_dtype),
         positions=positions,
-        chat_template=_chat_template(model, dataset, n, positions),
+        chat_template=_chat_template(model, dataset, drawn, positions),
+        drawn=drawn.digest,
+        model_dtype=None if model.dtype == "float32" else model.dtype,
     )
     request = known_request(Path(folder), request, dataset)
     home = Path(folder) / request.id
@@ -107,27 +119,27 @@ def capture(
         with disk_errors("activations"), claimed(home):
             # Another process may have finished it since.
             if not whole(home) and not finish_sealed(home):
-                _Capture(model, dataset, places, request, n, batch_size, most).into(home, runs, progress)
+                _Capture(model, dataset, places, request, drawn, batch_size, most).into(home, runs, progress)
     acts = ActivationSet.open(home)
     if cut := acts.manifest.cut():
         warnings.warn(cut, WorkbenchWarning, stacklevel=2)
     return acts
 
 
-def _chat_template(model: Model, dataset: Examples, n: int, positions: str) -> str | None:
+def _chat_template(model: Model, dataset: Examples, drawn: Drawn, positions: str) -> str | None:
     """The hash of the model's chat template where the examples are conversations. `ConfigError` where there is none."""
-    if model.modality == "text" and any(isinstance(text, Conversation) for text in dataset.inputs(range(n))):
+    if model.modality == "text" and any(isinstance(text, Conversation) for text in dataset.inputs(drawn.ids.tolist())):
         return model.chat_template_hash()
     if positions not in {DEFAULT_POSITIONS, "all"} or (positions == "all" and model.modality != "text"):
         raise ConfigError(f"The positions '{positions}' are of conversations, and {dataset.name} holds none: use 'content'.")
     return None
 
 
-def _checked(model: Model, dataset: Examples, sites: list[Site], pool: str, dtype: str, batch_size: int) -> Pool:
+def _checked(model: Model, dataset: Examples, sites: list[Site], pool: str, store_dtype: str, batch_size: int) -> Pool:
     if pool not in {"token", "spatial", "mean", "max", "last"}:
         raise ConfigError(f"The pool is token, spatial, mean, max or last, not '{pool}'.")
-    if dtype not in DTYPES:
-        raise ConfigError(f"The dtype is {', '.join(DTYPES[:-1])} or {DTYPES[-1]}, not '{dtype}'.")
+    if store_dtype not in DTYPES:
+        raise ConfigError(f"The store_dtype is {', '.join(DTYPES[:-1])} or {DTYPES[-1]}, not '{store_dtype}'.")
     if batch_size < 1:
         raise ConfigError("The batch size is at least 1.")
     column = model.modality
@@ -148,10 +160,17 @@ class _Capture:
     """One pass over the examples, chunk by chunk."""
 
     def __init__(
-        self, model: Model, dataset: Examples, sites: list[Site], request: Request, n: int, batch_size: int, most: int | None
+        self,
+        model: Model,
+        dataset: Examples,
+        sites: list[Site],
+        request: Request,
+        drawn: Drawn,
+        batch_size: int,
+        most: int | None,
     ) -> None:
         self.model, self.dataset, self.sites, self.request = model, dataset, sites, request
-        self.n, self.batch_size, self.most = n, batch_size, most
+        self.drawn, self.n, self.batch_size, self.most = drawn, len(drawn.ids), batch_size, most
         self.cells, longest = self._cells()
         fit = int(min(_CHUNK_BYTES / self.cells, _CHUNK_BYTES_AT_MOST / longest) / request.row_bytes)
         self.cut = np.zeros(2, np.int64)
@@ -164,8 +183,7 @@ class _Capture:
         if self.model.modality == "image":
             places = int(np.prod(self.model.grid(self.sites[0])))
             return float(places), places
-        ids = np.unique(np.linspace(0, self.n - 1, 64).astype(int))
-        texts = Reader(self.model, self.request, self.batch_size).coded(self._piece(ids))
+        texts = Reader(self.model, self.request, self.batch_size).coded(self._piece(_spread(self.n)))
         return float(texts.kept.mean()), self.model.max_length
 
     def estimate(self) -> int:
@@ -178,10 +196,35 @@ class _Capture:
         plan = {"chunk": self.chunk, "batch_size": self.batch_size, "batches": "of as many tokens"}
         with writing(home, self.request, plan) as writer:
             check_room(home, self.estimate(), writer.bytes, self.most)
+            if not writer.chunks:
+                self.look()
             self.write(writer, engine, progress)
             grid = self.model.grid(self.sites[0]) if self.request.pool == "spatial" else None
             cut = {"cut_texts": int(self.cut[0]), "lost_tokens": int(self.cut[1])}
-            writer.finish(self.model.describe(), dict(self.dataset.source), self.n, grid, self.dataset.hash, **cut)
+            source, labels = dict(self.dataset.source), self.dataset.hash
+            writer.finish(self.model.describe(), source, self.n, grid, labels, sample=self.drawn.rule, **cut)
+
+    def look(self) -> None:
+        """Read one batch, of the longest inputs and some of the others, and warn of values that come near float16's largest.
+
+        Raises:
+            DataError: A value does not fit the type in which it would be stored.
+        """
+        if self.request.dtype != "float16":
+            return
+        work = np.array(self._work(np.arange(self.n)))
+        numbers = np.union1d(np.argsort(-work, kind="stable")[:_LONGEST_LOOKED_AT], _spread(self.n, _OTHERS_LOOKED_AT))
+        piece = self._piece(numbers)
+        try:
+            warn_near_overflow(self.model, piece.inputs, self.sites, self.request.positions)
+        except InputError as error:
+            raise error.at(int(piece.ids[error.row])) from None
+
+    def _work(self, numbers: np.ndarray) -> list[int]:
+        """About how much work it is to read each of the examples."""
+        if self.model.modality == "image":
+            return [1] * len(numbers)
+        return text_work(self.dataset.table["text"].iloc[self.drawn.ids[numbers]].tolist(), self.model.max_length)
 
     def write(self, writer: Writer, engine: Engine, progress: Progress | None) -> None:
         """Every chunk that the writer does not have yet, in order.
@@ -189,7 +232,7 @@ class _Capture:
         While the model runs, a thread puts the last chunk in order and on the disk; however this ends, that ends with it.
         """
         starts = range(writer.chunks * self.chunk, self.n, self.chunk)
-        tally = _Tally(writer, starts.start, self.n, progress)
+        tally = _Tally(writer, starts.start, self.chunk, self._work(np.arange(self.n)), progress)
         reader = Reader(self.model, self.request, self.batch_size, tally.add)
         if self.model.modality == "text":
             # What an earlier call captured is tokenised once more, to count what was cut of it.
@@ -201,7 +244,7 @@ class _Capture:
             for start, chunk in zip(starts, chunks, strict=True):
                 # Batches that were read in another process told nothing here.
                 if (untold := min(start + self.chunk, self.n) - tally.done) > 0:
-                    tally.add(untold, chunk.n_rows, chunk.tokens)
+                    tally.add(np.arange(untold), chunk.n_rows, chunk.tokens)
                 if written is not None:
                     written.result()
                 self.cut += chunk.cut
@@ -211,8 +254,13 @@ class _Capture:
             if written is not None:
                 written.result()
 
-    def _piece(self, ids: np.ndarray) -> Piece:
+    def _piece(self, numbers: np.ndarray) -> Piece:
+        ids = self.drawn.ids[numbers]
         return Piece(ids, self.dataset.inputs(ids.tolist()))
+
+
+def _spread(count: int, most: int = 64) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, most).astype(int))
 
 
 def _append(writer: Writer, chunk: Chunk) -> None:
@@ -222,14 +270,18 @@ def _append(writer: Writer, chunk: Chunk) -> None:
 class _Tally:
     """How far a capture is, for its progress callback."""
 
-    def __init__(self, writer: Writer, done: int, total: int, progress: Progress | None) -> None:
-        self.done, self._total, self._progress = done, total, progress
+    def __init__(self, writer: Writer, done: int, chunk: int, work: list[int], progress: Progress | None) -> None:
+        self.done, self._chunk, self._work, self._progress = done, chunk, work, progress
         self.bytes = writer.bytes
         self._rows, self._tokens, self._since = sum(writer.shards), 0, time.monotonic()
+        self._did, self._whole = sum(work[:done]), sum(work)
 
-    def add(self, examples: int, rows: int, tokens: int) -> None:
-        """So many more were read."""
-        self.done, self._rows, self._tokens = self.done + examples, self._rows + rows, self._tokens + tokens
+    def add(self, examples: np.ndarray, rows: int, tokens: int) -> None:
+        """These were read, by their numbers in the chunk that is being read."""
+        first = self.done // self._chunk * self._chunk
+        self._did += sum(self._work[first + number] for number in examples.tolist())
+        self.done, self._rows, self._tokens = self.done + len(examples), self._rows + rows, self._tokens + tokens
         if self._progress is not None:
             facts = {"rows": self._rows, "bytes": self.bytes, "tokens": self._tokens}
-            self._progress(self.done, self._total, facts | {"seconds": time.monotonic() - self._since})
+            facts |= {"work": self._did, "whole_work": self._whole}
+            self._progress(self.done, len(self._work), facts | {"seconds": time.monotonic() - self._since})

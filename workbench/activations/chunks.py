@@ -22,7 +22,7 @@ from workbench.errors import ConfigError
 from workbench.models.base import Batch, InputError, Model, sent
 from workbench.models.coded import Coded
 
-Tell = Callable[[int, int, int], None]
+Tell = Callable[[np.ndarray, int, int], None]
 Columns = dict[str, np.ndarray]
 Item = TypeVar("Item")
 
@@ -121,7 +121,7 @@ class Reader:
         model: The model, under the edits that the request names.
         request: What is captured.
         batch_size: Examples of a batch; see `of_like_length`. With the cut into chunks it decides how numbers are rounded.
-        tell: Called after each batch with its examples, rows and tokens.
+        tell: Called after each batch with the numbers of its examples in their piece, how many rows and how many tokens.
     """
 
     def __init__(self, model: Model, request: Request, batch_size: int, tell: Tell | None = None) -> None:
@@ -298,7 +298,7 @@ class _Parts:
         self._examples += len(part)
         self._tokens += tokens
         if tell is not None:
-            tell(len(part), len(self._rows[0][-1]), tokens)
+            tell(part, len(self._rows[0][-1]), tokens)
 
     @property
     def whole(self) -> bool:

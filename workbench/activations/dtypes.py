@@ -6,16 +6,20 @@ below them, which is exact; torch takes the same bits as ``torch.bfloat16`` with
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, get_args
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
 
-from workbench.errors import DataError
+from workbench.errors import DataError, WorkbenchWarning
 
 if TYPE_CHECKING:
     import torch
+
+    from workbench.models.base import Model
+    from workbench.models.sites import Site
 
 Dtype = Literal["float16", "float32", "bfloat16"]
 DTYPES: tuple[str, ...] = get_args(Dtype)
@@ -56,10 +60,37 @@ def packing(rows: Float[torch.Tensor, "n d"], dtype: str, site: str) -> Callable
             if not wide.isfinite().all():
                 raise DataError(f"The model gives values at {site} that are not finite numbers: check its weights.")
             most = f"{wide.abs().max():.0f}"
-            raise DataError(f"Activations at {site} reach {most}, more than {dtype} can hold: use dtype='float32'.")
+            raise DataError(f"Activations at {site} reach {most}, more than {dtype} can hold: use store_dtype='bfloat16'.")
         return here.view(torch.int16).numpy().view(np.uint16) if dtype == "bfloat16" else here.numpy()
 
     return packed
+
+
+def warn_near_overflow(model: Model, inputs: Sequence[Any], sites: Sequence[Site], positions: str) -> None:
+    """Warn, in one sentence, of sites whose values on some inputs are over half of the largest number that float16 holds.
+
+    Raises:
+        DataError: A value is beyond that number, or none at all.
+    """
+    largest = float(np.finfo(np.float16).max)
+    batch = model.batch(list(inputs), positions=positions)
+    near: dict[str, float] = {}
+    for site, rows in model.activations(batch, sites).items():
+        kept = rows[batch.keep.to(rows.device)] if rows.shape[:2] == batch.keep.shape else rows
+        most = float(kept.float().abs().max()) if kept.numel() else 0.0
+        if not most <= largest:
+            packed(kept.flatten(0, -2), "float16", str(site))
+        if most > largest / 2:
+            near[str(site)] = most
+    if near:
+        worst = max(near, key=lambda site: near[site])
+        more = f" (and over half of it at {len(near) - 1} more sites)" if len(near) > 1 else ""
+        warnings.warn(
+            f"Activations at {worst} reach {near[worst]:,.0f}{more} in a first batch, and float16 holds {largest:,.0f} at most:"
+            " to be safe, capture with store_dtype='bfloat16' (--store-dtype bfloat16).",
+            WorkbenchWarning,
+            stacklevel=2,
+        )
 
 
 def arriving(*tensors: torch.Tensor) -> Callable[[], tuple[torch.Tensor, ...]]:

@@ -50,11 +50,17 @@ class Request(BaseModel):
     widths: tuple[int, ...]
     pool: Pool
     dtype: Dtype
+    """How numbers lie on disk."""
     format: Literal[1, 2] = 2
     positions: str = DEFAULT_POSITIONS
     """Which tokens have rows; see `workbench.conversations.POSITIONS`."""
     chat_template: str | None = None
     """SHA-256 of the chat template, where the texts are conversations."""
+    drawn: str | None = None
+    """What identifies the examples, of a capture that drew some by a seed; see `workbench.activations.drawing`. Without it, and
+    with a limit, they are the first ones."""
+    model_dtype: str | None = None
+    """The type of the model's weights, where it is not float32."""
 
     @property
     def id(self) -> str:
@@ -92,6 +98,8 @@ class Manifest(BaseModel):
     labels_hash: str = ""
     """``Dataset.hash`` at the time of the capture: of the examples with their labels, groups and splits. Empty in format 1."""
     n_examples: int = Field(ge=0)
+    sample: dict[str, Any] | None = None
+    """How the examples were drawn, ``{"seed": …, "by": …}``, where not all were captured."""
     grid: tuple[int, int] | None = None
     """Height and width of the grid of positions, of a spatial set."""
     shards: tuple[int, ...]

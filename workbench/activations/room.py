@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 
-from workbench.errors import ConfigError, DiskFullError
-
-_UNITS = (
-    {"": 1, "b": 1} | {f"{k}b": 1000**i for i, k in enumerate("kmgt", 1)} | {f"{k}ib": 1024**i for i, k in enumerate("kmgt", 1)}
-)
-
-
-def parse_size(text: str | int) -> int:
-    """Bytes of a size such as ``2GB`` (10⁹), ``500MiB`` (2²⁰), ``1.5 TB`` or ``4096``.
-
-    Raises:
-        ConfigError: It is no such size.
-    """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(text).lower())
-    if found is None or found[2] not in _UNITS:
-        raise ConfigError(f"'{text}' is no size: write 2GB, 500MB or 1.5TiB.")
-    return int(float(found[1]) * _UNITS[found[2]])
-
-
-def size_text(n: float) -> str:
-    """Bytes for a person."""
-    return f"{n / 2**30:.1f} GiB" if n >= 2**30 else f"{n / 2**20:.1f} MiB"
+from workbench.errors import DiskFullError
+from workbench.memory import size_text
 
 
 def check_room(folder: Path, needed: int, done: int = 0, most: int | None = None) -> None:

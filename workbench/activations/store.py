@@ -70,7 +70,7 @@ class ActivationSet:
 
     @property
     def n_examples(self) -> int:
-        """Examples of the data set that were captured, from its first on."""
+        """How many examples of the data set were captured."""
         return self.manifest.n_examples
 
     @property
@@ -124,7 +124,7 @@ class ActivationSet:
         self, rows: slice | Int[np.ndarray, n] | None = None, site: str | Site | None = None
     ) -> Float[torch.Tensor, "n d"]:
         """Rows as `read` has them, in the type in which they lie on disk and bit for bit: a set captured with
-        ``dtype="bfloat16"`` gives ``torch.bfloat16``."""
+        ``store_dtype="bfloat16"`` gives ``torch.bfloat16``."""
         return as_tensor(self.raw(rows, site))
 
     def raw(self, rows: slice | Int[np.ndarray, n] | None = None, site: str | Site | None = None) -> np.ndarray:

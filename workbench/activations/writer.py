@@ -155,6 +155,7 @@ class Writer:
         labels_hash: str = "",
         cut_texts: int = 0,
         lost_tokens: int = 0,
+        sample: dict[str, Any] | None = None,
     ) -> None:
         """The end of the index, and the manifest: the last things written."""
         self._whole_index()
@@ -168,6 +169,7 @@ class Writer:
             dataset_source=dataset_source,
             labels_hash=labels_hash if self.request.format > 1 else "",
             n_examples=n_examples,
+            sample=sample,
             grid=grid,
             shards=tuple(self.shards),
             cut_texts=cut_texts,

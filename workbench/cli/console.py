@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,23 +15,25 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    TaskID,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.table import Table
 from rich.text import Text
 
 from workbench.frames import records
 from workbench.numbers import count, number, p_value
+from workbench.progress import Progress as Report
+from workbench.progress import TimeLeft, silent, time_text
 
 console = Console(width=None if sys.stdout.isatty() else 180)
 errors = Console(stderr=True, width=None if sys.stderr.isatty() else 180)
 
 
-LINE_EVERY_S = 60.0
+LINE_EVERY_S, LEAST_TOLD_S = 60.0, 2.0
 COUNTS = frozenset({"n", "clusters", "rows", "examples", "n_first", "n_second"})
 P_VALUES = frozenset({"p", "p_holm", "p_corrected"})
 
@@ -117,10 +119,10 @@ def _clean(value: Any) -> Any:
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[int, int, str], None]]:
-    """A progress callback that draws bars with the time left on standard error; each kind of work has a bar."""
+def progress() -> Iterator[Report]:
+    """A progress callback that draws bars with the time left on standard error; each step has a bar."""
     if STATE.quiet or STATE.json:
-        yield lambda _done, _total, _text: None
+        yield silent
         return
     if not errors.is_terminal:
         yield _plain_lines()
@@ -128,37 +130,37 @@ def progress() -> Iterator[Callable[[int, int, str], None]]:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
+        TaskProgressColumn(),
         TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}"),
     )
     with Progress(*columns, console=errors) as bars:
-        current: dict[str, Any] = {}
+        left, task = TimeLeft(), TaskID(0)
 
         def show(done: int, total: int, text: str) -> None:
-            kind = text.split(",", maxsplit=1)[0][:48]
-            if current.get("kind") != kind:
-                current["kind"], current["task"] = kind, bars.add_task(visible(text, 60), total=max(total, 1))
-            bars.update(current["task"], completed=done, total=max(total, 1), description=visible(text, 60))
+            nonlocal task
+            if left.update(done, total, text):
+                task = bars.add_task(visible(text, 80), total=max(total, 1), left="")
+            rest = "" if left.seconds is None else f"{time_text(left.seconds)} left"
+            bars.update(task, completed=done, total=max(total, 1), description=visible(text, 80), left=rest)
 
         yield show
 
 
-def _plain_lines() -> Callable[[int, int, str], None]:
-    """A line for each new kind of work and one a minute after that, for a log file."""
-    since = time.monotonic()
-    current: dict[str, Any] = {"kind": "", "at": 0.0, "told": 0.0, "first": 0}
+def _plain_lines() -> Report:
+    """For a log file: a line for each new step, one when a tenth of a long step is done, and one a minute after that."""
+    since, said, tenth = time.monotonic(), 0.0, False
+    left = TimeLeft()
 
     def show(done: int, total: int, text: str) -> None:
-        kind, now = text.split(",", maxsplit=1)[0][:48], time.monotonic()
-        if kind != current["kind"]:
-            current.update(kind=kind, at=now, told=now, first=done)
-            line = f"{visible(kind)} ({total:,})"
-        elif now - current["told"] >= LINE_EVERY_S and done > current["first"]:
-            current["told"] = now
-            left = (now - current["at"]) * (total - done) / (done - current["first"])
-            line = f"{visible(text, 100)}, {done:,} of {total:,}, {left:,.0f} s left"
+        nonlocal said, tenth
+        now = time.monotonic()
+        if left.update(done, total, text):
+            said, tenth = now, False
+            line = visible(text, 100)
+        elif left.seconds and left.elapsed >= LEAST_TOLD_S and (now - said >= LINE_EVERY_S or (not tenth and done >= total / 10)):
+            said, tenth = now, done >= total / 10
+            line = f"{visible(text, 100)}, {done / total:.0%} done, {time_text(left.seconds)} left"
         else:
             return
         errors.print(f"{now - since:6.0f} s  {line}", markup=False, highlight=False)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.analysis import Progress
 from workbench.cli.console import STATE, progress, say, show_json, show_table
 from workbench.frames import records
+from workbench.progress import Progress
 from workbench.runner import peak_memory
 from workbench.store.marker import STUDY_FILE
 from workbench.store.runs import Run, repetitions

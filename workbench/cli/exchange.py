@@ -23,7 +23,7 @@ def bring_in(
     data: Annotated[str | None, typer.Option(help="The data whose examples are numbered; made of the rows otherwise.")] = None,
     model: Annotated[str | None, typer.Option(help="What to call the model that made them.")] = None,
     pool: Annotated[str | None, typer.Option(help="mean, max or last: how rows without positions came about.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float16, float32 or bfloat16, on disk; as they are otherwise.")] = None,
+    store_dtype: Annotated[str | None, typer.Option(help="float16, float32 or bfloat16, on disk; as they are otherwise.")] = None,
     catalog: CatalogUrl = None,
     remote: RemoteUrl = None,
 ) -> None:
@@ -34,7 +34,7 @@ def bring_in(
         raise ConfigError("--" + next(iter(data_options)).replace("_", "-") + " is of the data: give it with --data.")
     dataset = loaded(data, data_options) if data else None
     with open_study(study, catalog=catalog, remote=remote) as opened:
-        acts = opened.import_activations(folder, rows=rows, dataset=dataset, model=model, pool=pool, dtype=dtype)
+        acts = opened.import_activations(folder, rows=rows, dataset=dataset, model=model, pool=pool, store_dtype=store_dtype)
     if STATE.json:
         show_json({"activations": acts.id, "rows": acts.n_rows, "sites": [str(site) for site in acts.sites]})
     else:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
-from workbench.cli.console import STATE, say, show_json, show_table
+from workbench.cli.console import STATE, progress, say, show_json, show_table
 from workbench.cli.options import StudyPath, loaded, with_data_options
 from workbench.frames import records
 
@@ -129,8 +129,8 @@ def concepts(
     from workbench.store.study import open_study
 
     where = {k: v for k, v in {"method": method, "site": site, "run": run}.items() if v}
-    with open_study(study, create=False) as opened:
-        found = opened.concepts(query, fires_on=fires_on, output=output, **where)
+    with open_study(study, create=False) as opened, progress() as show:
+        found = opened.concepts(query, fires_on=fires_on, output=output, progress=show, **where)
         if sort:
             found = found.sort(sort)
         table = type(found)(opened, found.ids[:limit], found.relevance[:limit] if found.relevance else None).table()

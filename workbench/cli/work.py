@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
+import pandas as pd
 import typer
 
 from workbench.cli.console import STATE, progress, say, show_json, show_table
@@ -41,8 +42,18 @@ def capture(
     sites: Annotated[list[str] | None, typer.Option(help=f"Sites, with * for any layer; {SEVERAL}.")] = None,
     pool: Annotated[str, typer.Option(help="token, spatial, mean, max or last.")] = "token",
     positions: Annotated[str, typer.Option(help=POSITIONS_HELP)] = DEFAULT_POSITIONS,
-    limit: Annotated[int | None, typer.Option(help="Only the first so many examples.")] = None,
-    dtype: Annotated[str, typer.Option(help="float16, float32 or bfloat16, on disk.")] = "float16",
+    limit: Annotated[int | None, typer.Option(help="Only so many examples, drawn by --seed.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the drawing of --limit.")] = 0,
+    sample_by: Annotated[
+        str | None, typer.Option(help="With --limit: a column, of each of whose values as many examples are drawn.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="Of the model's weights: float32, bfloat16 or float16.")] = "float32",
+    check: Annotated[bool, typer.Option(help="Compare the model with the Hugging Face model that it wraps.")] = True,
+    store_dtype: Annotated[str, typer.Option(help="Of the activations on disk: float16, float32 or bfloat16.")] = "float16",
+    max_length: Annotated[
+        int | None,
+        typer.Option(help="Tokens at which a text is cut, up to the model's own limit; 128 when left out (scribe: 256)."),
+    ] = None,
     max_disk: Annotated[str | None, typer.Option(help="The most that the set may take on disk, such as 2GB.")] = None,
     batch_size: Annotated[int, typer.Option(help="Examples of a batch, if of mean length; more on a GPU, such as 256.")] = 32,
     special: Annotated[bool, typer.Option("--special", help="Keep the rows of special tokens too, such as [CLS].")] = False,
@@ -59,14 +70,16 @@ def capture(
 
     runs = find_engine(engine, address, workers)
     dataset = loaded(data, data_options)
-    network = load_model(model, **({"special": True} if special else {}))
+    asked = {"special": special, "max_length": max_length, "dtype": dtype if dtype != "float32" else None}
+    unchecked = {} if check else {"check": False}
+    network = load_model(model, **{name: value for name, value in asked.items() if value}, **unchecked)
     wanted = many(sites) or ["resid_post.*"]
     network.match(wanted)
     with open_study(study, catalog=catalog, remote=remote) as opened, progress() as show:
         before = {found.id for found in opened.activations()}
         acts = opened.capture(
-            network, dataset, wanted, cast("Pool", pool), positions=positions, limit=limit, dtype=dtype, max_disk=max_disk,
-            batch_size=batch_size, engine=runs, progress=show,
+            network, dataset, wanted, cast("Pool", pool), positions=positions, limit=limit, seed=seed, sample_by=sample_by,
+            store_dtype=store_dtype, max_disk=max_disk, batch_size=batch_size, engine=runs, progress=show,
         )  # fmt: skip
         facts = {
             "activations": acts.id,
@@ -132,15 +145,19 @@ def run(
         view = chosen.select(many(sites) or []) if sites else chosen
         done = opened.run(analysis, view, seed=seed, force=force, progress=show, engine=does, **options)
         metrics, remarks = done.metrics, done.remarks
+        skipped = done.tables["skipped"] if "skipped" in done.tables else pd.DataFrame()
         facts = {"run": done.id, "seconds": done.record["seconds"], "peak_mib": done.record["peak_mib"]}
     if STATE.json:
-        show_json(facts | {"metrics": records(metrics), "remarks": remarks})
+        show_json(facts | {"metrics": records(metrics), "remarks": remarks, "skipped": records(skipped)})
         return
     say(f"{done!r}")
     order = metrics.sort_values("value", ascending=False) if len(metrics) > 20 else metrics
-    show_table(order.head(20)[[c for c in ("site", "label", "metric", "value", "low", "high", "null", "n") if c in order]])
+    columns = ("site", "label", "class", "metric", "value", "low", "high", "null", "p", "n")
+    show_table(order.head(20)[[c for c in columns if c in order]])
     for remark in remarks:
         say(remark)
+    if len(skipped):
+        show_table(skipped, f"{len(skipped):,} labels were skipped", limit=160)
 
 
 def _repeat(study: Path, source: str, tolerance: float) -> None:
@@ -248,7 +265,11 @@ def compare(
         show_json({k: records(getattr(found, k)) for k in ("config", "metrics", "concepts")})
         return
     show_table(found.config[~found.config["same"]][["option", "first", "second"]], "What was set differently")
-    shown = [c for c in ("metric", "site", "label", "value_first", "value_second", "difference", "overlap") if c in found.metrics]
+    shown = [
+        c
+        for c in ("metric", "site", "label", "class", "value_first", "value_second", "difference", "overlap")
+        if c in found.metrics
+    ]
     order = found.metrics["difference"].abs().sort_values(ascending=False).index
     show_table(found.metrics.loc[order].head(20)[shown], "Metrics, the largest differences first")
     show_table(found.concepts["verdict"].value_counts().reset_index(), "Concepts")

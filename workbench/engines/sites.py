@@ -86,7 +86,7 @@ class _Where:
 
 
 def _made(analysis: SiteAnalysis, lie: _Where, dataset: Dataset, seed: int, shared: Any) -> _AtSite:
-    from workbench.runner import silent
+    from workbench.progress import silent
 
     context = Context(lie.opened(), dataset, seed, silent, _not_here, _not_here, _not_here)
     return _AtSite(analysis, context, shared)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from workbench.analysis import Progress
 from workbench.errors import ConfigError
 from workbench.evidence.counterparts import compare_again
 from workbench.evidence.trial import Trial, names_hash, names_of
+from workbench.progress import Progress
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,9 +6,8 @@ exactly the same push, in its own direction. Negative doses are the sign-flipped
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.analysis import Progress
 from workbench.evidence.readout import Readout
+from workbench.memory import rows_at_once
+from workbench.models.logits import shifts, thinned
+from workbench.progress import Progress
 
 if TYPE_CHECKING:
     from workbench.models import Batch, Model, Output, Site
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 DOSES = (-0.5, -0.25, 0.25, 0.5)
 RANDOM_DIRECTIONS = 20
 ROWS_AT_ONCE = 96
+# Arrays of the width of the residual stream that a pass has at a time, the wide ones of the MLP counted several times.
+_PASS_ARRAYS = 24
 
 
 @dataclass(frozen=True)
@@ -49,15 +52,28 @@ class Response:
 
 
 def output_shift(base: Output, edited: Output, keep: Tensor | None) -> Float[Tensor, "b"]:
-    """How far an output moved: KL(base || edited) in nats, mean over positions, or one minus cosine of the pooled vector."""
+    """How far an output moved: KL(base || edited) in nats, mean over positions, or one minus cosine of the pooled vector.
+
+    Args:
+        base: Of the unedited model, for ``b`` inputs.
+        edited: Of the edited one, for the same inputs, or for them ``k`` times over, each time with another edit.
+        keep: ``[b, t]``: the positions that count, of a model that predicts tokens.
+
+    Returns:
+        ``[k * b]``.
+    """
+    times = len(edited.pooled) // len(base.pooled)
+    if base.tokens is not None and edited.tokens is not None and keep is not None:
+        kept = keep.flatten()
+        parts = edited.tokens.rows.chunk(times)
+        found = shifts(base.tokens.select(kept), [replace(edited.tokens, rows=part).select(kept) for part in parts])
+        text = keep.nonzero()[:, 0].cpu()
+        count = keep.sum(1).clamp(min=1).cpu()
+        return torch.cat([torch.zeros(len(keep)).index_add_(0, text, one.divergence) / count for one in found])
     if base.logits is None or edited.logits is None:
-        return 1 - torch.nn.functional.cosine_similarity(base.pooled, edited.pooled, dim=-1)
-    before, after = base.logits.log_softmax(-1), edited.logits.log_softmax(-1)
-    divergence = (before.exp() * (before - after)).sum(-1)
-    if divergence.dim() == 1 or keep is None:
-        return divergence
-    weights = keep.to(divergence.dtype)
-    return (divergence * weights).sum(1) / weights.sum(1).clamp(min=1)
+        return 1 - torch.nn.functional.cosine_similarity(base.pooled.repeat(times, 1), edited.pooled, dim=-1)
+    before, after = base.logits.float().log_softmax(-1).repeat(times, 1), edited.logits.float().log_softmax(-1)
+    return (before.exp() * (before - after)).sum(-1)
 
 
 def dose_response(
@@ -85,15 +101,19 @@ def dose_response(
     from workbench.edits import Edit
 
     batch = model.batch(list(inputs))
-    base, _ = model.forward(batch)
+    base, _ = model.forward(batch, logits=False)
+    keep = batch.keep
+    if base.tokens is not None:
+        keep = thinned(keep, base.tokens.block(0, 1).shape[1])
     logits = readout.logits(base.pooled.float())
     jobs = [(k, q) for k in range(len(directions)) for q in range(len(doses))]
+    what = f"dose response at {site}, {len(directions)} directions"
     effect = np.zeros((len(directions), len(doses), len(inputs), len(readout.labels)), dtype=np.float32)
     shift = np.zeros(effect.shape[:3], dtype=np.float32)
-    step = max(1, ROWS_AT_ONCE // len(inputs))
+    step = passes_at_once(model, batch)
     for begin in range(0, len(jobs), step):
         if progress:
-            progress(begin, len(jobs), "steering")
+            progress(begin, len(jobs), what)
         part = jobs[begin : begin + step]
         push = torch.stack([directions[k] * doses[q] * scale for k, q in part])
         delta = push.repeat_interleave(len(inputs), dim=0)[:, None, :]
@@ -102,9 +122,9 @@ def dose_response(
             return h_btd + delta.to(h_btd)
 
         with model.edited(Edit(site, add)):
-            edited, _ = model.forward(repeat(batch, len(part)))
+            edited, _ = model.forward(repeat(batch, len(part)), logits=False)
         change = readout.logits(edited.pooled.float()).reshape(len(part), len(inputs), -1) - logits
-        moved = output_shift(_repeat_output(base, len(part)), edited, batch.keep.repeat(len(part), 1))
+        moved = output_shift(base, edited, keep)
         for place, (k, q) in enumerate(part):
             effect[k, q] = change[place].cpu().numpy()
             shift[k, q] = moved.reshape(len(part), -1)[place].cpu().numpy()
@@ -117,7 +137,7 @@ def repeat(batch: Batch, times: int) -> Batch:
         name: value.repeat(times, *[1] * (value.dim() - 1)) if isinstance(value, Tensor) and value.dim() else value
         for name, value in batch.inputs.items()
     }
-    return dataclasses.replace(
+    return replace(
         batch,
         inputs=tensors,
         attention=batch.attention.repeat(times, 1),
@@ -128,13 +148,11 @@ def repeat(batch: Batch, times: int) -> Batch:
     )
 
 
-def _repeat_output(output: Output, times: int) -> Output:
-    logits = output.logits
-    return dataclasses.replace(
-        output,
-        pooled=output.pooled.repeat(times, 1),
-        logits=None if logits is None else logits.repeat(times, *[1] * (logits.dim() - 1)),
-    )
+def passes_at_once(model: Model, batch: Batch) -> int:
+    """How many times over the model may read a batch in one pass, within the memory budget."""
+    tokens = max(batch.attention.numel(), 1)
+    fit = rows_at_once(model.width(model.sites[-1]), _PASS_ARRAYS, model.device) // tokens
+    return max(1, min(ROWS_AT_ONCE // len(batch), fit))
 
 
 def random_directions(count: int, width: int, seed: int) -> Float[Tensor, "k d"]:

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from workbench.analysis import Progress, Result
+from workbench.analysis import Result
 from workbench.concepts import ConceptSet
 from workbench.evidence.causes import random_directions
 from workbench.evidence.held_out import codes, held_out
 from workbench.evidence.stability import cofiring, cofiring_interval
 from workbench.frames import records
-from workbench.runner import record_run, silent
+from workbench.progress import Progress, silent
+from workbench.runner import record_run
 from workbench.store.runs import Run, first_id, repetitions
 
 if TYPE_CHECKING:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from workbench.errors import ConfigError
+from workbench.memory import rows_at_once
+from workbench.models.logits import TokenLogits
+from workbench.progress import Progress, silent
 
 if TYPE_CHECKING:
     from workbench.models import Model, Site
@@ -25,12 +33,61 @@ def writes_to_residual(site: str | Site) -> bool:
     return str(site).split(".")[0] in WRITERS and str(site) != "final"
 
 
-def direct_map(model: Model, texts: Sequence[str], rows: int = ROWS) -> Float[Tensor, "v d"]:
-    """The linear map from a small push at the end of the residual stream to the logits.
+@dataclass(frozen=True)
+class DirectMap:
+    """The linear map ``[v, d]`` from a small push at the end of the residual stream to the logits.
 
-    It is the unembedding times the Jacobian of the final norm, averaged over residual rows of the texts: what a direction
+    It is the unembedding times the Jacobian of the final norm, averaged over residual rows of some texts: what a direction
     does to the logits if no later layer reads it (direct logit attribution, Elhage et al. 2021, with the norm linearised
-    where the model really is).
+    where the model really is). The product is never made, for it is as large as the unembedding: kept are the Jacobian, and the
+    mean and covariance of the map's rows over the vocabulary, from which follows how widely the effects of a direction spread.
+
+    Attributes:
+        unembedding: ``[v, d]``: the model's own, not a copy.
+        jacobian: ``[d, d]``: of the final norm, ``[out, in]``.
+        mean: ``[d]``: of the map's rows.
+        covariance: ``[d, d]``: of the map's rows.
+    """
+
+    unembedding: Float[Tensor, "v d"]
+    jacobian: Float[Tensor, "d d"]
+    mean: Float[Tensor, "d"]
+    covariance: Float[Tensor, "d d"]
+
+    def rows(self, ids: Int[Tensor, "m"]) -> Float[Tensor, "m d"]:
+        """Some rows of the map."""
+        return self.unembedding[ids.to(self.unembedding.device)].float() @ self.jacobian
+
+    def effects(self, directions: Float[Tensor, "c d"], ids: Int[Tensor, "m"] | None = None) -> Float[Tensor, "c m"]:
+        """Change of each logit, or of some, relative to the mean logit, for a push of one unit along each direction."""
+        directions = directions.to(self.jacobian)
+        pushed = (directions @ self.jacobian.T).to(self.unembedding)
+        weights = self.unembedding if ids is None else self.unembedding[ids.to(self.unembedding.device)]
+        return (pushed @ weights.T).float() - (directions @ self.mean)[:, None]
+
+    def spread(self, directions: Float[Tensor, "c d"]) -> Float[Tensor, "c"]:
+        """The standard deviation of each direction's effects over the vocabulary."""
+        directions = directions.to(self.jacobian)
+        return ((directions @ self.covariance) * directions).sum(-1).clamp(min=0).sqrt().clamp(min=1e-12)
+
+    def save(self, path: Path) -> None:
+        """Write what was measured, without the unembedding, as safetensors."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Under a name of this process: two that write at once leave one whole file.
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        save_file({"jacobian": self.jacobian.cpu(), "mean": self.mean.cpu(), "covariance": self.covariance.cpu()}, partial)
+        partial.replace(path)
+
+    @staticmethod
+    def load(path: Path, model: Model) -> DirectMap:
+        """Read what :meth:`save` wrote, for the same model."""
+        weights = model.unembedding()
+        kept = {name: tensor.to(weights.device) for name, tensor in load_file(path).items()}
+        return DirectMap(weights, kept["jacobian"], kept["mean"], kept["covariance"])
+
+
+def direct_map(model: Model, texts: Sequence[str], rows: int = ROWS) -> DirectMap:
+    """Measure the map on some texts.
 
     Args:
         model: A causal language model.
@@ -45,17 +102,31 @@ def direct_map(model: Model, texts: Sequence[str], rows: int = ROWS) -> Float[Te
         raise ConfigError(f"{model.name} has no vocabulary to write to: direct effects need a causal language model.")
     batch = model.batch(list(texts))
     hidden = model.activations(batch, last)[last[0]][batch.keep][:rows]
-    return model.unembedding(model.norm_jacobian(hidden))
+    weights, jacobian = model.unembedding(), model.norm_jacobian(hidden) * model.logit_scale
+    mean, covariance = _moments(weights)
+    wide = jacobian.double()
+    return DirectMap(weights, jacobian, (mean @ wide).to(jacobian), ((wide.T @ covariance) @ wide).to(jacobian))
 
 
-def direct_effects(mapping: Float[Tensor, "v d"], directions: Float[Tensor, "c d"]) -> Float[Tensor, "c v"]:
-    """Change of each logit, relative to the mean logit, for a push of one unit along each direction."""
-    effects = directions.to(mapping) @ mapping.T
-    return effects - effects.mean(-1, keepdim=True)
+def _moments(weights: Float[Tensor, "v d"]) -> tuple[Float[Tensor, "d"], Float[Tensor, "d d"]]:
+    """Mean and covariance of the rows, in float64."""
+    count, width = weights.shape
+    step = rows_at_once(width, 6, str(weights.device))
+    mean = torch.stack([part.double().sum(0) for part in weights.split(step)]).sum(0) / count
+    covariance = torch.zeros(width, width, dtype=torch.float64, device=weights.device)
+    for part in weights.split(step):
+        centred = part.double() - mean
+        covariance += centred.T @ centred
+    return mean, covariance / max(count - 1, 1)
 
 
 def effects_table(
-    mapping: Float[Tensor, "v d"], directions: Float[Tensor, "c d"], pieces: Sequence[str], first_number: int = 0, top: int = TOP
+    mapping: DirectMap,
+    directions: Float[Tensor, "c d"],
+    pieces: Sequence[str],
+    first_number: int = 0,
+    top: int = TOP,
+    progress: Progress = silent,
 ) -> pd.DataFrame:
     """The tokens that each direction raises and lowers most: ``number, side, rank, id, token, value, z``.
 
@@ -63,11 +134,14 @@ def effects_table(
     vocabulary, so that a concept which says little to any token shows small numbers.
     """
     parts = []
-    for begin in range(0, len(directions), 512):
-        effects = direct_effects(mapping, directions[begin : begin + 512]).cpu()
-        spread = effects.std(-1, keepdim=True).clamp(min=1e-12)
-        for side, sign in (("raises", 1.0), ("lowers", -1.0)):
-            values, ids = (effects * sign).topk(min(top, effects.shape[-1]), dim=-1)
+    size = len(mapping.unembedding)
+    step = rows_at_once(size, 4, str(mapping.unembedding.device))
+    for begin in range(0, len(directions), step):
+        progress(begin, len(directions), "direct effects on the vocabulary")
+        part = directions[begin : begin + step]
+        effects, spread = mapping.effects(part), mapping.spread(part)[:, None].cpu()
+        for side, largest in (("raises", True), ("lowers", False)):
+            values, ids = (found.cpu() for found in effects.topk(min(top, size), dim=-1, largest=largest))
             count, k = values.shape
             parts.append(
                 pd.DataFrame(
@@ -77,8 +151,8 @@ def effects_table(
                         "rank": np.tile(np.arange(k), count),
                         "id": ids.flatten().numpy(),
                         "token": [pieces[i] for i in ids.flatten().tolist()],
-                        "value": (values * sign).flatten().numpy(),
-                        "z": (values * sign / spread).flatten().numpy(),
+                        "value": values.flatten().numpy(),
+                        "z": (values / spread).flatten().numpy(),
                     }
                 )
             )
@@ -106,10 +180,7 @@ def logit_lens(model: Model, text: str, sites: str | Sequence[str] = "resid_post
     seen = model.activations(batch, places)
     tables = []
     for site in places:
-        logits = model.lens(seen[site][0]).float().cpu()
-        probabilities, said = logits.softmax(-1).topk(top, dim=-1)
-        true = logits[:-1].gather(-1, ids[1:, None])
-        ranks = [*(logits[:-1] > true).sum(-1).tolist(), None]
+        probabilities, said, ranks = _said(TokenLogits(seen[site][0], model.lens), ids[1:], top)
         count = len(pieces)
         tables.append(
             pd.DataFrame(
@@ -120,8 +191,22 @@ def logit_lens(model: Model, text: str, sites: str | Sequence[str] = "resid_post
                     "rank": np.tile(np.arange(top), count),
                     "said": [vocabulary[i] for i in said.flatten().tolist()],
                     "probability": probabilities.flatten().numpy(),
-                    "true_rank": pd.array(np.repeat(np.array(ranks, dtype=object), top), dtype="Int64"),
+                    "true_rank": pd.array(np.repeat(np.array([*ranks, None], dtype=object), top), dtype="Int64"),
                 }
             )
         )
     return pd.concat(tables).reset_index(drop=True)
+
+
+def _said(tokens: TokenLogits, true: Int[Tensor, "n"], top: int) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"], list[int]]:
+    """Probabilities and ids of the likeliest tokens at each position, and the rank of the true one at all but the last."""
+    probabilities, said, ranks = [], [], []
+    for start, stop in tokens.blocks():
+        logits = tokens.block(start, stop)
+        values, ids = logits.topk(top, dim=-1)
+        probabilities.append((values - logits.logsumexp(-1, keepdim=True)).exp().cpu())
+        said.append(ids.cpu())
+        known = logits[: len(true) - start]
+        own = known.gather(-1, true[start:stop, None].to(logits.device))
+        ranks += (known > own).sum(-1).tolist()
+    return torch.cat(probabilities), torch.cat(said), ranks

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.analysis import Progress
 from workbench.conversations import Conversation, shortened
 from workbench.evidence import steering
 from workbench.evidence.steering import Passages
+from workbench.progress import Progress, part_of
 
 if TYPE_CHECKING:
     from workbench.concepts import ConceptSet
@@ -24,6 +24,8 @@ TEXTS = 16
 CHARACTERS = 320
 TELL = 12
 WATCH_RANDOM = 20
+# Of one concept: the unedited model, the random directions, and its own.
+_SIDE_PASSES = WATCH_RANDOM + 2
 
 Once = Callable[[tuple[Any, ...], Callable[[], Any]], Any]
 
@@ -81,22 +83,22 @@ def steered_language(
     directions = part.directions()
     arms = []
     for number, place in enumerate(chosen):
-        progress(number, len(chosen), f"steering at {part.site}")
-        arms.append(steering.steer_arms(model, site, directions[place], scale, passages, sets[number], seed))
+        show = part_of(progress, number * steering.ARM_PASSES, len(chosen) * steering.ARM_PASSES)
+        arms.append(steering.steer_arms(model, site, directions[place], scale, passages, sets[number], seed, show))
     doses = [steering.recommended(one.concept, passages) for one in arms]
     random = steering.control_directions(part.width, seed)
     judged = [dose for dose in doses if dose is not None]
     control = steering.steer_control(model, site, random, judged, scale, passages, sets, progress)
     curves, sides = [], []
     for number, (place, dose) in enumerate(zip(chosen, doses, strict=True)):
-        progress(number, len(chosen), f"what else fires at {part.site}")
         table = steering.dose_table(arms[number], control, number, passages)
         found = steering.steering_rows(table, dose, control, number, passages)
         rows += [row | {"place": place, "label": ""} for row in found]
         curves.append(table.assign(place=place))
         if dose is not None and watched:
             push = dose * scale
-            sides.append(_side(model, site, directions[place], push, passages, watched, random, once).assign(place=place))
+            show = part_of(progress, number * _SIDE_PASSES, len(chosen) * _SIDE_PASSES)
+            sides.append(_side(model, site, directions[place], push, passages, watched, random, once, show).assign(place=place))
     side = pd.concat(sides) if sides else _empty(["place", "other"])
     return rows, {"steering": pd.concat(curves), "side": side}
 
@@ -113,13 +115,14 @@ def _side(
     watched: Sequence[tuple[ConceptSet, Sequence[str]]],
     random: Float[Tensor, "k d"],
     once: Once,
+    progress: Progress,
 ) -> pd.DataFrame:
     """The other concepts whose mean activation moves most, against random pushes of the same norm."""
     sets = [concepts for concepts, _ in watched]
     key = ("firing", str(site), round(norm, 5), tuple(ids[0] for _, ids in watched))
     pushes = [None, *(row * norm for row in random[:WATCH_RANDOM])]
-    controls = once(key, lambda: steering.firing(model, site, pushes, passages, sets))
-    mine = steering.firing(model, site, [direction * norm], passages, sets)
+    controls = once(key, lambda: steering.firing(model, site, pushes, passages, sets, progress))
+    mine = steering.firing(model, site, [direction * norm], passages, sets, part_of(progress, len(pushes), _SIDE_PASSES))
     parts = []
     for (_, ids), control, moved in zip(watched, controls, mine, strict=True):
         base, null = control[0], np.quantile(np.abs(control[1:] - control[0]), 0.95, axis=0)

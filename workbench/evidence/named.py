@@ -13,6 +13,7 @@ from workbench.concepts import ConceptSet
 from workbench.evidence.held_out import HeldOut, codes, held_out
 from workbench.evidence.scores import auroc_interval, auroc_matrix, auroc_paired, independent_pairs
 from workbench.naming import word_at
+from workbench.progress import Progress, silent
 
 if TYPE_CHECKING:
     from workbench.datasets import Dataset
@@ -27,12 +28,12 @@ TRIED_ROWS = 6000
 
 def name_rows(
     concepts: ConceptSet, names: list[str], codes_nc: Float[np.ndarray, "n c"], data: HeldOut, dataset: Dataset,
-    embedder: Embedder, seed: int, max_rows: int = 8000, rivals: Sequence[str] = (),
+    embedder: Embedder, seed: int, max_rows: int = 8000, rivals: Sequence[str] = (), progress: Progress = silent,
 ) -> list[dict[str, object]]:  # fmt: skip
     """Score every name by the AUROC of its cosine with held-out words for the concept's presence there.
 
     A sparse concept is present where its code is above zero; a dense one in its top twentieth of rows. The null is what the
-    other concepts' names reach on the same concept: those of the set, and ``rivals``.
+    other concepts' names reach on the same concept: those of the set, and ``rivals``; of many, 400 drawn by the seed.
     """
     cut = int(np.searchsorted(data.rows, data.rows[min(max_rows, len(data.rows)) - 1])) + 1
     codes_nc, segment = codes_nc[:cut], data.segment[:cut]
@@ -41,7 +42,12 @@ def name_rows(
     words = [word_at(t, int(s), int(e)) for t, s, e in zip(texts, index["start"], index["end"], strict=True)]
     vocabulary, where = np.unique(np.array(words, dtype=object).astype(str), return_inverse=True)
     distinct, place = np.unique(np.array([*names, *rivals], dtype=object).astype(str), return_inverse=True)
-    cosine = (embedder.embed(list(vocabulary)) @ embedder.embed(list(distinct)).T)[where]
+    others = np.sort(np.random.default_rng(seed).permutation(len(distinct))[:OTHER_NAMES])
+    # Of the names of a large run only those are looked at that are scored, or compared with.
+    used, place_in_used = np.unique(np.concatenate([others, place[: len(names)]]), return_inverse=True)
+    others, place = place_in_used[: len(others)], place_in_used[len(others) :]
+    word_vectors, name_vectors = embedder.embed(list(vocabulary), progress), embedder.embed(list(distinct[used]), progress)
+    cosine = (word_vectors @ name_vectors.T)[where]
     if concepts.level == "example":
         starts = np.searchsorted(segment, np.arange(segment[-1] + 1))
         cosine = np.maximum.reduceat(cosine, starts, axis=0)
@@ -60,8 +66,6 @@ def name_rows(
     ]  # fmt: skip
     if not tried:
         return rows
-    rng = np.random.default_rng(seed)
-    others = np.sort(rng.permutation(len(distinct))[:OTHER_NAMES])
     y = present[:, tried].astype(np.float32)
     crossed = auroc_matrix(cosine[:, others], y)
     own = cosine[:, place[tried]]

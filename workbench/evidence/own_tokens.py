@@ -16,6 +16,8 @@ from scipy import sparse
 
 from workbench.activations.labels import example_means
 from workbench.concepts import ConceptSet
+from workbench.memory import rows_at_once
+from workbench.progress import Progress, silent
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
@@ -27,7 +29,9 @@ STRONGEST = 0.02
 LEAST_COUNT = 3
 
 
-def next_tokens(model: Model, dataset: Dataset, acts: ActivationSet, rows: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+def next_tokens(
+    model: Model, dataset: Dataset, acts: ActivationSet, rows: Int[np.ndarray, "n"], progress: Progress = silent
+) -> Int[np.ndarray, "n"]:
     """The id of the token after each row; -1 at the end of a text. The texts are tokenised again, as in the capture."""
     index = acts.index.iloc[rows]
     out = np.full(len(rows), -1, np.int64)
@@ -35,6 +39,7 @@ def next_tokens(model: Model, dataset: Dataset, acts: ActivationSet, rows: Int[n
     numbers, starts = np.unique(example, return_index=True)
     ends = np.append(starts[1:], len(rows))
     for begin in range(0, len(numbers), 256):
+        progress(begin, len(numbers), "tokens that come next")
         batch = model.batch(dataset.inputs(numbers[begin : begin + 256].tolist()))
         ids, attention = batch.inputs["input_ids"].cpu().numpy(), batch.attention.cpu().numpy()
         for row in range(len(ids)):
@@ -76,26 +81,30 @@ def own_tokens(
     word = sparse.csr_matrix((np.ones(len(rows), np.float32), (np.arange(len(rows)), place)), shape=(len(rows), len(words)))
     total = np.asarray(word.sum(0)).ravel()
     present = _present(concepts, acts, rows)
-    # [c, w]: how often each word came after each concept.
-    counts = (present.T @ word).toarray() if sparse.issparse(present) else np.asarray(present.T @ word)
-    z = log_odds_z(counts, total)
-    z[counts < LEAST_COUNT] = -np.inf
+    # [c, w]: how often each word came after each concept; few of the words of a large vocabulary come after any one.
+    every = (present.T @ word).tocsr()
     tables = []
-    for column in range(len(concepts)):
-        order = np.argsort(-z[column])[:TOP]
-        order = order[z[column][order] > 0]
-        tables.append(
-            pd.DataFrame(
-                {
-                    "number": first_number + column,
-                    "rank": np.arange(len(order)),
-                    "id": words[order],
-                    "token": [vocabulary[i] for i in words[order]],
-                    "count": counts[column][order].astype(np.int64),
-                    "z": z[column][order],
-                }
+    # Some concepts at a time: the z-scores are float64, several arrays of them.
+    step = rows_at_once(max(len(words), 1), 20)
+    for begin in range(0, len(concepts), step):
+        counts = every[begin : begin + step].toarray()
+        z = log_odds_z(counts, total)
+        z[counts < LEAST_COUNT] = -np.inf
+        for row in range(len(counts)):
+            order = np.argsort(-z[row])[:TOP]
+            order = order[z[row][order] > 0]
+            tables.append(
+                pd.DataFrame(
+                    {
+                        "number": first_number + begin + row,
+                        "rank": np.arange(len(order)),
+                        "id": words[order],
+                        "token": [vocabulary[i] for i in words[order]],
+                        "count": counts[place][order].astype(np.int64),
+                        "z": z[place][order],
+                    }
+                )
             )
-        )
     return pd.concat(tables).reset_index(drop=True)
 
 

@@ -19,9 +19,9 @@ from jaxtyping import Bool, Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from workbench.analysis import Progress
 from workbench.errors import DataError, disk_errors
 from workbench.evidence.scores import auroc_paired
+from workbench.progress import Progress, batch_work, text_work
 
 if TYPE_CHECKING:
     from workbench.datasets import Dataset
@@ -82,21 +82,34 @@ class Readout:
 
 
 def study_readout(study: Study, dataset: Dataset, *, progress: Progress | None = None, examples: int = 800) -> Readout:
-    """The study's readout for a data set: from disk, or fitted now and kept."""
+    """The study's readout for a data set: from disk, or fitted now, on examples that were captured, and kept."""
+    from workbench.store.measured import captured_examples
+
+    captured = captured_examples(study, dataset)
     key = f"{study.model_record()['weights_hash']}/{dataset.hash}/{examples}/1"
+    if len(captured) < len(dataset):
+        key += f"/{hashlib.sha256(captured.astype('<i8').tobytes()).hexdigest()[:16]}"
     folder = study.folder / "cache" / "readouts" / hashlib.sha256(key.encode()).hexdigest()[:16]
     if (folder / "labels.json").exists():
         return Readout.load(folder)
-    readout = fit_readout(study.model, dataset, examples, progress=progress)
+    readout = fit_readout(study.model, dataset, examples, among=captured, progress=progress)
     with disk_errors("the readout"):
         readout.save(folder)
     return readout
 
 
 def fit_readout(
-    model: Model, dataset: Dataset, examples: int = 800, seed: int = 0, *, progress: Progress | None = None
+    model: Model,
+    dataset: Dataset,
+    examples: int = 800,
+    seed: int = 0,
+    *,
+    among: Int[np.ndarray, "a"] | None = None,
+    progress: Progress | None = None,
 ) -> Readout:
     """Fit the readout on at most ``examples`` training examples, rare labels first, and score it on validation examples.
+
+    ``among`` are the numbers of the examples to take from; all when left out.
 
     Raises:
         DataError: No label has enough positives and negatives to fit.
@@ -106,8 +119,9 @@ def fit_readout(
     names, values = labels_of_examples(dataset)
     rng = np.random.default_rng(seed)
     split = dataset.table["split"].to_numpy()
-    train = _sample(values, np.flatnonzero(split == "train"), examples, rng)
-    check = _sample(values, np.flatnonzero(split == "validation"), max(examples // 3, 50), rng)
+    inside = np.isin(np.arange(len(dataset)), np.arange(len(dataset)) if among is None else among)
+    train = _sample(values, np.flatnonzero(inside & (split == "train")), examples, rng)
+    check = _sample(values, np.flatnonzero(inside & (split == "validation")), max(examples // 3, 50), rng)
     pooled = pooled_outputs(model, dataset, np.concatenate([train, check]), progress).numpy()
     fit, held = pooled[: len(train)], pooled[len(train) :]
     centre, scale = fit.mean(0), fit.std(0) + 1e-6
@@ -155,12 +169,14 @@ def pooled_outputs(
     """The model's pooled output on examples, in their order, in main memory."""
     inputs = dataset.inputs(examples.tolist())
     order = by_length(inputs)
+    work = batch_work(text_work([inputs[i] for i in order], model.max_length), batch_size)
     parts: list[Tensor] = []
-    for begin in range(0, len(order), batch_size):
+    for number, begin in enumerate(range(0, len(order), batch_size)):
+        part = order[begin : begin + batch_size]
         if progress:
-            progress(begin, len(order), "reading the model's output")
-        batch = model.batch([inputs[i] for i in order[begin : begin + batch_size]])
-        parts.append(model.forward(batch)[0].pooled.detach().float().cpu())
+            progress(sum(work[:number]), sum(work), f"reading the model's output, {begin:,} of {len(order):,} inputs")
+        batch = model.batch([inputs[i] for i in part])
+        parts.append(model.forward(batch, logits=False)[0].pooled.detach().float().cpu())
     return torch.cat(parts)[torch.from_numpy(np.argsort(order))]
 
 
@@ -190,19 +206,20 @@ def output_gradients(
         found = np.flatnonzero(in_split & (values[:, names.index(label)] == 1))
         pairs += [(int(e), label) for e in rng.permutation(found)[:per_label]]
     inputs = dataset.inputs([e for e, _ in pairs])
-    order = by_length(inputs)
+    order, size = by_length(inputs), 16
+    work = batch_work(text_work([inputs[i] for i in order], model.max_length), size)
     out: dict[str, dict[str, list[Tensor]]] = {str(s): {label: [] for label in labels} for s in sites}
-    for begin in range(0, len(order), 16):
+    for number, begin in enumerate(range(0, len(order), size)):
         if progress:
-            progress(begin, len(order), "gradients of the readout")
-        part = order[begin : begin + 16]
+            progress(sum(work[:number]), sum(work), f"gradients of the readout, {begin:,} of {len(order):,} inputs")
+        part = order[begin : begin + size]
         batch = model.batch([inputs[i] for i in part])
-        output, acts = model.forward(batch, sites, grad=True)
+        output, acts = model.forward(batch, sites, grad=True, logits=False)
         columns = torch.tensor([readout.labels.index(pairs[i][1]) for i in part])
         logits = readout.logits(output.pooled.float()).gather(1, columns[:, None].to(output.pooled.device))
         grads = torch.autograd.grad(logits.sum(), [acts[s] for s in sites])
         for site, grad in zip(sites, grads, strict=True):
-            for i, row in zip(part, _kept_sum(grad, batch.keep).cpu(), strict=True):
+            for i, row in zip(part, _kept_sum(grad.float(), batch.keep).cpu(), strict=True):
                 out[str(site)][pairs[i][1]].append(row)
     return {s: {k: torch.stack(v) for k, v in rows.items() if v} for s, rows in out.items()}
 

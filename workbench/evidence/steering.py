@@ -15,17 +15,18 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from workbench.analysis import Progress
 from workbench.concepts import ConceptSet
 from workbench.edits import Edit, Edits, steer
-from workbench.evidence.causes import random_directions, rank_p, repeat
+from workbench.evidence.causes import passes_at_once, random_directions, rank_p, repeat
 from workbench.models import Batch, Model, Site
+from workbench.models.logits import TokenLogits, readings, shifts, thinned
+from workbench.progress import Progress, part_of
 
 DOSES = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 RANDOM, RANDOM_AT_DOSE = 40, 200
 SHUFFLED = 5
+ARM_PASSES = (2 + SHUFFLED) * len(DOSES)
 COST = 0.10
-NUMBERS_AT_ONCE = 48_000_000
 ARMS = {
     "concept": "the concept's direction",
     "flipped": "the same direction, sign-flipped",
@@ -83,10 +84,11 @@ class Passages:
 
     Attributes:
         batch: The texts.
-        scored: Positions whose next token is scored, ``[e, t - 1]``; ``n`` of them are.
+        scored: Positions whose next token is scored, ``[e, t - 1]``; ``n`` of them are. With a large vocabulary they are some
+            of each text, evenly spaced, see `workbench.models.logits.thinned`.
         text: The text of each, ``[n]``.
         true: The next token of each, ``[n]``.
-        log_probs: Of the unedited model, ``[n, v]``.
+        tokens: The unedited model's logits at each of the ``n``.
         loss: Of the unedited model, ``[e]``, nats a token.
     """
 
@@ -94,7 +96,7 @@ class Passages:
     scored: Bool[Tensor, "e t"]
     text: Int[Tensor, "n"]
     true: Int[Tensor, "n"]
-    log_probs: Float[Tensor, "n v"]
+    tokens: TokenLogits
     loss: Float[np.ndarray, "e"]
 
     def mean(self, values: Float[Tensor, "n *rest"]) -> Float[np.ndarray, "e *rest"]:
@@ -107,12 +109,12 @@ class Passages:
 def read_passages(model: Model, texts: Sequence[str]) -> Passages:
     """The texts as the unedited model reads them."""
     batch = model.batch(list(texts))
-    logits = _logits(model, batch)
-    scored = batch.attention[:, 1:] & batch.keep[:, 1:]
-    log_probs = logits[:, :-1][scored].log_softmax(-1)
+    tokens = _tokens(model, batch)
+    scored = thinned(batch.attention[:, 1:] & batch.keep[:, 1:], tokens.block(0, 1).shape[1])
+    tokens = tokens.select(_before_next(scored))
     true = batch.inputs["input_ids"][:, 1:][scored]
-    read = Passages(batch, scored.cpu(), scored.nonzero()[:, 0].cpu(), true, log_probs, np.zeros(len(batch), np.float32))
-    return replace(read, loss=read.mean(_loss(log_probs, true)))
+    read = Passages(batch, scored.cpu(), scored.nonzero()[:, 0].cpu(), true, tokens, np.zeros(len(batch), np.float32))
+    return replace(read, loss=read.mean(readings(tokens, true)[0]))
 
 
 def steer_passages(
@@ -141,12 +143,13 @@ def steer_passages(
     e = len(passages.batch)
     shape = (len(directions), len(doses), e)
     odds, loss, divergence = np.zeros((*shape, len(sets)), np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    base, probs = _set_odds(passages.log_probs, sets), passages.log_probs.exp()
+    _, base = readings(passages.tokens, passages.true, sets)
+    at = _before_next(passages.scored)
     jobs = [(k, q) for k in range(len(directions)) for q in range(len(doses))]
-    step = max(1, NUMBERS_AT_ONCE // (passages.batch.attention.numel() * passages.log_probs.shape[1]))
+    step = passes_at_once(model, passages.batch)
     for begin in range(0, len(jobs), step):
         if progress:
-            progress(begin, len(jobs), "steering")
+            progress(begin, len(jobs), f"steering at {site}")
         part = jobs[begin : begin + step]
         push = torch.stack([directions[k] * (doses[q] * scale) for k, q in part]).repeat_interleave(e, dim=0)[:, None]
 
@@ -154,12 +157,12 @@ def steer_passages(
             return h_btd + push.to(h_btd)
 
         with model.edited(Edit(site, add)):
-            steered = _logits(model, repeat(passages.batch, len(part)))
-        for (k, q), logits in zip(part, steered.chunk(len(part)), strict=True):
-            log_probs = logits[:, :-1][passages.scored].log_softmax(-1)
-            odds[k, q] = passages.mean(_set_odds(log_probs, sets) - base)
-            loss[k, q] = passages.mean(_loss(log_probs, passages.true)) - passages.loss
-            divergence[k, q] = passages.mean((probs * (passages.log_probs - log_probs)).sum(-1))
+            steered = _tokens(model, repeat(passages.batch, len(part)))
+        each = [replace(steered, rows=rows).select(at.to(rows.device)) for rows in steered.rows.chunk(len(part))]
+        for (k, q), shift in zip(part, shifts(passages.tokens, each, passages.true, sets), strict=True):
+            odds[k, q] = passages.mean(shift.odds - base)
+            loss[k, q] = passages.mean(shift.loss) - passages.loss
+            divergence[k, q] = passages.mean(shift.divergence)
     return Reading(odds, loss, divergence)
 
 
@@ -169,6 +172,7 @@ def firing(
     pushes: Sequence[Float[Tensor, d] | None],
     passages: Passages,
     watched: Sequence[ConceptSet],
+    progress: Progress | None = None,
 ) -> list[Float[np.ndarray, "k c"]]:
     """Mean activation of every watched concept while each push is added at ``site``; None is the unedited model.
 
@@ -177,7 +181,9 @@ def firing(
     """
     places = [model.site(concepts.site) for concepts in watched]
     found: list[list[np.ndarray]] = [[] for _ in watched]
-    for push in pushes:
+    for done, push in enumerate(pushes):
+        if progress:
+            progress(done, len(pushes), f"what else fires at {site}")
         edits = Edits() if push is None else Edits([steer(site, push)])
         with model.edited(edits):
             seen = model.activations(passages.batch, places)
@@ -205,13 +211,16 @@ def steer_arms(
     passages: Passages,
     own: Int[Tensor, "m"],
     seed: int,
+    progress: Progress | None = None,
 ) -> Arms:
-    """Steer by a concept, by its flipped direction and by shuffled ones, at every dose; see `steer_passages`."""
-    both = steer_passages(model, site, torch.stack([direction, -direction]), DOSES, scale, passages, [own])
-    mixed = shuffled_directions(direction, SHUFFLED, seed)
-    shuffled = steer_passages(model, site, mixed, DOSES, scale, passages, [own])
-    concept, flipped = (Reading(both.odds[i : i + 1], both.loss[i : i + 1], both.divergence[i : i + 1]) for i in (0, 1))
-    return Arms(concept, flipped, shuffled)
+    """Steer by a concept, by its flipped direction and by shuffled ones, at every dose; see `steer_passages`.
+
+    Progress counts `ARM_PASSES` in all.
+    """
+    every = torch.cat([direction[None], -direction[None], shuffled_directions(direction, SHUFFLED, seed)])
+    found = steer_passages(model, site, every, DOSES, scale, passages, [own], progress)
+    parts = (slice(0, 1), slice(1, 2), slice(2, None))
+    return Arms(*(Reading(found.odds[part], found.loss[part], found.divergence[part]) for part in parts))
 
 
 def steer_control(
@@ -225,10 +234,14 @@ def steer_control(
     progress: Progress | None = None,
 ) -> Control:
     """Steer by the first `RANDOM` of some random directions at every dose, and by all of them at ``doses``."""
-    curve = steer_passages(model, site, random[:RANDOM], DOSES, scale, passages, sets, progress)
+    judged = sorted(set(doses))
+    few, many = RANDOM * len(DOSES), len(random) - RANDOM
+    total = few + many * len(judged)
+    curve = steer_passages(model, site, random[:RANDOM], DOSES, scale, passages, sets, part_of(progress, 0, total))
     at = {}
-    for dose in sorted(set(doses)):
-        rest = steer_passages(model, site, random[RANDOM:], [dose], scale, passages, sets, progress)
+    for number, dose in enumerate(judged):
+        show = part_of(progress, few + many * number, total)
+        rest = steer_passages(model, site, random[RANDOM:], [dose], scale, passages, sets, show)
         place = slice(DOSES.index(dose), DOSES.index(dose) + 1)
         pairs = ((curve.odds, rest.odds), (curve.loss, rest.loss), (curve.divergence, rest.divergence))
         at[dose] = Reading(*(np.concatenate([few[:, place], more]) for few, more in pairs))
@@ -312,17 +325,12 @@ def _over_directions(values: Float[np.ndarray, "k q e"]) -> tuple[np.ndarray, np
     return means.mean(0), low, high
 
 
-def _logits(model: Model, batch: Batch) -> Float[Tensor, "e t v"]:
-    logits = model.forward(batch)[0].logits
-    assert logits is not None, "steering is measured on causal language models"
-    return logits.float()
+def _tokens(model: Model, batch: Batch) -> TokenLogits:
+    tokens = model.forward(batch, logits=False)[0].tokens
+    assert tokens is not None, "steering is measured on causal language models"
+    return tokens
 
 
-def _set_odds(log_probs: Float[Tensor, "n v"], sets: Sequence[Int[Tensor, "m"]]) -> Float[Tensor, "n s"]:
-    """Log odds that the next token is in each set."""
-    joint = torch.stack([log_probs[:, ids].logsumexp(-1) for ids in sets], dim=-1) if sets else log_probs[:, :0]
-    return joint - torch.log1p(-joint.exp().clamp(max=1 - 1e-6))
-
-
-def _loss(log_probs: Float[Tensor, "n v"], true: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
-    return -log_probs.gather(-1, true[:, None])[:, 0]
+def _before_next(scored: Bool[Tensor, "e t"]) -> Bool[Tensor, "n"]:
+    """Of the positions of all texts one after another, those that come right before a scored one."""
+    return torch.nn.functional.pad(scored, (0, 1)).flatten()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from workbench.analysis import CANNOT_MEASURE, Progress, Result, migrated
+from workbench.analysis import CANNOT_MEASURE, Result, migrated
 from workbench.concepts import ConceptSet
 from workbench.conversations import shortened
 from workbench.errors import ConfigError, DataError, UnknownNameError
@@ -30,7 +30,8 @@ from workbench.evidence.metrics import FAMILIES
 from workbench.evidence.named import name_rows
 from workbench.evidence.stability import stability_rows
 from workbench.frames import records
-from workbench.runner import execute, record_run, silent
+from workbench.progress import Progress, silent
+from workbench.runner import execute, record_run
 from workbench.store import catalog as tables
 from workbench.store.bound import BoundConcepts, ConceptList
 from workbench.store.catalog import newest_names
@@ -137,6 +138,7 @@ class Trial:
     Attributes:
         beside: The other runs that it reads: ``replica``, the one with another seed, or an empty text; ``watched``, those whose
             concepts are looked at while others are steered. Filled as it goes, where it is not given.
+        names: The names of all concepts of the run, by id: a name is scored against the others, whichever concepts are examined.
     """
 
     def __init__(
@@ -154,6 +156,7 @@ class Trial:
             if site not in known:
                 raise UnknownNameError(f"site of run {run.id}", site, known)
         self.max_rows = max_rows
+        self.names: dict[str, str] = {}
 
     def execute(self, force: bool = False, repeats: str = "", names: dict[str, str] | None = None) -> Run:
         """Do it, or return the finished run of the same examination.
@@ -161,7 +164,7 @@ class Trial:
         With ``repeats``, the id of the examination that this one repeats, it is done in any case, and the catalog keeps the
         evidence that it has: that of the repetition is in its own tables. ``names`` are scored instead of the current ones.
         """
-        names = self._names() if names is None else names
+        self.names = names = self._names() if names is None else names
         config = {
             "run": self.run.id, "numbers": self.numbers, "families": self.families, "sites": self.sites, "steer": self.steer,
             "replicate": self.replicate, "max_rows": self.max_rows,
@@ -247,10 +250,16 @@ class Trial:
             rows += stability_rows(part, replica, self.seed)
         if "named" in self.families and test.by_position and self.dataset.modality == "text":
             self.progress(4, 5, f"names at {part.site}")
+            embedder, rivals = self.study.embedder(), [*self.names.values()]
             rows += attempted(
                 ["named.auroc"],
                 range(len(part)),
-                lambda: (name_rows(part, names, found.codes, test, self.dataset, self.study.embedder(), self.seed), {}),
+                lambda: (
+                    name_rows(
+                        part, names, found.codes, test, self.dataset, embedder, self.seed, rivals=rivals, progress=self.progress
+                    ),
+                    {},
+                ),
             )[0]
         self.progress(5, 5, f"trial at {part.site}")
         return rows, extra | {"labels": labels, "detection": found.matrix}

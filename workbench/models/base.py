@@ -19,8 +19,9 @@ from workbench.conversations import Conversation
 from workbench.edits import Edit, Edits
 from workbench.errors import ConfigError, DataError, UnknownNameError, WorkbenchWarning
 from workbench.models.chat import at_tokens
+from workbench.models.logits import TokenLogits
 from workbench.models.sites import Site
-from workbench.models.taps import Tap, appended, recording
+from workbench.models.taps import Tap, appended, ending_before, reading_last, recording
 
 if TYPE_CHECKING:
     from workbench.models.coded import Coded
@@ -85,7 +86,9 @@ class Output:
     """Encoder: mean over attended tokens of the last layer. Decoder: the final hidden state at the last kept
     token. Vision: the input of the classifier."""
     logits: Tensor | None = None
-    """``[b, t, v]`` of a decoder, ``[b, classes]`` of a classifier, None of an encoder."""
+    """``[b, t, v]`` of a decoder, ``[b, classes]`` of a classifier, None of an encoder or where they were not asked for."""
+    tokens: TokenLogits | None = None
+    """Of a decoder: its logits at all ``b * t`` positions, made block by block as they are read."""
 
 
 class Model(ABC):
@@ -110,6 +113,10 @@ class Model(ABC):
 
     _taps: dict[Site, Tap]
     _may_work_in_place = False
+    _unembedding: torch.nn.Module | None = None
+    """The module that makes a decoder's logits; None where `unembed` does not give what the model does."""
+    _sites_are_enough = False
+    """Whether `_output` needs nothing but `_output_sites`."""
 
     def __init__(self) -> None:
         self._edits: list[Edit] = []
@@ -151,6 +158,16 @@ class Model(ABC):
 
     def _output_sites(self) -> Sequence[Site]:
         return ()
+
+    @property
+    def logit_scale(self) -> float:
+        """What a decoder multiplies the logits of its unembedding by."""
+        return 1.0
+
+    @property
+    def dtype(self) -> str:
+        """The type of the weights: ``float32``, ``bfloat16`` or ``float16``."""
+        return "float32"
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -200,16 +217,32 @@ class Model(ABC):
         return {site: self._found(site, seen) for site in wanted}
 
     def forward(
-        self, batch: Batch, sites: Sequence[str | Site] = (), grad: bool = False
+        self, batch: Batch, sites: Sequence[str | Site] = (), grad: bool = False, logits: bool = True
     ) -> tuple[Output, dict[Site, Float[Tensor, "b t d"]]]:
         """A whole pass, with the rows of some sites.
+
+        Without ``logits`` the pass of a decoder ends before its unembedding: ``output.tokens`` makes logits of the positions
+        that are asked for, and an array ``[b, t, v]``, which grows with the vocabulary, is never there.
 
         With ``grad``, ``torch.autograd.grad(output.pooled.sum(), rows)`` works for the rows of every site:
         those that nothing before them makes differentiable are leaves.
         """
         wanted = [self.site(site) for site in sites]
-        with self._recording([*wanted, *self._output_sites()], grad, stop=False, batch=batch) as seen:
-            output = self._output(self._run(batch), batch, seen)
+        ending = None if logits else self._unembedding
+        stop, raw = not logits and self._sites_are_enough, None
+        with (
+            self._recording([*wanted, *self._output_sites()], grad, stop=stop, batch=batch) as seen,
+            ending_before(ending) as read,
+        ):
+            raw = self._run(batch)
+        if ending is not None:
+            hidden = read[-1]
+            tokens = TokenLogits(hidden.detach().flatten(0, 1), self.unembed)
+            output = Output(self._pooled_before(hidden, batch, seen), tokens=tokens)
+        else:
+            output = self._output(raw, batch, seen)
+            if output.logits is not None and output.logits.dim() == 3:
+                output = replace(output, tokens=TokenLogits.known(output.logits.detach().flatten(0, 1)))
         return output, {site: self._found(site, seen) for site in wanted}
 
     @contextmanager
@@ -250,7 +283,10 @@ class Model(ABC):
             keep = None if keep is None else torch.cat([cache[1], keep], 1)
         attended = torch.ones(len(ids), past + ids.shape[1], dtype=torch.long, device=ids.device)
         copy = self._may_work_in_place
-        with recording(self._taps, [], edits, grad=False, copy=copy, stop=False, first=past, keep=keep):
+        with (
+            recording(self._taps, [], edits, grad=False, copy=copy, stop=False, first=past, keep=keep),
+            reading_last(self._unembedding),
+        ):
             logits, kept = self._step(ids, attended, cache if self.uses_cache else None)
         return logits[:, -1], kept if self.uses_cache else (ids, keep)
 
@@ -282,8 +318,12 @@ class Model(ABC):
         """Logits that rows of the residual stream would give if the model ended there (the logit lens)."""
         raise self._no_text()
 
-    def unembedding(self, after: Float[Tensor, "d m"] | None = None) -> Float[Tensor, "v m"]:
-        """A decoder's unembedding matrix ``[v, d]``; applied after another map, their product ``[v, m]``."""
+    def unembed(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n v"]:
+        """A decoder's logits for rows that its unembedding reads: behind the final norm, with whatever scales or caps them."""
+        raise self._no_text()
+
+    def unembedding(self) -> Float[Tensor, "v d"]:
+        """A decoder's unembedding matrix, not a copy: without a bias, and without what scales or caps the logits."""
         raise self._no_text()
 
     def norm_jacobian(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
@@ -341,7 +381,11 @@ class Model(ABC):
         return recording(self._taps, wanted, edits, grad=grad, copy=self._may_work_in_place, stop=stop, keep=batch.keep)
 
     def _pooled(self, batch: Batch) -> Float[Tensor, "b o"]:
-        return self.forward(batch)[0].pooled
+        return self.forward(batch, logits=False)[0].pooled
+
+    def _pooled_before(self, hidden: Tensor, batch: Batch, seen: Mapping[Site, Tensor]) -> Float[Tensor, "b o"]:
+        """`Output.pooled` of a decoder's pass that ended before its unembedding, which would have read ``hidden``."""
+        raise NotImplementedError
 
     def _embedding_width(self) -> int:
         return self._taps[self.sites[-1]].width

@@ -9,6 +9,8 @@ import torch
 from workbench.errors import ConfigError
 
 VARIABLE = "WORKBENCH_DEVICE"
+# As the value of the variable: the weights of a text model are spread over the GPUs; whatever else runs takes the first one.
+AUTO = "auto"
 
 
 def choose_device(asked: str | None = None) -> str:
@@ -21,7 +23,7 @@ def choose_device(asked: str | None = None) -> str:
         ConfigError: There is no such device here.
     """
     wanted = asked or os.environ.get(VARIABLE)
-    if not wanted:
+    if not wanted or (not asked and wanted == AUTO):
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(1, device=wanted).cpu()

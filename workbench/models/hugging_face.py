@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import warnings
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -10,7 +12,22 @@ from workbench.errors import ConfigError, WorkbenchWarning
 from workbench.models import checks
 from workbench.models.base import Model
 from workbench.models.text import Tokens
-from workbench.models.weights import module_hash, pretrained_hash
+from workbench.models.weights import module_hash, pretrained_hash, remembered_hash, weight_files
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where the weights of a model go, and their type.
+
+    Attributes:
+        device: Where inputs go, and all weights where there is no ``device_map``.
+        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        device_map: Which parts go to which device, as transformers takes it.
+    """
+
+    device: str
+    dtype: str = "float32"
+    device_map: str | dict[str, Any] | None = None
 
 
 class NoHeadError(Exception):
@@ -24,13 +41,13 @@ class Loader:
         path: A folder, or a name on the hub.
         config: The model's configuration.
         tokens: Its tokenizer.
-        device: Where its weights go.
+        placed: Where its weights go, and their type.
         check: Whether the model is compared at all.
         known: Name, kind and source of the model.
     """
 
-    def __init__(self, path: str, config: Any, tokens: Tokens, device: str, check: bool, known: dict[str, Any]) -> None:
-        self.path, self.config, self.tokens, self.device, self.check, self.known = path, config, tokens, device, check, known
+    def __init__(self, path: str, config: Any, tokens: Tokens, placed: Placed, check: bool, known: dict[str, Any]) -> None:
+        self.path, self.config, self.tokens, self.placed, self.check, self.known = path, config, tokens, placed, check, known
         self.encoder = known["kind"] == "encoder"
 
     def bridged(self) -> Model:
@@ -47,7 +64,10 @@ class Loader:
         expected = checks.reference(net, self.tokens, decoder=not self.encoder) if found is None else None
         if found is not None and (said := self._wrong(found, net.dtype)):
             return self.plain(said)
-        bridge = TransformerBridge.boot_transformers(self.path, hf_model=net, tokenizer=self.tokens.tokenizer, device=self.device)
+        device = None if self.placed.device_map else self.placed.device
+        bridge = TransformerBridge.boot_transformers(
+            self.path, hf_model=net, tokenizer=self.tokens.tokenizer, dtype=net.dtype, device=device
+        )
         self.tokens.settle()
         model = TransformerModel(bridge, self.tokens, weights_hash=digest, **self.known)
         if expected is not None:
@@ -56,12 +76,11 @@ class Loader:
             if said := self._wrong(found, net.dtype):
                 return self.plain(said)
         model.has_lens = checks.agrees(found or {}, "lens", net.dtype)
-        lens = (
-            []
-            if model.has_lens
-            else [f"The logit lens of {model.name} is off {checks.shown(found['lens'])} at the last layer and is not available."]
-        )
-        return self._settled(model, found or {}, net.dtype, lens)
+        notes = []
+        if not model.has_lens:
+            off = checks.shown((found or {})["lens"])
+            notes.append(f"The logit lens of {model.name} is off {off} at the last layer and is not available.")
+        return self._settled(model, found or {}, net.dtype, notes)
 
     def plain(self, said: str | None = None) -> Model:
         """The Hugging Face model as it is: its modules are the sites. ``said`` is why, where transformer_lens knows it."""
@@ -89,10 +108,10 @@ class Loader:
 
     def _weights(self, maker: Any) -> tuple[Any, str]:
         """The model with its weights on the device, and their hash. `NoHeadError` of a decoder without its output layer."""
-        net, digest, missing = weights(maker, self.path, self.known["name"], self.encoder)
+        net, digest, missing = weights(maker, self.path, self.known["name"], self.encoder, self.placed)
         if missing and not self.encoder:
             raise NoHeadError(min(missing))
-        return net.to(self.device), digest
+        return net, digest
 
     def _encoder_alone(self) -> tuple[Any, str]:
         """The encoder of a model that has a decoder too, such as T5 or BART, and its hash."""
@@ -105,7 +124,8 @@ class Loader:
             said = f"{self.known['name']} has an encoder and a decoder: only its encoder is loaded."
             warnings.warn(said, WorkbenchWarning, stacklevel=2)
         encoder = net.get_encoder()
-        return encoder, module_hash(encoder)
+        kind = json.dumps(["encoder alone", type(encoder).__name__, self.placed.dtype, version("transformers")])
+        return encoder, remembered_hash(weight_files(self.path), kind, lambda: module_hash(encoder))
 
     def _wrong(self, found: checks.Differences, dtype: Any) -> str | None:
         """A sentence, where a wrapped model computes other activations or logits."""
@@ -140,7 +160,7 @@ class Loader:
         return model
 
 
-def weights(maker: Any, path: str, name: str, encoder: bool) -> tuple[Any, str, set[str]]:
+def weights(maker: Any, path: str, name: str, encoder: bool, placed: Placed) -> tuple[Any, str, set[str]]:
     """A model, the hash of its weights, and the names of those of its heads that its files do not have.
 
     Raises:
@@ -148,9 +168,11 @@ def weights(maker: Any, path: str, name: str, encoder: bool) -> tuple[Any, str, 
     """
     import torch
 
+    files = weight_files(path)
     net, info = maker.from_pretrained(
-        path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-    )
+        path, dtype=getattr(torch, placed.dtype), device_map=placed.device_map, use_safetensors=True, trust_remote_code=False,
+        output_loading_info=True,
+    )  # fmt: skip
     missing = set(info["missing_keys"])
     body, prefix = set(net.base_model.state_dict()), f"{net.base_model_prefix}."
     inside = sorted(key for key in missing if key.removeprefix(prefix) in body and "pooler" not in key)
@@ -160,7 +182,11 @@ def weights(maker: Any, path: str, name: str, encoder: bool) -> tuple[Any, str, 
             " model again."
         )
     # A head that is not in the file is random, differs from load to load and identifies nothing.
-    return net.eval(), pretrained_hash(net, base_only=encoder, missing=missing), missing
+    kind = [type(net).__name__, placed.dtype, encoder, sorted(missing), version("transformers")]
+    digest = remembered_hash(files, json.dumps(kind), lambda: pretrained_hash(net, base_only=encoder, missing=missing))
+    if not placed.device_map:
+        net = net.to(placed.device)
+    return net.eval(), digest, missing
 
 
 def has_decoder_too(config: Any) -> bool:

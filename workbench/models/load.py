@@ -19,8 +19,9 @@ def load_model(spec: str | Path | nn.Module, **options: Any) -> Model:
     """A model by its bundled name, its local Hugging Face folder, its hub name, or a torch module of your
     own.
 
-    Options of text models: ``max_length`` (tokens), ``bos``, ``special``, ``device``. Of a module: ``preprocess``,
-    ``name``, ``example``, ``classes``, ``device``. ``load_model(**model.source)`` gives a model back, unless
+    Options of text models: ``max_length`` (tokens; texts are cut there, 128 when left out), ``bos``, ``special``, ``device``,
+    ``dtype`` (``float32``, ``bfloat16`` or ``float16``) and ``device_map`` (several GPUs; needs accelerate). Of a module:
+    ``preprocess``, ``name``, ``example``, ``classes``, ``device``. ``load_model(**model.source)`` gives a model back, unless
     it came from a module. Without ``device`` it is the one that `workbench.models.devices.choose_device` finds: a GPU where
     there is one.
 
@@ -45,7 +46,7 @@ def _load(spec: str | Path | nn.Module, options: dict[str, Any]) -> Model:
         return PACKAGED[name](**options)
     from workbench.models.pretrained import load_pretrained, unknown_model
 
-    known = {key: value for key, value in options.items() if key != "device"}
+    known = {key: value for key, value in options.items() if key not in {"device", "device_map"}}
     folder = Path(name).expanduser()
     if folder.is_dir():
         path = str(folder.resolve())

@@ -19,7 +19,7 @@ from workbench.models.devices import choose_device
 from workbench.models.sites import Site
 from workbench.models.taps import Tap, Whole, firings
 from workbench.models.text import Tokens
-from workbench.models.transformer import last_kept, mean_pooled
+from workbench.models.transformer import close_logits, last_kept, mean_pooled
 from workbench.models.weights import module_hash
 
 
@@ -67,6 +67,8 @@ class ModuleModel(Model):
         self._classifier: nn.Module | None = None
         self._pool_input: Tensor | None = None
         self._discover(trial)
+        if self.modality == "text" and self.kind == "decoder":
+            self._find_unembedding(trial)
 
     def batch(self, inputs: Sequence[Any], device: str | None = None, positions: str = "content") -> Batch:
         """Inputs as tensors."""
@@ -79,6 +81,12 @@ class ModuleModel(Model):
     def chat_template_hash(self) -> str:
         """Of the tokenizer's chat template."""
         return self.reader.chat.hash if isinstance(self.reader, Tokens) else super().chat_template_hash()
+
+    @property
+    def dtype(self) -> str:
+        """The type of the first weight that is a floating-point number."""
+        kinds = (weight.dtype for weight in self.net.parameters() if weight.is_floating_point())
+        return str(next(kinds, torch.float32)).removeprefix("torch.")
 
     def input_options(self) -> dict[str, Any]:
         """How inputs become tensors."""
@@ -113,6 +121,31 @@ class ModuleModel(Model):
         if pooled is None:
             raise ConfigError(f"{self.name} puts out no tensor: wrap it in a module that does.")
         return Output(pooled.flatten(1), logits if logits is not None and logits.dim() == 2 else None)
+
+    def unembed(self, rows: Tensor) -> Tensor:
+        """The module's output embedding; it is not used where the module does more to its logits."""
+        if self._unembedding is None:
+            raise self._no_text()
+        logits: Tensor = self._unembedding(rows)
+        return logits
+
+    def _find_unembedding(self, trial: Batch) -> None:
+        """Let passes end before the output embedding, if that alone gives the module's logits and reads its last hidden state."""
+        output = self.forward(trial)[0]
+        find: Any = getattr(self.net, "get_output_embeddings", lambda: None)
+        self._unembedding = find()
+        if self._unembedding is None or output.logits is None:
+            return
+        cut = self.forward(trial, logits=False)[0]
+        if (
+            cut.tokens is None
+            or not close_logits(cut.tokens.block(0, len(cut.tokens)), output.logits.flatten(0, 1))
+            or not torch.equal(cut.pooled, output.pooled)
+        ):
+            self._unembedding = None
+
+    def _pooled_before(self, hidden: Tensor, batch: Batch, seen: Mapping[Site, Tensor]) -> Tensor:
+        return last_kept(hidden, batch.keep)
 
     def _embedding_width(self) -> int:
         config: Any = self.net.config

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import ConfigError, UnknownNameError, WorkbenchError
+from workbench.errors import ConfigError, MissingExtraError, UnknownNameError, WorkbenchError
 from workbench.models.base import Kind, Model
-from workbench.models.devices import choose_device
-from workbench.models.hugging_face import Loader, NoHeadError, has_decoder_too, weights
+from workbench.models.devices import AUTO, VARIABLE, choose_device
+from workbench.models.hugging_face import Loader, NoHeadError, Placed, has_decoder_too, weights
 from workbench.models.reading import reads
 from workbench.models.text import DEFAULT_LENGTH, Tokens
 from workbench.models.weights import quiet
@@ -20,6 +22,7 @@ from workbench.models.weights import quiet
 # The libraries below import each other in circles: two threads that import them at once lock each other out.
 _LOADING = threading.RLock()
 _LONGEST = ("max_position_embeddings", "max_encoder_position_embeddings", "max_seq_len")
+DTYPES = ("float32", "bfloat16", "float16")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")
 
 
@@ -32,18 +35,28 @@ def load_pretrained(
     bos: bool = True,
     special: bool = False,
     device: str | None = None,
+    dtype: str = "float32",
+    device_map: str | dict[str, Any] | None = None,
     check: bool = True,
 ) -> Model:
     """The text encoder or decoder, or the image model, in a folder or of this name on the hub.
 
-    ``max_length`` is in tokens, by default the model's own and at most 128. ``bos`` starts a decoder's texts
+    ``max_length`` is in tokens, by default the model's own and at most 128: attention on longer texts costs more time a token,
+    and a capture of them more disk. ``bos`` starts a decoder's texts
     with its beginning-of-sequence token even where the tokenizer does not: the first position of a decoder
     serves as an attention sink and is like no other. With ``special``, special tokens ([CLS] and [SEP], or the first one of a
-    decoder) count as tokens: they have rows, and evidence is about them too. Weights are float32. ``device`` as for
-    `choose_device`. ``check`` compares a text model with the Hugging Face model that it wraps, by a short batch, see
-    `workbench.models.checks`: what disagrees is done in a slower way that is right, with a warning, or refused.
+    decoder) count as tokens: they have rows, and evidence is about them too. ``dtype`` is that of the weights:
+    float32, bfloat16 or float16. ``device`` as for `choose_device`; ``device_map`` spreads the weights over several GPUs
+    instead, as transformers takes it (``"auto"``), and so does ``WORKBENCH_DEVICE=auto``. ``check`` compares a text model with
+    the Hugging Face model that it wraps, by a short batch, see `workbench.models.checks`: what disagrees is done in a slower way
+    that is right, with a warning, or refused.
     """
-    device = choose_device(device)
+    if dtype not in DTYPES:
+        raise ConfigError(f"The dtype of a model is {', '.join(DTYPES[:-1])} or {DTYPES[-1]}, not '{dtype}'.")
+    if device is None and device_map is None and os.environ.get(VARIABLE) == AUTO:
+        device_map = AUTO
+    device = _mapped(device, device_map)
+    placed = Placed(device, dtype, device_map)
     if Path(path).is_dir():
         _check_folder(Path(path))
     with _LOADING, quiet(), _clear_errors(path):
@@ -51,7 +64,7 @@ def load_pretrained(
 
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         if reads(config, name) == "images":
-            return _vision(path, config, special, device, name, source)
+            return _vision(path, config, special, placed, name, source)
         _check_tokenizer(path)
         kind = _kind(config)
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
@@ -60,11 +73,11 @@ def load_pretrained(
         tokens.asked = max_length is not None
         known = {"name": name, "kind": kind, "source": source}
         try:
-            made = Loader(path, config, tokens, device, check, known)
+            made = Loader(path, config, tokens, placed, check, known)
             return made.bridged() if _has_bridge(config, kind) else made.plain()
         except NoHeadError as error:
             said = f"The files of {name} have no output layer ({error}), so it is read as an encoder and cannot generate text."
-            return Loader(path, config, tokens, device, check, known | {"kind": "encoder"}).plain(said)
+            return Loader(path, config, tokens, placed, check, known | {"kind": "encoder"}).plain(said)
 
 
 def import_libraries() -> None:
@@ -74,18 +87,30 @@ def import_libraries() -> None:
             import_module(library)
 
 
-def _vision(path: str, config: Any, special: bool, device: str, name: str, source: dict[str, Any]) -> Model:
+def _vision(path: str, config: Any, special: bool, placed: Placed, name: str, source: dict[str, Any]) -> Model:
     from transformers import AutoModel, AutoModelForImageClassification
 
     from workbench.models.vision import VisionModel, class_names, noise, vision_reader
 
     classifies = any("ForImageClassification" in made for made in config.architectures or [])
-    reader = vision_reader(path, name, device)
-    model, digest, _ = weights(AutoModelForImageClassification if classifies else AutoModel, path, name, encoder=False)
+    reader = vision_reader(path, name, placed.device)
+    model, digest, _ = weights(AutoModelForImageClassification if classifies else AutoModel, path, name, False, placed)
     return VisionModel(
-        model.to(device), reader, reader.batch([noise(), noise()]), special=special, name=name, source=source,
+        model, reader, reader.batch([noise(), noise()]), special=special, name=name, source=source,
         weights_hash=digest, classes=class_names(config) if classifies else None,
     )  # fmt: skip
+
+
+def _mapped(device: str | None, device_map: str | dict[str, Any] | None) -> str:
+    """The device that inputs go to."""
+    if device_map is None:
+        return choose_device(device)
+    if device is not None:
+        raise ConfigError("Give either device=, one device, or device_map=, several.")
+    if find_spec("accelerate") is None:
+        raise MissingExtraError("accelerate", "gpus", "A model on several devices (device_map)")
+    first = next(iter(device_map.values()), None) if isinstance(device_map, dict) else None
+    return choose_device(None if first is None else f"cuda:{first}" if isinstance(first, int) else str(first))
 
 
 def _kind(config: Any) -> Kind:

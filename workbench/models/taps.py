@@ -166,6 +166,41 @@ def recording(
 
 
 @contextmanager
+def ending_before(module: nn.Module | None) -> Iterator[list[Tensor]]:
+    """A context, inside `recording`, whose passes end before a module runs; what it would have read is in the list.
+
+    With None nothing ends.
+    """
+    read: list[Tensor] = []
+    if module is None:
+        yield read
+        return
+
+    def end(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        read.append(inputs[0])
+        raise StopPassError
+
+    handle = module.register_forward_pre_hook(end)
+    try:
+        yield read
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def reading_last(module: nn.Module | None) -> Iterator[None]:
+    """A context in which a module reads the last position only: of a long prompt, one row of logits is wanted. None: nothing."""
+    if module is None:
+        yield
+        return
+    handle = module.register_forward_pre_hook(lambda _module, inputs: (inputs[0][:, -1:], *inputs[1:]))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
 def hooked(hooks: Mapping[nn.Module, Any]) -> Iterator[None]:
     """Forward hooks for as long as the context lasts."""
     handles = []

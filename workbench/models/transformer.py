@@ -42,6 +42,9 @@ class TransformerModel(Model):
         bridge.eval().requires_grad_(False)
         self._taps = _taps(bridge, tokens.batch(["a b"]), kind)
         self._final = next(reversed(self._taps))
+        self._sites_are_enough = kind == "encoder"
+        if kind == "decoder":
+            self._find_unembedding()
 
     def batch(self, inputs: Sequence[Any], device: str | None = None, positions: str = "content") -> Batch:
         """Texts as right-padded tokens, cut at ``max_length``."""
@@ -58,6 +61,11 @@ class TransformerModel(Model):
     def input_options(self) -> dict[str, Any]:
         """The tokenizer and how it is used."""
         return self.tokens.options()
+
+    @property
+    def dtype(self) -> str:
+        """The type of the weights."""
+        return str(self._weight().dtype).removeprefix("torch.")
 
     def _step(self, ids: Int[Tensor, "b t"], attended: Int[Tensor, "b p"], cache: Any) -> tuple[Float[Tensor, "b t v"], Any]:
         options = {"use_cache": True, "past_key_values": cache} if self.uses_cache else {"use_cache": False}
@@ -83,23 +91,26 @@ class TransformerModel(Model):
                 " earlier layers would be wrong: the logit lens is not available for this model."
             )
         with torch.no_grad():
-            logits = self.bridge.unembed(self.bridge.ln_final(rows[None].to(self._weight())))[0]
-            changed: Tensor = self.bridge.adapter.apply_output_logits_transform(logits)
-        return changed
+            return self.unembed(self.bridge.ln_final(rows[None].to(self._weight()))[0])
 
-    def unembedding(self, after: Float[Tensor, "d m"] | None = None) -> Float[Tensor, "v m"]:
-        """The map of normed rows to logits, without its bias and without a soft cap."""
+    def unembed(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n v"]:
+        """The bridge's unembedding, and the scale or cap that the architecture puts on its logits."""
         if self.kind != "decoder":
             raise self._no_text()
-        basis = (torch.eye(self._taps[self._final].width) if after is None else after.T).to(self._weight())
-        with torch.no_grad():
-            rows = torch.cat([basis, basis.new_zeros(1, basis.shape[1])])
-            logits = self.bridge.unembed(rows[None])[0].float()
-            # The scale that some models give their logits (Granite, Cohere) is part of the map; of a soft cap (Gemma 2) it is
-            # the slope at zero, which is one.
-            small = torch.tensor([1e-4], dtype=torch.float64)
-            scale = float(self.bridge.adapter.apply_output_logits_transform(small) / small)
-        weights: Tensor = (logits[:-1] - logits[-1]).T * scale
+        logits: Tensor = self.bridge.adapter.apply_output_logits_transform(self.bridge.unembed(rows[None]))[0]
+        return logits
+
+    @property
+    def logit_scale(self) -> float:
+        """From the transform's slope at zero, where a soft cap (Gemma 2) has the slope one."""
+        small = torch.tensor([1e-4], dtype=torch.float64)
+        return float(self.bridge.adapter.apply_output_logits_transform(small) / small)
+
+    def unembedding(self) -> Float[Tensor, "v d"]:
+        """The weights of the bridge's unembedding."""
+        if self.kind != "decoder":
+            raise self._no_text()
+        weights: Tensor = self.bridge.unembed.W_U.T.detach()
         return weights
 
     def norm_jacobian(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
@@ -119,6 +130,19 @@ class TransformerModel(Model):
     def token_ids(self, word: str) -> list[int]:
         """By the model's tokenizer."""
         return self.tokens.ids(word)
+
+    def _find_unembedding(self) -> None:
+        """Let passes end before the unembedding, if what it reads gives the model's own logits by `unembed`."""
+        batch = self.tokens.batch(["a b"])
+        whole = self.forward(batch)[0].logits
+        assert whole is not None
+        self._unembedding = self.bridge.unembed
+        tokens = self.forward(batch, logits=False)[0].tokens
+        if tokens is None or not close_logits(tokens.block(0, len(tokens)), whole.flatten(0, 1)):
+            self._unembedding = None
+
+    def _pooled_before(self, hidden: Tensor, batch: Batch, seen: Mapping[Site, Tensor]) -> Float[Tensor, "b o"]:
+        return last_kept(seen[self._final], batch.keep)
 
     def _weight(self) -> Tensor:
         """One of the weights: their type and device."""
@@ -141,6 +165,13 @@ def mean_pooled(hidden: Float[Tensor, "b t d"], attention: Tensor) -> Float[Tens
     """The mean over attended tokens, as sentence-transformers takes it."""
     weight = attention.to(hidden)[..., None]
     return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
+
+
+def close_logits(found: Float[Tensor, "n v"], own: Float[Tensor, "n v"]) -> bool:
+    """Whether logits are the model's own, but for rounding."""
+    # Sums in another order differ by a few units of the last place of the largest logit.
+    most = 64 * torch.finfo(own.dtype).eps * own.abs().max().float().clamp(min=1)
+    return bool((found - own.float()).abs().max() <= most)
 
 
 def last_kept(hidden: Float[Tensor, "b t d"], keep: Tensor) -> Float[Tensor, "b d"]:

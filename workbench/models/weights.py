@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+# How long files must have been left alone for their hash to be remembered; file systems tell times to 2 seconds at worst.
+_SETTLED_S = 3.0
 
 
 def weights_hash(tensors: Mapping[str, Tensor]) -> str:
@@ -45,6 +54,51 @@ def pretrained_hash(model: nn.Module, *, base_only: bool, missing: Iterable[str]
             continue
         kept[name.removeprefix(prefix)] = tensor
     return weights_hash(kept)
+
+
+def weight_files(path: str) -> list[Path]:
+    """The files with the weights of a model in a folder; none of a model that is known by a name alone."""
+    folder = Path(path)
+    return sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+
+
+def remembered_hash(files: Sequence[Path], kind: str, compute: Callable[[], str]) -> str:
+    """A hash of what is in some files, from the user's cache directory if the files are what they were, else computed and kept.
+
+    Files are recognised by name, length and times of change, to the nanosecond. What was changed shortly before is not
+    remembered: a second change in the same tick of the file system's clock would pass unseen.
+
+    Args:
+        files: The files, as they were before they were read; where there are none nothing is remembered.
+        kind: What else the hash depends on.
+        compute: Computes it.
+    """
+    from workbench.models.packaged import cache_dir
+
+    if not files:
+        return compute()
+    before = _stamps(files)
+    name = hashlib.sha256(json.dumps([str(files[0].resolve().parent), kind]).encode()).hexdigest()[:24]
+    entry = cache_dir() / "hashes" / f"{name}.json"
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads(entry.read_text())
+        if known["files"] == before and len(known["hash"]) == hashlib.sha256().digest_size * 2:
+            return str(known["hash"])
+    digest = compute()
+    newest = max(max(stamp[2:]) for stamp in before) / 1e9
+    if _stamps(files) == before and newest < time.time() - _SETTLED_S:
+        # A cache that cannot be written costs a computation each time, and nothing else.
+        with suppress(OSError):
+            entry.parent.mkdir(parents=True, exist_ok=True)
+            partial = entry.with_suffix(f".{os.getpid()}.{threading.get_ident()}.partial")
+            partial.write_text(json.dumps({"files": before, "hash": digest}))
+            partial.replace(entry)
+    return digest
+
+
+def _stamps(files: Sequence[Path]) -> list[list[Any]]:
+    states = [(path.name, path.stat()) for path in files]
+    return [[name, state.st_size, state.st_mtime_ns, state.st_ctime_ns] for name, state in states]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from workbench.errors import UnknownNameError, disk_errors
 from workbench.evidence.metrics import BY_KEY
 from workbench.frames import records
-from workbench.numbers import number
+from workbench.numbers import number, p_value
 from workbench.plots import dose_curve, forest
 from workbench.reports.highlight import visible
 from workbench.reports.parts import examples_html, figure_html
@@ -131,7 +131,7 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "visible": visible}
+    environment.filters |= {"number": number, "p_value": p_value, "visible": visible}
     wanted = set(chosen.sections)
     text = environment.get_template("report.html.j2").render(
         study=study,

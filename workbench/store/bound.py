@@ -98,7 +98,7 @@ class BoundConcepts(ConceptList):
     ) -> pd.DataFrame:
         """Name every concept that was fitted to no label from a vocabulary; see :func:`workbench.naming.name_concepts`."""
         from workbench.naming import name_concepts
-        from workbench.runner import silent
+        from workbench.progress import silent
 
         return name_concepts(self, vocabulary, progress=progress or silent, **options)
 

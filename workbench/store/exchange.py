@@ -30,7 +30,7 @@ def import_activations(
     dataset: Dataset | None = None,
     model: Model | str | None = None,
     pool: str | None = None,
-    dtype: str | None = None,
+    store_dtype: str | None = None,
 ) -> ActivationSet:
     """Bring activations into a study; the same folder again opens the set that is there.
 
@@ -43,7 +43,7 @@ def import_activations(
             label.
         model: The model that made them, or what to call it. Without one, it is the study's, or one called ``imported``.
         pool: How rows without positions came about: ``mean`` (when it is not said), ``max`` or ``last``.
-        dtype: ``float16``, ``float32`` or ``bfloat16`` on disk; as they are, when it is not said.
+        store_dtype: ``float16``, ``float32`` or ``bfloat16`` on disk; as they are, when it is not said.
 
     Raises:
         DataError: The folder or the table does not hold what it should.
@@ -65,7 +65,7 @@ def import_activations(
         home.mkdir(exist_ok=True)
     study.keep_dataset(dataset)
     study.use_dataset(dataset)
-    return import_set(given, dataset, described, home, pool, dtype)
+    return import_set(given, dataset, described, home, pool, store_dtype)
 
 
 def _described(study: Study, model: Model | str | None, columns: list[Any]) -> dict[str, Any]:

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Int
 
+from workbench.activations.drawing import draw
 from workbench.errors import UnknownNameError
 
 if TYPE_CHECKING:
+    from workbench.activations import ActivationSet
     from workbench.datasets import Dataset
     from workbench.store.study import Study
 
@@ -28,6 +31,24 @@ def typical_norm(study: Study, site: str) -> float:
         known = repr(float(np.linalg.norm(acts.read(rows), axis=1).mean()))
         study.catalog.set_info(key, known)
     return float(known)
+
+
+def captured_examples(study: Study, dataset: Dataset) -> Int[np.ndarray, "e"]:
+    """The numbers of the examples of a data set of which the study has activations, ascending; all where it has none."""
+    found = [_examples_of(acts, dataset) for acts in study.activations() if acts.dataset_record["hash"] == dataset.hash]
+    return np.unique(np.concatenate(found)) if found else np.arange(len(dataset))
+
+
+def _examples_of(acts: ActivationSet, dataset: Dataset) -> Int[np.ndarray, "e"]:
+    request, rule = acts.manifest.request, acts.manifest.sample
+    if request.limit is None and acts.n_examples == len(dataset):
+        return np.arange(len(dataset))
+    if not acts.left_out:
+        numbers: np.ndarray = np.unique(acts.index["example"].to_numpy())
+        return numbers
+    # The rows were left out when the study was packed: the examples are drawn again as they were.
+    seed, by = (None, None) if rule is None else (rule["seed"], rule["by"])
+    return draw(dataset, acts.n_examples, seed, by).ids
 
 
 def study_gradients(

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workbench.errors import StudyError, disk_errors
 from workbench.processes import shareable
@@ -119,12 +119,18 @@ def recapture(study: Study, progress: Callable[[int, int, str], None] | None = N
             raise StudyError(f"The activations {acts.id} were captured under edits; capture them again as they were made.")
         again = study.capture(
             study.model, study.dataset_of(acts), list(request.sites), request.pool, positions=request.positions,
-            dtype=request.dtype, limit=request.limit, progress=progress,
+            store_dtype=request.dtype, limit=request.limit, progress=progress, **_drawing(acts),
         )  # fmt: skip
         if again.id != acts.id:
             raise StudyError(f"Captured again, the activations {acts.id} became {again.id}: the model reads texts differently.")
         found.append(again)
     return found
+
+
+def _drawing(acts: ActivationSet) -> dict[str, Any]:
+    """The options by which the examples of a set are drawn again. Sets from before there was a choice have the first ones."""
+    rule = acts.manifest.sample
+    return {"seed": None} if rule is None else {"seed": rule["seed"], "sample_by": rule["by"]}
 
 
 def _files(study: Study, activations: bool) -> list[Path]:

@@ -8,6 +8,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from workbench.errors import UnknownNameError
+from workbench.progress import Progress, silent
 from workbench.store import catalog as tables
 from workbench.store.bound import ConceptList
 
@@ -26,6 +27,7 @@ def search(
     fires_on: str | None = None,
     output: str | None = None,
     limit: int | None = None,
+    progress: Progress = silent,
     **where: str,
 ) -> ConceptList:
     """Concepts that match.
@@ -38,6 +40,7 @@ def search(
         output: A word of the vocabulary of a causal model; concepts are ordered by how much their direction raises it by
             itself (its direct logit effect), in deviations of the concept's effects over all tokens.
         limit: At most so many.
+        progress: Called with ``(done, total, text)``.
         where: ``method``, ``run``, ``site``, ``label`` must equal.
     """
     unknown = set(where) - set(FILTERS)
@@ -53,9 +56,9 @@ def search(
         scores = _firing(study, frame, fires_on)
         ids, relevance = _ranked(ids, scores)
     elif output is not None and ids:
-        ids, relevance = _ranked(ids, _raising(study, frame, output))
+        ids, relevance = _ranked(ids, _raising(study, frame, output, progress))
     elif query and ids:
-        scores = _matching(study, ids, query)
+        scores = _matching(study, ids, query, progress)
         ids, relevance = _ranked(ids, scores)
     return ConceptList(study, ids[:limit], relevance[:limit] if relevance is not None else None)
 
@@ -65,7 +68,7 @@ def _ranked(ids: list[str], scores: np.ndarray) -> tuple[list[str], list[float]]
     return [ids[i] for i in order], [float(scores[i]) for i in order]
 
 
-def _matching(study: Study, ids: list[str], query: str) -> np.ndarray:
+def _matching(study: Study, ids: list[str], query: str, progress: Progress) -> np.ndarray:
     words = query.strip().removeprefix("about ").strip() or query
     current = study.catalog.current_names()
     by_id = dict(zip(current["concept"], current["text"], strict=True)) if len(current) else {}
@@ -74,7 +77,7 @@ def _matching(study: Study, ids: list[str], query: str) -> np.ndarray:
     unique = sorted({n for n in named if n})
     if unique:
         embedder = study.embedder()
-        cosine = embedder.embed(unique) @ embedder.embed([words])[0]
+        cosine = embedder.embed(unique, progress) @ embedder.embed([words])[0]
         value = dict(zip(unique, cosine.tolist(), strict=True))
         scores = np.array([value.get(n, -np.inf) for n in named])
     needle = words.casefold()
@@ -111,15 +114,17 @@ def _firing(study: Study, table: pd.DataFrame, text: str) -> np.ndarray:
     return scores
 
 
-def _raising(study: Study, table: pd.DataFrame, word: str) -> np.ndarray:
+def _raising(study: Study, table: pd.DataFrame, word: str, progress: Progress) -> np.ndarray:
+    import torch
+
     from workbench.errors import ConfigError
-    from workbench.evidence.direct import direct_effects, writes_to_residual
+    from workbench.evidence.direct import writes_to_residual
     from workbench.tokens import study_map
 
     wanted = study.model.token_ids(word)
     if not wanted:
         raise ConfigError(f"'{word[:60]}' is no single token of {study.model.name}: search for a shorter or commoner word.")
-    mapping = study_map(study, study.datasets()[0])
+    mapping = study_map(study, study.datasets()[0], progress)
     scores = np.full(len(table), -np.inf)
     for run_id, rows in table.groupby("run"):
         found = []
@@ -127,8 +132,8 @@ def _raising(study: Study, table: pd.DataFrame, word: str) -> np.ndarray:
             if not writes_to_residual(concepts.site):
                 found.append(np.full(len(concepts), -np.inf))
                 continue
-            for part in concepts.directions().split(512):
-                effects = direct_effects(mapping, part).cpu()
-                found.append((effects[:, wanted].amax(-1) / effects.std(-1).clamp(min=1e-12)).numpy())
+            directions = concepts.directions()
+            raised = mapping.effects(directions, torch.tensor(wanted)).amax(-1)
+            found.append((raised / mapping.spread(directions)).cpu().numpy())
         scores[np.flatnonzero(table["run"].eq(run_id))] = np.concatenate(found)[rows["number"].to_numpy()]
     return scores

@@ -68,8 +68,8 @@ class Study(Sharing):
             dataset: The data.
             sites: Site names, with ``*`` for any layer.
             pool: ``token`` (or ``spatial`` for images), ``mean``, ``max`` or ``last``.
-            options: Passed to :func:`workbench.activations.capture`: ``positions``, ``dtype``, ``batch_size``, ``limit``,
-                ``max_disk``, ``engine``, ``progress``.
+            options: Passed to :func:`workbench.activations.capture`: ``positions``, ``store_dtype``, ``batch_size``, ``limit``,
+                ``seed``, ``sample_by``, ``max_disk``, ``engine``, ``progress``.
 
         Raises:
             StudyError: The study was made with another model.
@@ -77,7 +77,7 @@ class Study(Sharing):
             DiskFullError: There is no room.
         """
         from workbench.activations import capture
-        from workbench.activations.room import size_text
+        from workbench.memory import size_text
         from workbench.store.texts import known_examples
 
         matched = model.match(sites)
@@ -93,8 +93,8 @@ class Study(Sharing):
         def tell(done: int, total: int, facts: dict[str, Any]) -> None:
             if show:
                 rate = facts["tokens"] / max(facts["seconds"], 1e-9)
-                written = f"{size_text(facts['bytes'])} written"
-                show(done, total, f"capturing {len(matched)} sites, {rate:,.0f} {unit}/s, {written}")
+                read = f"{done:,} of {total:,} examples, {rate:,.0f} {unit}/s, {size_text(facts['bytes'])} written"
+                show(facts["work"], facts["whole_work"], f"capturing {len(matched)} sites, {read}")
 
         acts = capture(
             model,
@@ -172,7 +172,8 @@ class Study(Sharing):
             UnknownNameError: No such analysis.
             ConfigError: An option does not fit.
         """
-        from workbench.runner import execute, silent
+        from workbench.progress import silent
+        from workbench.runner import execute
 
         return execute(self, analysis, acts, options, seed, force, progress or silent, engine=engine)
 
@@ -180,7 +181,7 @@ class Study(Sharing):
         self, run: Run | str, tolerance: float = 0.0, progress: Callable[[int, int, str], None] | None = None
     ) -> Repetition:
         """Do a run again as it was configured, and hold what it found against the first; see :mod:`workbench.store.repeating`."""
-        from workbench.runner import silent
+        from workbench.progress import silent
         from workbench.store.repeating import repeat
 
         return repeat(self, self.get_run(run) if isinstance(run, str) else run, tolerance, progress or silent)

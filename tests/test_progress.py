@@ -1,0 +1,178 @@
+"""How far work is: steps are told apart by their names, and the time left is estimated by work."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import workbench as wb
+from workbench.cli import console
+from workbench.errors import ConfigError
+from workbench.evidence.readout import Readout, output_gradients, pooled_outputs
+from workbench.memory import VARIABLE, memory_budget, parse_size, rows_at_once
+from workbench.progress import TimeLeft, part_of, step_name, text_work, time_text, with_time_left
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_number_in_the_name_of_a_step_does_not_end_it():
+    assert step_name("training 2,048 latents, loss 0.213, 5 dead") == "training 2,048 latents"
+    assert step_name("splicing") == "splicing"
+
+
+def test_time_left_is_of_the_step_and_begins_anew_with_each():
+    clock = Clock()
+    left = TimeLeft(clock)
+    assert left.update(0, 100, "reading, slowly")
+    assert left.seconds is None
+    clock.now = 5
+    assert not left.update(25, 100, "reading, quickly")
+    assert left.seconds == pytest.approx(15)
+    # What was done before the step was seen took no time of it.
+    assert left.update(40, 200, "reading")
+    clock.now = 9
+    left.update(80, 200, "reading")
+    assert left.seconds == pytest.approx(12)
+    assert left.update(10, 200, "reading")
+    assert left.seconds is None
+    assert left.update(0, 4, "writing")
+    clock.now = 10
+    left.update(4, 4, "writing")
+    assert left.seconds == 0
+
+
+def test_parts_of_a_step_are_counted_on():
+    seen = []
+    part_of(lambda *told: seen.append(told), 30, 100)(5, 10, "part")
+    assert seen == [(35, 100, "part")]
+    part_of(None, 0, 1)(1, 1, "nobody looks")
+
+
+def test_times_are_told_in_words():
+    assert [time_text(s) for s in (0.4, 59, 200, 7500)] == ["0 s", "59 s", "3 min 20 s", "2 h 05 min"]
+    assert with_time_left("reading", None) == with_time_left("reading", 0.0) == "reading"
+    assert with_time_left("reading", 61) == "reading, 1 min 01 s left"
+
+
+def test_a_log_names_every_step_whole_and_the_time_left_after_a_tenth(capsys, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(console.time, "monotonic", clock)
+    monkeypatch.setattr("workbench.cli.console.TimeLeft", lambda: TimeLeft(clock))
+    with console.progress() as show:
+        for done in range(0, 101, 5):
+            clock.now = done
+            show(done, 100, f"training 2,048 latents, loss {done}")
+        show(0, 1, "splicing")
+    lines = [line.split("s  ", 1)[1] for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        "training 2,048 latents, loss 0",
+        "training 2,048 latents, loss 10, 10% done, 1 min 30 s left",
+        "training 2,048 latents, loss 70, 70% done, 30 s left",
+        "splicing",
+    ]
+
+
+@pytest.fixture(scope="module")
+def scribe():
+    return wb.load_model("scribe")
+
+
+@pytest.fixture(scope="module")
+def uneven():
+    """Many short texts and a few long ones: by their number, half the time is left when hardly any is gone."""
+    rng = np.random.default_rng(0)
+    lengths = np.concatenate([rng.integers(2, 6, 300), rng.integers(60, 120, 60)])
+    words = np.array(["the", "people", "of", "a", "country", "and", "its", "war", "with", "many", "ships", "at", "sea"])
+    return [" ".join(rng.choice(words, n)) for n in rng.permutation(lengths)]
+
+
+class Read:
+    """A model's batches, counted by their tokens: a clock that does not depend on the machine."""
+
+    def __init__(self, model, monkeypatch) -> None:
+        self.tokens, batch = 0, model.batch
+
+        def counted(*args, **options):
+            made = batch(*args, **options)
+            self.tokens += made.attention.numel()
+            return made
+
+        monkeypatch.setattr(model, "batch", counted)
+
+    def __call__(self) -> float:
+        return float(self.tokens)
+
+
+def off(told: list[tuple[float, float, float]], end: float) -> float:
+    """By what factor the time left was wrong at worst, after the first tenth and until a tenth is left."""
+    wrong = [max(left / (end - now), (end - now) / left) for now, share, left in told if left and 0.1 <= share <= 0.9]
+    assert len(wrong) >= 3
+    return max(wrong)
+
+
+@pytest.mark.parametrize("what", ["output", "gradients"])
+def test_the_time_left_is_right_within_a_half_after_the_first_tenth(scribe, uneven, monkeypatch, what):
+    table = wb.dataset_from_table(
+        pd.DataFrame({"text": uneven, "kind": ["a" if i % 2 else "b" for i in range(len(uneven))], "split": "test"}),
+        text="text", labels=["kind"], split="split", name="uneven",
+    )  # fmt: skip
+    clock = Read(scribe, monkeypatch)
+    left, told = TimeLeft(clock), []
+
+    def show(done: int, total: int, text: str) -> None:
+        left.update(done, total, text)
+        told.append((clock(), done / total, left.seconds))
+
+    if what == "output":
+        pooled_outputs(scribe, table, np.arange(len(uneven)), show)
+    else:
+        readout = Readout(["kind=a"], torch.zeros(1, 256), torch.zeros(1), np.ones(1), np.zeros(1))
+        output_gradients(scribe, table, readout, [scribe.site("embed")], ["kind=a"], per_label=400, progress=show)
+    assert off(told, clock()) < 1.5
+
+
+def test_a_capture_tells_its_work_and_ends_with_all_of_it(scribe, uneven, tmp_path):
+    from workbench.activations import capture
+
+    table = wb.dataset_from_table(pd.DataFrame({"text": uneven}), name="uneven")
+    told = []
+    capture(scribe, table, sites="embed", folder=tmp_path, pool="mean", batch_size=8, progress=lambda *step: told.append(step))
+    left, seen = TimeLeft(lambda: float(seen_tokens)), []
+    for _, _, facts in told:
+        seen_tokens = facts["tokens"]
+        left.update(facts["work"], facts["whole_work"], "capture")
+        seen.append((float(seen_tokens), facts["work"] / facts["whole_work"], left.seconds))
+    assert told[-1][:2] == (360, 360)
+    assert told[-1][2]["work"] == told[-1][2]["whole_work"]
+    assert off(seen, float(told[-1][2]["tokens"])) < 1.5
+
+
+def test_work_is_counted_as_far_as_a_text_is_read():
+    short, long, image = text_work(["ab", "a" * 10_000, np.zeros(3)], max_length=100)
+    assert short < long == 412
+    assert image == 12
+
+
+def test_the_budget_is_what_was_set_and_else_a_part_of_what_is_free(monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert 0 < memory_budget() < 2**50
+    monkeypatch.setenv(VARIABLE, "1.5GB")
+    assert memory_budget() == parse_size("1.5GB") == 1_500_000_000
+    assert rows_at_once(262_144, 6) == 128
+    monkeypatch.setenv(VARIABLE, "40MB")
+    assert rows_at_once(262_144, 6) == 6
+    monkeypatch.setenv(VARIABLE, "1")
+    assert rows_at_once(262_144, 6) == 1
+    monkeypatch.setenv(VARIABLE, "much")
+    with pytest.raises(ConfigError, match="no size"):
+        memory_budget()

@@ -1,0 +1,93 @@
+"""Which examples of a data set are captured when not all are."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+
+from workbench.activations.source import Examples
+from workbench.errors import ConfigError, UnknownNameError, WorkbenchWarning
+
+_NAMED = 8
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The examples of a capture.
+
+    Attributes:
+        ids: ``[n]``: their numbers in the data set, ascending.
+        rule: JSON: how they were drawn, ``{"seed": …, "by": …}``; None where they are all, or the first ones.
+    """
+
+    ids: Int[np.ndarray, "n"]
+    rule: dict[str, Any] | None = None
+
+    @property
+    def digest(self) -> str | None:
+        """What identifies drawn examples: the first 16 hexadecimal digits of the SHA-256 of their numbers; None without a rule.
+
+        Two rules that draw the same examples give one capture, and labels that change later make no other one of it.
+        """
+        return None if self.rule is None else hashlib.sha256(self.ids.astype("<i8").tobytes()).hexdigest()[:16]
+
+
+def draw(dataset: Examples, limit: int | None, seed: int | None = 0, by: str | None = None) -> Drawn:
+    """``limit`` examples of a data set, drawn by a seed; all of them when there are no more.
+
+    Args:
+        dataset: The data set.
+        limit: How many; None for all.
+        seed: Of the drawing; None takes the first ones.
+        by: A column: of each of its values as many are drawn, as far as there are. Examples without a value come last.
+
+    Raises:
+        ConfigError: Nothing would be left, or ``by`` is given without a limit or a seed.
+        UnknownNameError: There is no such column.
+    """
+    count = len(dataset)
+    if by is not None and (limit is None or seed is None):
+        raise ConfigError("sample_by= says how a limited number of examples is drawn: give limit= and a seed= as well.")
+    if by is not None and by not in dataset.table.columns:
+        raise UnknownNameError("column", by, map(str, dataset.table.columns), f"({dataset.name} has no such column.)")
+    if (count if limit is None else min(limit, count)) < 1:
+        raise ConfigError("There is no example to capture: raise the limit or take another data set.")
+    if limit is None or limit >= count:
+        return Drawn(np.arange(count))
+    if seed is None:
+        return Drawn(np.arange(limit))
+    order = np.random.default_rng(seed).permutation(count)
+    if by is not None:
+        order = _in_turn(dataset.table[by], order, limit, by)
+    return Drawn(np.sort(order[:limit]), {"seed": seed, "by": by})
+
+
+def _in_turn(column: pd.Series, order: Int[np.ndarray, "n"], limit: int, by: str) -> Int[np.ndarray, "n"]:
+    """The order in which one example of each value is drawn after another."""
+    shuffled = column.iloc[order]
+    values = shuffled.where(shuffled.isna(), shuffled.astype(str)).reset_index(drop=True)
+    turn = values.groupby(values, sort=False).cumcount().to_numpy(float)
+    turn[values.isna().to_numpy()] = np.inf
+    counts = values.value_counts()
+    share = -(-limit // max(len(counts), 1))
+    _say_short(by, counts[counts < share], share)
+    return order[np.argsort(turn, kind="stable")]
+
+
+def _say_short(by: str, short: pd.Series, share: int) -> None:
+    if len(short):
+        names: Sequence[str] = [f"{value} ({n})" for value, n in short.head(_NAMED).items()]
+        more = f" and {len(short) - _NAMED} more" if len(short) > _NAMED else ""
+        warnings.warn(
+            f"An equal share of {by} is {share} examples a value, and these have fewer, so all of theirs are drawn:"
+            f" {', '.join(names)}{more}.",
+            WorkbenchWarning,
+            stacklevel=5,
+        )

@@ -1,0 +1,97 @@
+"""How far a piece of work is, and how long the rest of it will take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+Progress = Callable[[int, int, str], None]
+"""Called with the work done so far, the whole work, and a text.
+
+Work is counted in units that take about the same time each: tokens or characters read, passes, steps. The text is the name of
+the step; what changes while it runs follows after a comma and a space (``training 2,048 latents, loss 0.213``).
+"""
+
+# An estimate from less of the work than this says nothing.
+_LEAST_SHARE = 0.01
+# Characters that stand for the tokens which the tokenizer adds to a text, and the usual characters of a token.
+_TEXT_OVERHEAD, _CHARACTERS_A_TOKEN = 12, 4
+
+
+def silent(_done: int, _total: int, _text: str) -> None:
+    """A progress callback that shows nothing."""
+
+
+def step_name(text: str) -> str:
+    """The name of the step that a progress text is about, without what changes while it runs."""
+    return text.split(", ", maxsplit=1)[0]
+
+
+def part_of(progress: Progress | None, before: int, total: int) -> Progress:
+    """A callback for one part of a step: work is counted on from ``before``, and out of ``total``."""
+    if progress is None:
+        return silent
+    return lambda done, _total, text: progress(before + done, total, text)
+
+
+def text_work(inputs: Sequence[object], max_length: int = 0) -> list[int]:
+    """About how much work it is to read each input: the characters of a text, as far as a model of ``max_length`` tokens reads
+    it, plus a constant; the same for every image."""
+    most = max_length * _CHARACTERS_A_TOKEN if max_length else None
+    return [_TEXT_OVERHEAD + (len(item[:most]) if isinstance(item, str) else 0) for item in inputs]
+
+
+def batch_work(work: Sequence[int], size: int) -> list[int]:
+    """The work of each batch of ``size`` inputs, in their order: every input of a batch is padded to its longest."""
+    parts = [work[begin : begin + size] for begin in range(0, len(work), size)]
+    return [len(part) * max(part) for part in parts]
+
+
+class TimeLeft:
+    """Estimates how long the current step still takes, from the work done since it began.
+
+    A new step begins when its name changes, when its whole work changes, or when the work done falls back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.name = ""
+        self._total = self._first = self._last = 0
+        self._since = 0.0
+
+    def update(self, done: int, total: int, text: str) -> bool:
+        """Note how far the step is; true when it is a new one."""
+        name = step_name(text)
+        new = name != self.name or total != self._total or done < self._last
+        if new:
+            self.name, self._total, self._first, self._since = name, total, done, self._clock()
+        self._last = done
+        return new
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the step began."""
+        return self._clock() - self._since
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds left, or None where too little is done to tell."""
+        did = self._last - self._first
+        if self._last >= self._total or did <= 0 or did < _LEAST_SHARE * (self._total - self._first):
+            return 0.0 if self._total and self._last >= self._total else None
+        return self.elapsed * (self._total - self._last) / did
+
+
+def with_time_left(text: str, seconds: float | None) -> str:
+    """A progress text with the time left, where that is known."""
+    return f"{text}, {time_text(seconds)} left" if seconds else text
+
+
+def time_text(seconds: float) -> str:
+    """A duration for a person: ``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
