@@ -100,8 +100,8 @@ def own_tokens(
                         "rank": np.arange(len(order)),
                         "id": words[order],
                         "token": [vocabulary[i] for i in words[order]],
-                        "count": counts[place][order].astype(np.int64),
-                        "z": z[place][order],
+                        "count": counts[row][order].astype(np.int64),
+                        "z": z[row][order],
                     }
                 )
             )
