@@ -38,7 +38,7 @@ class DictionaryConcepts(ConceptSet):
     Args:
         site: Where its input is read.
         tensors: Those of its architecture under the names of sae-lens: ``W_enc [d, c]``, ``W_dec [c, d]``, ``b_enc [c]``,
-            ``b_dec [d]``; ``threshold [c]`` for jumprelu; ``b_gate``, ``b_mag`` and ``r_mag``, each ``[c]``, in place of
+            ``b_dec [d]``, where ``b_enc`` may be left out if it is zero; ``threshold [c]`` for jumprelu; ``b_gate``, ``b_mag`` and ``r_mag``, each ``[c]``, in place of
             ``b_enc`` for gated; ``W_dec`` and ``b_dec`` alone for matching_pursuit.
         config: The configuration in the layout of sae-lens 6 (``cfg.json``); ``architecture`` is one of ``standard``,
             ``topk``, ``abstopk``, ``jumprelu``, ``gated``, ``matching_pursuit``.
@@ -60,6 +60,8 @@ class DictionaryConcepts(ConceptSet):
         level: str = "token",
     ) -> None:
         check_config(config)
+        if "b_enc" in TENSORS[config["architecture"]] and "W_dec" in tensors:
+            tensors = {"b_enc": torch.zeros(len(tensors["W_dec"]))} | tensors
         check_tensors(config["architecture"], tensors, extra=True)
         self.config, self.architecture = config, str(config["architecture"])
         self._stored = tensors["W_dec"].dtype
