@@ -73,7 +73,7 @@ def test_the_job_by_commands(small_study, tmp_path, capsys) -> None:
     assert code == 0
     probe = json.loads(out)["run"]
 
-    code, out, _ = call(capsys, "--json", "concepts", folder, "past verb", "--method", "probe")
+    code, out, _ = call(capsys, "--json", "concepts", folder, "past verb", "--run", probe)
     assert code == 0
     found = json.loads(out)[0]
     assert found["name"] == "past verb"

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.cli.test_commands import call
-from workbench.cli.console import show_table
+from workbench.cli.console import STATE, show_table
 from workbench.cli.options import many
 
 LONG = 1_844_674_407_370_955_161
@@ -35,7 +35,7 @@ def reviews(tmp_path):
             ["calm", "wild", "NaN"][i % 3],
             ["old", "new"][i % 2],
             i % 5,
-            "NA" if i % 9 else 1,
+            "NA" if i % 9 == 0 else i % 2,
         ]
         lines.append(";".join(map(str, [*cells, "law" if "law" in text else "none"])))
     path = tmp_path / "reviews.csv"
@@ -143,6 +143,7 @@ def test_lists_come_by_commas_or_by_giving_the_option_again() -> None:
 
 def test_counts_are_whole_and_no_p_is_zero(capsys) -> None:
     frame = pd.DataFrame({"n": [225.0, np.nan, 47.0], "p": [0.0002, 0.05, np.nan], "value": [225.0, 0.00012, 0.5]})
+    STATE.reset()
     show_table(frame)
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     assert rows == [["225", "<0.001", "225"], ["–", "0.050", "0.00012"], ["47", "–", "0.500"]]

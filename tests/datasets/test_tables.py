@@ -224,6 +224,8 @@ def test_one_broken_image_is_named_and_left_out_when_asked(pictures) -> None:
     with pytest.warns(UserWarning, match="1 of 5 images cannot be read and were left out: 'b/cut.jpg'"):
         data = load_dataset(pictures, drop_unreadable=True)
     assert len(data) == 4
+    assert data.label("label").n == {"a": 2, "b": 2}
+    assert load_dataset(pictures, limit=1).label("label").values == ("a", "b")
     assert data.table["file"].tolist() == ["a/0.png", "a/1.png", "b/2.png", "b/3.png"]
     with pytest.warns(UserWarning, match="cut.jpg"):
         assert load_dataset(**data.source).hash == data.hash

@@ -71,10 +71,11 @@ def build(frame: pd.DataFrame, choice: Choice, *, name: str, source: dict[str, A
         frame = _without_blank(frame, content, notes)
     _check_content(frame, content, modality)
     early = modality == "image" and choice.rules > 1
-    frame, contents, keys = _examples(frame, content, modality, choice, early, notes)
+    labels, values = _labels(frame, names, choice.labels is not None and choice.rules > 1, words)
+    rows, contents, keys = _examples(frame, content, modality, choice, early, notes)
+    frame = frame.iloc[rows].reset_index(drop=True)
     found = arrange(frame, keys, modality, group_column, split_column, words, choice.rules)
     notes += found.notes
-    labels, values = _labels(frame, names, choice.labels is not None and choice.rules > 1, words)
     _note_missing(frame, [*names, *filter(None, (group_column,))], words, notes)
     keep = spread(len(frame), None if early else choice.limit)
     if len(keep) < len(frame):
@@ -88,7 +89,7 @@ def build(frame: pd.DataFrame, choice: Choice, *, name: str, source: dict[str, A
     used = {content, *filter(None, (span_column,))}
     extras = [str(x) for x in frame.columns if x not in used and x not in names and x not in table.columns]
     for column in names:
-        table[column] = values[column].iloc[keep].reset_index(drop=True)
+        table[column] = values[column].iloc[rows[keep]].reset_index(drop=True)
     for column in extras:
         table[column] = frame[column].iloc[keep].reset_index(drop=True)
     if modality == "image" and "file" not in table.columns and frame[content].map(lambda cell: isinstance(cell, str)).all():
@@ -101,56 +102,54 @@ def build(frame: pd.DataFrame, choice: Choice, *, name: str, source: dict[str, A
 
 def _examples(
     frame: pd.DataFrame, content: str, modality: str, choice: Choice, early: bool, notes: list[str]
-) -> tuple[pd.DataFrame, list[Any], list[str]]:
-    """The rows that are kept, their texts or images, and a key of each that copies share.
+) -> tuple[np.ndarray, list[Any], list[str]]:
+    """The numbers of the rows that are kept, their texts or images, and a key of each that copies share.
 
     Images are read here when ``early``, for which the limit comes first; otherwise the cells stay as they are.
     """
+    rows = np.arange(len(frame))
     if early:
-        frame, images = _images(_limited(frame, choice.limit, notes), content, choice, notes)
+        rows, images = _images(frame, content, choice, notes)
         contents: list[Any] = list(images)
         keys = content_keys(contents, modality)
     else:
         contents = list(frame[content])
-        keys = list(contents) if modality == "text" else list(map(str, range(len(frame))))
+        keys = list(contents) if modality == "text" else list(map(str, rows))
     again = copies(keys)
     if choice.drop_duplicates and again.any():
-        notes.append(f"{int(again.sum()):,} of {len(frame):,} {modality}s were copies of an earlier one and were left out.")
+        notes.append(f"{int(again.sum()):,} of {len(rows):,} {modality}s were copies of an earlier one and were left out.")
         kept = np.flatnonzero(~again)
-        return frame.iloc[kept].reset_index(drop=True), [contents[i] for i in kept], [keys[i] for i in kept]
+        return rows[kept], [contents[i] for i in kept], [keys[i] for i in kept]
     if again.any() and choice.rules > 1:
         notes.append(
-            f"{int(again.sum()):,} of {len(frame):,} {modality}s are copies of an earlier one; all copies are in one split. Pass"
+            f"{int(again.sum()):,} of {len(rows):,} {modality}s are copies of an earlier one; all copies are in one split. Pass"
             " drop_duplicates=True (--drop-duplicates) to keep only the first of each."
         )
-    return frame, contents, keys
+    return rows, contents, keys
 
 
-def _limited(frame: pd.DataFrame, limit: int | None, notes: list[str]) -> pd.DataFrame:
-    keep = spread(len(frame), limit)
-    if len(keep) < len(frame):
-        notes.append(f"{len(keep):,} of {len(frame):,} examples, evenly spread (limit={limit}).")
-    return frame.iloc[keep]
-
-
-def _images(frame: pd.DataFrame, content: str, choice: Choice, notes: list[str]) -> tuple[pd.DataFrame, list[np.ndarray]]:
-    """The images of a table, and the table without the rows whose image cannot be read, where that is asked for."""
-    images, lost, keep = [], [], []
-    for row, value in zip(frame.index, frame[content], strict=True):
+def _images(frame: pd.DataFrame, content: str, choice: Choice, notes: list[str]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The images within the limit and the numbers of their rows, without those that cannot be read where that is asked for."""
+    chosen = spread(len(frame), choice.limit)
+    if len(chosen) < len(frame):
+        notes.append(f"{len(chosen):,} of {len(frame):,} examples, evenly spread (limit={choice.limit}).")
+    images, lost, rows = [], [], []
+    for row in chosen.tolist():
+        value = frame[content].iloc[row]
         try:
-            images.append(read_image(value, choice.image_folder, int(row)))
-            keep.append(row)
+            images.append(read_image(value, choice.image_folder, row))
+            rows.append(row)
         except UnreadableError:
             if not choice.drop_unreadable:
                 raise
             lost.append(value if isinstance(value, str) else f"row {row}")
     if not images:
-        raise DataError(f"None of the {len(frame):,} images can be read; the first is {quote(lost[0])}: check image_folder=.")
+        raise DataError(f"None of the {len(chosen):,} images can be read; the first is {quote(lost[0])}: check image_folder=.")
     if lost:
-        note = f"{len(lost):,} of {len(frame):,} images cannot be read and were left out: {listing(lost)}."
+        note = f"{len(lost):,} of {len(chosen):,} images cannot be read and were left out: {listing(lost)}."
         notes.append(note)
-        warnings.warn(note, UserWarning, stacklevel=4)
-    return frame.loc[keep].reset_index(drop=True), images
+        warnings.warn(note, UserWarning, stacklevel=5)
+    return np.array(rows), images
 
 
 def _note_missing(frame: pd.DataFrame, names: Sequence[str], words: Collection[str], notes: list[str]) -> None:
