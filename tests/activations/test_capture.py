@@ -330,8 +330,9 @@ def test_threads_beside_the_model_end_with_the_capture_and_what_was_before_an_er
     assert len((partial / "journal.jsonl").read_text().splitlines()) == 1 + 2
     whole = capture(minilm, make_table(lines), sites="embed", folder=tmp_path, batch_size=2)
     assert threads() == []
-    # The sample, which is all of so few texts, would meet the blank one before the first chunk.
+    # The sample and the first batch, which are all of so few texts, would meet the blank one before the first chunk.
     monkeypatch.setattr(capturing._Capture, "_cells", lambda self: (12.0, 128))
+    monkeypatch.setattr(capturing._Capture, "look", lambda self: None)
     blank = make_table([*lines[:13], " "])
     with pytest.raises(DataError, match="Row 13 "):
         capture(minilm, blank, sites="embed", folder=tmp_path, batch_size=2)
