@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.conftest import threads
 from workbench.activations import ActivationSet, capture, capturing, chunks, writer
 from workbench.edits import Edit, steer
 from workbench.errors import ConfigError, DataError, DiskFullError, StudyError, UnknownNameError
@@ -329,8 +330,9 @@ def test_threads_beside_the_model_end_with_the_capture_and_what_was_before_an_er
     assert len((partial / "journal.jsonl").read_text().splitlines()) == 1 + 2
     whole = capture(minilm, make_table(lines), sites="embed", folder=tmp_path, batch_size=2)
     assert threads() == []
-    # The sample, which is all of so few texts, would meet the blank one before the first chunk.
+    # The sample and the first batch, which are all of so few texts, would meet the blank one before the first chunk.
     monkeypatch.setattr(capturing._Capture, "_cells", lambda self: (12.0, 128))
+    monkeypatch.setattr(capturing._Capture, "look", lambda self: None)
     blank = make_table([*lines[:13], " "])
     with pytest.raises(DataError, match="Row 13 "):
         capture(minilm, blank, sites="embed", folder=tmp_path, batch_size=2)
@@ -359,3 +361,17 @@ def test_an_error_of_the_disk_in_any_chunk_reaches_the_caller_and_the_next_call_
         again = capture(minilm, texts, sites="embed", folder=tmp_path / str(at))
         for path in whole.folder.iterdir():
             assert (again.folder / path.name).read_bytes() == path.read_bytes()
+
+
+def test_as_many_threads_give_the_same_bytes_and_others_the_same_numbers(minilm, texts, tmp_path):
+    made = {}
+    for count in (1, 2):
+        for turn in ("first", "second"):
+            with threads(count):
+                acts = capture(minilm, texts, sites=SITES, folder=tmp_path / f"{count} {turn}", store_dtype="float32")
+            made[count, turn] = acts
+        for site in acts.sites:
+            assert np.array_equal(made[count, "first"].raw(site=site), made[count, "second"].raw(site=site))
+    # The number of threads decides in which order sums are taken: the last digits may differ, and no more.
+    for site in acts.sites:
+        np.testing.assert_allclose(made[1, "first"].read(site=site), made[2, "first"].read(site=site), atol=1e-4)

@@ -9,7 +9,7 @@ import torch
 
 import workbench as wb
 from workbench.activations import ActivationSet, capture
-from workbench.activations.drawing import draw
+from workbench.activations.drawing import draw, warn_of_short_values
 from workbench.activations.manifest import Request
 from workbench.edits import steer
 from workbench.errors import ConfigError, UnknownNameError, WorkbenchWarning
@@ -40,7 +40,8 @@ def test_a_limit_draws_from_everywhere_and_the_same_for_the_same_seed(table):
 
 def test_every_value_of_a_column_is_drawn_as_often_as_there_are(table):
     with pytest.warns(WorkbenchWarning, match=r"equal share of topic is 15 examples .* fewer.*: sea \(6\)"):
-        drawn = draw(table, 45, 0, "topic")
+        warn_of_short_values(table, 45, "topic")
+    drawn = draw(table, 45, 0, "topic")
     found = kinds(table, drawn.ids)
     assert found.pop("sea") == 6
     assert sorted(found.values()) == [19, 20]

@@ -140,7 +140,7 @@ def test_what_float16_cannot_hold_bfloat16_can(minilm, texts, tmp_path):
 def test_the_command_names_the_size_and_shows_the_rate(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(console, "LINE_EVERY_S", 0.0)
     study = str(tmp_path / "study")
-    arguments = ["capture", study, "--data", "film", "--limit", "40", "--sites", "embed", "--dtype", "bfloat16"]
+    arguments = ["capture", study, "--data", "film", "--limit", "40", "--sites", "embed", "--store-dtype", "bfloat16"]
     with pytest.raises(SystemExit) as end:
         main([*arguments, "--max-disk", "1kB"])
     assert end.value.code == 3

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from workbench.activations.chunks import Chunk, Piece, Reader
-from workbench.activations.drawing import Drawn, draw
+from workbench.activations.drawing import Drawn, draw, warn_of_short_values
 from workbench.activations.dtypes import DTYPES, Dtype, warn_near_overflow
 from workbench.activations.manifest import Pool, Request, known_request
 from workbench.activations.room import check_limit, check_room
@@ -93,6 +93,8 @@ def capture(
     rows = _checked(model, dataset, places, pool, store_dtype, batch_size)
     most = None if max_disk is None else parse_size(max_disk)
     drawn = draw(dataset, limit, seed, sample_by)
+    if limit is not None and sample_by is not None:
+        warn_of_short_values(dataset, limit, sample_by)
     request = Request(
         model=model.name,
         model_kind=model.kind,

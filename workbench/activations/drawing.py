@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,29 +64,30 @@ def draw(dataset: Examples, limit: int | None, seed: int | None = 0, by: str | N
         return Drawn(np.arange(limit))
     order = np.random.default_rng(seed).permutation(count)
     if by is not None:
-        order = _in_turn(dataset.table[by], order, limit, by)
+        order = _in_turn(dataset.table[by], order)
     return Drawn(np.sort(order[:limit]), {"seed": seed, "by": by})
 
 
-def _in_turn(column: pd.Series, order: Int[np.ndarray, "n"], limit: int, by: str) -> Int[np.ndarray, "n"]:
+def _in_turn(column: pd.Series, order: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
     """The order in which one example of each value is drawn after another."""
     shuffled = column.iloc[order]
     values = shuffled.where(shuffled.isna(), shuffled.astype(str)).reset_index(drop=True)
     turn = values.groupby(values, sort=False).cumcount().to_numpy(float)
     turn[values.isna().to_numpy()] = np.inf
-    counts = values.value_counts()
-    share = -(-limit // max(len(counts), 1))
-    _say_short(by, counts[counts < share], share)
     return order[np.argsort(turn, kind="stable")]
 
 
-def _say_short(by: str, short: pd.Series, share: int) -> None:
-    if len(short):
-        names: Sequence[str] = [f"{value} ({n})" for value, n in short.head(_NAMED).items()]
-        more = f" and {len(short) - _NAMED} more" if len(short) > _NAMED else ""
-        warnings.warn(
-            f"An equal share of {by} is {share} examples a value, and these have fewer, so all of theirs are drawn:"
-            f" {', '.join(names)}{more}.",
-            WorkbenchWarning,
-            stacklevel=5,
-        )
+def warn_of_short_values(dataset: Examples, limit: int, by: str) -> None:
+    """Say which values of a column have fewer examples than an equal share of ``limit``: all of theirs are drawn."""
+    counts = dataset.table[by].dropna().astype(str).value_counts()
+    share = -(-limit // max(len(counts), 1))
+    short = counts[counts < share]
+    if not len(short) or limit >= len(dataset):
+        return
+    names = ", ".join(f"{value} ({count})" for value, count in short.head(_NAMED).items())
+    more = f" and {len(short) - _NAMED} more" if len(short) > _NAMED else ""
+    warnings.warn(
+        f"An equal share of {by} is {share} examples a value, and these have fewer, so all of theirs are drawn: {names}{more}.",
+        WorkbenchWarning,
+        stacklevel=3,
+    )
