@@ -144,13 +144,17 @@ def test_the_shift_of_the_output_is_of_the_rows_that_a_capture_takes(tiny) -> No
 
     from analyses.sparse_autoencoder.metrics import spliced
     from workbench.evidence.causes import output_shift
+    from workbench.progress import silent
 
     model, read = load_model(tiny("gpt2")), dictionary()
     texts = wb.dataset_from_table(
         pd.DataFrame({"text": [f"the people {i}" for i in range(40)], "kind": ["a", "b"] * 20}), text="text", labels=["kind"]
     )
     average = draw(8, D)
-    row = spliced(read, average, SITE, SimpleNamespace(model=lambda: model, dataset=texts, seed=0))
+    context = SimpleNamespace(
+        model=lambda: model, dataset=texts, seed=0, activations=SimpleNamespace(positions="content"), progress=silent
+    )
+    row = spliced(read, average, SITE, context)
     held = texts.inputs([i for i, split in enumerate(texts.table["split"]) if split == "test"])
     batch = model.batch(held)
     base, block = model.forward(batch)[0], model._taps[model.site(SITE)].module
