@@ -24,6 +24,7 @@ CatalogUrl = Annotated[
 RemoteUrl = Annotated[
     str | None, typer.Option(help="Where runs and activations are kept as well, such as s3://bucket/prefix; the study keeps it.")
 ]
+Check = Annotated[bool, typer.Option(help="Compare the model with the Hugging Face model that it wraps.")]
 SEVERAL = "several by commas, or by giving the option again"
 Sites = Annotated[list[str] | None, typer.Option(help=f"Only these sites; {SEVERAL}.")]
 Labels = Annotated[

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from workbench.cli.console import STATE, say, show_json, show_table
-from workbench.cli.options import StudyPath
+from workbench.cli.options import Check, StudyPath
 from workbench.conversations import POSITIONS_HELP, check_positions
 from workbench.errors import ConfigError
 from workbench.frames import records
@@ -98,12 +98,13 @@ def lens(
     model: Annotated[str, typer.Argument(help="A causal language model: bundled name, hub name, or local folder.")],
     text: Annotated[str, typer.Argument(help="What it reads.")],
     sites: Annotated[str, typer.Option(help="Which sites of the residual stream.")] = "resid_post.*",
+    check: Check = True,
 ) -> None:
     """Show what a causal model would say next if it ended at each layer (the logit lens)."""
     from workbench.evidence.direct import logit_lens
     from workbench.models import load_model
 
-    table = logit_lens(load_model(model), text, sites)
+    table = logit_lens(load_model(model, **({} if check else {"check": False})), text, sites)
     if STATE.json:
         show_json(records(table))
         return

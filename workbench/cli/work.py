@@ -13,6 +13,7 @@ from workbench.cli.console import STATE, progress, say, show_json, show_table
 from workbench.cli.options import (
     SEVERAL,
     CatalogUrl,
+    Check,
     RemoteUrl,
     Sites,
     StudyPath,
@@ -48,7 +49,7 @@ def capture(
         str | None, typer.Option(help="With --limit: a column, of each of whose values as many examples are drawn.")
     ] = None,
     dtype: Annotated[str, typer.Option(help="Of the model's weights: float32, bfloat16 or float16.")] = "float32",
-    check: Annotated[bool, typer.Option(help="Compare the model with the Hugging Face model that it wraps.")] = True,
+    check: Check = True,
     store_dtype: Annotated[str, typer.Option(help="Of the activations on disk: float16, float32 or bfloat16.")] = "float16",
     max_length: Annotated[
         int | None,
