@@ -13,7 +13,7 @@ from workbench.memory import rows_at_once
 
 # Logits of the unedited and the edited model, probabilities, and what the sums need beside them.
 _ARRAYS = 6
-LOGITS_A_READING = 2**26
+LOGITS_A_READING = 2**25
 """How many logits one reading of held-out texts looks at when an intervention is measured; see `thinned`."""
 
 
@@ -137,7 +137,7 @@ def set_odds(logits: Float[Tensor, "n v"], total: Float[Tensor, "n"], sets: Sequ
 def thinned(chosen: Bool[Tensor, "b t"], vocabulary: int) -> Bool[Tensor, "b t"]:
     """At most so many of the chosen positions of each text that all have `LOGITS_A_READING` logits together, evenly spaced.
 
-    With up to 32,768 tokens in the vocabulary, sixteen texts of 128 tokens keep every position. With more, an effect that is
+    With up to 16,384 tokens in the vocabulary, sixteen texts of 128 tokens keep every position. With more, an effect that is
     averaged over the positions of a text is averaged over fewer of them, so that its price does not grow with the vocabulary.
     """
     most = max(8, LOGITS_A_READING // (vocabulary * max(len(chosen), 1)))
