@@ -39,7 +39,7 @@ class TokenLogits:
 
     def select(self, chosen: Bool[Tensor, "n"] | Int[Tensor, "m"]) -> TokenLogits:
         """Of some of the positions."""
-        return TokenLogits(self.rows[chosen], self.unembed)
+        return TokenLogits(self.rows[chosen.to(self.rows.device)], self.unembed)
 
     def block(self, start: int, stop: int) -> Float[Tensor, "m v"]:
         """The logits of the positions from ``start`` to ``stop``, float32."""
@@ -88,6 +88,7 @@ def shifts(
     n, device = len(base), base.rows.device
     kept = [(torch.zeros(n), torch.zeros(n if true is not None else 0), torch.zeros(n, len(sets))) for _ in edited]
     here = [ids.to(device) for ids in sets]
+    true = None if true is None else true.to(device)
     for start, stop in base.blocks():
         before = base.block(start, stop)
         # One scratch array for all: fresh ones of this size cost as much as the sums.
@@ -112,7 +113,7 @@ def readings(
 ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n s"]]:
     """Loss of the true next token and log odds of token sets at each position, in nats, of one model."""
     loss, odds = torch.zeros(len(of)), torch.zeros(len(of), len(sets))
-    here = [ids.to(of.rows.device) for ids in sets]
+    here, true = [ids.to(of.rows.device) for ids in sets], true.to(of.rows.device)
     for start, stop in of.blocks():
         logits = of.block(start, stop)
         total = logits.logsumexp(-1)
