@@ -35,17 +35,17 @@ class _Scaled(NamedTuple):
 class DictionaryConcepts(ConceptSet):
     """The latents of a sparse autoencoder.
 
-        Args:
-            site: Where its input is read.
-            tensors: Those of its architecture under the names of sae-lens: ``W_enc [d, c]``, ``W_dec [c, d]``, ``b_enc [c]``,
-                    which is zero when left out, and ``b_dec [d]``; ``threshold [c]`` for jumprelu; ``b_gate``, ``b_mag`` and ``r_mag``,
-                each ``[c]``, in place of ``b_enc`` for gated; ``W_dec`` and ``b_dec`` alone for matching_pursuit.
-                config: The configuration in the layout of sae-lens 6 (``cfg.json``); ``architecture`` is one of ``standard``,
-                ``topk``, ``abstopk``, ``jumprelu``, ``gated``, ``matching_pursuit``.
-            table: One row a latent.
+    Args:
+        site: Where its input is read.
+        tensors: Those of its architecture under the names of sae-lens: ``W_enc [d, c]``, ``W_dec [c, d]``, ``b_enc [c]``,
+            which is zero when left out, and ``b_dec [d]``; ``threshold [c]`` for jumprelu; ``b_gate``, ``b_mag`` and ``r_mag``,
+            each ``[c]``, in place of ``b_enc`` for gated; ``W_dec`` and ``b_dec`` alone for matching_pursuit.
+        config: The configuration in the layout of sae-lens 6 (``cfg.json``); ``architecture`` is one of ``standard``,
+            ``topk``, ``abstopk``, ``jumprelu``, ``gated``, ``matching_pursuit``.
+        table: One row a latent.
 
-        Raises:
-            ConfigError: The architecture or the input normalisation is not one that is read here, or a tensor is missing.
+    Raises:
+        ConfigError: The architecture or the input normalisation is not one that is read here, or a tensor is missing.
     """
 
     kind = "dictionary"

@@ -72,8 +72,7 @@ def _in_turn(column: pd.Series, order: Int[np.ndarray, "n"]) -> Int[np.ndarray, 
     """The order in which one example of each value is drawn after another."""
     shuffled = column.iloc[order]
     values = shuffled.where(shuffled.isna(), shuffled.astype(str)).reset_index(drop=True)
-    turn = values.groupby(values, sort=False).cumcount().to_numpy(float)
-    turn[values.isna().to_numpy()] = np.inf
+    turn = np.where(values.isna(), np.inf, values.groupby(values, sort=False).cumcount())
     return order[np.argsort(turn, kind="stable")]
 
 

@@ -13,7 +13,7 @@ from workbench.memory import rows_at_once
 
 # Logits of the unedited and the edited model, probabilities, and what the sums need beside them.
 _ARRAYS = 6
-LOGITS_A_READING = 2**26
+LOGITS_A_READING = 2**25
 """How many logits one reading of held-out texts looks at when an intervention is measured; see `thinned`."""
 
 
@@ -39,7 +39,7 @@ class TokenLogits:
 
     def select(self, chosen: Bool[Tensor, "n"] | Int[Tensor, "m"]) -> TokenLogits:
         """Of some of the positions."""
-        return TokenLogits(self.rows[chosen], self.unembed)
+        return TokenLogits(self.rows[chosen.to(self.rows.device)], self.unembed)
 
     def block(self, start: int, stop: int) -> Float[Tensor, "m v"]:
         """The logits of the positions from ``start`` to ``stop``, float32."""
@@ -88,6 +88,7 @@ def shifts(
     n, device = len(base), base.rows.device
     kept = [(torch.zeros(n), torch.zeros(n if true is not None else 0), torch.zeros(n, len(sets))) for _ in edited]
     here = [ids.to(device) for ids in sets]
+    true = None if true is None else true.to(device)
     for start, stop in base.blocks():
         before = base.block(start, stop)
         # One scratch array for all: fresh ones of this size cost as much as the sums.
@@ -112,7 +113,7 @@ def readings(
 ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n s"]]:
     """Loss of the true next token and log odds of token sets at each position, in nats, of one model."""
     loss, odds = torch.zeros(len(of)), torch.zeros(len(of), len(sets))
-    here = [ids.to(of.rows.device) for ids in sets]
+    here, true = [ids.to(of.rows.device) for ids in sets], true.to(of.rows.device)
     for start, stop in of.blocks():
         logits = of.block(start, stop)
         total = logits.logsumexp(-1)
@@ -137,7 +138,7 @@ def set_odds(logits: Float[Tensor, "n v"], total: Float[Tensor, "n"], sets: Sequ
 def thinned(chosen: Bool[Tensor, "b t"], vocabulary: int) -> Bool[Tensor, "b t"]:
     """At most so many of the chosen positions of each text that all have `LOGITS_A_READING` logits together, evenly spaced.
 
-    With up to 32,768 tokens in the vocabulary, sixteen texts of 128 tokens keep every position. With more, an effect that is
+    With up to 16,384 tokens in the vocabulary, sixteen texts of 128 tokens keep every position. With more, an effect that is
     averaged over the positions of a text is averaged over fewer of them, so that its price does not grow with the vocabulary.
     """
     most = max(8, LOGITS_A_READING // (vocabulary * max(len(chosen), 1)))

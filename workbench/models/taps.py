@@ -118,7 +118,8 @@ class Recorder:
         edits = [edit for edit in self._edits if edit.site == tap.site]
         rows = tap.view.rows(output)
         for edit in edits:
-            rows = _same_shape(edit, rows, edit(rows, self._first, self._keep))
+            # A model in half precision goes on in it, whatever the edit computes in.
+            rows = _same_shape(edit, rows, edit(rows, self._first, self._keep)).to(rows.dtype)
         if tap.site not in self._wanted:
             return tap.view.put(rows, output)
         if self._grad:
