@@ -191,3 +191,20 @@ def test_every_task_is_said_in_words_for_an_empty_study(start: Start, tmp_path: 
     assert "workbench capture" in said(test)
     for task in test.segmented_control[0].options:
         assert not page(start, tmp_path / "bare", task).error
+
+
+def test_other_labels_are_chosen_on_the_page(start: Start, folder: Path) -> None:
+    with open_study(folder, create=False) as study:
+        data = study.dataset_of(study.activation_set())
+        study.relabel(pd.DataFrame({"text": data.inputs(), "half": ["x", "y"] * (len(data) // 2)}), labels=["kind"])
+        before = study.dataset_of(study.activation_set()).hash
+    test = page(start, folder, "Labels")
+    assert "half" in test.dataframe[-1].value["column"].tolist()
+    labelled(test.multiselect, "Labels").set_value(["half"])
+    labelled(test.button, "Use these").click().run()
+    assert not test.error
+    with open_study(folder, create=False) as study:
+        now = study.dataset_of(study.activation_set())
+        assert [label.name for label in now.example_labels] == ["half"]
+        assert now.hash != before
+        assert study.dataset_of_run(study.get_run("linear_probe")).hash != now.hash

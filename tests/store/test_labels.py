@@ -124,6 +124,21 @@ def test_labels_outlive_the_file_that_they_came_from(study, captured, tmp_path) 
         shutil.move(captured / "gone.csv", captured / "mine.csv")
 
 
+def test_a_column_that_is_only_kept_is_there_when_the_study_is_opened_again(study, captured, minilm) -> None:
+    first = study.dataset_of(study.activation_set())
+    halves = pd.DataFrame({"text": table()["text"], "half": ["x", "y"] * 120})
+    assert study.relabel(halves, labels=["topic"]).hash == first.hash
+    # The file of the first capture does not have the column; it stays with the study.
+    study.capture(minilm, wb.load_dataset(captured / "mine.csv", labels="topic", group="author"), SITE, "mean")
+    study.relabel(labels=["half"])
+    study.relabel(labels=["topic"])
+    with wb.open_study(study.folder, create=False) as again:
+        data = again.dataset_of(again.activation_set())
+        assert data.hash == first.hash
+        assert data.table["half"].tolist() == halves["half"].tolist()
+        assert again.verify().empty
+
+
 def test_what_reads_no_labels_is_not_run_again_for_other_labels(study) -> None:
     acts = study.activation_set()
     first = study.run("no_labels_for_tests", acts)

@@ -128,7 +128,7 @@ class Inputs:
 
     def use_dataset(self, dataset: Dataset) -> None:
         """Give the study a data set: its labels, groups and splits hold from now on for all activations of its examples."""
-        self._datasets[dataset.hash] = dataset
+        self._remember(dataset)
         record = json.dumps({"name": dataset.name, "hash": dataset.hash, "source": dataset.source}, default=str)
         for digest in (dataset.content_hash, dataset.hash, *dataset.earlier):
             if self.catalog.info(_key(digest)) != record:
@@ -156,13 +156,19 @@ class Inputs:
 
     def keep_dataset(self, dataset: Dataset) -> None:
         """Keep the table of a data set with the study, at its remote too, without changing which labels hold."""
-        from workbench.store.texts import keep_texts
+        from workbench.store.texts import copy_path, keep_texts
 
-        self._datasets[dataset.hash] = dataset
         with disk_errors("the data set"):
             written = keep_texts(self.folder, dataset)
+        self._remember(written or dataset)
         if written and self.remote:
-            self.remote.put_texts()
+            self.remote.put_texts(anew=copy_path(self.folder, dataset.hash).stem)
+
+    def _remember(self, dataset: Dataset) -> None:
+        known = self._datasets.get(dataset.hash)
+        # Of two with the same labels, the one with more columns to choose others from.
+        if known is None or not set(dataset.table.columns) <= set(known.table.columns):
+            self._datasets[dataset.hash] = dataset
 
 
 def _key(digest: str) -> str:

@@ -123,11 +123,11 @@ class Remote:
             if left_out(folder) and not self.has("activations", folder.name) and not self.has("left_out", folder.name):
                 self.write(f"left_out/{folder.name}/{MANIFEST}", (folder / MANIFEST).read_bytes())
 
-    def put_texts(self) -> None:
-        """Copy the study's own copies of data sets there: the table, then what tells how to read it."""
+    def put_texts(self, anew: str = "") -> None:
+        """Copy the study's own copies of data sets there, that called ``anew`` again: the table, then how to read it."""
         for about in sorted((self.folder / "datasets").glob("*.json")):
             table = about.with_suffix(".parquet")
-            if table.exists() and not self._exists(f"datasets/{about.name}"):
+            if table.exists() and (about.stem == anew or not self._exists(f"datasets/{about.name}")):
                 self.upload(table, f"datasets/{table.name}")
                 self.write(f"datasets/{about.name}", about.read_bytes())
 

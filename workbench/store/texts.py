@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,27 +18,36 @@ if TYPE_CHECKING:
     from workbench.store.study import Study
 
 
-def keep_texts(folder: Path, dataset: Dataset) -> bool:
+def keep_texts(folder: Path, dataset: Dataset) -> Dataset | None:
     """Keep the table of a data set, with its texts or without its images, so that its labels stay what they were.
 
-    Returns whether it was written now.
+    Bundled data sets load again from their name, unless their labels were changed. Columns that are only kept are no part of the
+    hash: a copy that lacks some is written again, with the columns of both.
 
-    Bundled data sets load again from their name, unless their labels were changed.
+    Returns:
+        What was written now, or None where nothing had to be.
     """
     from workbench.datasets.bundled import BUNDLED
-    from workbench.datasets.save import write_table
+    from workbench.datasets.save import read_saved_table, write_table
 
     path = copy_path(folder, dataset.hash)
     source = str(dataset.source.get("name_or_path", ""))
-    if path.exists() or (source in BUNDLED and not dataset.earlier):
-        return False
+    if source in BUNDLED and not dataset.earlier and not path.exists():
+        return None
     if dataset.modality == "image" and source.startswith("memory:"):
-        return False
+        return None
+    if path.exists():
+        saved = read_saved_table(path)
+        there = saved.table if saved is not None else dataset.table[["split", "group"]]
+        if set(dataset.table.columns) - {"image"} <= set(there.columns):
+            return None
+        more = {str(name): there[name] for name in there.columns if name not in dataset.table.columns}
+        dataset = replace(dataset, table=dataset.table.assign(**more))
     write_table(dataset, path)
     # Written last: a remote takes a copy for whole when this file is there.
     about = {"name": dataset.name, "labels": [label.name for label in dataset.example_labels], "hash": dataset.hash}
     path.with_suffix(".json").write_text(json.dumps(about))
-    return True
+    return dataset
 
 
 def known_examples(study: Study, dataset: Dataset) -> Dataset:
