@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 import transformers as hf
 
 from tests.models.conftest import save_tokenizer
@@ -23,7 +24,7 @@ LONGEST = {
     "camembert": (hf.CamembertConfig, COMMON, 38),
     "mpnet": (hf.MPNetConfig, COMMON, 38),
     "ibert": (hf.IBertConfig, COMMON, 38),
-    "longformer": (hf.LongformerConfig, {**COMMON, "attention_window": 8}, 38),
+    "longformer": (hf.LongformerConfig, {**COMMON, "max_position_embeddings": 41, "pad_token_id": 2, "attention_window": 8}, 38),
     "esm": (hf.EsmConfig, {**COMMON, "pad_token_id": 1, "position_embedding_type": "absolute"}, 38),
     "opt": (hf.OPTConfig, {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 32, "vocab_size": 300,
                            "max_position_embeddings": 40, "word_embed_proj_dim": 16}, 40),
@@ -47,9 +48,31 @@ def test_a_text_at_the_limit_runs(name, tmp_path):
     model = load_model(tmp_path)
     assert model.max_length == longest
     batch = model.batch(["x" * 500, "ab"])
-    assert batch.attention.shape[1] == longest
+    assert int(batch.attention.sum(1).max()) == longest
     output, _ = model.forward(batch)
     assert output.pooled.isfinite().all()
     if longest == 38:
         with pytest.raises(ConfigError, match="4 to 38"):
             load_model(tmp_path, max_length=39)
+
+
+def test_a_model_that_pads_inside_gives_each_text_its_rows(tmp_path):
+    config, options, _ = LONGEST["longformer"]
+    hf.AutoModel.from_config(config(**options)).save_pretrained(tmp_path)
+    save_tokenizer(tmp_path)
+    model = load_model(tmp_path)
+    site = next(site for site in reversed(model.sites) if "layer" in str(site))
+    texts = ["the first text", "ab", "x" * 9]
+    batch = model.batch(texts)
+    assert batch.attention.shape[1] == 16
+    together = model.activations(batch, [site])[site]
+    assert together.shape[:2] == batch.attention.shape
+    for row, text in enumerate(texts):
+        alone = model.activations(model.batch([text]), [site])[site][0]
+        kept = model.batch([text]).keep[0]
+        torch.testing.assert_close(together[row][batch.keep[row]], alone[kept], atol=1e-5, rtol=1e-4)
+    final = model.forward(batch)[0].pooled
+    with torch.no_grad():
+        for row, text in enumerate(texts):
+            ids = torch.tensor([model.reader.tokenizer(text)["input_ids"]])
+            torch.testing.assert_close(model.net(ids).last_hidden_state[0].mean(0), final[row], atol=1e-5, rtol=1e-4)

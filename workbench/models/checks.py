@@ -45,11 +45,13 @@ class Reference:
         batch: Two texts of random tokens, padded on the right.
         blocks: Input of the first block and output of each, ``[b, t, d]``; empty where the blocks were not found.
         logits: ``[b, t, v]``; None of an encoder.
+        multiple: Batches are padded to a multiple of so many tokens.
     """
 
     batch: Batch
     blocks: list[Tensor]
     logits: Tensor | None
+    multiple: int = 1
 
 
 def short_batch(tokens: Tokens, vocabulary: int) -> Batch:
@@ -58,10 +60,11 @@ def short_batch(tokens: Tokens, vocabulary: int) -> Batch:
     ordinary = known[~tokens.special(known)]
     longest = min(_LENGTHS[0], tokens.max_length)
     lengths = (longest, min(_LENGTHS[1], longest - 1))
-    ids = np.full((2, longest), tokens.padding[0])
+    width = -(-longest // tokens.multiple) * tokens.multiple
+    ids = np.full((2, width), tokens.padding[0])
     chosen = np.random.default_rng(0).choice(ordinary, sum(lengths))
-    ids[0], ids[1, : lengths[1]] = chosen[:longest], chosen[longest:]
-    attended = torch.from_numpy(np.arange(longest) < np.array(lengths)[:, None])
+    ids[0, :longest], ids[1, : lengths[1]] = chosen[:longest], chosen[longest:]
+    attended = torch.from_numpy(np.arange(width) < np.array(lengths)[:, None])
     inputs = {"input_ids": torch.from_numpy(ids), "attention_mask": attended.long()}
     return Batch(inputs, attended, attended).to(tokens.device)
 
@@ -74,7 +77,7 @@ def reference(net: nn.Module, tokens: Tokens, *, decoder: bool) -> Reference:
     options = {"use_cache": False} if decoder else {}
     with _reading_blocks(net, text.num_hidden_layers) as blocks, torch.no_grad():
         raw = net(**batch.inputs, **options)
-    return Reference(batch, [block.cpu() for block in blocks], raw.logits.cpu() if decoder else None)
+    return Reference(batch, [block.cpu() for block in blocks], raw.logits.cpu() if decoder else None, tokens.multiple)
 
 
 @contextmanager
@@ -111,7 +114,7 @@ def compare(model: Model, expected: Reference) -> Differences:
         found["cache"] = _cache_difference(model, batch, logits[0])
         if residual:
             found["lens"] = difference(model.lens(seen[residual[-1]][0]).cpu(), logits[0])
-    found["padding"] = _padding_difference(model, batch, seen[model.sites[-1]])
+    found["padding"] = _padding_difference(model, batch, seen[model.sites[-1]], expected.multiple)
     return found
 
 
@@ -135,14 +138,15 @@ def _cache_difference(model: Model, batch: Batch, whole: Float[Tensor, "t v"]) -
     return difference(torch.stack(steps), whole[prefix - 1 :])
 
 
-def _padding_difference(model: Model, batch: Batch, seen: Float[Tensor, "b t d"]) -> float:
-    """Of the rows of the shorter text, from what they are without padding."""
+def _padding_difference(model: Model, batch: Batch, seen: Float[Tensor, "b t d"], multiple: int) -> float:
+    """Of the rows of the shorter text, from what they are without the padding that the longer one makes necessary."""
     length = int(batch.attention[1].sum())
-    inputs = {name: tensor[1:, :length] for name, tensor in batch.inputs.items()}
-    alone = Batch(inputs, batch.attention[1:, :length], batch.keep[1:, :length])
+    width = -(-length // multiple) * multiple
+    inputs = {name: tensor[1:, :width] for name, tensor in batch.inputs.items()}
+    alone = Batch(inputs, batch.attention[1:, :width], batch.keep[1:, :width])
     site = model.sites[-1]
     rows = model.activations(alone, [site])[site]
-    return difference(seen[1, :length].cpu(), rows[0].cpu()) if rows.shape[1] == length else float("inf")
+    return difference(seen[1, :length].cpu(), rows[0, :length].cpu()) if rows.shape[1] == width else float("inf")
 
 
 def difference(found: Float[Tensor, "n d"], expected: Float[Tensor, "n d"]) -> float:

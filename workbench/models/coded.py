@@ -227,7 +227,8 @@ class Coded:
 
     def _cells(self, rows: Sequence[int] | np.ndarray) -> Bool[np.ndarray, "b t"]:
         lengths = self.lengths[rows]
-        return np.arange(lengths.max(initial=0)) < lengths[:, None]
+        width = -(-lengths.max(initial=0) // self._tokens.multiple) * self._tokens.multiple
+        return np.arange(width) < lengths[:, None]
 
 
 def cut_sentence(cut: int, texts: int, length: int, tokens: int) -> str:

@@ -70,7 +70,7 @@ def load_pretrained(
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         length = _length(config, tokenizer, max_length)
         tokens = Tokens(tokenizer, length, bos=bos and kind == "decoder", special=special, device=device)
-        tokens.asked = max_length is not None
+        tokens.asked, tokens.multiple = max_length is not None, _padded_to(config)
         known = {"name": name, "kind": kind, "source": source}
         try:
             made = Loader(path, config, tokens, placed, check, known)
@@ -137,6 +137,15 @@ def _has_bridge(config: Any, kind: Kind) -> bool:
     if any(hasattr(config, part) for part in ("vision_config", "audio_config")):
         return False
     return MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type) in SUPPORTED_ARCHITECTURES
+
+
+def _padded_to(config: Any) -> int:
+    """The multiple to which a model pads its input inside, such as Longformer: its activations have those positions too."""
+    window = getattr(config, "attention_window", None)
+    if isinstance(window, int | list | tuple):
+        return window if isinstance(window, int) else max(window)
+    sparse = getattr(config, "attention_type", None) == "block_sparse"
+    return int(getattr(config, "block_size", 1)) if sparse else 1
 
 
 def _length(config: Any, tokenizer: Any, wanted: int | None) -> int:

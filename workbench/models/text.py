@@ -44,6 +44,8 @@ class Tokens:
         self.settle()
         # Whether the length was asked for by name, or is a default that may be made smaller.
         self.max_length, self.asked = max_length, False
+        # Batches are padded to a multiple of so many tokens, for models that otherwise do so themselves inside.
+        self.multiple = 1
         self.keeps_special = special
         self.device = device
         size = max(tokenizer.get_vocab().values()) + 1
