@@ -8,7 +8,7 @@ import signal
 import sys
 import warnings
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -84,7 +84,14 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def _note(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_where: Any) -> None:
+def _note(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Print what a person should know as the sentence that it is; other libraries' warnings as they come."""
     if issubclass(category, WorkbenchWarning):
         errors.print(f"Note: {message}", markup=False, highlight=False, style="yellow", soft_wrap=True)

@@ -90,18 +90,18 @@ def own_tokens(
         counts = every[begin : begin + step].toarray()
         z = log_odds_z(counts, total)
         z[counts < LEAST_COUNT] = -np.inf
-        for place in range(len(counts)):
-            order = np.argsort(-z[place])[:TOP]
-            order = order[z[place][order] > 0]
+        for concept in range(len(counts)):
+            order = np.argsort(-z[concept])[:TOP]
+            order = order[z[concept][order] > 0]
             tables.append(
                 pd.DataFrame(
                     {
-                        "number": first_number + begin + place,
+                        "number": first_number + begin + concept,
                         "rank": np.arange(len(order)),
                         "id": words[order],
                         "token": [vocabulary[i] for i in words[order]],
-                        "count": counts[place][order].astype(np.int64),
-                        "z": z[place][order],
+                        "count": counts[concept][order].astype(np.int64),
+                        "z": z[concept][order],
                     }
                 )
             )

@@ -117,7 +117,8 @@ class ModuleModel(Model):
     def _find_unembedding(self, trial: Batch) -> None:
         """Let passes end before the output embedding, if that alone gives the module's logits and reads its last hidden state."""
         output = self.forward(trial)[0]
-        self._unembedding = self.net.get_output_embeddings() if hasattr(self.net, "get_output_embeddings") else None
+        embeddings: Any = getattr(self.net, "get_output_embeddings", None)
+        self._unembedding = embeddings() if embeddings is not None else None
         if self._unembedding is None or output.logits is None:
             return
         cut = self.forward(trial, logits=False)[0]
