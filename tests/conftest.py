@@ -118,7 +118,7 @@ def write_activations(folder: Path, dataset, sites: dict[str, np.ndarray], index
     home = folder / request.id
     with writing(home, request) as writer:
         writer.append(list(sites.values()), {c: index[c].to_numpy() for c in index})
-        writer.finish({"name": "planted", "kind": "module"}, dict(dataset.source), len(dataset), None)
+        writer.finish({"name": "planted", "kind": "module"}, dict(dataset.source), len(dataset), None, dataset.hash)
     return ActivationSet.open(home)
 
 

@@ -126,11 +126,11 @@ def test_a_forms_fields_come_from_the_options_and_faults_are_told_beside_it(star
     labelled(test.toggle, "Start an analysis").set_value(True).run()
     labelled(test.selectbox, "Analysis").select("concept_activation").run()
     labels = {w.label for w in [*test.selectbox, *test.multiselect, *test.number_input, *test.toggle]}
-    assert {"per_side", "random_sets", "estimator", "classes", "concepts", "Sites", "seed"} <= labels
+    assert {"per_side", "random_sets", "estimator", "classes", "labels", "Sites", "seed"} <= labels
     assert labelled(test.number_input, "random_sets").min == 19
     assert labelled(test.selectbox, "estimator").options[:2] == ["logistic", "pattern"]
     assert labelled(test.selectbox, "classes").options == ["topic"]
-    assert labelled(test.multiselect, "concepts").placeholder == LEFT_OUT
+    assert labelled(test.multiselect, "labels").placeholder == LEFT_OUT
     labelled(test.selectbox, "Analysis").select("linear_probe").run()
     labelled(test.number_input, "C").set_value(0.0)
     labelled(test.button, "Start").click().run()
