@@ -66,6 +66,7 @@ def test_times_are_told_in_words():
 
 def test_a_log_names_every_step_whole_and_the_time_left_after_a_tenth(capsys, monkeypatch):
     clock = Clock()
+    console.STATE.reset()
     monkeypatch.setattr(console.time, "monotonic", clock)
     monkeypatch.setattr("workbench.cli.console.TimeLeft", lambda: TimeLeft(clock))
     with console.progress() as show:

@@ -116,7 +116,7 @@ def test_the_longest_text_is_in_the_first_batch(minilm, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "workbench.activations.capturing.warn_near_overflow",
-            lambda model, inputs, sites: (read.extend(inputs), warn_near_overflow(model, inputs, sites)),
+            lambda model, inputs, *rest: (read.extend(inputs), warn_near_overflow(model, inputs, *rest)),
         )
         capture(minilm, table, sites="embed", folder=tmp_path, pool="mean", limit=600)
     assert texts[317] in read

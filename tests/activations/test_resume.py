@@ -17,7 +17,7 @@ from workbench.activations.manifest import Request
 from workbench.errors import StudyError
 from workbench.processes import hold, identity
 
-OPTIONS = {"sites": ["layer:0", "layer:1"], "pool": "spatial", "dtype": "float32", "batch_size": 2}
+OPTIONS = {"sites": ["layer:0", "layer:1"], "pool": "spatial", "store_dtype": "float32", "batch_size": 2}
 SHARD_ROWS = 50
 
 

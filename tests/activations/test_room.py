@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -77,6 +77,7 @@ def test_what_is_no_size_is_refused(text):
         parse_size(text)
 
 
+@settings(deadline=None)
 @given(arrays(np.float32, (5, 3), elements=st.floats(-(2.0**127), 2.0**127, width=32)))
 def test_bfloat16_is_rounded_to_the_nearest_even_and_comes_back_bit_for_bit(rows):
     block = packed(rows, "bfloat16", "embed")
@@ -89,6 +90,7 @@ def test_bfloat16_is_rounded_to_the_nearest_even_and_comes_back_bit_for_bit(rows
     assert np.array_equal(packed(unpacked(block), "bfloat16", "embed"), block)
 
 
+@settings(deadline=None)
 @given(arrays(np.float32, (5, 3), elements=st.floats(-65519, 65519, width=32)))
 def test_float16_has_the_bits_that_numpy_gives(rows):
     expected = rows.astype(np.float16).view(np.uint16)
@@ -139,8 +141,22 @@ def test_what_float16_cannot_hold_bfloat16_can(minilm, texts, tmp_path):
 
 def test_the_command_names_the_size_and_shows_the_rate(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(console, "LINE_EVERY_S", 0.0)
+    monkeypatch.setattr(console, "LEAST_TOLD_S", 0.0)
     study = str(tmp_path / "study")
-    arguments = ["capture", study, "--data", "film", "--limit", "40", "--sites", "embed", "--store-dtype", "bfloat16"]
+    arguments = [
+        "capture",
+        study,
+        "--data",
+        "film",
+        "--limit",
+        "40",
+        "--sites",
+        "embed",
+        "--store-dtype",
+        "bfloat16",
+        "--batch-size",
+        "4",
+    ]
     with pytest.raises(SystemExit) as end:
         main([*arguments, "--max-disk", "1kB"])
     assert end.value.code == 3
@@ -150,4 +166,4 @@ def test_the_command_names_the_size_and_shows_the_rate(tmp_path, capsys, monkeyp
     said = capsys.readouterr()
     assert end.value.code == 0
     assert "ActivationSet" in said.out
-    assert re.search(r"capturing 1 sites, [\d,]+ tokens/s, 0\.0 MiB written, \d+ of 40, \d+ s left", said.err)
+    assert re.search(r"capturing 1 sites, \d+ of 40 examples, [\d,]+ tokens/s, 0\.0 MiB written, \d+% done, \d+ s left", said.err)

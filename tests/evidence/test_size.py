@@ -72,7 +72,7 @@ def test_the_map_to_the_vocabulary_is_measured_once_and_kept(study, monkeypatch)
 
 def test_the_command_line_draws_names_what_it_skips_and_loads_in_half_precision(study, tmp_path, capsys):
     place = study.folder.parent
-    source = ["--model", str(place / "model"), "--data", str(place / "texts.csv"), "--label", "kind", "--sites", "embed"]
+    source = ["--model", str(place / "model"), "--data", str(place / "texts.csv"), "--labels", "kind", "--sites", "embed"]
     drawn = ["--limit", "160", "--seed", "2", "--sample-by", "kind"]
     types = ["--dtype", "bfloat16", "--store-dtype", "bfloat16", "--max-length", "16"]
     with pytest.raises(SystemExit) as end:

@@ -166,15 +166,15 @@ def test_few_positions_of_a_large_vocabulary_are_evenly_spaced():
 
 def test_a_module_that_is_no_bridge_ends_before_its_logits_as_well(tmp_path):
     from workbench.models.module import ModuleModel
-    from workbench.models.pretrained import _plain
+    from workbench.models.hugging_face import Loader, Placed
     from workbench.models.text import Tokens
 
     folder = save_model(tmp_path / "llama", configurations()["llama"], 300)
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     tokens = Tokens(AutoTokenizer.from_pretrained(folder), 32, bos=True)
     known = {"name": "plain", "kind": "decoder", "source": {}}
-    model = _plain(str(folder), tokens, {"dtype": "float32", "device": "cpu", "device_map": None}, known)
+    model = Loader(str(folder), AutoConfig.from_pretrained(folder), tokens, Placed("cpu"), False, known).plain()
     assert isinstance(model, ModuleModel)
     batch = model.batch(TEXTS)
     with torch.no_grad():

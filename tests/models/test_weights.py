@@ -20,7 +20,7 @@ from workbench.errors import ConfigError, MissingExtraError
 from workbench.evidence import steering
 from workbench.evidence.causes import dose_response, random_directions
 from workbench.evidence.readout import Readout
-from workbench.models import pretrained, weights
+from workbench.models import hugging_face, pretrained, weights
 
 TEXTS = ["The people of this country", "A ship left the harbour before the morning came."]
 
@@ -104,7 +104,7 @@ def test_a_model_is_hashed_once(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(weights, "_SETTLED_S", -1.0)
     first = wb.load_model(folder).weights_hash
-    monkeypatch.setattr(pretrained, "pretrained_hash", lambda *_a, **_k: pytest.fail("the weights were hashed again"))
+    monkeypatch.setattr(hugging_face, "pretrained_hash", lambda *_a, **_k: pytest.fail("the weights were hashed again"))
     assert wb.load_model(folder).weights_hash == first
 
 
