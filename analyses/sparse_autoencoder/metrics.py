@@ -14,7 +14,7 @@ from torch import Tensor
 from analyses.sparse_autoencoder.large_rows import Unexplained, of_large_norm, ordinary_mean
 from workbench.analysis import CANNOT_MEASURE, Metric, Result, failed_rows, measured
 from workbench.dictionary import DictionaryConcepts
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, DataError
 from workbench.evidence.floors import random_like
 from workbench.models import Output
 from workbench.plots import density_histogram, lines
@@ -165,7 +165,11 @@ def _unexplained(
 
 
 def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str, context: Context) -> dict[str, Any]:
-    """How much of the model's output survives when the reconstruction takes the activations' place."""
+    """How much of the model's output survives when the reconstruction takes the activations' place.
+
+    Raises:
+        DataError: It survives even when their mean does.
+    """
     from workbench.edits import Edit
     from workbench.evidence.causes import output_shift
 
@@ -194,6 +198,11 @@ def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str,
         done += sum(work[part])
     context.progress(done, done, "splicing the reconstruction into the model")
     a, b = torch.cat(ours).double().cpu().numpy(), torch.cat(floor).double().cpu().numpy()
+    if not b.sum() > 0:
+        raise DataError(
+            f"The model's output does not change when its mean takes the place of the activations at {site}: there is nothing to"
+            " keep, so how much the reconstruction keeps cannot be said."
+        )
     low, high = _ratio_interval(a, b, np.arange(len(a)))
     return _row("sae.output_kept", 1 - a.sum() / b.sum(), 1 - high, 1 - low, 0.0, len(a))
 

@@ -165,8 +165,8 @@ def test_few_positions_of_a_large_vocabulary_are_evenly_spaced():
 
 
 def test_a_module_that_is_no_bridge_ends_before_its_logits_as_well(tmp_path):
-    from workbench.models.module import ModuleModel
     from workbench.models.hugging_face import Loader, Placed
+    from workbench.models.module import ModuleModel
     from workbench.models.text import Tokens
 
     folder = save_model(tmp_path / "llama", configurations()["llama"], 300)

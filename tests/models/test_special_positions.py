@@ -171,3 +171,29 @@ def test_the_shift_of_the_output_is_of_the_rows_that_a_capture_takes(tiny) -> No
         shifts.append(float(output_shift(base, model.forward(batch)[0], batch.keep).sum()))
         handle.remove()
     assert row["value"] == pytest.approx(1 - shifts[0] / shifts[1], abs=1e-4)
+
+
+def test_where_even_the_mean_changes_nothing_there_is_no_share_to_report(tmp_path) -> None:
+    from types import SimpleNamespace
+
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from analyses.sparse_autoencoder.metrics import spliced
+    from tests.models.architectures import CAUSAL, save_tokenizer
+    from workbench.errors import DataError
+    from workbench.progress import silent
+
+    net = LlamaForCausalLM(LlamaConfig(**CAUSAL["llama"]))
+    torch.nn.init.zeros_(net.lm_head.weight)
+    net.save_pretrained(tmp_path)
+    save_tokenizer(tmp_path)
+    texts = wb.dataset_from_table(pd.DataFrame({"text": [f"the people {i}" for i in range(40)]}), text="text", labels=[])
+    context = SimpleNamespace(
+        model=lambda: load_model(tmp_path),
+        dataset=texts,
+        seed=0,
+        activations=SimpleNamespace(positions="content"),
+        progress=silent,
+    )
+    with pytest.raises(DataError, match="nothing to keep"):
+        spliced(dictionary(), draw(8, D), SITE, context)

@@ -250,17 +250,11 @@ class Trial:
             rows += stability_rows(part, replica, self.seed)
         if "named" in self.families and test.by_position and self.dataset.modality == "text":
             self.progress(4, 5, f"names at {part.site}")
-            embedder, rivals = self.study.embedder(), [*self.names.values()]
-            rows += attempted(
-                ["named.auroc"],
-                range(len(part)),
-                lambda: (
-                    name_rows(
-                        part, names, found.codes, test, self.dataset, embedder, self.seed, rivals=rivals, progress=self.progress
-                    ),
-                    {},
-                ),
-            )[0]
+            rivals = [*self.names.values()]
+            inputs = (part, names, found.codes, test, self.dataset)
+            rows += attempted(["named.auroc"], range(len(part)), lambda: (
+                name_rows(*inputs, self.study.embedder(), self.seed, rivals=rivals, progress=self.progress), {}
+            ))[0]  # fmt: skip
         self.progress(5, 5, f"trial at {part.site}")
         return rows, extra | {"labels": labels, "detection": found.matrix}
 

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from workbench.models.base import Batch, Model
-from workbench.models.packaged import cache_dir
+from workbench.models.cache import cache_dir
 from workbench.models.sites import Site
 from workbench.models.text import Tokens
 

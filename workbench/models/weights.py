@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from workbench.models.cache import cache_dir
+
 # How long files must have been left alone for their hash to be remembered; file systems tell times to 2 seconds at worst.
 _SETTLED_S = 3.0
 
@@ -73,8 +75,6 @@ def remembered_hash(files: Sequence[Path], kind: str, compute: Callable[[], str]
         kind: What else the hash depends on.
         compute: Computes it.
     """
-    from workbench.models.packaged import cache_dir
-
     if not files:
         return compute()
     before = _stamps(files)

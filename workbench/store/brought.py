@@ -28,7 +28,7 @@ def brought(url: str, name: str, files: dict[str, Stored]) -> Path:
     Raises:
         StudyError: It is not there, or damaged there, or another one of that name.
     """
-    from workbench.models.packaged import cache_dir
+    from workbench.models.cache import cache_dir
 
     study = cache_dir() / "sets" / hashlib.sha256(url.encode()).hexdigest()[:16]
     home = study / "activations" / name
