@@ -45,7 +45,7 @@ def hostile_folder(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("hostile") / "hostile"
     small_study.make_hostile(folder).close()
     # The same model has embedded the words that names are suggested from.
-    shutil.copytree(made / "cache", folder / "cache")
+    shutil.copytree(made / "cache", folder / "cache", dirs_exist_ok=True)
     return folder
 
 

@@ -137,7 +137,7 @@ def test_a_capture_that_is_cut_short_goes_on_with_either_engine_and_its_model_st
         if done > 8:
             raise KeyboardInterrupt
 
-    options = {"sites": "resid_post.2", "dtype": "float32"}
+    options = {"sites": "resid_post.2", "store_dtype": "float32"}
     with minilm.edited(wb.steer("resid_post.0", direction, 3.0)):
         here = capture(minilm, texts, folder=tmp_path / "here", **options)
         with pytest.raises(KeyboardInterrupt):
@@ -179,7 +179,7 @@ def test_two_workers_one_killed_in_the_middle_write_the_bytes_of_one_process(tmp
 def test_sites_that_are_shared_out_give_the_run_of_one_process(ray, minilm, tmp_path):
     analyses = {
         "linear_probe": {"labels": "tokens", "controls": False},
-        "concept_activation": {"concepts": "tokens", "per_class": 10},
+        "concept_activation": {"labels": "tokens", "per_class": 10},
         "mutual_information": {"labels": "tokens", "permutations": 5, "max_rows": 1000},
     }
     with wb.open_study(tmp_path / "study") as study:
