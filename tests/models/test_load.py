@@ -159,3 +159,20 @@ def test_missing_weights_are_not_made_up(tmp_path, tiny):
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(ConfigError, match=r"lack 1 of its weights, such as model\.layers\.1\.mlp\.up_proj"):
         load_model(folder)
+
+
+def test_a_model_that_cannot_be_wrapped_is_used_as_it_is(tiny, tmp_path, monkeypatch):
+    from transformer_lens.model_bridge import TransformerBridge
+
+    def boot(*_args, **_options):
+        # What transformer-lens 3.9 does with CodeGen and transformers 5.24.
+        raise AttributeError("'CodeGenAttention' object has no attribute 'embed_positions'")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    wanted = load_model(tiny("gpt2"), check=False).generate("The people", max_new_tokens=4)
+    monkeypatch.setattr(TransformerBridge, "boot_transformers", boot)
+    for _ in range(2):  # Also where it is remembered.
+        with pytest.warns(WorkbenchWarning, match="off beyond comparison"):
+            model = load_model(tiny("gpt2"))
+        assert str(model.sites[0]).startswith("layer:")
+        assert model.generate("The people", max_new_tokens=4).tokens == wanted.tokens

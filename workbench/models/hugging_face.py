@@ -6,13 +6,16 @@ import json
 import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError, WorkbenchWarning
 from workbench.models import checks
 from workbench.models.base import Model
 from workbench.models.text import Tokens
 from workbench.models.weights import module_hash, pretrained_hash, remembered_hash, weight_files
+
+if TYPE_CHECKING:
+    from workbench.models.transformer import TransformerModel
 
 
 @dataclass(frozen=True)
@@ -52,35 +55,47 @@ class Loader:
 
     def bridged(self) -> Model:
         """A model that transformer_lens wraps, or, where it then computes something else, the Hugging Face model itself."""
-        from transformer_lens.model_bridge import TransformerBridge
         from transformers import AutoModelForCausalLM, BertForNextSentencePrediction
-
-        from workbench.models.transformer import TransformerModel
 
         net, digest = self._weights(BertForNextSentencePrediction if self.encoder else AutoModelForCausalLM)
         self.tokens.stop_at(getattr(net, "generation_config", None))
         memory = checks.Memory(net, digest, "bridge")
         found = memory.read() if self.check else {}
-        expected = checks.reference(net, self.tokens, decoder=not self.encoder) if found is None else None
-        if found is not None and (said := self._wrong(found, net.dtype)):
+        model = None
+        if found is None:
+            model, found = self._measured(net, digest)
+            memory.write(found)
+        if said := self._wrong(found, net.dtype):
             return self.plain(said)
+        model = model or self._wrapped(net, digest)
+        model.has_lens = checks.agrees(found, "lens", net.dtype)
+        notes = []
+        if not model.has_lens:
+            off = checks.shown(found["lens"])
+            notes.append(f"The logit lens of {model.name} is off {off} at the last layer and is not available.")
+        return self._settled(model, found, net.dtype, notes)
+
+    def _measured(self, net: Any, digest: str) -> tuple[TransformerModel | None, checks.Differences]:
+        """The wrapped model, and how far it is from the model; None, and infinitely far, where it cannot be wrapped or run."""
+        expected = checks.reference(net, self.tokens, decoder=not self.encoder)
+        try:
+            model = self._wrapped(net, digest)
+            return model, checks.compare(model, expected)
+        except (AttributeError, TypeError, LookupError, ValueError, NotImplementedError):
+            # The two libraries, in these versions, do not fit together for this architecture.
+            return None, {"layers": float("inf")}
+
+    def _wrapped(self, net: Any, digest: str) -> TransformerModel:
+        from transformer_lens.model_bridge import TransformerBridge
+
+        from workbench.models.transformer import TransformerModel
+
         device = None if self.placed.device_map else self.placed.device
         bridge = TransformerBridge.boot_transformers(
             self.path, hf_model=net, tokenizer=self.tokens.tokenizer, dtype=net.dtype, device=device
         )
         self.tokens.settle()
-        model = TransformerModel(bridge, self.tokens, weights_hash=digest, **self.known)
-        if expected is not None:
-            found = checks.compare(model, expected)
-            memory.write(found)
-            if said := self._wrong(found, net.dtype):
-                return self.plain(said)
-        model.has_lens = checks.agrees(found or {}, "lens", net.dtype)
-        notes = []
-        if not model.has_lens:
-            off = checks.shown((found or {})["lens"])
-            notes.append(f"The logit lens of {model.name} is off {off} at the last layer and is not available.")
-        return self._settled(model, found or {}, net.dtype, notes)
+        return TransformerModel(bridge, self.tokens, weights_hash=digest, **self.known)
 
     def plain(self, said: str | None = None) -> Model:
         """The Hugging Face model as it is: its modules are the sites. ``said`` is why, where transformer_lens knows it."""
