@@ -137,7 +137,7 @@ def test_the_trial_keeps_what_it_found_when_causes_cannot_be_measured(trained, i
 def test_a_decoder_that_is_gone_leaves_a_run_without_tokens_and_the_reason(folder, tmp_path) -> None:
     with wb.open_study(tmp_path / "study") as study:
         acts = study.import_activations(folder)
-        record = study.model_record() | {"kind": "decoder", "source": {"spec": str(tmp_path / "gone")}}
+        record = study.model_record() | {"kind": "decoder", "source": {"spec": "no/gone"}}
         study.catalog.set_info("model", json.dumps(record))
         run = study.run("linear_probe", acts, labels="kind")
         assert "tokens" not in run.tables
