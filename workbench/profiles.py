@@ -84,6 +84,7 @@ def profile(
         where = torch.cat([where, index + begin]).gather(0, order)
         best = merged
         sample.append(codes[-begin % step :: step].half())
+    progress(0, 1, "examples and histograms of concepts")
     over = fired.clamp(min=1).double() if concepts.sparse else torch.full((count,), float(len(units)), dtype=torch.float64)
     mean = total / over
     deviation = (squares / over - mean.square()).clamp(min=0).sqrt()

@@ -114,7 +114,7 @@ def execute(
                 progress,
                 model=lambda: study.model,
                 readout=lambda: study.readout(dataset, progress=progress),
-                gradients=lambda sites, labels, count: study.gradients(dataset, sites, labels, count, progress),
+                gradients=lambda sites, labels, count: study.gradients(dataset, sites, labels, count, acts.positions, progress),
                 engine=does,
                 remote=study.remote.url if study.remote else "",
                 **kept,

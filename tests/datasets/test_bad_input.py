@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from workbench.datasets import dataset_from_table, load_dataset
-from workbench.errors import DataError
+from workbench.errors import DataError, WorkbenchWarning
 
 GOOD = {"text": ["one text", "two texts", "three"], "kind": ["a", "b", "a"]}
 
@@ -39,7 +39,7 @@ def test_other_empty_things(tmp_path):
 @pytest.mark.parametrize("blank", ["", "  \n", None, float("nan")])
 def test_a_blank_text(blank):
     refused(r"row 1 \(the first is 0\) is blank.*drop_blank=True", table(text=["one", blank, "three"]))
-    with pytest.warns(UserWarning, match="1 blank of 3 rows were dropped"):
+    with pytest.warns(WorkbenchWarning, match="1 blank of 3 rows were dropped"):
         data = dataset_from_table(table(text=["one", blank, "three"], kind=["a", "c", "b"]), drop_blank=True)
     assert data.inputs() == ["one", "three"]
     assert data.notes == ("1 blank of 3 rows were dropped.",)

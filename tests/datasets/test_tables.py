@@ -16,7 +16,7 @@ from PIL import Image
 from workbench.datasets import dataset_from_table, load_dataset
 from workbench.datasets.groups import copies
 from workbench.datasets.splits import assign_splits, deal_out
-from workbench.errors import DataError
+from workbench.errors import DataError, WorkbenchWarning
 
 # Neighbours beyond 2^53: as floats all of them are one number.
 IDS = [1844674407370955161, 1844674407370955162, 1844674407370955163]
@@ -221,13 +221,13 @@ def test_one_broken_image_is_named_and_left_out_when_asked(pictures) -> None:
     (pictures / "b" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"'b/cut.jpg' of row 4 .*cannot be read.*drop_unreadable=True"):
         load_dataset(pictures)
-    with pytest.warns(UserWarning, match="1 of 5 images cannot be read and were left out: 'b/cut.jpg'"):
+    with pytest.warns(WorkbenchWarning, match="1 of 5 images cannot be read and were left out: 'b/cut.jpg'"):
         data = load_dataset(pictures, drop_unreadable=True)
     assert len(data) == 4
     assert data.label("label").n == {"a": 2, "b": 2}
     assert load_dataset(pictures, limit=1).label("label").values == ("a", "b")
     assert data.table["file"].tolist() == ["a/0.png", "a/1.png", "b/2.png", "b/3.png"]
-    with pytest.warns(UserWarning, match="cut.jpg"):
+    with pytest.warns(WorkbenchWarning, match="cut.jpg"):
         assert load_dataset(**data.source).hash == data.hash
 
 

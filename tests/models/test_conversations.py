@@ -173,6 +173,31 @@ def test_edits_are_at_positions_of_a_conversation(chat):
         chat.activations(chat.batch(["the cat"]), [site])
 
 
+@pytest.mark.parametrize("positions", ["content", "user", "assistant", "last_instruction", "template", "all"])
+def test_what_a_concept_causes_is_measured_at_the_positions_of_its_activations(chat, positions):
+    from workbench.evidence.causes import dose_response
+    from workbench.evidence.readout import Readout, output_gradients
+    from workbench.evidence.steering import read_passages, steer_passages
+
+    talks, direction = [conversation(HELLO), conversation(SHORT)], torch.nn.functional.normalize(torch.ones(1, 32))
+    generator, site = torch.Generator().manual_seed(0), chat.site(SITE)
+    width = chat.forward(chat.batch(talks))[0].pooled.shape[1]
+    readout = Readout(["kind=a"], torch.randn(1, width, generator=generator), torch.zeros(1), np.ones(1), np.zeros(1))
+    found = dose_response(chat, site, direction, talks, readout, scale=1e-3, doses=(-1.0, 1.0), positions=positions)
+    data = table(*[HELLO, SHORT] * 20, *[SHORT] * 5, kind=["a"] * 40 + ["b"] * 5)
+    grads = output_gradients(chat, data, readout, [site], ["kind=a"], per_label=40, positions=positions)[SITE]["kind=a"]
+    predicted = {round(x, 4) for x in (grads @ direction[0]).tolist()}
+    measured = (found.slopes()[0, :, 0] / 1e-3).tolist()
+    assert all(min(abs(p - m) for m in measured) < 0.02 * max(map(abs, measured)) for p in predicted)
+
+    passages = read_passages(chat, talks, positions)
+    reading = steer_passages(chat, site, direction, [1.0], 5.0, passages, [torch.tensor([3])])
+    with chat.edited(steer(site, direction[0] * 5.0).at(positions)):
+        by_hand = read_passages(chat, talks)
+    np.testing.assert_allclose(reading.loss[0, 0], by_hand.loss - passages.loss, atol=1e-5)
+    assert np.abs(reading.loss).max() > 1e-3
+
+
 @pytest.mark.parametrize("positions", ["assistant", "template", "last_instruction"])
 def test_generation_edits_the_same_positions_as_whole_passes(chat, positions):
     edit = steer(SITE, torch.randn(32, generator=torch.Generator().manual_seed(1)), 4.0).at(positions)

@@ -9,7 +9,7 @@ import pandas as pd
 import typer
 
 from workbench.cli.console import STATE, progress, say, show_json, show_table
-from workbench.cli.options import Check, StudyPath, loaded, with_data_options
+from workbench.cli.options import Check, Dtype, StudyPath, loaded, loaded_model, with_data_options
 from workbench.frames import records
 
 LABELS_SHOWN = 40
@@ -24,11 +24,13 @@ def models() -> None:
     say("Any Hugging Face hub name or local folder works as well.")
 
 
-def sites(model: Annotated[str, typer.Argument(help="Bundled name, hub name, or local folder.")], check: Check = True) -> None:
+def sites(
+    model: Annotated[str, typer.Argument(help="Bundled name, hub name, or local folder.")],
+    dtype: Dtype = "float32",
+    check: Check = True,
+) -> None:
     """List a model's sites."""
-    from workbench.models import load_model
-
-    network = load_model(model, **({} if check else {"check": False}))
+    network = loaded_model(model, check, dtype)
     if STATE.json:
         show_json([{"site": str(site), "width": network.width(site)} for site in network.sites])
         return

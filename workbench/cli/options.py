@@ -13,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from workbench.datasets import Dataset
+    from workbench.models import Model
 
 StudyPath = Annotated[Path, typer.Argument(help="The study's folder.")]
 CatalogUrl = Annotated[
@@ -25,6 +26,7 @@ RemoteUrl = Annotated[
     str | None, typer.Option(help="Where runs and activations are kept as well, such as s3://bucket/prefix; the study keeps it.")
 ]
 Check = Annotated[bool, typer.Option(help="Compare the model with the Hugging Face model that it wraps.")]
+Dtype = Annotated[str, typer.Option(help="Of the model's weights: float32, bfloat16 or float16.")]
 SEVERAL = "several by commas, or by giving the option again"
 Sites = Annotated[list[str] | None, typer.Option(help=f"Only these sites; {SEVERAL}.")]
 Labels = Annotated[
@@ -92,6 +94,15 @@ def with_data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     hints = get_type_hints(command, include_extras=True) | get_type_hints(_shared, include_extras=True)
     called.__annotations__ = {name: hint for name, hint in hints.items() if name not in {"data_options", "return"}}
     return called
+
+
+def loaded_model(name: str, check: bool = True, dtype: str = "float32", **options: Any) -> Model:
+    """The model that a command names, with those of the options of :func:`workbench.load_model` that were used."""
+    from workbench.models import load_model
+
+    used = {key: value for key, value in options.items() if value}
+    # What bundled models know no option for is passed only where it was asked for.
+    return load_model(name, **used, **({} if check else {"check": False}), **({} if dtype == "float32" else {"dtype": dtype}))
 
 
 def loaded(data: str, data_options: dict[str, Any]) -> Dataset:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from workbench.cli.console import STATE, say, show_json, show_table
-from workbench.cli.options import Check, StudyPath
+from workbench.cli.options import Check, Dtype, Sites, StudyPath, loaded_model, many
 from workbench.conversations import POSITIONS_HELP, check_positions
 from workbench.errors import ConfigError
 from workbench.frames import records
@@ -97,14 +97,14 @@ def steered(study: StudyPath) -> None:
 def lens(
     model: Annotated[str, typer.Argument(help="A causal language model: bundled name, hub name, or local folder.")],
     text: Annotated[str, typer.Argument(help="What it reads.")],
-    sites: Annotated[str, typer.Option(help="Which sites of the residual stream.")] = "resid_post.*",
+    sites: Sites = None,
+    dtype: Dtype = "float32",
     check: Check = True,
 ) -> None:
     """Show what a causal model would say next if it ended at each layer (the logit lens)."""
     from workbench.evidence.direct import logit_lens
-    from workbench.models import load_model
 
-    table = logit_lens(load_model(model, **({} if check else {"check": False})), text, sites)
+    table = logit_lens(loaded_model(model, check, dtype), text, many(sites) or "resid_post.*")
     if STATE.json:
         show_json(records(table))
         return

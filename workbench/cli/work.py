@@ -14,10 +14,12 @@ from workbench.cli.options import (
     SEVERAL,
     CatalogUrl,
     Check,
+    Dtype,
     RemoteUrl,
     Sites,
     StudyPath,
     loaded,
+    loaded_model,
     many,
     with_data_options,
 )
@@ -48,7 +50,7 @@ def capture(
     sample_by: Annotated[
         str | None, typer.Option(help="With --limit: a column, of each of whose values as many examples are drawn.")
     ] = None,
-    dtype: Annotated[str, typer.Option(help="Of the model's weights: float32, bfloat16 or float16.")] = "float32",
+    dtype: Dtype = "float32",
     check: Check = True,
     store_dtype: Annotated[str, typer.Option(help="Of the activations on disk: float16, float32 or bfloat16.")] = "float16",
     max_length: Annotated[
@@ -66,14 +68,11 @@ def capture(
 ) -> None:
     """Capture a model's activations on data. With other labels, groups or splits of the same examples nothing is read again."""
     from workbench.engines import find_engine
-    from workbench.models import load_model
     from workbench.store.study import open_study
 
     runs = find_engine(engine, address, workers)
     dataset = loaded(data, data_options)
-    asked = {"special": special, "max_length": max_length, "dtype": dtype if dtype != "float32" else None}
-    unchecked = {} if check else {"check": False}
-    network = load_model(model, **{name: value for name, value in asked.items() if value}, **unchecked)
+    network = loaded_model(model, check, dtype, special=special, max_length=max_length)
     wanted = many(sites) or ["resid_post.*"]
     network.match(wanted)
     with open_study(study, catalog=catalog, remote=remote) as opened, progress() as show:

@@ -18,7 +18,7 @@ from workbench.datasets.dataset import Dataset
 from workbench.datasets.groups import arrange, content_keys, copies
 from workbench.datasets.images import UnreadableError, read_image
 from workbench.datasets.spans import no_spans, read_spans
-from workbench.errors import DataError
+from workbench.errors import DataError, WorkbenchWarning
 
 # What a table of a data set has besides labels, and what labels of spans are called.
 RESERVED = frozenset({"text", "image", "split", "group", "token", "region"})
@@ -148,7 +148,7 @@ def _images(frame: pd.DataFrame, content: str, choice: Choice, notes: list[str])
     if lost:
         note = f"{len(lost):,} of {len(chosen):,} images cannot be read and were left out: {listing(lost)}."
         notes.append(note)
-        warnings.warn(note, UserWarning, stacklevel=5)
+        warnings.warn(note, WorkbenchWarning, stacklevel=5)
     return np.array(rows), images
 
 
@@ -267,7 +267,7 @@ def _without_blank(frame: pd.DataFrame, content: str, notes: list[str]) -> pd.Da
     if blank.any():
         note = f"{int(blank.sum()):,} blank of {len(frame):,} rows were dropped."
         notes.append(note)
-        warnings.warn(note, UserWarning, stacklevel=4)
+        warnings.warn(note, WorkbenchWarning, stacklevel=4)
     return frame[~blank].reset_index(drop=True)
 
 

@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.conversations import DEFAULT_POSITIONS
+from workbench.edits import Edit
 from workbench.evidence.readout import Readout
 from workbench.memory import rows_at_once
 from workbench.models.logits import shifts, thinned
@@ -84,6 +86,7 @@ def dose_response(
     readout: Readout,
     scale: float,
     doses: Sequence[float] = DOSES,
+    positions: str = DEFAULT_POSITIONS,
     progress: Progress | None = None,
 ) -> Response:
     """Steer along each direction at each dose, at every position that a capture takes of every input, and read the output.
@@ -96,10 +99,9 @@ def dose_response(
         readout: The frozen readout.
         scale: The norm that dose 1 adds.
         doses: Without zero; zero's effect is zero.
+        positions: Which positions those are, see `workbench.conversations.POSITIONS`.
         progress: Called with ``(done, total, text)``.
     """
-    from workbench.edits import Edit
-
     batch = model.batch(list(inputs))
     base, _ = model.forward(batch, logits=False)
     keep = batch.keep
@@ -116,12 +118,7 @@ def dose_response(
             progress(begin, len(jobs), what)
         part = jobs[begin : begin + step]
         push = torch.stack([directions[k] * doses[q] * scale for k, q in part])
-        delta = push.repeat_interleave(len(inputs), dim=0)[:, None, :]
-
-        def add(h_btd: Tensor, delta: Tensor = delta) -> Tensor:
-            return h_btd + delta.to(h_btd)
-
-        with model.edited(Edit(site, add)):
+        with model.edited(pushed(site, push, len(inputs), positions)):
             edited, _ = model.forward(repeat(batch, len(part)), logits=False)
         change = readout.logits(edited.pooled.float()).reshape(len(part), len(inputs), -1) - logits
         moved = output_shift(base, edited, keep)
@@ -129,6 +126,12 @@ def dose_response(
             effect[k, q] = change[place].cpu().numpy()
             shift[k, q] = moved.reshape(len(part), -1)[place].cpu().numpy()
     return Response(np.asarray(doses, dtype=np.float32), effect, shift)
+
+
+def pushed(site: Site, pushes: Float[Tensor, "k d"], inputs: int, positions: str) -> Edit:
+    """The edit that adds the k-th push to the k-th copy of a batch of ``inputs``, at the positions that a capture takes."""
+    delta = pushes.repeat_interleave(inputs, dim=0)[:, None, :]
+    return Edit(site, lambda h_btd: h_btd + delta.to(h_btd), positions=None if positions == DEFAULT_POSITIONS else positions)
 
 
 def repeat(batch: Batch, times: int) -> Batch:

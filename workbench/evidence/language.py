@@ -48,6 +48,7 @@ def steered_language(
     texts: Sequence[str],
     watched: Sequence[tuple[ConceptSet, Sequence[str]]],
     scale: float,
+    positions: str,
     seed: int,
     once: Once,
     progress: Progress,
@@ -62,6 +63,7 @@ def steered_language(
         texts: Held-out texts.
         watched: Sets whose firing is followed, each with the ids of its concepts; theirs must not lie before the site.
         scale: The typical norm of an activation at the site.
+        positions: Where the texts are steered, see `workbench.conversations.POSITIONS`.
         seed: Of the controls.
         once: Keeps what concepts of one site share.
         progress: Called with ``(done, total, text)``.
@@ -78,7 +80,7 @@ def steered_language(
     ]
     if not chosen:
         return rows, {"steering": _empty(["place", "arm", "dose"]), "side": _empty(["place", "other"])}
-    passages: Passages = once(("passages", hash(tuple(texts))), lambda: steering.read_passages(model, texts))
+    passages: Passages = once(("passages", hash(tuple(texts))), lambda: steering.read_passages(model, texts, positions))
     sets = [torch.tensor(tokens.loc[tokens["place"].eq(p), "id"].to_numpy(np.int64)) for p in chosen]
     directions = part.directions()
     arms = []

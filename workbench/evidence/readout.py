@@ -19,8 +19,10 @@ from jaxtyping import Bool, Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from workbench.conversations import DEFAULT_POSITIONS
 from workbench.errors import DataError, disk_errors
 from workbench.evidence.scores import auroc_paired
+from workbench.models.chat import at_positions
 from workbench.progress import Progress, batch_work, text_work
 
 if TYPE_CHECKING:
@@ -189,6 +191,7 @@ def output_gradients(
     per_label: int = 40,
     seed: int = 0,
     split: str = "test",
+    positions: str = DEFAULT_POSITIONS,
     progress: Progress | None = None,
 ) -> dict[str, dict[str, Float[Tensor, "e d"]]]:
     """Gradients of each label's readout logit, on inputs that have the label, summed over the positions that a capture takes.
@@ -215,11 +218,13 @@ def output_gradients(
         part = order[begin : begin + size]
         batch = model.batch([inputs[i] for i in part])
         output, acts = model.forward(batch, sites, grad=True, logits=False)
+        default = positions == DEFAULT_POSITIONS or batch.kinds is None
+        taken = batch.keep if default else at_positions(positions, batch.kinds)
         columns = torch.tensor([readout.labels.index(pairs[i][1]) for i in part])
         logits = readout.logits(output.pooled.float()).gather(1, columns[:, None].to(output.pooled.device))
         grads = torch.autograd.grad(logits.sum(), [acts[s] for s in sites])
         for site, grad in zip(sites, grads, strict=True):
-            for i, row in zip(part, _kept_sum(grad.float(), batch.keep).cpu(), strict=True):
+            for i, row in zip(part, _kept_sum(grad.float(), taken).cpu(), strict=True):
                 out[str(site)][pairs[i][1]].append(row)
     return {s: {k: torch.stack(v) for k, v in rows.items() if v} for s, rows in out.items()}
 

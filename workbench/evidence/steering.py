@@ -1,6 +1,6 @@
 """Steering a causal language model: what it does to a concept's own tokens, what it costs, and what chance would do.
 
-Every arm pushes by the same norm at every position but special tokens: the concept, its sign-flipped direction, directions with
+Every arm pushes by the same norm at every position that a capture takes: the concept, its sign-flipped direction, directions with
 the concept's coordinates shuffled, and random directions. The texts are held out, and the units of all intervals are texts.
 """
 
@@ -16,8 +16,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workbench.concepts import ConceptSet
-from workbench.edits import Edit, Edits, steer
-from workbench.evidence.causes import passes_at_once, random_directions, rank_p, repeat
+from workbench.conversations import DEFAULT_POSITIONS
+from workbench.edits import Edits
+from workbench.evidence.causes import passes_at_once, pushed, random_directions, rank_p, repeat
 from workbench.models import Batch, Model, Site
 from workbench.models.logits import TokenLogits, readings, shifts, thinned
 from workbench.progress import Progress, part_of
@@ -84,6 +85,7 @@ class Passages:
 
     Attributes:
         batch: The texts.
+        positions: Where they are steered, see `workbench.conversations.POSITIONS`.
         scored: Positions whose next token is scored, ``[e, t - 1]``; ``n`` of them are. With a large vocabulary they are some
             of each text, evenly spaced, see `workbench.models.logits.thinned`.
         text: The text of each, ``[n]``.
@@ -93,6 +95,7 @@ class Passages:
     """
 
     batch: Batch
+    positions: str
     scored: Bool[Tensor, "e t"]
     text: Int[Tensor, "n"]
     true: Int[Tensor, "n"]
@@ -106,14 +109,14 @@ class Passages:
         return (total / count.reshape(-1, *[1] * (values.ndim - 1))).numpy()
 
 
-def read_passages(model: Model, texts: Sequence[str]) -> Passages:
-    """The texts as the unedited model reads them."""
+def read_passages(model: Model, texts: Sequence[str], positions: str = DEFAULT_POSITIONS) -> Passages:
+    """The texts as the unedited model reads them, to be steered at some positions."""
     batch = model.batch(list(texts))
     tokens = _tokens(model, batch)
     scored = thinned(batch.attention[:, 1:] & batch.keep[:, 1:], tokens.block(0, 1).shape[1])
     tokens = tokens.select(_before_next(scored))
     true = batch.inputs["input_ids"][:, 1:][scored]
-    read = Passages(batch, scored.cpu(), scored.nonzero()[:, 0].cpu(), true, tokens, np.zeros(len(batch), np.float32))
+    read = Passages(batch, positions, scored.cpu(), scored.nonzero()[:, 0].cpu(), true, tokens, np.zeros(len(batch), np.float32))
     return replace(read, loss=read.mean(readings(tokens, true)[0]))
 
 
@@ -127,8 +130,7 @@ def steer_passages(
     sets: Sequence[Int[Tensor, "m"]],
     progress: Progress | None = None,
 ) -> Reading:
-    """Add ``dose * scale`` times each direction at every position of every text, special tokens left out, and read the
-    next-token distribution.
+    """Add ``dose * scale`` times each direction at the positions of the passages, and read the next-token distribution.
 
     Args:
         model: A causal language model.
@@ -151,12 +153,8 @@ def steer_passages(
         if progress:
             progress(begin, len(jobs), f"steering at {site}")
         part = jobs[begin : begin + step]
-        push = torch.stack([directions[k] * (doses[q] * scale) for k, q in part]).repeat_interleave(e, dim=0)[:, None]
-
-        def add(h_btd: Tensor, push: Tensor = push) -> Tensor:
-            return h_btd + push.to(h_btd)
-
-        with model.edited(Edit(site, add)):
+        pushes = torch.stack([directions[k] * (doses[q] * scale) for k, q in part])
+        with model.edited(pushed(site, pushes, e, passages.positions)):
             steered = _tokens(model, repeat(passages.batch, len(part)))
         each = [replace(steered, rows=rows).select(at.to(rows.device)) for rows in steered.rows.chunk(len(part))]
         for (k, q), shift in zip(part, shifts(passages.tokens, each, passages.true, sets), strict=True):
@@ -184,7 +182,7 @@ def firing(
     for done, push in enumerate(pushes):
         if progress:
             progress(done, len(pushes), f"what else fires at {site}")
-        edits = Edits() if push is None else Edits([steer(site, push)])
+        edits = Edits() if push is None else Edits([pushed(site, push[None], len(passages.batch), passages.positions)])
         with model.edited(edits):
             seen = model.activations(passages.batch, places)
         for number, (place, concepts) in enumerate(zip(places, watched, strict=True)):

@@ -278,7 +278,7 @@ class Trial:
         scale = self.study.typical_norm(part.site)
         # One pass for all labels that the output tells apart: concepts of every method at this site share it.
         wanted = [label for label in readout.labels if readout.works_for(label)]
-        grads = self.study.gradients(self.dataset, [part.site], wanted, progress=self.progress)
+        grads = self.study.gradients(self.dataset, [part.site], wanted, positions=self.acts.positions, progress=self.progress)
         return sensitivity_rows(choice, part.directions(), grads[part.site], readout, scale, self.seed)
 
     def _responses(self, part: ConceptSet, choice: list[str], places: list[int], test: HeldOut) -> Found:
@@ -286,11 +286,12 @@ class Trial:
         readout = self.study.readout(self.dataset, progress=self.progress)
         site, scale = model.site(part.site), self.study.typical_norm(part.site)
         inputs = self._inputs(test)
-        response = dose_response(model, site, directions[places], inputs, readout, scale, progress=self.progress)
+        how = {"positions": self.acts.positions, "progress": self.progress}
+        response = dose_response(model, site, directions[places], inputs, readout, scale, **how)
         random = random_directions(CONTROLS, part.width, self.seed)
         control = self._once(
             ("control", part.site, round(scale, 6)),
-            lambda: dose_response(model, site, random, inputs, readout, scale, progress=self.progress),
+            lambda: dose_response(model, site, random, inputs, readout, scale, **how),
         )
         measured, curves = cause_rows(places, choice, directions[places], response, control, readout)
         return measured, {"curves": curves}
@@ -307,7 +308,17 @@ class Trial:
         texts = passages_from(self.dataset.inputs(test.examples.tolist()), self.seed)
         watched = self._watched(part.site)
         return steered_language(
-            self.study.model, part, places, tokens, texts, watched, scale, self.seed, self._once, self.progress
+            self.study.model,
+            part,
+            places,
+            tokens,
+            texts,
+            watched,
+            scale,
+            self.acts.positions,
+            self.seed,
+            self._once,
+            self.progress,
         )
 
     def _watched(self, site: str) -> list[tuple[ConceptSet, list[str]]]:

@@ -52,19 +52,26 @@ def _examples_of(acts: ActivationSet, dataset: Dataset) -> Int[np.ndarray, "e"]:
 
 
 def study_gradients(
-    study: Study, dataset: Dataset, sites: Sequence[str], labels: Sequence[str], per_label: int, progress: Any
+    study: Study,
+    dataset: Dataset,
+    sites: Sequence[str],
+    labels: Sequence[str],
+    per_label: int,
+    positions: str,
+    progress: Any,
 ) -> dict[str, dict[str, Any]]:
     """See :meth:`Study.gradients`."""
     from workbench.evidence.readout import output_gradients
 
     def key(site: str, label: str) -> tuple[Any, ...]:
-        return ("gradients", dataset.hash, site, label, per_label)
+        return ("gradients", dataset.hash, site, label, per_label, positions)
 
     missing = [label for label in labels if any(key(site, label) not in study.shared for site in sites)]
     if missing:
         places = [study.model.site(site) for site in sites]
         readout = study.readout(dataset, progress=progress)
-        found = output_gradients(study.model, dataset, readout, places, missing, per_label, progress=progress)
+        how = {"positions": positions, "progress": progress}
+        found = output_gradients(study.model, dataset, readout, places, missing, per_label, **how)
         study.shared |= {key(s, label): found[s].get(label) for s in sites for label in missing}
     every = {s: {label: study.shared[key(s, label)] for label in labels} for s in sites}
     return {s: {label: rows for label, rows in part.items() if rows is not None} for s, part in every.items()}

@@ -261,12 +261,14 @@ class Study(Sharing):
         return study_readout(self, dataset, **options)
 
     def gradients(
-        self, dataset: Dataset, sites: Sequence[str], labels: Sequence[str], per_label: int = 30, progress: Any = None
-    ) -> dict[str, dict[str, Any]]:
-        """Gradients of the readout's logits on held-out inputs, ``{site: {label: [e, d]}}``; measured once a session."""
+        self, dataset: Dataset, sites: Sequence[str], labels: Sequence[str], per_label: int = 30,
+        positions: str = "content", progress: Any = None,
+    ) -> dict[str, dict[str, Any]]:  # fmt: skip
+        """Gradients of the readout's logits on held-out inputs, summed over the ``positions`` of each (see
+        `workbench.conversations.POSITIONS`), ``{site: {label: [e, d]}}``; measured once a session."""
         from workbench.store.measured import study_gradients
 
-        return study_gradients(self, dataset, sites, labels, per_label, progress)
+        return study_gradients(self, dataset, sites, labels, per_label, positions, progress)
 
     def typical_norm(self, site: str | Site) -> float:
         """The mean norm of an activation at a site, over a sample of captured rows: what a dose of 1 adds. Measured once.
