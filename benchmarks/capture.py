@@ -40,7 +40,7 @@ from workbench.activations import ActivationSet, capture
 from workbench.datasets import Dataset, load_dataset
 from workbench.datasets.paths import data_dir
 from workbench.models import load_model
-from workbench.models.base import Batch
+from workbench.models.batch import Batch
 from workbench.models.devices import choose_device
 from workbench.models.taps import StopPassError, hooked
 

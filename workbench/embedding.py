@@ -89,7 +89,7 @@ class Embedder:
 
 def _embedded(model: Model, texts: list[str]) -> Float[np.ndarray, "n d"]:
     """Vectors of texts; zero, which is near nothing, for a text in which the encoder finds no token."""
-    from workbench.models.base import InputError
+    from workbench.models.batch import InputError
 
     readable = list(range(len(texts)))
     while readable:

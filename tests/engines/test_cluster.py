@@ -22,7 +22,7 @@ from workbench.activations import capture, capturing
 from workbench.cli import main
 from workbench.engines import cluster
 from workbench.errors import ClusterError, ConfigError, DataError
-from workbench.models.base import InputError
+from workbench.models.batch import InputError
 
 cloudpickle = pytest.importorskip("ray.cloudpickle")
 

@@ -52,7 +52,7 @@ def test_no_dose_no_shift(minilm, readout) -> None:
 
 
 def test_the_shift_of_logits_is_their_divergence_in_nats() -> None:
-    from workbench.models.base import Output
+    from workbench.models.batch import Output
 
     p, q = torch.tensor([[0.5, 0.5]]), torch.tensor([[0.9, 0.1]])
     pooled = torch.zeros(1, 2)

@@ -24,7 +24,8 @@ from workbench.conversations import DEFAULT_POSITIONS, Conversation, check_posit
 from workbench.engines import Engine, find_engine
 from workbench.errors import ConfigError, WorkbenchWarning, disk_errors
 from workbench.memory import parse_size
-from workbench.models.base import InputError, Model
+from workbench.models.base import Model
+from workbench.models.batch import InputError
 from workbench.models.sites import Site
 from workbench.progress import text_work
 

@@ -19,7 +19,8 @@ from workbench.activations.labels import ranges
 from workbench.activations.manifest import Request
 from workbench.edits import Edit
 from workbench.errors import ConfigError
-from workbench.models.base import Batch, InputError, Model, sent
+from workbench.models.base import Model
+from workbench.models.batch import Batch, InputError, sent
 from workbench.models.coded import Coded
 
 Tell = Callable[[np.ndarray, int, int], None]

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -218,8 +218,8 @@ def output_gradients(
         part = order[begin : begin + size]
         batch = model.batch([inputs[i] for i in part])
         output, acts = model.forward(batch, sites, grad=True, logits=False)
-        default = positions == DEFAULT_POSITIONS or batch.kinds is None
-        taken = batch.keep if default else at_positions(positions, batch.kinds)
+        default = batch.kinds is None or positions == DEFAULT_POSITIONS
+        taken = batch.keep if default else at_positions(positions, cast(Tensor, batch.kinds))
         columns = torch.tensor([readout.labels.index(pairs[i][1]) for i in part])
         logits = readout.logits(output.pooled.float()).gather(1, columns[:, None].to(output.pooled.device))
         grads = torch.autograd.grad(logits.sum(), [acts[s] for s in sites])

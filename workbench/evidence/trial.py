@@ -286,7 +286,7 @@ class Trial:
         readout = self.study.readout(self.dataset, progress=self.progress)
         site, scale = model.site(part.site), self.study.typical_norm(part.site)
         inputs = self._inputs(test)
-        how = {"positions": self.acts.positions, "progress": self.progress}
+        how: dict[str, Any] = {"positions": self.acts.positions, "progress": self.progress}
         response = dose_response(model, site, directions[places], inputs, readout, scale, **how)
         random = random_directions(CONTROLS, part.width, self.seed)
         control = self._once(

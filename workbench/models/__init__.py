@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from workbench.models.sites import Site
 
 if TYPE_CHECKING:
-    from workbench.models.base import Batch, Model, Output
+    from workbench.models.base import Model
+    from workbench.models.batch import Batch, Output
     from workbench.models.load import load_model
 
 __all__ = ["Batch", "Model", "Output", "Site", "load_model"]
 
-_HOMES = {"Batch": "base", "Model": "base", "Output": "base", "load_model": "load"}
+_HOMES = {"Batch": "batch", "Model": "base", "Output": "batch", "load_model": "load"}
 
 
 def __getattr__(name: str) -> Any:

@@ -21,7 +21,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from workbench.models.base import Batch, Model
+from workbench.models.base import Model
+from workbench.models.batch import Batch
 from workbench.models.cache import cache_dir
 from workbench.models.sites import Site
 from workbench.models.text import Tokens

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 
-from workbench.models.base import Batch
+from workbench.models.batch import Batch
 from workbench.models.chat import NAMES, OF_ROLE, SPECIAL, TEMPLATE, TEXT, Part, Rendered, at_positions
 
 if TYPE_CHECKING:

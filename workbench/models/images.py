@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from workbench.errors import ConfigError, DataError
-from workbench.models.base import Batch
+from workbench.models.batch import Batch
 
 Preprocess = Callable[[Any], Any]
 

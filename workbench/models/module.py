@@ -13,7 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from workbench.errors import ConfigError
-from workbench.models.base import Batch, Kind, Modality, Model, Output
+from workbench.models.base import Kind, Modality, Model
+from workbench.models.batch import Batch, Output
 from workbench.models.coded import Coded
 from workbench.models.devices import choose_device
 from workbench.models.sites import Site

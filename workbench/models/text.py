@@ -16,7 +16,7 @@ from torch import Tensor
 
 from workbench.conversations import Conversation, check_positions, conversation
 from workbench.errors import ConfigError, DataError
-from workbench.models.base import Batch, InputError
+from workbench.models.batch import Batch, InputError
 from workbench.models.chat import SPECIAL, TEXT, ChatTemplate, Rendered, RenderingError
 from workbench.models.coded import Coded
 

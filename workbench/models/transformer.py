@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from workbench.errors import ConfigError
-from workbench.models.base import Batch, Kind, Model, Output
+from workbench.models.base import Kind, Model
+from workbench.models.batch import Batch, Output
 from workbench.models.coded import Coded
 from workbench.models.sites import Site
 from workbench.models.taps import Columns, Firing, Tap, View, Whole, firings

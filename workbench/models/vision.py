@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from workbench.errors import ConfigError, DataError
-from workbench.models.base import Batch, Output
+from workbench.models.batch import Batch, Output
 from workbench.models.images import Images, rgb
 from workbench.models.module import ModuleModel
 from workbench.models.sites import Site
