@@ -86,6 +86,7 @@ class Held:
 def measured_dictionary(dictionary: DictionaryConcepts, context: Context) -> Result:
     """The dictionary with what was measured of it; a measurement that cannot be made is a failed row with its reason."""
     site = dictionary.site
+    context.progress(0, 1, f"measuring {len(dictionary):,} latents on held-out rows")
     try:
         held = held_out_rows(context)
         rows, fired = quality(dictionary, held, context.seed)
