@@ -134,6 +134,17 @@ def test_the_trial_keeps_what_it_found_when_causes_cannot_be_measured(trained, i
     assert rows[rows["metric"].eq("stable.cosine")]["status"].eq("ok").any()
 
 
+def test_an_examination_on_the_command_line_says_why_what_failed_did(trained, imported, capsys) -> None:
+    study, _ = imported
+    with pytest.raises(SystemExit) as ended:
+        main(["--quiet", "examine", str(study.folder), trained.id, "--families", "causes,detects", "--no-replicate"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert "detects.auroc" in out
+    assert "Failed: causes.sensitivity of 24 of the concepts: " in out
+    assert REASON in out
+
+
 def test_a_decoder_that_is_gone_leaves_a_run_without_tokens_and_the_reason(folder, tmp_path) -> None:
     with wb.open_study(tmp_path / "study") as study:
         acts = study.import_activations(folder)

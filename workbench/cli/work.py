@@ -233,9 +233,19 @@ def examine(
             replicate=replicate,
             progress=show,
         )
-    best = rows[rows["metric"].eq("detects.auroc")].sort_values("value", ascending=False)
-    shown = rows if STATE.json else best.head(20)
-    show_table(shown[["concept", "metric", "label", "status", "value", "low", "high", "null", "p", "n"]])
+    columns = ["concept", "metric", "label", "status", "value", "low", "high", "null", "p", "n"]
+    if STATE.json:
+        show_table(rows[[*columns, "error"]])
+        return
+    measured = rows[rows["status"].eq("ok")]
+    # What a person asks for first: the detection, or what was examined in its place.
+    first = measured[measured["metric"].eq("detects.auroc" if "detects.auroc" in set(measured["metric"]) else measured["metric"])]
+    show_table(first.sort_values(["metric", "value"], ascending=[True, False], kind="stable").head(20)[columns])
+    others = measured["metric"].drop_duplicates()[lambda m: ~m.isin(first["metric"])]
+    if len(others):
+        say(f"Measured as well: {', '.join(others)} (`workbench concept STUDY ID` shows a concept's, --json all).")
+    for (metric, why), part in rows[rows["status"].eq("failed")].groupby(["metric", "error"], sort=False):
+        say(f"Failed: {metric} of {len(part):,} of the concepts: {why}")
 
 
 def match(study: StudyPath) -> None:
