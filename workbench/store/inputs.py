@@ -55,8 +55,8 @@ class Inputs:
             source = dict(record["source"])
             if "spec" not in source:
                 raise StudyError(
-                    f"The model '{record['name']}' of this study has no name or folder to load it by: its activations were imported,"
-                    " or it was built in Python. What needs the model needs it from Python: study.use_model(model)."
+                    f"The model '{record['name']}' of this study has no name or folder to load it by: its activations were"
+                    " imported, or it was built in Python. What needs the model needs it from Python: study.use_model(model)."
                 )
             self.use_model(load_model(source.pop("spec"), **source))
         assert self._model is not None
