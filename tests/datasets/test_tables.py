@@ -274,3 +274,46 @@ def test_transparent_pixels_are_white_and_not_what_they_hide(tmp_path, mode) -> 
     if mode == "RGBA":
         array = dataset_from_table(pd.DataFrame({"image": pd.Series([hidden, hidden], dtype=object)}))
         np.testing.assert_array_equal(array.inputs()[0], image)
+
+
+def ramp(kind) -> np.ndarray:
+    return np.linspace(0, 65535, 2400).reshape(40, 60).astype(kind)
+
+
+def test_a_transparent_value_of_sixteen_bits_is_white_and_the_others_stay(tmp_path) -> None:
+    values = ramp(np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    for clear in (0, int(values[20, 30])):
+        Image.fromarray(values).save(tmp_path / "b.png", transparency=clear)
+        frame = pd.DataFrame({"image": ["a.png", "b.png"], "kind": ["x", "y"]})
+        plain, with_hole = dataset_from_table(frame, image_folder=tmp_path).inputs()
+        np.testing.assert_array_equal(plain, values >> 8)
+        np.testing.assert_array_equal(with_hole, np.where(values == clear, 255, values >> 8))
+
+
+def test_wide_integers_of_a_data_set_have_one_scale(tmp_path) -> None:
+    shades = [100, 200, 255, 256, 300, 60000]
+    flat = [np.full((4, 4), shade) for shade in shades]
+    bright = dataset_from_table(pd.DataFrame({"image": pd.Series(flat, dtype=object)})).inputs()
+    assert [int(image[0, 0]) for image in bright] == [0, 0, 0, 1, 1, 234]
+    dark = dataset_from_table(pd.DataFrame({"image": pd.Series(flat[:3], dtype=object)})).inputs()
+    assert [int(image[0, 0]) for image in dark] == shades[:3]
+    # A type that says its scale has it, whatever stands beside it.
+    mixed = [np.full((4, 4), 200, np.uint8), np.full((4, 4), 200, np.uint16), np.full((4, 4), 200), np.full((4, 4), 40000)]
+    found = dataset_from_table(pd.DataFrame({"image": pd.Series(mixed, dtype=object)})).inputs()
+    assert [int(image[0, 0]) for image in found] == [200, 0, 0, 156]
+    assert all(image.dtype == np.uint8 for image in found)
+    for name, values in (("dark", ramp(np.int32) // 1024), ("bright", ramp(np.int32))):
+        Image.fromarray(values).save(tmp_path / f"{name}.tif")
+    found = load_dataset(tmp_path).inputs()
+    np.testing.assert_array_equal(found[0], ramp(np.int32) >> 8)
+    assert found[1].max() == 0
+
+
+def test_files_that_are_not_read_are_named_and_jfif_is_read(pictures) -> None:
+    Image.new("RGB", (6, 4)).save(pictures / "a" / "more.jfif", "JPEG")
+    (pictures / "a" / "phone.heic").write_bytes(b"not read")
+    (pictures / "notes.md").write_text("what these are")
+    data = load_dataset(pictures)
+    assert "a/more.jfif" in data.table["file"].tolist()
+    assert data.notes[0] == "2 files are of a kind that is not read here, and left out: 'a/phone.heic', 'notes.md'."

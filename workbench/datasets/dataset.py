@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +30,8 @@ class Dataset:
     end, label; characters) or image (example, x0, y0, x1, y1, label; pixels). ``span_scope`` says which
     examples were annotated with spans: in the others nothing is known, which is not the same as nothing
     there. ``load_dataset(**source)`` gives the data set back. ``earlier`` are the hashes that the same examples had under
-    labels, groups or splits that were changed since.
+    labels, groups or splits that were changed since. ``missing_words`` stand for no value in label and group columns; ``given``
+    has the cells of the label columns in which there are some, as they were, so that other words can be chosen later.
     """
 
     name: str
@@ -42,6 +43,8 @@ class Dataset:
     source: dict[str, Any]
     notes: tuple[str, ...] = ()
     earlier: tuple[str, ...] = ()
+    missing_words: tuple[str, ...] = MISSING_WORDS
+    given: Mapping[str, pd.Series] = field(default_factory=dict)
     _rows: np.ndarray | None = field(default=None)
 
     @cached_property
@@ -109,6 +112,7 @@ class Dataset:
             example_labels=tuple(_recounted(label, table) for label in self.example_labels),
             source={**self.source, "rows": rows.tolist()},
             earlier=(),
+            given={name: cells.iloc[chosen].reset_index(drop=True) for name, cells in self.given.items()},
             _rows=rows,
         )
 
@@ -203,7 +207,7 @@ class Dataset:
         kinds = {label.name: "quantity" if label.kind == "numeric" else "label" for label in self.example_labels}
         rows = []
         for name in (str(name) for name in self.table.columns if name != self.modality):
-            present = [class_text(value) for value in self.table[name] if not missing(value, MISSING_WORDS)]
+            present = [class_text(value) for value in self.table[name] if not missing(value, self.missing_words)]
             use = name if name in {"split", "group"} else kinds.get(name, "kept")
             rows.append((name, use, len(set(present)), len(self) - len(present)))
         return pd.DataFrame(rows, columns=["column", "use", "values", "missing"])

@@ -128,8 +128,9 @@ def _copied(path: Path, record: dict[str, Any]) -> Dataset:
             raise StudyError(f"The images of '{record['name']}' are {len(images):,} by now, not {len(table):,}: restore them.")
         table.insert(0, "image", images.reset_index(drop=True))
     found = finish(
-        about["name"], about["modality"], table, saved.spans, saved.span_scope, saved.labels, about["source"], about["notes"]
-    )
+        about["name"], about["modality"], table, saved.spans, saved.span_scope, saved.labels, about["source"], about["notes"],
+        saved.missing, saved.given,
+    )  # fmt: skip
     return found.with_earlier(about["earlier"])
 
 
