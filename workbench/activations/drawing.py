@@ -14,6 +14,7 @@ from jaxtyping import Int
 from workbench.activations.source import Examples
 from workbench.datasets import columns
 from workbench.errors import ConfigError, UnknownNameError, WorkbenchWarning
+from workbench.seeds import check_seed
 
 _NAMED = 8
 
@@ -49,10 +50,12 @@ def draw(dataset: Examples, limit: int | None, seed: int | None = 0, by: str | N
         by: A column: of each of its values as many are drawn, as far as there are. Examples without a value come last.
 
     Raises:
-        ConfigError: Nothing would be left, or ``by`` is given without a limit or a seed.
+        ConfigError: Nothing would be left, the seed is none, or ``by`` is given without a limit or a seed.
         UnknownNameError: There is no such column.
     """
     count = len(dataset)
+    if seed is not None:
+        check_seed(seed)
     if by is not None and (limit is None or seed is None):
         lacking = "limit= (--limit)" if limit is None else "a seed="
         raise ConfigError(f"sample_by= (--sample-by) says how a limited number of examples is drawn: give {lacking} as well.")

@@ -18,6 +18,7 @@ from workbench.datasets.fingerprint import content_fingerprint, fingerprint
 from workbench.datasets.show import page, summary
 from workbench.datasets.spans import LEVELS, PLACES
 from workbench.errors import ConfigError, DataError, UnknownNameError
+from workbench.seeds import check_seed
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -122,6 +123,7 @@ class Dataset:
 
     def sample(self, n: int, seed: int = 0, by: str | None = None) -> Dataset:
         """``n`` examples drawn at random, in their old order; ``by`` a label: about as many of each class."""
+        check_seed(seed)
         rng = np.random.default_rng(seed)
         if n < 0:
             raise ConfigError(f"A sample cannot have {n} examples: ask for 0 or more.")
