@@ -17,6 +17,7 @@ from workbench.datasets import dataset_from_table, load_dataset
 from workbench.datasets.groups import copies
 from workbench.datasets.splits import assign_splits, deal_out
 from workbench.errors import DataError, WorkbenchWarning
+from workbench.models.images import rgb
 
 # Neighbours beyond 2^53: as floats all of them are one number.
 IDS = [1844674407370955161, 1844674407370955162, 1844674407370955163]
@@ -203,6 +204,9 @@ def test_the_delimiter_is_found_out(tmp_path, mark, called, encoding) -> None:
 def test_commas_stay_the_delimiter_where_they_give_columns(tmp_path) -> None:
     (tmp_path / "mine.csv").write_text("text,kind\na;b;c,x\nd;e;f,y\n")
     assert load_dataset(tmp_path / "mine.csv").inputs() == ["a;b;c", "d;e;f"]
+    (tmp_path / "two.csv").write_text("text, raw|kind\none, two|x\nthree, four|y\n")
+    data = load_dataset(tmp_path / "two.csv", text="text")
+    assert "The columns of two.csv are separated by commas, though vertical bars would give columns as well." in data.notes
     (tmp_path / "one.csv").write_text("text\none|two\nthree\n")
     assert load_dataset(tmp_path / "one.csv", text="text").inputs() == ["one|two", "three"]
 
@@ -317,3 +321,18 @@ def test_files_that_are_not_read_are_named_and_jfif_is_read(pictures) -> None:
     data = load_dataset(pictures)
     assert "a/more.jfif" in data.table["file"].tolist()
     assert data.notes[0] == "2 files are of a kind that is not read here, and left out: 'a/phone.heic', 'notes.md'."
+
+
+def test_a_model_reads_an_image_as_a_data_set_does(tmp_path) -> None:
+    glass = np.zeros((4, 6, 4), np.uint8)
+    glass[..., 1], glass[:2, :, 3] = 255, 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(ramp(np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray(glass).save(tmp_path / "glass.png")
+    Image.fromarray(glass[..., :3]).save(tmp_path / "side.png", exif=exif)
+    names = ["deep.png", "glass.png", "side.png"]
+    data = dataset_from_table(pd.DataFrame({"image": names}), image_folder=tmp_path)
+    for name, image in zip(names, data.inputs(), strict=True):
+        with Image.open(tmp_path / name) as opened:
+            np.testing.assert_array_equal(np.asarray(rgb(opened)), np.asarray(rgb(image)))

@@ -171,10 +171,8 @@ def _small_parts(groups: Sequence[str], splits: Sequence[str], named: bool) -> l
     counts, many = Counter(splits), len(set(groups))
     if many < 3 and (named or len(splits) >= 1 / SMALL_SHARE):
         lacking, there = listing(name for name in SPLITS if not counts[name]), "is only 1" if many == 1 else f"are only {many}"
-        return [
-            f"{ABOUT_GROUPS}there {there}, so that no example is in {lacking}, and nothing can be measured there: choose another"
-            " group column, with three groups or more."
-        ]
+        more = "choose another group column, with three or more" if named else "all others are copies"
+        return [f"{ABOUT_GROUPS}there {there}, so that no example is in {lacking}, and nothing can be measured there: {more}."]
     if len(splits) < 1 / SMALL_SHARE:
         return []
     least = SMALL_SHARE * len(splits)

@@ -77,10 +77,11 @@ def _without_mark(first: bytes) -> str:
     return found.get("".join("x" if byte else "0" for byte in first), "utf-8-sig")
 
 
-def _delimiter(text: str, usual: str) -> str:
-    """What separates the columns: the usual, unless the header and the first rows agree on columns by another.
+def _delimiters(text: str, usual: str) -> list[str]:
+    """What may separate the columns, best first: the usual, and others by which the header and the first rows agree on columns.
 
-    Of the others, the one that gives most columns; every row looked at must have as many fields as the header.
+    The usual comes first unless it gives no columns and another does; of others, the one that gives most. Every row looked at
+    must have as many fields as the header.
     """
     columns: dict[str, int] = {}
     for delimiter in sorted(DELIMITERS, key=lambda one: one != usual):
@@ -91,10 +92,8 @@ def _delimiter(text: str, usual: str) -> str:
             continue
         if len(counts) == 1:
             columns[delimiter] = counts.pop()
-    if columns.get(usual, 0) > 1 or not columns:
-        return usual
-    best = max(columns, key=lambda delimiter: columns[delimiter])
-    return best if columns[best] > 1 else usual
+    fitting = [delimiter for delimiter, count in columns.items() if count > 1]
+    return sorted(fitting, key=lambda delimiter: (delimiter != usual, -columns[delimiter])) or [usual]
 
 
 def _read_delimited(path: Path, usual: str, encoding: str | None, notes: list[str]) -> pd.DataFrame:
@@ -107,9 +106,10 @@ def _read_delimited(path: Path, usual: str, encoding: str | None, notes: list[st
     # programs' memory.
     before = csv.field_size_limit(len(text) + 1)
     try:
-        separator = said[1] if said else _delimiter(text, usual)
-        if separator != usual:
-            notes.append(f"The columns of {path.name} are separated by {DELIMITERS.get(separator, quote(separator))}.")
+        separator, *others = [said[1]] if said else _delimiters(text, usual)
+        fit = f", though {DELIMITERS[others[0]]} would give columns as well" if others else ""
+        if separator != usual or others:
+            notes.append(f"The columns of {path.name} are separated by {DELIMITERS.get(separator, quote(separator))}{fit}.")
         header, rows = _rows_of(path, text, separator, notes)
     finally:
         csv.field_size_limit(before)
