@@ -135,6 +135,11 @@ def test_quotes_round_fields_may_hold_tabs_and_lines(tmp_path) -> None:
     (tmp_path / "mine.tsv").write_text('"text"\t"label"\n"one\ttwo\nthree"\t"a"\nfour\tb\n')
     data = load_dataset(tmp_path / "mine.tsv")
     assert data.inputs() == ["one\ttwo\nthree", "four"]
+    # Each of these lines could stand by itself, so it is said how they were read.
+    assert any("takes in whole lines: 1 of 3 are in the field of another." in note for note in data.notes)
+    (tmp_path / "mine.tsv").write_text('text\tlabel\n"one\nthree\tand more"\ta\nfour\tb\n')
+    data = load_dataset(tmp_path / "mine.tsv")
+    assert data.inputs() == ["one\nthree\tand more", "four"]
     assert data.notes == ()
 
 

@@ -120,21 +120,20 @@ def _read_delimited(path: Path, usual: str, encoding: str | None, notes: list[st
 def _rows_of(path: Path, text: str, separator: str, notes: list[str]) -> tuple[list[str], list[list[str]]]:
     """The header and the rows of a file; lines without a character are none.
 
-    Quotes stand round fields. Between tabs they need not: where every line has as many fields as the header, and a quote at the
-    beginning of one would take in whole lines or is closed nowhere, quotes are characters of the text. Between other separators
-    a quote that takes in whole lines is read as one, with a note.
+    Quotes stand round fields. Between tabs they need not: where every line has as many fields as the header, none is in quotes,
+    and a quote at the beginning of one would take in whole lines or is closed nowhere, quotes are characters of the text.
+    Otherwise a quote that takes in lines which could stand by themselves is read as one, with a note.
     """
-    plain = None
     try:
         rows = _parsed(path, text, separator, csv.QUOTE_MINIMAL)
-        if any(separator in field and ("\n" in field or "\r" in field) for row in rows for field in row):
-            plain = _plain_rows(path, text, separator)
     except DataError:
-        plain = _plain_rows(path, text, separator) if separator == "\t" else None
-        if plain is None:
+        if separator != "\t" or (plain := _plain_rows(path, text, separator)) is None or _in_quotes(plain):
             raise
-        rows = plain
-    if plain is not None and separator == "\t":
+        rows = []
+    else:
+        lines = any(separator in field and ("\n" in field or "\r" in field) for row in rows for field in row)
+        plain = _plain_rows(path, text, separator) if lines else None
+    if plain is not None and separator == "\t" and not _in_quotes(plain):
         notes.append(f"Quotes in {path.name} are read as characters: as quotes round fields they would take in whole lines.")
         rows = plain
     elif plain is not None:
@@ -146,14 +145,16 @@ def _rows_of(path: Path, text: str, separator: str, notes: list[str]) -> tuple[l
 
 
 def _plain_rows(path: Path, text: str, separator: str) -> list[list[str]] | None:
-    """The rows with quotes as characters, if every line has as many fields as the header, two or more, and none is in quotes."""
+    """The rows with quotes as characters, if every line has as many fields as the header, two or more."""
     try:
         rows = _parsed(path, text, separator, csv.QUOTE_NONE)
     except DataError:
         return None
-    fits = len(rows[0]) > 1 and all(len(row) == len(rows[0]) for row in rows)
-    enclosed = any(len(field) > 1 and field[0] == field[-1] == '"' for row in rows for field in row)
-    return rows if fits and not enclosed else None
+    return rows if len(rows[0]) > 1 and all(len(row) == len(rows[0]) for row in rows) else None
+
+
+def _in_quotes(rows: list[list[str]]) -> bool:
+    return any(len(field) > 1 and field[0] == field[-1] == '"' for row in rows for field in row)
 
 
 def _parsed(path: Path, text: str, separator: str, quoting: Any) -> list[list[str]]:
