@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from workbench.errors import DataError, StudyError
+from workbench.numbers import counted
 
 SET_FILE = "set.json"
 TABLE_FILE = "table.parquet"
@@ -142,7 +143,7 @@ class ConceptSet(ABC):
         return "weights.safetensors"
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {len(self):,} concepts at {self.site}>"
+        return f"<{type(self).__name__}: {counted(len(self), 'concept')} at {self.site}>"
 
 
 class LinearConcepts(ConceptSet):

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from workbench.datasets.build import RESERVED
+from workbench.datasets.relabel import with_labels
 from workbench.frames import records
 from workbench.store.runs import Run, repetitions
 
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def with_asked(dataset: Dataset, asked: list[str]) -> Dataset:
-    """The data set, with every column of its table that is asked for as a label."""
-    known = [label.name for label in dataset.example_labels]
+    """The data set, with every column of its table that is asked for as a label; a quantity that is asked for has classes."""
+    known = [label.name for label in dataset.example_labels if label.kind == "class"]
     columns = [name for name in dict.fromkeys(item.partition("=")[0] for item in asked) if name not in known]
     more = [name for name in columns if name in dataset.table.columns and name not in RESERVED]
-    return dataset.relabel(labels=[*known, *more]) if more else dataset
+    return with_labels(dataset, more) if more else dataset
 
 
 def splits_hash(dataset: Dataset) -> str:

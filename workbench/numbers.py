@@ -32,6 +32,11 @@ def count(value: Any) -> str:
     return "–" if value is None or pd.isna(value) else f"{int(value):,}"
 
 
+def counted(n: int, what: str) -> str:
+    """So many of something, as in ``1 run`` and ``1,024 runs``."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
 def p_value(value: Any) -> str:
     """A p value to three decimals; never 0, which no test can give."""
     if value is None or pd.isna(value):

@@ -29,6 +29,7 @@ from workbench.frames import records
 from workbench.labelling import same_splits, splits_hash, with_asked
 from workbench.processes import has_ended, identity, shareable
 from workbench.progress import Progress, part_of, silent
+from workbench.seeds import check_seed
 from workbench.store import catalog as tables
 from workbench.store.runs import Run, seal, write_json
 from workbench.store.unfinished import Unfinished
@@ -148,6 +149,7 @@ def record_run(
 
     ``evidence`` is read when the work is done: rows that enter the catalog with the run. ``made`` adds to the run's provenance.
     """
+    check_seed(seed)
     sweep(study)
     base, attempt = run_id, 1
     while (found := study.catalog.run(run_id)) is not None:

@@ -33,7 +33,8 @@ def choose_labels(study: Study) -> None:
         height=min(320, 38 + 35 * len(columns)), key=f"columns {study.folder} {data.hash}",
     )  # fmt: skip
     names = [str(name) for name in columns["column"] if name not in {"split", "group"}]
-    now = [label.name for label in data.example_labels]
+    # A quantity is a label only where it is chosen, and then it has classes.
+    now = [label.name for label in data.example_labels if label.kind == "class"]
     with st.form(f"labels {study.folder} {data.hash}", border=True):
         labels = st.multiselect("Labels", names, default=now, key=f"labels {data.hash}")
         left, right = st.columns(2)
@@ -47,7 +48,8 @@ def choose_labels(study: Study) -> None:
         go = st.form_submit_button("Use these", icon=":material/label:", type="primary")
     if not go:
         return
-    asked: dict[str, Any] = {"labels": [str(label) for label in labels], "group": group, "split": split}
+    chosen_labels = [str(label) for label in labels]
+    asked: dict[str, Any] = {"labels": None if chosen_labels == now else chosen_labels, "group": group, "split": split}
     try:
         study.relabel(acts=sets[chosen], **asked)
     except WorkbenchError as error:

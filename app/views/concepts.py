@@ -15,6 +15,7 @@ from app.components.filters import Choice, ask, chosen_rows
 from app.components.page import empty, sentences, title
 from app.components.text import literal
 from workbench.evidence import BY_KEY
+from workbench.numbers import counted
 from workbench.store.study import Study
 
 NEAREST = 100
@@ -59,7 +60,7 @@ def render(study: Study) -> None:
     choice = ask(study, found)
     rows = chosen_rows(found, choice)
     st.session_state[f"listed of {study.folder}"] = rows["id"].tolist()
-    st.html(f'<div class="cw-soft">{len(rows):,} concepts{words}. Choose a row to open it.</div>')
+    st.html(f'<div class="cw-soft">{counted(len(rows), "concept")}{words}. Choose a row to open it.</div>')
     if rows.empty:
         empty("No concept fits. Take away a filter, or search for other words.")
         return

@@ -16,6 +16,7 @@ from app.components.text import short
 from app.tables import INTERNAL
 from app.views.overview import newest_runs
 from workbench.frames import records
+from workbench.numbers import counted
 from workbench.progress import Progress
 from workbench.reports import SECTIONS, choose, expected_bytes, write_report, zip_tables
 from workbench.reports.report import Chosen
@@ -103,7 +104,8 @@ def _preview(study: Study, chosen: Chosen) -> None:
     cards = chosen.concepts if "concepts" in chosen.sections else []
     size = expected_bytes(study, chosen) / MIB
     lines = [
-        f"{len(chosen.analyses):,} runs, {len(chosen.sections):,} sections, {len(cards):,} concepts with a card.",
+        f"{counted(len(chosen.analyses), 'run')}, {counted(len(chosen.sections), 'section')},"
+        f" {counted(len(cards), 'concept')} with a card.",
         f"About {size:.1f} MiB; most of a short report is the code that draws its figures.",
     ]
     st.markdown("\n\n".join(lines))

@@ -22,6 +22,7 @@ from workbench.frames import records
 from workbench.jobs import start_job
 from workbench.numbers import p_value
 from workbench.runner import sweep
+from workbench.seeds import LARGEST
 from workbench.store.runs import Run
 from workbench.store.study import Study
 
@@ -68,7 +69,7 @@ def _starter(study: Study) -> None:
         sites = _sites(analysis, [str(s) for s in sets[chosen].sites], f"sites {name} {chosen}")
         options = option_fields(analysis, str(study.folder), choices)
         below = st.columns(2)
-        seed = int(below[0].number_input("seed", value=0, step=1, help="Every random choice comes from it.", key=f"seed {name}"))
+        seed = int(below[0].number_input("seed", 0, LARGEST, 0, 1, help="Every random choice comes from it.", key=f"seed {name}"))
         force = below[1].toggle("Run again although the same run is there", key=f"force {name}")
         if st.form_submit_button("Start", icon=":material/play_arrow:", type="primary"):
             try:

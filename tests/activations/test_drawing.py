@@ -49,6 +49,18 @@ def test_every_value_of_a_column_is_drawn_as_often_as_there_are(table):
     assert kinds(table, draw(table, 100, 0, "topic").ids) == {"war": 60, "tax": 30, "sea": 6, "none": 4}
 
 
+def test_blank_cells_and_words_for_missing_are_no_value_to_draw_by():
+    kinds_of = ["a"] * 40 + ["b"] * 40 + [""] * 20 + ["NA"] * 20
+    frame = pd.DataFrame({"text": [f"text {i}" for i in range(120)], "kind": kinds_of, "label": ["x", "y"] * 60})
+    kept = wb.dataset_from_table(frame, labels="label")
+    labelled = wb.dataset_from_table(frame, labels="kind")
+    for table in (kept, labelled):
+        ids = draw(table, 30, 0, "kind").ids
+        assert frame["kind"].iloc[ids].value_counts().to_dict() == {"a": 15, "b": 15}
+    as_values = draw(wb.dataset_from_table(frame, labels="label", missing=[]), 30, 0, "kind").ids
+    assert frame["kind"].iloc[as_values].value_counts().to_dict() == {"a": 10, "b": 10, "NA": 10}
+
+
 def test_without_a_seed_they_are_the_first_and_without_a_limit_all(table):
     assert draw(table, 7, None).ids.tolist() == list(range(7))
     assert draw(table, 7, None).digest is None
@@ -59,8 +71,8 @@ def test_without_a_seed_they_are_the_first_and_without_a_limit_all(table):
 def test_what_cannot_be_drawn_is_refused(table):
     with pytest.raises(UnknownNameError, match="topic"):
         draw(table, 5, 0, "topics")
-    for limit, seed in ((None, 0), (5, None)):
-        with pytest.raises(ConfigError, match="limit= and a seed="):
+    for limit, seed, lacking in ((None, 0, r"give limit= \(--limit\) as well"), (5, None, "give a seed= as well")):
+        with pytest.raises(ConfigError, match=rf"sample_by= \(--sample-by\) .* {lacking}"):
             draw(table, limit, seed, "topic")
     with pytest.raises(ConfigError, match="no example"):
         draw(table, 0, 0)

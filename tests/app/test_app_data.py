@@ -208,3 +208,20 @@ def test_other_labels_are_chosen_on_the_page(start: Start, folder: Path) -> None
         assert [label.name for label in now.example_labels] == ["half"]
         assert now.hash != before
         assert study.dataset_of_run(study.get_run("linear_probe")).hash != now.hash
+
+
+def test_a_quantity_stays_one_until_it_is_chosen_on_the_page(start: Start, folder: Path) -> None:
+    with open_study(folder, create=False) as study:
+        data = study.dataset_of(study.activation_set())
+        years = pd.DataFrame({"text": data.inputs(), "year": [1900 + i % 60 for i in range(len(data))]})
+        study.relabel(years.assign(desk=[f"desk {i % 20}" for i in range(len(data))]))
+        assert study.dataset_of(study.activation_set()).label("year").kind == "numeric"
+    for field, value, kind in (("Group", "desk", "numeric"), ("Labels", ["kind", "year"], "class")):
+        test = page(start, folder, "Labels")
+        labelled(test.multiselect if field == "Labels" else test.selectbox, field).set_value(value)
+        labelled(test.button, "Use these").click().run()
+        assert not test.error
+        with open_study(folder, create=False) as study:
+            now = study.dataset_of(study.activation_set())
+            assert now.label("year").kind == kind
+            assert now.table["group"].nunique() == 20

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import workbench as wb
 from tests.cli.test_commands import call
 from workbench.cli.console import STATE, show_table
 from workbench.cli.options import many
@@ -100,6 +101,63 @@ def test_the_whole_way_from_a_table_with_long_ids(reviews, tmp_path, capsys) -> 
     assert len(told(capsys, "show", study)["activations"]) == 1
 
 
+def test_columns_of_any_kind_are_captured_and_become_labels_as_they_were_written(tmp_path, capsys) -> None:
+    rows = [
+        {"text": f"the cat number {i} sat on the mat", "id": i, "label": i % 2, "country": ["NA", "DE", "FR"][i % 3],
+         "year": 1900 + i % 60, "meta": {}, "uuid": 2**127 + i, "note": "half \ud83d"}
+        for i in range(180)
+    ]  # fmt: skip
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    study = str(tmp_path / "study")
+    told(capsys, "capture", study, "--data", str(tmp_path / "mine.jsonl"), "--sites", "embed", "--pool", "mean", "--missing", "")
+    use = {row["column"]: (row["use"], row["values"]) for row in told(capsys, "labels", study)["columns"]}
+    assert use["year"] == ("quantity", 60)
+    assert use["meta"] == ("kept", 1)
+    assert use["uuid"] == ("kept", 180)
+    named = told(capsys, "labels", study, "--labels", "label,country,year")
+    use = {row["column"]: (row["use"], row["values"]) for row in named["columns"]}
+    assert use["country"] == ("label", 3)
+    assert use["year"] == ("label", 60)
+    words = told(capsys, "labels", study, "--missing", "NA")
+    assert "60 cells say 'NA' in 'country', and count as missing" in " ".join(words["notes"])
+    assert {row["column"]: row["values"] for row in words["columns"]}["country"] == 2
+    again = told(capsys, "labels", study, "--missing", "", "--labels", "label,country")
+    assert {row["column"]: row["values"] for row in again["columns"]}["country"] == 3
+    ran = told(capsys, "run", study, "linear_probe", "--labels", "country", "--set", "controls=false")
+    assert {row["label"] for row in ran["metrics"]} | {row["label"] for row in ran["skipped"]} == {
+        "country=DE", "country=FR", "country=NA",
+    }  # fmt: skip
+    # A split that nobody asked for is kept beside, and one that is asked for is checked.
+    lines = [f"{i},{'up' if i % 2 else 'down'},{['dev', 'test'][i % 2]}" for i in range(45)]
+    (tmp_path / "trend.csv").write_text("id,trend,split\n" + "\n".join(lines) + "\n")
+    more = told(capsys, "labels", study, str(tmp_path / "trend.csv"), "--key", "id", "--labels", "trend")
+    assert more["splits"] == again["splits"]
+    assert any("'split' of 'trend.csv' is kept as 'split column'" in note for note in more["notes"])
+    code, out, _ = call(capsys, "--json", "labels", study, str(tmp_path / "trend.csv"), "--key", "id", "--split", "split")
+    assert code == 2
+    assert "Row 45" in json.loads(out)["error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--limit", "30", "--seed", "-1"), "A seed is a whole number from 0 to 2,000,000,000, not -1."),
+        (("--sample-by", "topic"), "give limit= (--limit) as well"),
+    ],
+)
+def test_a_drawing_that_cannot_be_is_refused_in_a_sentence(tmp_path, capsys, arguments, words) -> None:
+    code, out, _ = call(capsys, "--json", "capture", str(tmp_path / "s"), "--data", "topics", "--sites", "embed", *arguments)
+    assert code == 2
+    assert words in json.loads(out)["error"]
+
+
+def test_a_study_without_activations_says_so(tmp_path, capsys) -> None:
+    wb.open_study(tmp_path / "empty")
+    code, out, _ = call(capsys, "--json", "run", str(tmp_path / "empty"), "linear_probe")
+    assert code == 2
+    assert json.loads(out)["error"] == "The study 'empty' has no activations yet: capture some first (workbench capture)."
+
+
 def test_options_of_data_are_those_of_python(capsys, reviews) -> None:
     found = told(
         capsys, "data", str(reviews), "--text", "review", "--labels", "topic", "--group", "author", "--drop-duplicates",
@@ -147,6 +205,15 @@ def test_counts_are_whole_and_no_p_is_zero(capsys) -> None:
     show_table(frame)
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     assert rows == [["225", "<0.001", "225"], ["–", "0.050", "0.00012"], ["47", "–", "0.500"]]
+
+
+def test_ids_stand_on_one_line_where_a_table_is_too_wide(capsys) -> None:
+    ids = [f"concept_activation-{i:08x}.{i}" for i in range(3)]
+    wide = {f"name {k}": ["a long name of a concept, which goes over several lines"] * 3 for k in range(4)}
+    STATE.reset()
+    show_table(pd.DataFrame(wide | {"concept": ids, "other": ids[::-1]}))
+    out = capsys.readouterr().out
+    assert all(out.count(name) == 2 for name in ids)
 
 
 def test_sites_have_one_line_for_the_heads_of_a_layer_and_data_says_what_it_is(capsys) -> None:

@@ -79,7 +79,10 @@ def test_a_label_of_too_many_classes():
 
 def test_an_empty_label():
     refused("The label column 'kind' is empty in every row", table(kind=[None, None, None]), labels="kind")
-    refused("The column 'kind' is empty in every row", table(kind=[None, None, None]))
+    # An empty column that nobody named is no label, and refuses nothing.
+    data = dataset_from_table(table(kind=[None, " ", ""]))
+    assert data.labels == []
+    assert data.notes == ("The column 'kind' is empty in every row, and is no label.",)
     assert dataset_from_table(table(other=[None, None, None]), labels="kind").label("kind").n == {
         "a": 2,
         "b": 1,

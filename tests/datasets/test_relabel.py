@@ -7,6 +7,7 @@ import pytest
 
 from workbench.datasets import dataset_from_table, load_dataset
 from workbench.errors import DataError, UnknownNameError
+from workbench.labelling import with_asked
 
 LONG = 9_007_199_254_740_993
 
@@ -87,3 +88,97 @@ def test_what_is_saved_keeps_every_column_and_which_are_labels(data, tmp_path) -
     assert found.hash == data.relabel(labels=["year"]).hash
     assert found.table["id"].tolist() == data.table["id"].tolist()
     assert found.relabel(labels=["topic"]).hash == data.hash
+
+
+def test_columns_called_split_and_group_change_neither_unless_they_are_asked_for(data, tmp_path) -> None:
+    lines = [f"{LONG + i},{'up' if i % 3 else 'down'},{['dev', 'test'][i % 2]},{i}" for i in range(30)]
+    (tmp_path / "trend.csv").write_text("id,trend,split,group\n" + "\n".join(lines) + "\n")
+    found = data.relabel(tmp_path / "trend.csv", key="id", labels="trend")
+    assert found.table["split"].tolist() == data.table["split"].tolist()
+    assert found.table["group"].tolist() == data.table["group"].tolist()
+    assert found.table["split column"].tolist()[:3] == ["dev", "test", "dev"]
+    assert found.table["group column"].isna().sum() == 10
+    assert any("'split' of 'trend.csv' is kept as 'split column'" in note and "--split split" in note for note in found.notes)
+    again = found.relabel(tmp_path / "trend.csv", key="id", labels="trend")
+    assert list(again.table.columns) == list(found.table.columns)
+    # Asked for, they are checked as those of a capture are.
+    with pytest.raises(DataError, match=r"Row 30 .* of the split column"):
+        data.relabel(tmp_path / "trend.csv", key="id", split="split")
+    with pytest.raises(DataError, match=r"Row 30 .* of the split column"):
+        found.relabel(split="split column")
+    whole = pd.DataFrame({"text": data.inputs(), "split": ["train", "test"] * 20, "group": [f"desk {i % 10}" for i in range(40)]})
+    with pytest.raises(DataError, match="lies in both"):
+        data.relabel(whole.assign(split=["train"] * 20 + ["test"] * 20), split="split", group="group")
+    taken = data.relabel(whole, split="split", group="group")
+    assert taken.table["split"].tolist() == ["train", "test"] * 20
+    assert taken.table["group"].tolist() == whole["group"].tolist()
+    assert any("puts no example in 'validation'" in note for note in taken.notes)
+
+
+@pytest.fixture
+def countries():
+    return pd.DataFrame({"text": [f"text {i}" for i in range(60)], "label": ["a", "b"] * 30, "country": ["NA", "DE", "FR"] * 20})
+
+
+NAMIBIA = {"DE": 20, "FR": 20, "NA": 20}
+
+
+def test_the_words_for_missing_are_those_of_the_data_set(countries, tmp_path) -> None:
+    data = dataset_from_table(countries, labels="label", missing=[])
+    saved = load_dataset(data.save(tmp_path / "saved.parquet"))
+    for found in (data, saved, data.subset(range(60))):
+        assert found.relabel(labels="country").label("country").n == NAMIBIA
+    assert data.columns().set_index("column").loc["country", "missing"] == 0
+
+
+def test_words_that_counted_as_missing_come_back_with_other_words(countries, tmp_path) -> None:
+    data = dataset_from_table(countries, labels="label").relabel(labels=["label", "country"])
+    assert data.label("country").n == {"DE": 20, "FR": 20}
+    assert any(note.startswith("20 cells say 'NA' in 'country'") for note in data.notes)
+    captured = dataset_from_table(countries, labels=["label", "country"])
+    assert captured.hash == data.hash
+    for found in (data, captured, load_dataset(data.save(tmp_path / "saved.parquet"))):
+        other = found.relabel(labels="country", missing=[])
+        assert other.label("country").n == NAMIBIA
+        assert not any("'country'" in note for note in other.notes)
+        assert found.relabel(missing=[]).label("country").n == NAMIBIA
+        assert found.relabel(labels="label").table["country"].tolist() == countries["country"].tolist()
+        assert found.subset(range(30)).relabel(labels="country", missing=[]).label("country").n == {"DE": 10, "FR": 10, "NA": 10}
+        assert other.relabel(labels="country", missing=["FR"]).label("country").n == {"DE": 20, "NA": 20}
+    assert captured.relabel(labels=["label", "country"], missing=[]).relabel(missing=["NA"]).label("country").n == data.label(
+        "country"
+    ).n  # fmt: skip
+
+
+def test_a_quantity_that_is_named_has_classes() -> None:
+    frame = pd.DataFrame({"text": [f"text {i}" for i in range(160)], "label": ["a", "b"] * 80})
+    frame["year"], frame["pages"] = [1900 + i % 60 for i in range(160)], [i % 70 for i in range(160)]
+    data = dataset_from_table(frame)
+    assert [label.kind for label in data.labels] == ["class", "numeric", "numeric"]
+    named = data.relabel(labels=["label", "year"])
+    assert named.label("year").kind == "class"
+    assert named.label("year").values[:2] == ("1900", "1901")
+    assert named.hash == dataset_from_table(frame, labels=["label", "year"]).hash
+    # Labels that nobody named stay what they are.
+    assert [label.kind for label in data.relabel(missing=["-"]).labels] == ["class", "numeric", "numeric"]
+    assert named.relabel(missing=["-"]).label("year").kind == "class"
+    more = with_asked(data, ["year=1900"])
+    assert {label.name: label.kind for label in more.labels} == {"label": "class", "year": "class", "pages": "numeric"}
+    assert with_asked(data, ["label"]) is data
+
+
+def test_keys_that_were_rounded_are_refused_on_either_side(data) -> None:
+    table = pd.DataFrame({"id": [LONG + i for i in range(40)], "mood": ["happy", "sad"] * 20})
+    with pytest.raises(DataError, match=r"key column 'id' holds .*rounded"):
+        data.relabel(table.assign(id=table["id"].astype(float)), key="id")
+    rounded = dataset_from_table(pd.DataFrame({"id": table["id"].astype(float), "text": data.inputs()}), labels=[])
+    with pytest.raises(DataError, match=r"key column 'id' holds .*rounded"):
+        rounded.relabel(table, key="id")
+
+
+def test_joined_groups_are_told_where_the_splits_stay() -> None:
+    texts = [f"text {i // 2}" for i in range(40)]
+    data = dataset_from_table(pd.DataFrame({"text": texts, "desk": [f"desk {i // 2 * 2 + i % 2}" for i in range(40)]}), labels=[])
+    found = data.relabel(group="desk")
+    assert found.table["split"].tolist() == data.table["split"].tolist()
+    assert any("share copies of a text and were joined into 20" in note for note in found.notes)

@@ -17,6 +17,7 @@ from workbench.datasets import dataset_from_table, load_dataset
 from workbench.datasets.groups import copies
 from workbench.datasets.splits import assign_splits, deal_out
 from workbench.errors import DataError, WorkbenchWarning
+from workbench.models.images import rgb
 
 # Neighbours beyond 2^53: as floats all of them are one number.
 IDS = [1844674407370955161, 1844674407370955162, 1844674407370955163]
@@ -203,6 +204,9 @@ def test_the_delimiter_is_found_out(tmp_path, mark, called, encoding) -> None:
 def test_commas_stay_the_delimiter_where_they_give_columns(tmp_path) -> None:
     (tmp_path / "mine.csv").write_text("text,kind\na;b;c,x\nd;e;f,y\n")
     assert load_dataset(tmp_path / "mine.csv").inputs() == ["a;b;c", "d;e;f"]
+    (tmp_path / "two.csv").write_text("text, raw|kind\none, two|x\nthree, four|y\n")
+    data = load_dataset(tmp_path / "two.csv", text="text")
+    assert "The columns of two.csv are separated by commas, though vertical bars would give columns as well." in data.notes
     (tmp_path / "one.csv").write_text("text\none|two\nthree\n")
     assert load_dataset(tmp_path / "one.csv", text="text").inputs() == ["one|two", "three"]
 
@@ -274,3 +278,61 @@ def test_transparent_pixels_are_white_and_not_what_they_hide(tmp_path, mode) -> 
     if mode == "RGBA":
         array = dataset_from_table(pd.DataFrame({"image": pd.Series([hidden, hidden], dtype=object)}))
         np.testing.assert_array_equal(array.inputs()[0], image)
+
+
+def ramp(kind) -> np.ndarray:
+    return np.linspace(0, 65535, 2400).reshape(40, 60).astype(kind)
+
+
+def test_a_transparent_value_of_sixteen_bits_is_white_and_the_others_stay(tmp_path) -> None:
+    values = ramp(np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    for clear in (0, int(values[20, 30])):
+        Image.fromarray(values).save(tmp_path / "b.png", transparency=clear)
+        frame = pd.DataFrame({"image": ["a.png", "b.png"], "kind": ["x", "y"]})
+        plain, with_hole = dataset_from_table(frame, image_folder=tmp_path).inputs()
+        np.testing.assert_array_equal(plain, values >> 8)
+        np.testing.assert_array_equal(with_hole, np.where(values == clear, 255, values >> 8))
+
+
+def test_wide_integers_of_a_data_set_have_one_scale(tmp_path) -> None:
+    shades = [100, 200, 255, 256, 300, 60000]
+    flat = [np.full((4, 4), shade) for shade in shades]
+    bright = dataset_from_table(pd.DataFrame({"image": pd.Series(flat, dtype=object)})).inputs()
+    assert [int(image[0, 0]) for image in bright] == [0, 0, 0, 1, 1, 234]
+    dark = dataset_from_table(pd.DataFrame({"image": pd.Series(flat[:3], dtype=object)})).inputs()
+    assert [int(image[0, 0]) for image in dark] == shades[:3]
+    # A type that says its scale has it, whatever stands beside it.
+    mixed = [np.full((4, 4), 200, np.uint8), np.full((4, 4), 200, np.uint16), np.full((4, 4), 200), np.full((4, 4), 40000)]
+    found = dataset_from_table(pd.DataFrame({"image": pd.Series(mixed, dtype=object)})).inputs()
+    assert [int(image[0, 0]) for image in found] == [200, 0, 0, 156]
+    assert all(image.dtype == np.uint8 for image in found)
+    for name, values in (("dark", ramp(np.int32) // 1024), ("bright", ramp(np.int32))):
+        Image.fromarray(values).save(tmp_path / f"{name}.tif")
+    found = load_dataset(tmp_path).inputs()
+    np.testing.assert_array_equal(found[0], ramp(np.int32) >> 8)
+    assert found[1].max() == 0
+
+
+def test_files_that_are_not_read_are_named_and_jfif_is_read(pictures) -> None:
+    Image.new("RGB", (6, 4)).save(pictures / "a" / "more.jfif", "JPEG")
+    (pictures / "a" / "phone.heic").write_bytes(b"not read")
+    (pictures / "notes.md").write_text("what these are")
+    data = load_dataset(pictures)
+    assert "a/more.jfif" in data.table["file"].tolist()
+    assert data.notes[0] == "2 files are of a kind that is not read here, and left out: 'a/phone.heic', 'notes.md'."
+
+
+def test_a_model_reads_an_image_as_a_data_set_does(tmp_path) -> None:
+    glass = np.zeros((4, 6, 4), np.uint8)
+    glass[..., 1], glass[:2, :, 3] = 255, 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(ramp(np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray(glass).save(tmp_path / "glass.png")
+    Image.fromarray(glass[..., :3]).save(tmp_path / "side.png", exif=exif)
+    names = ["deep.png", "glass.png", "side.png"]
+    data = dataset_from_table(pd.DataFrame({"image": names}), image_folder=tmp_path)
+    for name, image in zip(names, data.inputs(), strict=True):
+        with Image.open(tmp_path / name) as opened:
+            np.testing.assert_array_equal(np.asarray(rgb(opened)), np.asarray(rgb(image)))

@@ -89,5 +89,5 @@ def test_the_command_line_draws_names_what_it_skips_and_loads_in_half_precision(
     with pytest.raises(SystemExit):
         main(["run", str(tmp_path / "s"), "linear_probe", "--set", "controls=false"])
     said = capsys.readouterr().out
-    assert "labels were skipped" in said
+    assert "1 label was skipped" in said
     assert "'kind=rare' needs 20 training" in said

@@ -216,3 +216,24 @@ def test_options_are_named_in_one_way_and_the_nearest_is_said(study) -> None:
         study.run("linear_probe", acts, lables="topic")
     with pytest.raises(DataError, match=r"Did you mean 'place'.*Kept columns that can be labels: place, author"):
         study.run("linear_probe", acts, labels="plaice")
+
+
+def test_words_for_missing_values_hold_when_the_study_is_opened_again(tmp_path, minilm) -> None:
+    frame = table(60).assign(country=["NA", "DE", "FR"] * 20)
+    home = tmp_path / "study"
+
+    def countries(**options: Any) -> dict[str, int]:
+        with wb.open_study(home) as study:
+            return study.relabel(**options).label("country").n
+
+    with wb.open_study(home) as study:
+        study.capture(minilm, wb.dataset_from_table(frame, labels="topic"), "embed", "mean")
+    assert countries(labels="country") == {"DE": 20, "FR": 20}
+    with wb.open_study(home) as study:
+        # Nothing that is a label now has such words: the labels are the same, and the words hold for later ones.
+        before = study.relabel(labels="topic").hash
+        assert study.relabel(missing=[]).hash == before
+        assert study.relabel(labels="country").label("country").n == {"DE": 20, "FR": 20, "NA": 20}
+        study.relabel(labels="topic", missing=["FR"])
+    assert countries(labels="country") == {"DE": 20, "NA": 20}
+    assert countries(missing=[]) == {"DE": 20, "FR": 20, "NA": 20}

@@ -12,7 +12,9 @@ import pandas as pd
 from jaxtyping import Int
 
 from workbench.activations.source import Examples
+from workbench.datasets import columns
 from workbench.errors import ConfigError, UnknownNameError, WorkbenchWarning
+from workbench.seeds import check_seed
 
 _NAMED = 8
 
@@ -48,12 +50,15 @@ def draw(dataset: Examples, limit: int | None, seed: int | None = 0, by: str | N
         by: A column: of each of its values as many are drawn, as far as there are. Examples without a value come last.
 
     Raises:
-        ConfigError: Nothing would be left, or ``by`` is given without a limit or a seed.
+        ConfigError: Nothing would be left, the seed is none, or ``by`` is given without a limit or a seed.
         UnknownNameError: There is no such column.
     """
     count = len(dataset)
+    if seed is not None:
+        check_seed(seed)
     if by is not None and (limit is None or seed is None):
-        raise ConfigError("sample_by= says how a limited number of examples is drawn: give limit= and a seed= as well.")
+        lacking = "limit= (--limit)" if limit is None else "a seed="
+        raise ConfigError(f"sample_by= (--sample-by) says how a limited number of examples is drawn: give {lacking} as well.")
     if by is not None and by not in dataset.table.columns:
         raise UnknownNameError("column", by, map(str, dataset.table.columns), f"({dataset.name} has no such column.)")
     if (count if limit is None else min(limit, count)) < 1:
@@ -64,21 +69,27 @@ def draw(dataset: Examples, limit: int | None, seed: int | None = 0, by: str | N
         return Drawn(np.arange(limit))
     order = np.random.default_rng(seed).permutation(count)
     if by is not None:
-        order = _in_turn(dataset.table[by], order)
+        order = _in_turn(_values(dataset, by), order)
     return Drawn(np.sort(order[:limit]), {"seed": seed, "by": by})
 
 
-def _in_turn(column: pd.Series, order: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+def _in_turn(values: pd.Series, order: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
     """The order in which one example of each value is drawn after another."""
-    shuffled = column.iloc[order]
-    values = shuffled.where(shuffled.isna(), shuffled.astype(str)).reset_index(drop=True)
-    turn = np.where(values.isna(), np.inf, values.groupby(values, sort=False).cumcount())
+    shuffled = values.iloc[order].reset_index(drop=True)
+    turn = np.where(shuffled.isna(), np.inf, shuffled.groupby(shuffled, sort=False).cumcount())
     return order[np.argsort(turn, kind="stable")]
+
+
+def _values(dataset: Examples, by: str) -> pd.Series:
+    """What examples are drawn by: the values of a column as text, and None where one has none."""
+    cells = columns.cells(dataset.table[by])
+    present = [None if columns.missing(cell, dataset.missing_words) else columns.class_text(cell) for cell in cells]
+    return pd.Series(present, dtype=object)
 
 
 def warn_of_short_values(dataset: Examples, limit: int, by: str) -> None:
     """Say which values of a column have fewer examples than an equal share of ``limit``: all of theirs are drawn."""
-    counts = dataset.table[by].dropna().astype(str).value_counts()
+    counts = _values(dataset, by).value_counts()
     share = -(-limit // max(len(counts), 1))
     short = counts[counts < share]
     if not len(short) or limit >= len(dataset):

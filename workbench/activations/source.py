@@ -35,6 +35,10 @@ class Examples(Protocol):
     def table(self) -> pd.DataFrame:
         """One row an example; column ``split``."""
 
+    @property
+    def missing_words(self) -> tuple[str, ...]:
+        """The words that stand for no value in columns of labels and groups."""
+
     def inputs(self, ids: Iterable[int]) -> list[Any]:
         """The texts or images of some examples."""
 

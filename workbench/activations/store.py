@@ -17,6 +17,7 @@ from workbench.activations.dtypes import as_tensor, disk_dtype, unpacked
 from workbench.activations.manifest import INDEX, Manifest, left_out, read_manifest, shard_name
 from workbench.errors import ConfigError, StudyError, UnknownNameError
 from workbench.models.sites import Site
+from workbench.seeds import check_seed
 
 if TYPE_CHECKING:
     import torch
@@ -164,6 +165,7 @@ class ActivationSet:
         numbers = np.arange(self.n_rows) if rows is None else self._numbers(rows)
         if batch_size < 1 or not len(numbers) or ahead < 0:
             raise ConfigError("Batches need at least one row, a batch size of at least one, and none or some ahead.")
+        check_seed(seed)
         plan = shuffled(numbers, batch_size, seed, epochs)
         dtype = disk_dtype(self.manifest.request.dtype)
         return Batches(plan, lambda part: self._gather(place, part, dtype), ahead)

@@ -36,6 +36,8 @@ errors = Console(stderr=True, width=None if sys.stderr.isatty() else 180)
 LINE_EVERY_S, LEAST_TOLD_S = 60.0, 2.0
 COUNTS = frozenset({"n", "clusters", "rows", "examples", "n_first", "n_second"})
 P_VALUES = frozenset({"p", "p_holm", "p_corrected"})
+# What is copied from the terminal into the next command.
+IDS = frozenset({"id", "concept", "other", "run"})
 
 
 @dataclass
@@ -84,13 +86,18 @@ def show_table(frame: pd.DataFrame, title: str = "", limit: int = 60) -> None:
         pad_edge=False,
         padding=(0, 2, 0, 0),
     )
+    cells = [_cells(frame.iloc[:, place], limit) for place in range(frame.shape[1])]
+    widths = {name: max(map(len, column), default=0) for name, column in zip(frame.columns, cells, strict=True) if name in IDS}
+    # Of columns that are too wide together, others than ids go over several lines, where a line is long enough for the ids.
+    whole = sum(widths.values()) <= console.width / 2
     for column in frame.columns:
         table.add_column(
             str(column),
             justify="right" if pd.api.types.is_numeric_dtype(frame[column]) else "left",
             overflow="fold",
+            no_wrap=whole and column in IDS,
         )
-    for row in zip(*[_cells(frame.iloc[:, place], limit) for place in range(frame.shape[1])], strict=True):
+    for row in zip(*cells, strict=True):
         table.add_row(*[Text(cell) for cell in row])
     console.print(table)
 

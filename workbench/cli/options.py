@@ -46,7 +46,7 @@ Group = Annotated[
 ]
 Spans = Annotated[str | None, typer.Option(help="The column with labelled parts of texts: lists of start, end, label.")]
 Regions = Annotated[str | None, typer.Option(help="The column with labelled boxes in images: lists of x0, y0, x1, y1, label.")]
-Encoding = Annotated[str | None, typer.Option(help="Of a text file, such as cp1252; UTF-8 or UTF-16 is found out.")]
+Encoding = Annotated[str | None, typer.Option(help="Of a text file, such as cp1252; UTF-8, UTF-16 and UTF-32 are found out.")]
 Missing = Annotated[
     list[str] | None,
     typer.Option(help=f"Words that stand for no value in label and group columns, besides blanks; {SEVERAL}. nan, None, NULL, NA"

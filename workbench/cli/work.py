@@ -26,6 +26,7 @@ from workbench.cli.options import (
 from workbench.conversations import DEFAULT_POSITIONS, POSITIONS_HELP
 from workbench.errors import ConfigError
 from workbench.frames import records
+from workbench.numbers import counted
 
 if TYPE_CHECKING:
     from workbench.activations.manifest import Pool
@@ -157,7 +158,7 @@ def run(
     for remark in remarks:
         say(remark)
     if len(skipped):
-        show_table(skipped, f"{len(skipped):,} labels were skipped", limit=160)
+        show_table(skipped, f"{counted(len(skipped), 'label')} {'was' if len(skipped) == 1 else 'were'} skipped", limit=160)
 
 
 def _repeat(study: Path, source: str, tolerance: float) -> None:
@@ -307,7 +308,7 @@ def report(
     if STATE.json:
         show_json({"report": str(path), "tables": [str(p) for p in written]})
     else:
-        say(f"Wrote {path}" + (f" and {len(written)} tables in {tables}" if written else ""))
+        say(f"Wrote {path}" + (f" and {counted(len(written), 'table')} in {tables}" if written else ""))
 
 
 def collection(
@@ -343,7 +344,7 @@ def export(
     if STATE.json:
         show_json({"files": [str(p) for p in written]})
     else:
-        say(f"Wrote {len(written)} files into {folder}")
+        say(f"Wrote {counted(len(written), 'file')} into {folder}")
 
 
 def parse_options(items: list[str]) -> dict[str, Any]:

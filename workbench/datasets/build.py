@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,12 +16,14 @@ from workbench.datasets import columns as c
 from workbench.datasets.columns import MISSING_WORDS, Label, listing, quote
 from workbench.datasets.dataset import Dataset
 from workbench.datasets.groups import arrange, content_keys, copies
-from workbench.datasets.images import UnreadableError, read_image
+from workbench.datasets.images import UnreadableError, on_one_scale, read_image
 from workbench.datasets.spans import no_spans, read_spans
 from workbench.errors import DataError, WorkbenchWarning
 
 # What a table of a data set has besides labels, and what labels of spans are called.
 RESERVED = frozenset({"text", "image", "split", "group", "token", "region"})
+# How notes on words for missing values end: other words make them void.
+KEEP_WORDS = "missing=[] (--missing '') keeps such words as values."
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def build(frame: pd.DataFrame, choice: Choice, *, name: str, source: dict[str, A
     if not len(frame):
         raise DataError(f"{quote(name)} is empty: it has no rows.")
     frame = frame.reset_index(drop=True)
+    frame.columns = list(map(str, frame.columns))
     modality, content = _content(frame, choice)
     split_column = c.find_column(frame, choice.split, c.SPLIT_NAMES, "split")
     group_column = c.find_column(frame, choice.group, c.GROUP_NAMES, "group")
@@ -65,6 +68,8 @@ def build(frame: pd.DataFrame, choice: Choice, *, name: str, source: dict[str, A
     names = _label_names(frame, choice.labels, taken, words)
 
     notes = list(notes)
+    if choice.labels is None:
+        _note_empty(frame, taken, notes)
     if modality == "text":
         frame[content] = with_conversations(frame[content])
     if choice.drop_blank:
@@ -72,36 +77,54 @@ def build(frame: pd.DataFrame, choice: Choice, *, name: str, source: dict[str, A
     _check_content(frame, content, modality)
     early = modality == "image" and choice.rules > 1
     labels, values = _labels(frame, names, choice.labels is not None and choice.rules > 1, words)
-    rows, contents, keys = _examples(frame, content, modality, choice, early, notes)
+    rows, contents, keys = _examples(frame, content, modality, choice, early, values, notes)
     frame = frame.iloc[rows].reset_index(drop=True)
     found = arrange(frame, keys, modality, group_column, split_column, words, choice.rules)
     notes += found.notes
-    _note_missing(frame, [*names, *filter(None, (group_column,))], words, notes)
+    note_missing({name: frame[name] for name in [*names, *filter(None, (group_column,))]}, words, notes)
     keep = spread(len(frame), None if early else choice.limit)
     if len(keep) < len(frame):
         notes.append(f"{len(keep):,} of {len(frame):,} examples, evenly spread (limit={choice.limit}).")
     examples = [contents[i] for i in keep]
     if modality == "image" and not early:
-        examples = [read_image(value, choice.image_folder, int(i)) for i, value in zip(keep, examples, strict=True)]
+        examples = on_one_scale([read_image(value, choice.image_folder, int(i)) for i, value in zip(keep, examples, strict=True)])
     table = pd.DataFrame({modality: objects(examples), "split": [found.splits[i] for i in keep]})
     table["group"] = objects([found.groups[i] for i in keep])
-    # The columns that gave splits and groups stay under their own names, so that other ones can be chosen later.
-    used = {content, *filter(None, (span_column,))}
-    extras = [str(x) for x in frame.columns if x not in used and x not in names and x not in table.columns]
     for column in names:
         table[column] = values[column].iloc[rows[keep]].reset_index(drop=True)
-    for column in extras:
-        table[column] = frame[column].iloc[keep].reset_index(drop=True)
+    _keep_others(frame.iloc[keep], table, {*names, content, span_column}, {split_column, group_column}, notes)
     if modality == "image" and "file" not in table.columns and frame[content].map(lambda cell: isinstance(cell, str)).all():
         table["file"] = frame[content].iloc[keep].reset_index(drop=True)
     spans, scope = no_spans(modality), np.zeros(len(table), dtype=bool)
     if span_column is not None:
         spans, scope = read_spans([frame[span_column].iloc[i] for i in keep], examples, modality)
-    return finish(name, modality, table, spans, scope, labels, source, notes)
+    given = {n: frame[n].iloc[keep].reset_index(drop=True) for n in names if c.says_missing(frame[n], words)}
+    return finish(name, modality, table, spans, scope, labels, source, notes, choice.missing, given)
+
+
+def _keep_others(
+    frame: pd.DataFrame, table: pd.DataFrame, used: Collection[str | None], arranged: Collection[str | None], notes: list[str]
+) -> None:
+    """Put every other column into the table; those that gave splits and groups too, so that other ones can be chosen later."""
+    for column in frame.columns:
+        if column in used or (column in table and column in arranged):
+            continue
+        called = column if column not in table else c.kept_name(column, frame.columns)
+        if called != column:
+            notes.append(
+                f"The column {quote(column)} is kept as {quote(called)}: the {column}s of the data set come from another."
+            )
+        table[called] = frame[column].reset_index(drop=True)
 
 
 def _examples(
-    frame: pd.DataFrame, content: str, modality: str, choice: Choice, early: bool, notes: list[str]
+    frame: pd.DataFrame,
+    content: str,
+    modality: str,
+    choice: Choice,
+    early: bool,
+    labels: Mapping[str, pd.Series],
+    notes: list[str],
 ) -> tuple[np.ndarray, list[Any], list[str]]:
     """The numbers of the rows that are kept, their texts or images, and a key of each that copies share.
 
@@ -118,6 +141,7 @@ def _examples(
     again = copies(keys)
     if choice.drop_duplicates and again.any():
         notes.append(f"{int(again.sum()):,} of {len(rows):,} {modality}s were copies of an earlier one and were left out.")
+        _note_other_labels(keys, {name: column.iloc[rows] for name, column in labels.items()}, notes)
         kept = np.flatnonzero(~again)
         return rows[kept], [contents[i] for i in kept], [keys[i] for i in kept]
     if again.any() and choice.rules > 1:
@@ -149,19 +173,42 @@ def _images(frame: pd.DataFrame, content: str, choice: Choice, notes: list[str])
         note = f"{len(lost):,} of {len(chosen):,} images cannot be read and were left out: {listing(lost)}."
         notes.append(note)
         warnings.warn(note, WorkbenchWarning, stacklevel=5)
-    return np.array(rows), images
+    return np.array(rows), on_one_scale(images)
 
 
-def _note_missing(frame: pd.DataFrame, names: Sequence[str], words: Collection[str], notes: list[str]) -> None:
-    found = {n: [v.strip() for v in frame[n] if isinstance(v, str) and v.strip() in words] for n in dict.fromkeys(names)}
-    columns = [name for name, cells in found.items() if cells]
-    if columns:
-        count, said = sum(map(len, found.values())), sorted({cell for cells in found.values() for cell in cells})
-        cells = "cell says" if count == 1 else "cells say"
+def _note_other_labels(keys: Sequence[str], labels: Mapping[str, pd.Series], notes: list[str]) -> None:
+    """Say in how many copies that are left out a label differs from that of the first."""
+    first: dict[str, int] = {}
+    place = np.array([first.setdefault(key, row) for row, key in enumerate(keys)])
+    differ = {
+        name: column.notna().to_numpy() & (column.to_numpy() != column.to_numpy()[place]) for name, column in labels.items()
+    }
+    names = [name for name, rows in differ.items() if rows.any()]
+    if names:
+        count = int(np.any([differ[name] for name in names], axis=0).sum())
         notes.append(
-            f"{count:,} {cells} {listing(said)} in {listing(columns)}, and count as missing: missing=[] (--missing '') keeps such"
-            " words as values."
+            f"{count:,} of the copies that were left out {'has' if count == 1 else 'have'} another label than the first, in"
+            f" {listing(names)}: that of the first is kept."
         )
+
+
+def _note_empty(frame: pd.DataFrame, taken: Collection[str], notes: list[str]) -> None:
+    empty = [n for n in frame.columns if n.strip() and n not in taken and all(map(c.missing, c.cells(frame[n])))]
+    if empty:
+        several = len(empty) > 1
+        notes.append(
+            f"The column{'s' if several else ''} {listing(empty)} {'are' if several else 'is'} empty in every row, and"
+            f" {'are no labels' if several else 'is no label'}."
+        )
+
+
+def note_missing(columns: Mapping[str, pd.Series], words: Collection[str], notes: list[str]) -> None:
+    """Say how many cells of label and group columns hold a word for a missing value."""
+    found = {name: said for name, column in columns.items() if (said := c.says_missing(column, words))}
+    if found:
+        count, every = sum(map(len, found.values())), sorted({cell for said in found.values() for cell in said})
+        cells = "cell says" if count == 1 else "cells say"
+        notes.append(f"{count:,} {cells} {listing(every)} in {listing(found)}, and count as missing: {KEEP_WORDS}")
 
 
 def finish(
@@ -173,6 +220,8 @@ def finish(
     labels: Sequence[Label],
     source: dict[str, Any],
     notes: Sequence[str] = (),
+    missing: Sequence[str] = MISSING_WORDS,
+    given: Mapping[str, pd.Series] | None = None,
 ) -> Dataset:
     """A Dataset of parts that are already checked; the labels' counts are taken from the table."""
     recounted = []
@@ -187,7 +236,10 @@ def finish(
                 label.kind,
             )
         )
-    return Dataset(name, modality, table, spans, scope, tuple(recounted), source, tuple(notes))
+    return Dataset(
+        name, modality, table, spans, scope, tuple(recounted), source, tuple(notes),
+        missing_words=tuple(missing), given=dict(given or {}),
+    )  # fmt: skip
 
 
 def objects(values: Sequence[Any]) -> pd.Series:
@@ -242,7 +294,7 @@ def _content(frame: pd.DataFrame, choice: Choice) -> tuple[Literal["text", "imag
 
 def _label_names(frame: pd.DataFrame, asked: Sequence[str] | None, taken: set[str], words: Collection[str]) -> list[str]:
     if asked is None:
-        return c.guess_labels(frame, taken, words)
+        return c.guess_labels(frame, taken | RESERVED, words)
     names = [c.require_column(frame.columns, name, "label") for name in asked]
     for name in names:
         if name in taken:
@@ -294,7 +346,7 @@ def _check_content(frame: pd.DataFrame, content: str, modality: str) -> None:
                 f"Row {row} (the first is 0) of the text column {quote(content)} holds no text but a {kind}:"
                 f" choose the column of the texts with text=; there are {listing(frame.columns)}."
             )
-        if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+        if c.half_character(value):
             raise DataError(
                 f"The text in row {row} (the first is 0) holds half of a character (a lone surrogate): mend or remove it."
             )

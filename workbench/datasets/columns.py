@@ -36,16 +36,20 @@ LABEL_NAMES = ("label", "labels", "class", "category", "topic", "genre", "sentim
 SPLIT_NAMES = ("split", "fold")
 GROUP_NAMES = ("group", "document_id", "doc_id")
 _NUMBERING = {"id", "index", "idx", "unnamed: 0", ""}
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 MOST_GUESSED = 50  # a column of more different values is a label only when asked for; a guessed numeric one is then a quantity
 MOST_CLASSES = 1000
-# Beyond this, a float stands for several integers: an identifier that was stored as a float may be that of another row.
+# From here on, a float stands for several integers: an identifier that was stored as a float may be that of another row.
 EXACT_INTEGERS = 2**53
+# Spreadsheets write integers of 12 digits and more as 1.23457E+11, with the last digits gone.
+_SHORTENED = Decimal(10**11)
 # Cells of label and group columns that stand for "no value" when they are spelled exactly like this, besides blank cells.
 MISSING_WORDS = ("nan", "NaN", "NAN", "None", "null", "NULL", "Null", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaT")
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d{1,4})?")
-_ROUNDED = re.compile(r"[+-]?\d\.\d+[eE]\+?\d\d")
+# Integers that went through a float: with an exponent, or with a fraction of zeros. Either mark may stand before the fraction.
+_SCIENTIFIC = re.compile(r"[+-]?\d(?:[.,](\d+)[eE]\+?|[eE]\+)(\d{1,3})")
+_WITH_ZEROS = re.compile(r"[+-]?\d{16,}[.,]0*")
 
 
 @dataclass(frozen=True)
@@ -102,17 +106,13 @@ def _reads_as_text(column: pd.Series) -> bool:
 
 
 def guess_labels(frame: pd.DataFrame, taken: Collection[str], words: Collection[str] = MISSING_WORDS) -> list[str]:
-    """The columns that look like labels: few different values, or quantities. Identifiers do not."""
+    """The columns that look like labels: few different values, or quantities. Identifiers and empty columns do not."""
     found = []
     for name in map(str, frame.columns):
         if name in taken or name.lower() in _NUMBERING:
             continue
-        present = [value for value in frame[name] if not missing(value, words)]
-        if not present:
-            raise DataError(
-                f"The column {quote(name)} is empty in every row: remove it, or name the labels to use with labels=[...]."
-            )
-        if any(isinstance(value, (list, dict, tuple, np.ndarray, bytes)) for value in present[:100]):
+        present = [value for value in cells(frame[name]) if not missing(value, words)]
+        if not present or any(isinstance(value, (list, dict, tuple, np.ndarray, bytes)) for value in present[:100]):
             continue
         distinct = len({class_text(value) for value in present})
         named = name.lower() in LABEL_NAMES
@@ -138,7 +138,7 @@ def read_label(
     quantity where they take more than 50 different values and either have fractions or were not ``named`` as a label by the
     person who loads them. Integers are never converted to float on the way to a class.
     """
-    values = [None if missing(value, words) else value for value in column]
+    values = [None if missing(value, words) else value for value in cells(column)]
     present = [value for value in values if value is not None]
     if not present:
         raise DataError(f"The label column {quote(name)} is empty in every row: choose another, or fill it in.")
@@ -150,13 +150,11 @@ def read_label(
         each = iter(numbers)
         quantity = [math.nan if value is None else float(next(each)) for value in values]
         return pd.Series(quantity, dtype="float64"), Label(name, "example", (), {}, "numeric")
-    if numbers is not None:
-        require_exact(present, name, "label")
-        found = [class_text(number) for number in numbers]
-    else:
-        found = [class_text(value) for value in present]
-        if {word.lower() for word in found} <= {"true", "false"}:
-            found = [word.lower() for word in found]
+    require_exact(present, name, "label")
+    found = [class_text(value) for value in (present if numbers is None else numbers)]
+    if {word.lower() for word in found} <= {"true", "false"}:
+        found = [word.lower() for word in found]
+    require_whole(found, name, "label")
     each_word = iter(found)
     classes: list[str | None] = [None if value is None else next(each_word) for value in values]
     return pd.Series(classes, dtype=object), class_label(name, found, numeric=numbers is not None)
@@ -189,6 +187,28 @@ def missing(value: Any, words: Collection[str] = ()) -> bool:
     return isinstance(value, (float, np.floating)) and math.isnan(value)
 
 
+def cells(column: pd.Series) -> list[Any]:
+    """The values of a column; floats of fewer than 64 bits keep their type, which says how exact they are."""
+    kind = getattr(column.dtype, "numpy_dtype", column.dtype)
+    if kind not in (np.float16, np.float32):
+        return list(column)
+    return [value if missing(value) else kind.type(value) for value in column]
+
+
+def says_missing(column: pd.Series, words: Collection[str]) -> list[str]:
+    """The cells of a column that hold a word for a missing value, in order."""
+    return [value.strip() for value in column if isinstance(value, str) and value.strip() in words]
+
+
+def kept_name(name: str, columns: Iterable[object]) -> str:
+    """What a column is called in the table of a data set where its own name stands for the split, the group or the texts."""
+    there = set(map(str, columns))
+    found = f"{name} column"
+    while found in there:
+        found += " (kept)"
+    return found
+
+
 def class_text(value: Any) -> str:
     """A class or an identifier as a string: 1.0 and 1 are one class "1", True is "true". Integers keep every digit."""
     if isinstance(value, (bool, np.bool_)):
@@ -196,30 +216,59 @@ def class_text(value: Any) -> str:
     if isinstance(value, (int, np.integer)):
         return str(int(value))
     if isinstance(value, (float, np.floating)):
-        number = float(value)
+        number = _plain(value)
         return str(int(number)) if number.is_integer() else repr(number)
     if isinstance(value, Decimal):
         return str(_exact(value))
     return str(value).strip()
 
 
+def identifiers(present: Sequence[Any]) -> list[str]:
+    """The identifiers of a column as strings. In a column of whole numbers 12 and 12.0 are one, whether numbers or text."""
+    numbers = None if any(isinstance(value, str) and "e" in value.lower() for value in present) else _numbers(present)
+    whole = numbers is not None and all(isinstance(number, int) for number in numbers)
+    return [class_text(value) for value in (numbers if numbers is not None and whole else present)]
+
+
+def half_character(text: str) -> bool:
+    """Whether a text holds half of a character, a lone surrogate, which no file and no database takes."""
+    return not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def require_whole(words: Iterable[str], name: str, what: str) -> None:
+    """DataError where a class or an identifier holds half of a character."""
+    half = next((word for word in words if half_character(word)), None)
+    if half is not None:
+        shown = quote(half.encode("ascii", "backslashreplace").decode())
+        raise DataError(f"The {what} column {quote(name)} holds {shown}, with half of a character (a lone surrogate): mend it.")
+
+
 def require_exact(present: Iterable[Any], name: str, what: str) -> None:
     """See that no identifier of a column was rounded by a float on its way here.
 
     Raises:
-        DataError: A value is a float, or is written as one, of 2^53 or more, where different integers become one float.
+        DataError: A value is a float so large that different integers become one (2^53 for those of 64 bits, 2^24 for those of
+            32), or is written as such a number is, or as spreadsheets shorten long integers.
     """
     for value in present:
-        if isinstance(value, (float, np.floating)):
-            rounded = math.isfinite(value) and abs(float(value)) >= EXACT_INTEGERS
-        else:
-            text = value.strip() if isinstance(value, str) else ""
-            rounded = bool(_ROUNDED.fullmatch(text)) and abs(Decimal(text)) >= EXACT_INTEGERS
-        if rounded:
+        if _rounded(value):
             raise DataError(
                 f"The {what} column {quote(name)} holds {quote(value)}, an integer that was rounded when it was stored as a"
                 " floating point number, so that different ones may have become one: store the column as integers or as text."
             )
+
+
+def _rounded(value: Any) -> bool:
+    if isinstance(value, (float, np.floating)):
+        exact = 2 ** (np.finfo(type(value)).nmant + 1) if isinstance(value, (np.float16, np.float32)) else EXACT_INTEGERS
+        return math.isfinite(value) and abs(float(value)) >= exact
+    if not isinstance(value, str):
+        return False
+    text = value.strip()
+    if found := _SCIENTIFIC.fullmatch(text):
+        size = abs(Decimal(text.replace(",", ".")))
+        return size >= EXACT_INTEGERS or (size >= _SHORTENED and len(found[1] or "") < int(found[2]))
+    return bool(_WITH_ZEROS.fullmatch(text)) and abs(int(re.split("[.,]", text)[0])) >= EXACT_INTEGERS
 
 
 def _numbers(present: Sequence[object]) -> list[int | float] | None:
@@ -231,15 +280,24 @@ def _numbers(present: Sequence[object]) -> list[int | float] | None:
         if isinstance(value, (int, np.integer)):
             numbers.append(int(value))
         elif isinstance(value, (float, np.floating)):
-            number = float(value)
+            number = _plain(value)
             numbers.append(int(number) if number.is_integer() else number)
         elif isinstance(value, Decimal) and value.is_finite():
             numbers.append(_exact(value))
         elif isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-            numbers.append(_exact(Decimal(value.strip())))
+            number = _exact(Decimal(value.strip()))
+            # Beyond the largest float it is no number that can be told from others, such as a code 12e4567.
+            if math.isinf(number):
+                return None
+            numbers.append(number)
         else:
             return None
     return numbers
+
+
+def _plain(value: float | np.floating[Any]) -> float:
+    """A float of 64 bits; one of fewer by its digits, so that 0.1 of 32 bits is 0.1."""
+    return float(str(value)) if isinstance(value, (np.float16, np.float32)) else float(value)
 
 
 def _exact(number: Decimal) -> int | float:

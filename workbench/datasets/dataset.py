@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from workbench.datasets.fingerprint import content_fingerprint, fingerprint
 from workbench.datasets.show import page, summary
 from workbench.datasets.spans import LEVELS, PLACES
 from workbench.errors import ConfigError, DataError, UnknownNameError
+from workbench.seeds import check_seed
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -30,7 +31,8 @@ class Dataset:
     end, label; characters) or image (example, x0, y0, x1, y1, label; pixels). ``span_scope`` says which
     examples were annotated with spans: in the others nothing is known, which is not the same as nothing
     there. ``load_dataset(**source)`` gives the data set back. ``earlier`` are the hashes that the same examples had under
-    labels, groups or splits that were changed since.
+    labels, groups or splits that were changed since. ``missing_words`` stand for no value in label and group columns; ``given``
+    has the cells of the label columns in which there are some, as they were, so that other words can be chosen later.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Dataset:
     source: dict[str, Any]
     notes: tuple[str, ...] = ()
     earlier: tuple[str, ...] = ()
+    missing_words: tuple[str, ...] = MISSING_WORDS
+    given: Mapping[str, pd.Series] = field(default_factory=dict)
     _rows: np.ndarray | None = field(default=None)
 
     @cached_property
@@ -109,6 +113,7 @@ class Dataset:
             example_labels=tuple(_recounted(label, table) for label in self.example_labels),
             source={**self.source, "rows": rows.tolist()},
             earlier=(),
+            given={name: cells.iloc[chosen].reset_index(drop=True) for name, cells in self.given.items()},
             _rows=rows,
         )
 
@@ -118,6 +123,7 @@ class Dataset:
 
     def sample(self, n: int, seed: int = 0, by: str | None = None) -> Dataset:
         """``n`` examples drawn at random, in their old order; ``by`` a label: about as many of each class."""
+        check_seed(seed)
         rng = np.random.default_rng(seed)
         if n < 0:
             raise ConfigError(f"A sample cannot have {n} examples: ask for 0 or more.")
@@ -203,7 +209,7 @@ class Dataset:
         kinds = {label.name: "quantity" if label.kind == "numeric" else "label" for label in self.example_labels}
         rows = []
         for name in (str(name) for name in self.table.columns if name != self.modality):
-            present = [class_text(value) for value in self.table[name] if not missing(value, MISSING_WORDS)]
+            present = [class_text(value) for value in self.table[name] if not missing(value, self.missing_words)]
             use = name if name in {"split", "group"} else kinds.get(name, "kept")
             rows.append((name, use, len(set(present)), len(self) - len(present)))
         return pd.DataFrame(rows, columns=["column", "use", "values", "missing"])

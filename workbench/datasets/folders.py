@@ -40,6 +40,7 @@ def read_folder(
         raise DataError(
             f"The folder {quote(folder.name)} holds texts and images ({texts[0].name}, {images[0].name}): keep one kind in it."
         )
+    others = [path.relative_to(folder).as_posix() for path in files if path not in {*texts, *images} and path.name != LABELS_FILE]
     if not texts and not images:
         raise DataError(
             f"The folder {quote(folder.name)} is empty: put .txt files, .json files"
@@ -60,6 +61,9 @@ def read_folder(
         rest = parents[1:] if split else parents
         record |= {"label": rest[0] if rest else None, "split": split, "file": relative.as_posix()}
         records.append(record)
+    if others and notes is not None:
+        count = "1 file is" if len(others) == 1 else f"{len(others):,} files are"
+        notes.append(f"{count} of a kind that is not read here, and left out: {listing(others)}.")
     if lost and notes is not None:
         notes.append(f"{len(lost):,} of {len(texts):,} files are not in the encoding and were left out: {listing(lost)}.")
     if not records:

@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 
 from workbench.datasets import columns as c
-from workbench.datasets.columns import quote
-from workbench.datasets.splits import deal_out, split_by_group, split_name, stable_digest
+from workbench.datasets.columns import listing, quote
+from workbench.datasets.splits import SPLITS, deal_out, split_by_group, split_name, stable_digest
 from workbench.errors import DataError
 
 # A part with a smaller share of the examples than this is mentioned: it can hardly be measured on.
 SMALL_SHARE = 0.05
-# How notes on groups begin: other groups make them void.
-ABOUT_GROUPS = "Groups: "
+# How notes on groups and on splits begin: other groups and splits make them void.
+ABOUT_GROUPS, ABOUT_SPLITS = "Groups: ", "Splits: "
 
 
 @dataclass(frozen=True)
@@ -69,21 +69,26 @@ def arrange(
     if split is None:
         alone = [value is None for value in named] if group is not None else [False] * len(frame)
         splits = deal_out(groups, alone)
-        notes += _small_parts(groups, splits)
+        notes += _small_parts(groups, splits, group is not None)
     else:
         splits = _own_splits(frame, split)
         _check_copies(keys, splits, modality)
         if group is not None:
             _check_groups(groups, splits)
+        notes += _empty_parts(splits, split)
     return Arrangement(groups, splits, notes)
 
 
 def _named_groups(frame: pd.DataFrame, column: str, words: Collection[str]) -> list[str | None]:
-    values = [None if c.missing(value, words) else value for value in frame[column]]
+    values = [None if c.missing(value, words) else value for value in c.cells(frame[column])]
     if all(value is None for value in values):
         raise DataError(f"The group column {quote(column)} is empty in every row: choose another with group=.")
-    c.require_exact((value for value in values if value is not None), column, "group")
-    return [None if value is None else c.class_text(value) for value in values]
+    present = [value for value in values if value is not None]
+    c.require_exact(present, column, "group")
+    found = c.identifiers(present)
+    c.require_whole(found, column, "group")
+    names = iter(found)
+    return [None if value is None else next(names) for value in values]
 
 
 def _joined(named: Sequence[str | None], keys: Sequence[str], modality: str, notes: list[str]) -> list[str]:
@@ -162,12 +167,16 @@ def _check_copies(keys: Sequence[str], splits: Sequence[str], modality: str) -> 
         )
 
 
-def _small_parts(groups: Sequence[str], splits: Sequence[str]) -> list[str]:
-    counts = Counter(splits)
-    if len(splits) < 1 / SMALL_SHARE or len(set(groups)) < 3:
+def _small_parts(groups: Sequence[str], splits: Sequence[str], named: bool) -> list[str]:
+    counts, many = Counter(splits), len(set(groups))
+    if many < 3 and (named or len(splits) >= 1 / SMALL_SHARE):
+        lacking, there = listing(name for name in SPLITS if not counts[name]), "is only 1" if many == 1 else f"are only {many}"
+        more = "choose another group column, with three or more" if named else "all others are copies"
+        return [f"{ABOUT_GROUPS}there {there}, so that no example is in {lacking}, and nothing can be measured there: {more}."]
+    if len(splits) < 1 / SMALL_SHARE:
         return []
     least = SMALL_SHARE * len(splits)
-    small = [f"{name} {counts[name]:,}" for name in ("train", "validation", "test") if counts[name] < least]
+    small = [f"{name} {counts[name]:,}" for name in SPLITS if counts[name] < least]
     if not small:
         return []
     largest, size = Counter(groups).most_common(1)[0]
@@ -175,6 +184,13 @@ def _small_parts(groups: Sequence[str], splits: Sequence[str]) -> list[str]:
         f"{ABOUT_GROUPS}they are of very different size, so that there are few of {len(splits):,} examples in"
         f" {', '.join(small)}; the largest, {quote(largest)}, has {size:,}."
     ]
+
+
+def _empty_parts(splits: Sequence[str], column: str) -> list[str]:
+    lacking = [name for name in SPLITS if name not in splits]
+    if not lacking:
+        return []
+    return [f"{ABOUT_SPLITS}the column {quote(column)} puts no example in {listing(lacking)}: nothing can be measured there."]
 
 
 def _as_before(frame: pd.DataFrame, keys: Sequence[str], modality: str, group: str | None, split: str | None) -> Arrangement:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,9 @@ class UnreadableError(DataError):
 def read_image(value: Any, folder: Path | None, row: int) -> np.ndarray:
     """uint8 [height, width] (grey) or [height, width, 3] of a path, encoded bytes, a PIL image or an array.
 
-    A picture that a camera took on its side is turned upright, as its EXIF data say, so that boxes count in the upright picture.
+    Integers of a type that does not say how bright the brightest is are left as they are, up to 65,535: whether 255 is, the other
+    images of the data set tell (see :func:`on_one_scale`). A picture that a camera took on its side is turned upright, as its
+    EXIF data say, so that boxes count in the upright picture.
     Transparent pixels are laid over white. A path is taken from ``folder`` and must stay inside it: a table from a stranger must
     not read other files.
 
@@ -63,6 +65,13 @@ def read_image(value: Any, folder: Path | None, row: int) -> np.ndarray:
     raise DataError(f"Row {row} (the first is 0) holds no image: give a path, the bytes of a file, or an array.")
 
 
+def on_one_scale(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The images as uint8: those of wider integers all from 0 to 255, or, where one of them goes beyond, all from 0 to 65,535."""
+    wide = [image for image in images if image.dtype != np.uint8]
+    shift = 8 if any(image.max() > 255 for image in wide) else 0
+    return [image if image.dtype == np.uint8 else (image >> shift).astype(np.uint8) for image in images]
+
+
 def _inside(path: str, folder: Path | None, row: int) -> Path:
     base = (folder or Path()).resolve()
     full = (base / path).resolve()
@@ -78,11 +87,13 @@ def _from_pil(image: Image.Image) -> np.ndarray:
     from PIL import Image, ImageOps
 
     image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image)
+        found, clear = _from_array(values), image.info.get("transparency")
+        return found if clear is None else np.where(values == clear, np.iinfo(found.dtype).max, found)
     if image.has_transparency_data:
         over = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
-    if image.mode.startswith("I") or image.mode == "F":
-        return _from_array(np.asarray(image))
     return np.array(image.convert("L" if image.mode in {"1", "L"} else "RGB"), dtype=np.uint8)
 
 
@@ -97,10 +108,10 @@ def _from_array(values: np.ndarray) -> np.ndarray:
         raise ValueError(f"its shape is {values.shape}, not (height, width) or (height, width, 3)")
     if values.dtype == np.uint8:
         return values
-    if values.dtype == np.uint16 or (values.dtype.kind in "iu" and values.min() >= 0 and 255 < values.max() < 65536):
-        return (values.astype(np.uint32) >> 8).astype(np.uint8)
+    if values.dtype == np.uint16:
+        return (values >> 8).astype(np.uint8)
     if values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1:
         return np.round(values * 255).astype(np.uint8)
-    if values.dtype.kind in "iu" and values.min() >= 0 and values.max() <= 255:
-        return values.astype(np.uint8)
-    raise ValueError("its values are neither bytes (0 to 255) nor numbers from 0 to 1")
+    if values.dtype.kind in "iu" and values.min() >= 0 and values.max() < 65536:
+        return values.astype(np.int32)
+    raise ValueError("its values are neither integers (0 to 255, or to 65,535) nor numbers from 0 to 1")

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import json
+import re
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,21 @@ from typing import Any
 import pandas as pd
 
 from workbench.datasets.build import check_columns
-from workbench.datasets.columns import quote
+from workbench.datasets.columns import half_character, quote
 from workbench.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl")
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _LOOKED_AT = 20
+# Marks by which a file says its encoding; that of UTF-32 begins as that of UTF-16 does.
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+# The first line of some spreadsheets' files says what separates the columns.
+_SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
 
 
 class EncodingError(DataError):
@@ -43,15 +53,9 @@ def read_table(path: Path, encoding: str | None = None, notes: list[str] | None 
 
 
 def read_text(path: Path, encoding: str | None = None) -> str:
-    """A file's text, every character kept. UTF-8, or UTF-16 with its mark, unless ``encoding`` says
-    otherwise.
-    """
+    """A file's text, every character kept. UTF-8, UTF-16 or UTF-32, which is found out, unless ``encoding`` says otherwise."""
     raw = path.read_bytes()
-    if encoding is None:
-        utf16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        chosen = "utf-16" if utf16 else "utf-8-sig"
-    else:
-        chosen = encoding
+    chosen = encoding or next((name for mark, name in _MARKS.items() if raw.startswith(mark)), None) or _without_mark(raw[:4])
     try:
         # A byte order mark is no part of the text, whatever the encoding was said to be.
         return raw.decode(chosen).removeprefix("\ufeff")
@@ -67,10 +71,17 @@ def read_text(path: Path, encoding: str | None = None) -> str:
         ) from error
 
 
-def _delimiter(text: str, usual: str) -> str:
-    """What separates the columns: the usual, unless the header and the first rows agree on columns by another.
+def _without_mark(first: bytes) -> str:
+    """The encoding of a file without a mark, by where NUL bytes stand in its first two characters."""
+    found = {"x000": "utf-32-le", "000x": "utf-32-be", "x0x0": "utf-16-le", "0x0x": "utf-16-be"}
+    return found.get("".join("x" if byte else "0" for byte in first), "utf-8-sig")
 
-    Of the others, the one that gives most columns; every row looked at must have as many fields as the header.
+
+def _delimiters(text: str, usual: str) -> list[str]:
+    """What may separate the columns, best first: the usual, and others by which the header and the first rows agree on columns.
+
+    The usual comes first unless it gives no columns and another does; of others, the one that gives most. Every row looked at
+    must have as many fields as the header.
     """
     columns: dict[str, int] = {}
     for delimiter in sorted(DELIMITERS, key=lambda one: one != usual):
@@ -81,43 +92,93 @@ def _delimiter(text: str, usual: str) -> str:
             continue
         if len(counts) == 1:
             columns[delimiter] = counts.pop()
-    if columns.get(usual, 0) > 1 or not columns:
-        return usual
-    best = max(columns, key=lambda delimiter: columns[delimiter])
-    return best if columns[best] > 1 else usual
+    fitting = [delimiter for delimiter, count in columns.items() if count > 1]
+    return sorted(fitting, key=lambda delimiter: (delimiter != usual, -columns[delimiter])) or [usual]
 
 
 def _read_delimited(path: Path, usual: str, encoding: str | None, notes: list[str]) -> pd.DataFrame:
     text = read_text(path, encoding)
+    said = _SEPARATOR_LINE.match(text)
+    text = text[said.end() :] if said else text
     if not text.strip():
         raise DataError(f"{quote(path.name)} is empty: it has no rows.")
     # Python's reader keeps NUL characters and line ends inside quotes; its limit on a field guards other
     # programs' memory.
     before = csv.field_size_limit(len(text) + 1)
     try:
-        separator = _delimiter(text, usual)
-        if separator != usual:
-            notes.append(f"The columns of {path.name} are separated by {DELIMITERS[separator]}.")
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-        header = next(rows)
-        check_columns(header)
-        columns: list[list[str | None]] = [[] for _ in header]
-        for row in rows:
-            if not row:
-                continue
-            if len(row) > len(header):
-                raise DataError(
-                    f"Line {rows.line_num} of {quote(path.name)} has {len(row)} fields where the header"
-                    f" has {len(header)}:"
-                    " put quotes round a text that holds the separator."
-                )
-            for i, column in enumerate(columns):
-                column.append(row[i] if i < len(row) else None)
-    except csv.Error as error:
-        raise DataError(f"Line {rows.line_num} of {quote(path.name)} cannot be read: {error}.") from error
+        separator, *others = [said[1]] if said else _delimiters(text, usual)
+        fit = f", though {DELIMITERS[others[0]]} would give columns as well" if others else ""
+        if separator != usual or others:
+            notes.append(f"The columns of {path.name} are separated by {DELIMITERS.get(separator, quote(separator))}{fit}.")
+        header, rows = _rows_of(path, text, separator, notes)
     finally:
         csv.field_size_limit(before)
-    return pd.DataFrame({name: pd.Series(v, dtype=object) for name, v in zip(header, columns, strict=True)})
+    columns = [pd.Series([row[i] if i < len(row) else None for row in rows], dtype=object) for i in range(len(header))]
+    return pd.DataFrame(dict(zip(header, columns, strict=True)))
+
+
+def _rows_of(path: Path, text: str, separator: str, notes: list[str]) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows of a file; lines without a character are none.
+
+    Quotes stand round fields. Between tabs they need not: where every line has as many fields as the header, none is in quotes,
+    and a quote at the beginning of one would take in whole lines or is closed nowhere, quotes are characters of the text.
+    Otherwise a quote that takes in lines which could stand by themselves is read as one, with a note.
+    """
+    try:
+        rows = _parsed(path, text, separator, csv.QUOTE_MINIMAL)
+    except DataError:
+        if separator != "\t" or (plain := _plain_rows(path, text, separator)) is None or _in_quotes(plain):
+            raise
+        rows = []
+    else:
+        lines = any(separator in field and ("\n" in field or "\r" in field) for row in rows for field in row)
+        plain = _plain_rows(path, text, separator) if lines else None
+    if plain is not None and separator == "\t" and not _in_quotes(plain):
+        notes.append(f"Quotes in {path.name} are read as characters: as quotes round fields they would take in whole lines.")
+        rows = plain
+    elif plain is not None:
+        notes.append(
+            f"A quote in {path.name} takes in whole lines: {len(plain) - len(rows):,} of {len(plain) - 1:,} are in the field of"
+            " another. If that is wrong, double the quotes that belong to a text, and put quotes round that text."
+        )
+    return rows[0], rows[1:]
+
+
+def _plain_rows(path: Path, text: str, separator: str) -> list[list[str]] | None:
+    """The rows with quotes as characters, if every line has as many fields as the header, two or more."""
+    try:
+        rows = _parsed(path, text, separator, csv.QUOTE_NONE)
+    except DataError:
+        return None
+    return rows if len(rows[0]) > 1 and all(len(row) == len(rows[0]) for row in rows) else None
+
+
+def _in_quotes(rows: list[list[str]]) -> bool:
+    return any(len(field) > 1 and field[0] == field[-1] == '"' for row in rows for field in row)
+
+
+def _parsed(path: Path, text: str, separator: str, quoting: Any) -> list[list[str]]:
+    """The header and the rows. DataError, with the line, for one that has more fields than the header, or a faulty quote."""
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, quoting=quoting)
+    found: list[list[str]] = []
+    try:
+        for row in rows:
+            if not row or (not found and not any(field.strip() for field in row)):
+                continue
+            if not found:
+                check_columns(row)
+            elif len(row) > len(found[0]):
+                raise DataError(
+                    f"Line {rows.line_num} of {quote(path.name)} has {len(row)} fields where the header"
+                    f" has {len(found[0])}:"
+                    " put quotes round a text that holds the separator."
+                )
+            found.append(row)
+    except csv.Error as error:
+        raise DataError(f"Line {rows.line_num} of {quote(path.name)} cannot be read: {error}.") from error
+    if not found:
+        raise DataError(f"{quote(path.name)} is empty: it has no rows.")
+    return found
 
 
 def _read_json_lines(path: Path, encoding: str | None) -> pd.DataFrame:
@@ -130,7 +191,7 @@ def _read_json_lines(path: Path, encoding: str | None) -> pd.DataFrame:
             record = json.loads(line, object_pairs_hook=_pairs)
         except DataError as error:
             raise DataError(f"Line {number} of {quote(path.name)}: {error}") from error
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"Line {number} of {quote(path.name)} is not JSON: {error}.") from error
         if not isinstance(record, dict):
             raise DataError(f"Line {number} of {quote(path.name)} is no JSON object: write one {{...}} a line.")
@@ -148,6 +209,9 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def table_of_records(records: list[dict[str, Any]]) -> pd.DataFrame:
     """A table of dictionaries; a key that one lacks is a missing value."""
     names = dict.fromkeys(name for record in records for name in record)
+    if half := next((name for name in names if half_character(name)), None):
+        shown = quote(half.encode("ascii", "backslashreplace").decode())
+        raise DataError(f"The name of the column {shown} holds half of a character (a lone surrogate): rename it.")
     return pd.DataFrame({name: pd.Series([r.get(name) for r in records], dtype=object) for name in names})
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from workbench.datasets import columns as c
-from workbench.datasets.columns import MISSING_WORDS, Label, listing, quote
-from workbench.datasets.groups import ABOUT_GROUPS, arrange, content_keys
+from workbench.datasets.build import KEEP_WORDS, RESERVED, check_columns, finish, note_missing
+from workbench.datasets.columns import Label, listing, quote
+from workbench.datasets.groups import ABOUT_GROUPS, ABOUT_SPLITS, arrange, content_keys
 from workbench.datasets.readers import read_table
 from workbench.errors import DataError, UnknownNameError
 
@@ -34,52 +35,95 @@ def relabel(
     Args:
         data: The data set; it stays as it is.
         table: Where further columns come from: a DataFrame, or a .csv, .tsv, .jsonl or .parquet file. A column that the data set
-            has already is replaced.
+            has already is replaced; one called split or group is kept as "split column" or "group column", and used only where
+            ``split`` or ``group`` name it.
         key: The column, of the table and of the data set, that says which example a row is of, such as an id. The texts
             themselves when left out.
-        labels: The columns that are labels from now on, and no others. When left out, those that are labels now, and those of
-            the table that look like labels.
+        labels: The columns that are labels from now on, with classes, and no others. When left out, those that are labels now,
+            and those of the table that look like labels.
         group: The column that says which examples belong together.
         split: The column with train, validation and test. Without it the splits stay as they are, unless they cut one of the new
             groups: then whole groups are dealt out anew.
-        missing: Words that stand for no value; see :func:`workbench.load_dataset`.
+        missing: Words that stand for no value, from now on; see :func:`workbench.load_dataset`. Those of the data set when left
+            out.
         encoding: Of the file.
 
     Raises:
         DataError: A column is not there or cannot be used, or no row of the table is of an example.
     """
-    from workbench.datasets.build import RESERVED, finish
-
-    words = MISSING_WORDS if missing is None else tuple(missing)
     notes: list[str] = []
     frame = data.table.drop(columns=[data.modality])
-    new: list[str] = []
+    called: dict[str, str] = {}
     if table is not None:
-        frame, new = _with_columns(data, frame, table, key, encoding, notes)
-    known = {label.name: label for label in data.example_labels if label.name not in new}
+        frame, called = _with_columns(data, frame, table, key, encoding, {group, split}, notes)
+    group, split = (name if name is None else called.get(name, name) for name in (group, split))
+    known = [label.name for label in data.example_labels if label.name not in called]
+    words = data.missing_words if missing is None else tuple(missing)
     if labels is None:
-        fresh = [name for name in new if name not in RESERVED and name not in {group, split}]
-        names = [*known, *c.guess_labels(frame[fresh], (), words)]
+        fresh = [name for name in called.values() if name not in {group, split}]
+        asked: list[str] = []
+        names = [*known, *c.guess_labels(frame[fresh], RESERVED, words)]
     else:
         asked = [labels] if isinstance(labels, str) else list(labels)
         names = list(dict.fromkeys(_column(frame, name, "label") for name in asked))
+    found, given = _read_labels(data, frame, names, asked, set(called), words, notes)
+    said = [note for note in data.notes if missing is None or not note.endswith(KEEP_WORDS)]
+    if group is not None or split is not None:
+        said = [note for note in said if not note.startswith((ABOUT_GROUPS, ABOUT_SPLITS))]
+        _arrange(data, frame, group, split, words, notes)
+    return _made(data, frame, found, given, [*said, *notes], words)
+
+
+def with_labels(data: Dataset, names: Sequence[str]) -> Dataset:
+    """The data set with these columns of its table as labels with classes, beside the labels that it has."""
+    notes: list[str] = []
+    frame = data.table.drop(columns=[data.modality])
+    every = list(dict.fromkeys([*(label.name for label in data.example_labels), *names]))
+    found, given = _read_labels(data, frame, every, names, set(), data.missing_words, notes)
+    return _made(data, frame, found, given, [*data.notes, *notes], data.missing_words)
+
+
+def _made(
+    data: Dataset, frame: pd.DataFrame, found: list[Label], given: dict[str, pd.Series], notes: list[str], words: tuple[str, ...]
+) -> Dataset:
+    table = pd.concat([data.table[[data.modality]], frame], axis=1)
+    notes = list(dict.fromkeys(notes))
+    made = finish(data.name, data.modality, table, data.spans, data.span_scope, found, data.source, notes, words, given)
+    return made.with_earlier([*data.earlier, data.hash])
+
+
+def _read_labels(
+    data: Dataset,
+    frame: pd.DataFrame,
+    names: Sequence[str],
+    asked: Collection[str],
+    new: Collection[str],
+    words: tuple[str, ...],
+    notes: list[str],
+) -> tuple[list[Label], dict[str, pd.Series]]:
+    """The labels of these columns, whose values are put into the frame, and the cells as they were given.
+
+    A label that is one already is read again only where other words stand for a missing value, or where a quantity is ``asked``
+    for, which has classes then. Columns that are labels no longer have the cells that they were given with.
+    """
+    known = {label.name: label for label in data.example_labels if label.name not in new}
+    before = {name: cells for name, cells in data.given.items() if name not in new}
+    for name, cells in before.items():
+        if name not in names:
+            frame[name] = cells
+    found: list[Label] = []
+    read: dict[str, pd.Series] = {}
     for name in names:
         if name in RESERVED:
             raise DataError(f"{quote(name)} cannot be a label: its name stands for something else here, so rename the column.")
-    found: list[Label] = []
-    for name in names:
-        if name in known:
-            found.append(known[name])
-        else:
-            frame[name], label = c.read_label(frame[name], name, labels is not None, words)
-            found.append(label)
-    said = list(data.notes)
-    if group is not None or split is not None:
-        said = [note for note in said if not note.startswith(ABOUT_GROUPS)]
-        _arrange(data, frame, group, split, words, notes)
-    result = pd.concat([data.table[[data.modality]], frame], axis=1)
-    made = finish(data.name, data.modality, result, data.spans, data.span_scope, found, data.source, [*said, *notes])
-    return made.with_earlier([*data.earlier, data.hash])
+        label = known.get(name)
+        if label is None or words != data.missing_words or (label.kind == "numeric" and name in asked):
+            read[name] = before.get(name, frame[name])
+            named = name in asked or (label is not None and label.kind == "class")
+            frame[name], label = c.read_label(read[name], name, named, words)
+        found.append(label)
+    note_missing(read, words, notes)
+    return found, {name: cells for name in names if c.says_missing(cells := read.get(name, before.get(name, frame[name])), words)}
 
 
 def _column(frame: pd.DataFrame, name: str, what: str) -> str:
@@ -87,42 +131,76 @@ def _column(frame: pd.DataFrame, name: str, what: str) -> str:
 
 
 def _with_columns(
-    data: Dataset, frame: pd.DataFrame, table: pd.DataFrame | str | Path, key: str | None, encoding: str | None, notes: list[str]
-) -> tuple[pd.DataFrame, list[str]]:
-    """The columns of the data set and those of a table, by a key; and the names of the latter."""
+    data: Dataset,
+    frame: pd.DataFrame,
+    table: pd.DataFrame | str | Path,
+    key: str | None,
+    encoding: str | None,
+    used: Collection[str | None],
+    notes: list[str],
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The columns of the data set and those of a table, by a key; and what each of the latter is called in the data set."""
     called = "The table" if isinstance(table, pd.DataFrame) else quote(Path(table).name)
     if not isinstance(table, pd.DataFrame):
         path = Path(table).expanduser()
         if not path.is_file():
             raise DataError(f"There is no file {quote(table)}: check the path.")
         table = read_table(path, encoding, notes)
+    check_columns(table.columns)
     given = table.reset_index(drop=True)
+    given.columns = list(map(str, given.columns))
     theirs, ours = _keys(data, frame, given, key)
-    new = [str(name) for name in given.columns if name not in {theirs, data.modality}]
+    new = [name for name in given.columns if name not in {theirs, data.modality}]
     if not new:
         raise DataError(f"{called} has no column besides {quote(theirs)}: there is nothing to add.")
-    c.require_exact((v for v in given[theirs] if not c.missing(v)), theirs, "key")
+    places = _places(data, given, theirs, ours, new, called, notes)
+    names = {name: c.kept_name(name, new) if name in {"split", "group"} else name for name in new}
+    for column, name in names.items():
+        if name != column and column not in used:
+            notes.append(
+                f"The column {quote(column)} of {called} is kept as {quote(name)}, and the {column}s stay as they are: to use it,"
+                f' pass {column}="{column}" (--{column} {column}) as well.'
+            )
+        cells = c.cells(given[column])
+        frame[name] = pd.Series([None if place is None else cells[place] for place in places], dtype=object, index=frame.index)
+    return frame, names
+
+
+def _places(
+    data: Dataset, given: pd.DataFrame, theirs: str, ours: pd.Series, new: Sequence[str], called: str, notes: list[str]
+) -> list[int | None]:
+    """For every example the row of the table that is of it."""
+    keys = c.cells(given[theirs])
     texts = ours.name == data.modality
+    blank = next((row for row, value in enumerate(keys) if c.missing(value)), None)
+    if blank is not None:
+        raise DataError(f"Row {blank} (the first is 0) of {called} has no value in the key column {quote(theirs)}.")
+    mine = list(ours)
+    if not texts:
+        c.require_exact(keys, theirs, "key")
+        keys, mine = c.identifiers(keys), _own_keys(ours, theirs)
     rows: dict[str, int] = {}
-    for row, value in enumerate(given[theirs]):
-        if c.missing(value):
-            raise DataError(f"Row {row} (the first is 0) of {called} has no value in the key column {quote(theirs)}.")
-        name = value if texts else c.class_text(value)
+    for row, name in enumerate(keys):
         first = rows.setdefault(name, row)
         if first != row and any(not _same(given[column].iloc[first], given[column].iloc[row]) for column in new):
             raise DataError(f"{called} has two rows for {quote(name)} that differ, {first} and {row}: keep one of them.")
-    places = [rows.get(value if texts else c.class_text(value)) for value in ours]
+    places = [rows.get(name) for name in mine]
     hits = sum(place is not None for place in places)
     if not hits:
         raise DataError(f"No row of {called} is of an example: none of its values of {quote(theirs)} is in the data set.")
     if hits < len(places):
         notes.append(f"{len(places) - hits:,} of {len(places):,} examples have no row in {called}: their values are missing.")
-    if spare := len(set(rows) - {value if texts else c.class_text(value) for value in ours}):
+    if spare := len(set(rows) - set(mine)):
         notes.append(f"{spare:,} {'row' if spare == 1 else 'rows'} of {called} match no example and were not used.")
-    for column in new:
-        cells = list(given[column])
-        frame[column] = pd.Series([None if place is None else cells[place] for place in places], dtype=object, index=frame.index)
-    return frame, new
+    return places
+
+
+def _own_keys(column: pd.Series, name: str) -> list[str]:
+    values = c.cells(column)
+    present = [value for value in values if not c.missing(value)]
+    c.require_exact(present, name, "key")
+    names = iter(c.identifiers(present))
+    return ["" if c.missing(value) else next(names) for value in values]
 
 
 def _keys(data: Dataset, frame: pd.DataFrame, given: pd.DataFrame, key: str | None) -> tuple[str, pd.Series]:
@@ -153,13 +231,12 @@ def _arrange(
     grouped = "group" if group is None else _column(frame, group, "group")
     own = None if split is None else _column(frame, split, "split")
     found = arrange(frame, keys, data.modality, grouped, own, words, rules=2)
-    splits, said = found.splits, found.notes
     if split is None:
         sides = pd.DataFrame({"group": found.groups, "split": list(data.table["split"])})
         cut = int((sides.groupby("group")["split"].nunique() > 1).sum())
         if cut:
-            said = [*said, f"{ABOUT_GROUPS}the splits cut {cut:,} of the new ones, so whole groups were dealt out anew."]
+            notes.append(f"{ABOUT_GROUPS}the splits cut {cut:,} of the new ones, so whole groups were dealt out anew.")
         else:
-            splits, said = list(sides["split"]), []
-    notes += said
-    frame["group"], frame["split"] = found.groups, splits
+            found = arrange(frame, keys, data.modality, grouped, "split", words, rules=2)
+    notes += found.notes
+    frame["group"], frame["split"] = found.groups, found.splits

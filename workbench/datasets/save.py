@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.conversations import conversation
-from workbench.datasets.columns import Label
+from workbench.datasets.columns import MISSING_WORDS, Label
 from workbench.datasets.readers import read_table
 from workbench.datasets.spans import PLACES, no_spans, read_spans
 from workbench.errors import DataError, disk_errors
@@ -34,6 +36,12 @@ class Saved:
     span_scope: np.ndarray
     labels: list[Label]
     about: dict[str, Any]
+    given: dict[str, pd.Series]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The words that stand for no value."""
+        return tuple(self.about.get("missing", self.about["source"].get("missing", MISSING_WORDS)))
 
 
 def save_parquet(data: Dataset, path: Path) -> Path:
@@ -50,10 +58,16 @@ def write_table(data: Dataset, path: Path) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kept = [str(name) for name in data.table.columns if name != "image"]
-    columns = {name: _array(data.table[name]) for name in kept}
+    cells = {str(name): data.table[name] for name in data.table.columns if name != "image"}
+    given = {name: _free(f"{name} as given", cells) for name in data.given}
+    cells |= {given[name]: column for name, column in data.given.items()}
     if data.of_conversations:
-        columns["text"] = pa.array([text.to_json() for text in data.table["text"]], pa.string())
+        cells["text"] = pd.Series([text.to_json() for text in data.table["text"]])
+    columns: dict[str, Any] = {}
+    as_json: list[str] = []
+    for name, column in cells.items():
+        columns[name], coded = _array(column)
+        as_json += [name] if coded else []
     about: dict[str, Any] = {
         "modality": data.modality,
         "name": data.name,
@@ -61,10 +75,13 @@ def write_table(data: Dataset, path: Path) -> Path:
         "notes": list(data.notes),
         "earlier": list(data.earlier),
         "source": data.source,
+        "missing": list(data.missing_words),
+        "given": given,
+        "json": as_json,
     } | ({"conversations": True} if data.of_conversations else {})
     if data.span_scope.any():
         usual = "spans" if data.modality == "text" else "regions"
-        about["spans"] = usual if usual not in columns else f"labelled {usual}"
+        about["spans"] = usual if usual not in columns else _free(f"labelled {usual}", columns)
         columns[about["spans"]] = pa.array(_span_cells(data), pa.string())
     table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps(about, default=str).encode()})
     partial = path.with_name(path.name + ".partial")
@@ -82,7 +99,9 @@ def read_saved(path: Path, source: dict[str, Any]) -> Dataset | None:
     if not set(source) <= _HARMLESS or (saved := read_saved_table(path)) is None or saved.about["modality"] != "text":
         return None
     name, about = source.get("name") or saved.about["name"], saved.about
-    found = finish(name, "text", saved.table, saved.spans, saved.span_scope, saved.labels, source, about["notes"])
+    found = finish(
+        name, "text", saved.table, saved.spans, saved.span_scope, saved.labels, source, about["notes"], saved.missing, saved.given
+    )
     return found.with_earlier(about["earlier"])
 
 
@@ -101,6 +120,9 @@ def read_saved_table(path: Path) -> Saved | None:
     try:
         about: dict[str, Any] = json.loads(metadata[METADATA])
         modality = about["modality"]
+        for name in about.get("json", ()):
+            frame[name] = pd.Series([None if cell is None else json.loads(cell) for cell in frame[name]], dtype=object)
+        given = {name: frame.pop(column) for name, column in about.get("given", {}).items()}
         if about.get("conversations"):
             frame["text"] = pd.Series([conversation(cell) for cell in frame["text"]], dtype=object)
         labels = [Label(x["name"], "example", tuple(x["values"]), {}, x["kind"]) for x in about["labels"]]
@@ -111,17 +133,34 @@ def read_saved_table(path: Path) -> Saved | None:
         _ = frame[["split", "group", *(label.name for label in labels)]], about["name"], about["notes"], about["earlier"]
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"'{path.name}' is not whole: a data set was saved in it, and part of it is missing.") from error
-    return Saved(frame, spans, scope, labels, about)
+    return Saved(frame, spans, scope, labels, about, given)
 
 
-def _array(column: pd.Series) -> Any:
+def _array(column: pd.Series) -> tuple[Any, bool]:
+    """A column as Arrow keeps it; or, where Arrow does not keep every cell, as JSON texts, and True."""
     import pyarrow as pa
 
-    try:
-        return pa.array(column, from_pandas=True)
-    except (pa.ArrowException, TypeError, ValueError):
-        # Values of several types in one column.
-        return pa.array([None if value is None else str(value) for value in column], pa.string())
+    # Arrow gives all objects of a column the same keys, and writes none that has no key at all.
+    if column.dtype == object and any(isinstance(value, (dict, list)) for value in column):
+        with suppress(TypeError, ValueError):
+            return pa.array([None if value is None else json.dumps(value) for value in column], pa.string()), True
+    # Values of several types in one column, integers of more than 64 bits, half a character.
+    with suppress(pa.ArrowException, TypeError, ValueError, OverflowError):
+        return pa.array(column, from_pandas=True), False
+    missing = (None, pd.NA, pd.NaT)
+    texts = [None if any(value is x for x in missing) else json.dumps(value, default=_plain) for value in column]
+    return pa.array(texts, pa.string()), True
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: arrays as lists, numbers of NumPy as numbers, and all else as text."""
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else str(value)
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    while name in taken:
+        name += " (kept)"
+    return name
 
 
 def _span_cells(data: Dataset) -> list[str | None]:

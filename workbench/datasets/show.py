@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from workbench.datasets.columns import missing
+from workbench.numbers import counted
 
 if TYPE_CHECKING:
     from workbench.datasets.dataset import Dataset
@@ -56,6 +57,6 @@ def printable(value: object) -> str:
 def _sizes(data: Dataset) -> str:
     splits = data.table["split"].value_counts()
     parts = ", ".join(f"{splits.get(name, 0):,} {name}" for name in ("train", "validation", "test"))
-    kind = "conversations" if data.of_conversations else f"{data.modality}s"
-    spans = f", {len(data.spans):,} spans in {int(data.span_scope.sum()):,} of them" if len(data.spans) else ""
-    return f"{len(data):,} {kind} ({parts}){spans}"
+    kind = "conversation" if data.of_conversations else data.modality
+    spans = f", {counted(len(data.spans), 'span')} in {int(data.span_scope.sum()):,} of them" if len(data.spans) else ""
+    return f"{counted(len(data), kind)} ({parts}){spans}"

@@ -12,6 +12,7 @@ from workbench.edits.edit import Edit, PlacedEdit, edit_kind
 from workbench.edits.linear import as_tensor, as_vector, fitting
 from workbench.errors import ConfigError
 from workbench.models.sites import Site
+from workbench.seeds import check_seed
 
 MOST_POSITIONS = 1 << 16
 
@@ -58,6 +59,7 @@ def resample(
     values = as_tensor(pool)
     if values.dim() != 2 or not len(values) or not bool(torch.isfinite(values).all()):
         raise ConfigError(f"A pool of rows is finite numbers of shape [n, d], not {tuple(values.shape)}.")
+    check_seed(seed)
     unit = None if direction is None else _unit(direction)
     drawn = torch.randint(len(values), (MOST_POSITIONS,), generator=torch.Generator().manual_seed(seed))
 

@@ -86,6 +86,8 @@ def examine(
         UnknownNameError: No such family or site.
         DataError: The captured examples hold no validation or test examples.
     """
+    if not families:
+        raise ConfigError(f"No family of evidence is asked for: choose from {', '.join(FAMILIES)}.")
     for family in families:
         if family not in FAMILIES:
             raise UnknownNameError("family of evidence", family, FAMILIES)

@@ -13,6 +13,7 @@ from torch import Tensor
 from workbench.edits import Edit, Edits, side_by_side
 from workbench.errors import ConfigError
 from workbench.models.chat import at_tokens
+from workbench.seeds import check_seed
 
 if TYPE_CHECKING:
     from workbench.models.base import Model
@@ -81,6 +82,7 @@ def stream(
         ConfigError: The prompt leaves no room, or an option does not fit.
     """
     _check(max_new_tokens, temperature, top_k)
+    check_seed(seed)
     ids, kinds = tokens.opening(prompt)
     groups = [Edits(at_tokens(Edits((model.active_edits, alternative)), kinds, True)) for alternative in alternatives]
     for edit in Edits(groups):

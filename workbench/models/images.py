@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from workbench.datasets.images import on_one_scale, read_image
 from workbench.errors import ConfigError, DataError
 from workbench.models.batch import Batch
 
@@ -57,10 +58,8 @@ class Images:
 
 
 def rgb(image: Any) -> Image.Image:
-    """A Pillow image, or a uint8 array ``[h, w]`` or ``[h, w, 3]``, as red, green and blue."""
-    if isinstance(image, Image.Image):
-        return image.convert("RGB")
-    array = np.asarray(image)
+    """A Pillow image, or a uint8 array ``[h, w]`` or ``[h, w, 3]``, as red, green and blue; the former as a data set reads it."""
+    array = on_one_scale([read_image(image, None, 0)])[0] if isinstance(image, Image.Image) else np.asarray(image)
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
         raise DataError(f"an image is a uint8 array [h, w] or [h, w, 3], not {array.dtype} {list(array.shape)}.")
     return Image.fromarray(array).convert("RGB")

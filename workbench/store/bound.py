@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 import pandas as pd
 
 from workbench.errors import UnknownNameError
+from workbench.numbers import counted
 from workbench.store import catalog as tables
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class ConceptList:
 
     def __repr__(self) -> str:
         shown = ", ".join(f"'{c.name}'" for c in list(self)[:5])
-        return f"<{len(self):,} concepts: {shown}{', …' if len(self) > 5 else ''}>"
+        return f"<{counted(len(self), 'concept')}: {shown}{', …' if len(self) > 5 else ''}>"
 
 
 class BoundConcepts(ConceptList):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,6 +170,8 @@ class Inputs:
         # Of two with the same labels, the one with more columns to choose others from.
         if known is None or not set(dataset.table.columns) <= set(known.table.columns):
             self._datasets[dataset.hash] = dataset
+        elif known.missing_words != dataset.missing_words:
+            self._datasets[dataset.hash] = replace(known, missing_words=dataset.missing_words)
 
 
 def _key(digest: str) -> str:

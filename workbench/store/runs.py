@@ -12,6 +12,7 @@ import pandas as pd
 
 from workbench.errors import StudyError, UnknownNameError
 from workbench.frames import records
+from workbench.numbers import counted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -134,7 +135,7 @@ class Run:
         seconds = self.record.get("seconds")
         took = f", {seconds:.0f} s" if seconds is not None else ""
         count = sum(len(s) for s in self.sets) if self.record["status"] == "done" else 0
-        return f"<Run {self.id}: {count:,} concepts, {self.record['status']}{took}>"
+        return f"<Run {self.id}: {counted(count, 'concept')}, {self.record['status']}{took}>"
 
 
 class Tables:

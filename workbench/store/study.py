@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 import pandas as pd
 import sqlalchemy as sa
 
-from workbench.errors import UnknownNameError, disk_errors
+from workbench.errors import StudyError, UnknownNameError, disk_errors
 from workbench.frames import records
+from workbench.numbers import counted
 from workbench.store import catalog as tables
 from workbench.store.catalog import Catalog
 from workbench.store.marker import make_or_check
@@ -136,8 +137,10 @@ class Study(Sharing):
             self.look(again=True)
             every = self.activations()
         found = [acts for acts in every if identifier is None or acts.id.startswith(identifier)]
+        if not every:
+            raise StudyError(f"The study '{self.name}' has no activations yet: capture some first (workbench capture).")
         if not found:
-            raise UnknownNameError("activation set", identifier or "", [acts.id for acts in every], "Capture one first.")
+            raise UnknownNameError("activation set", str(identifier), [acts.id for acts in every])
         return found[-1]
 
     def datasets(self) -> list[Dataset]:
@@ -361,7 +364,7 @@ class Study(Sharing):
         counts = int(self.catalog.frame(sa.select(tables.concepts.c.id)).shape[0])
         known = self.catalog.info("model")
         model = json.loads(known)["name"] if known else "no model yet"
-        return f"<Study '{self.name}': {model}, {len(self.runs())} runs, {counts:,} concepts>"
+        return f"<Study '{self.name}': {model}, {counted(len(self.runs()), 'run')}, {counted(counts, 'concept')}>"
 
 
 def open_study(path: str | Path, create: bool = True, catalog: str | None = None, remote: str | None = None) -> Study:

@@ -22,7 +22,7 @@ def keep_texts(folder: Path, dataset: Dataset) -> Dataset | None:
     """Keep the table of a data set, with its texts or without its images, so that its labels stay what they were.
 
     Bundled data sets load again from their name, unless their labels were changed. Columns that are only kept are no part of the
-    hash: a copy that lacks some is written again, with the columns of both.
+    hash: a copy that lacks some is written again, with the columns of both; so is one with other words for missing values.
 
     Returns:
         What was written now, or None where nothing had to be.
@@ -39,7 +39,8 @@ def keep_texts(folder: Path, dataset: Dataset) -> Dataset | None:
     if path.exists():
         saved = read_saved_table(path)
         there = saved.table if saved is not None else dataset.table[["split", "group"]]
-        if set(dataset.table.columns) - {"image"} <= set(there.columns):
+        same_words = saved is None or saved.missing == dataset.missing_words
+        if same_words and set(dataset.table.columns) - {"image"} <= set(there.columns):
             return None
         more = {str(name): there[name] for name in there.columns if name not in dataset.table.columns}
         dataset = replace(dataset, table=dataset.table.assign(**more))
@@ -128,8 +129,9 @@ def _copied(path: Path, record: dict[str, Any]) -> Dataset:
             raise StudyError(f"The images of '{record['name']}' are {len(images):,} by now, not {len(table):,}: restore them.")
         table.insert(0, "image", images.reset_index(drop=True))
     found = finish(
-        about["name"], about["modality"], table, saved.spans, saved.span_scope, saved.labels, about["source"], about["notes"]
-    )
+        about["name"], about["modality"], table, saved.spans, saved.span_scope, saved.labels, about["source"], about["notes"],
+        saved.missing, saved.given,
+    )  # fmt: skip
     return found.with_earlier(about["earlier"])
 
 
