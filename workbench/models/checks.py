@@ -101,11 +101,12 @@ def reference(net: nn.Module, tokens: Tokens, *, decoder: bool) -> Reference:
 
 
 def exact_copy(net: nn.Module) -> nn.Module | None:
-    """A copy of a model in float32 on the same devices, or None where they lack the memory for it."""
+    """A copy of a model in float32 on the same devices, or None where they lack the memory for it, as those do that leave
+    weights on disk."""
     needed = Counter[str]()
     for weight in net.parameters():
         needed[str(weight.device)] += _COPY_BYTES * weight.numel()
-    if any(free_memory(device) < size for device, size in needed.items()):
+    if any(device == "meta" or free_memory(device) < size for device, size in needed.items()):
         return None
     copied: Any = copy.deepcopy(net).float()
     copied.config.dtype = torch.float32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from collections.abc import Callable
@@ -237,7 +238,8 @@ def weights(maker: Any, path: str, name: str, encoder: bool, placed: Placed) -> 
         path, dtype=getattr(torch, placed.dtype), device_map=placed.device_map, use_safetensors=True, trust_remote_code=False,
         output_loading_info=True,
     )  # fmt: skip
-    missing = set(info["missing_keys"]) - _computed(net)
+    missing = set(info["missing_keys"])
+    missing -= _computed(net, missing)
     body, prefix = set(net.base_model.state_dict()), f"{net.base_model_prefix}."
     inside = sorted(key for key in missing if key.removeprefix(prefix) in body and "pooler" not in key)
     if inside:
@@ -253,12 +255,22 @@ def weights(maker: Any, path: str, name: str, encoder: bool, placed: Placed) -> 
     return net.eval(), digest, missing
 
 
-def _computed(net: Any) -> set[str]:
-    """The names of weights that are computed and not learned, such as Marian's sinusoids: its files leave them out."""
-    frozen = (
-        name for name, part in net.named_modules() if isinstance(part, torch.nn.Embedding) and not part.weight.requires_grad
-    )
-    return {f"{name}.weight" for name in frozen}
+def _computed(net: Any, missing: set[str]) -> set[str]:
+    """The names of weights that are computed and not learned, such as Marian's sinusoids, which its files leave out.
+
+    A table that is made a second time has the same numbers if they are computed.
+    """
+    found = set()
+    for name in missing:
+        table = net.get_submodule(name.rpartition(".")[0])
+        if isinstance(table, torch.nn.Embedding):
+            again = copy.deepcopy(table)
+            with torch.no_grad(), torch.random.fork_rng():
+                again.weight.fill_(torch.nan)
+                net._init_weights(again)
+            if torch.equal(again.weight, table.weight):
+                found.add(name)
+    return found
 
 
 def has_decoder_too(config: Any) -> bool:
