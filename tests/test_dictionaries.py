@@ -209,6 +209,8 @@ def test_a_factor_of_fine_tuning_scales_what_its_latents_write(tmp_path: Path) -
         (NEW | {"architecture": "temporal"}, tensors_of("standard"), "temporal.*sequences"),
         (NEW, tensors_of("standard"), "architecture None"),
         (*new("topk", k=0), "k=0"),
+        (*new("topk", k=C + 1), f"k={C + 1} latents.*has {C}"),
+        (*new("abstopk", k=C + 1), f"k={C + 1} latents.*has {C}"),
     ],
 )  # fmt: skip
 def test_what_is_not_understood_is_refused_by_name(config: dict, tensors: dict, named: str, tmp_path: Path) -> None:

@@ -48,13 +48,18 @@ def memory_budget(device: str = "cpu") -> int:
     """
     if set_by_user := os.environ.get(VARIABLE):
         return max(parse_size(set_by_user), 1)
+    return int(free_memory(device) * SHARE)
+
+
+def free_memory(device: str = "cpu") -> int:
+    """Bytes that are free on a device: of a GPU's memory, else of main memory, within the limit of the process's container."""
     if device.startswith("cuda"):
         import torch
 
-        return int(torch.cuda.mem_get_info(torch.device(device))[0] * SHARE)
+        return int(torch.cuda.mem_get_info(torch.device(device))[0])
     import psutil
 
-    return int(min([psutil.virtual_memory().available, *_container_free()]) * SHARE)
+    return int(min([psutil.virtual_memory().available, *_container_free()]))
 
 
 def rows_at_once(width: int, arrays: int, device: str = "cpu") -> int:

@@ -163,12 +163,13 @@ class Recipe(BaseModel):
             ConfigError: A step does not fit its concept.
         """
         from workbench.edits import Edits
+        from workbench.runner import weights_text
 
         record = study.model_record()
         if self.weights_hash and self.weights_hash != record["weights_hash"]:
             raise StudyError(
                 f"The recipe was made with the model '{self.model}' (weights {self.weights_hash[:8]}), and this study holds"
-                f" '{record['name']}' (weights {record['weights_hash'][:8]}): open the study it was made in."
+                f" {weights_text(record)}: open the study it was made in."
             )
         edits = [study.concept(step.concept).edit(step.action, step.amount, keep_error=step.keep_error) for step in self.steps]
         return Edits(edit.at(_where(step), step.special) for edit, step in zip(edits, self.steps, strict=True))

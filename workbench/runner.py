@@ -377,6 +377,12 @@ def require_same_model(study: Inputs, described: dict[str, Any]) -> None:
     record = json.loads(known)
     if record["weights_hash"] != described["weights_hash"]:
         raise StudyError(
-            f"Study '{study.name}' was made with the model '{record['name']}' (weights {record['weights_hash'][:8]}), not with"
-            f" '{described['name']}' (weights {described['weights_hash'][:8]}). Open another study for it."
+            f"Study '{study.name}' was made with the model {weights_text(record)}, not with {weights_text(described)}. Open"
+            " another study for it."
         )
+
+
+def weights_text(described: dict[str, Any]) -> str:
+    """Name, weights and type of a model that `Model.describe` describes, for a sentence that tells two apart."""
+    dtype = dict(described.get("source", {})).get("dtype", "float32")
+    return f"'{described['name']}' in {dtype} (weights {described['weights_hash'][:8]})"

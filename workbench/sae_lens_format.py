@@ -149,6 +149,8 @@ def check_config(config: dict[str, Any]) -> None:
         raise ConfigError(f"reshape_activations={config['reshape_activations']!r} is not understood.")
     if architecture in {"topk", "abstopk"} and not _positive(config.get("k")):
         raise ConfigError(f"k={config.get('k')!r} is no number of active latents.")
+    if architecture in {"topk", "abstopk"} and config["k"] > config.get("d_sae", config["k"]):
+        raise ConfigError(f"k={config['k']} latents cannot be active, as the dictionary has {config['d_sae']}.")
 
 
 def check_tensors(architecture: str, tensors: dict[str, Tensor], extra: bool = False) -> None:

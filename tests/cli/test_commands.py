@@ -32,6 +32,13 @@ def test_commands_are_registered_once_however_often_they_are_called(capsys) -> N
     assert (len(app.registered_commands), len(app.registered_groups)) == known
 
 
+def test_a_maximum_length_of_nothing_is_not_left_out(capsys, tmp_path) -> None:
+    where = str(tmp_path / "study")
+    code, _, err = call(capsys, "capture", where, "--data", "film", "--model", "minilm", "--max-length", "0", "--sites", "final")
+    assert code != 0
+    assert "4 to 512 tokens for this model, not 0" in err
+
+
 def test_help_lists_every_command(capsys) -> None:
     code, out, _ = call(capsys, "--help")
     assert code == 0

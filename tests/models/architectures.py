@@ -70,6 +70,35 @@ CAUSAL: dict[str, dict[str, Any]] = {
     "biogpt": _USUAL,
     "ctrl": {"n_layer": 2, "n_embd": 32, "n_head": 4, "n_positions": 64, "dff": 64} | _COMMON,
 }
+# A second configuration of some of them, where it changes the mathematics: its name, the type and what is given besides.
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gpt2 scaled by layer": ("gpt2", {"scale_attn_by_inverse_layer_idx": True, "tie_word_embeddings": False}),
+    "gpt2 not scaled": ("gpt2", {"scale_attn_weights": False, "activation_function": "relu"}),
+    "gpt_bigcode with all heads": ("gpt_bigcode", {"multi_query": False}),
+    "gpt_neox one after the other": ("gpt_neox", {"use_parallel_residual": False, "tie_word_embeddings": True}),
+    "opt post-norm": ("opt", {"do_layer_norm_before": False}),
+    "opt projected": ("opt", {"do_layer_norm_before": False, "word_embed_proj_dim": 16}),
+    "bloom residual behind the norm": ("bloom", {"apply_residual_connection_post_layernorm": True}),
+    "falcon alibi": ("falcon", {"alibi": True, "multi_query": False, "parallel_attn": False, "bias": True}),
+    "falcon new decoder": ("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}),
+    "mpt without alibi": ("mpt", {"attn_config": {"alibi": False}}),
+    "llama with biases": ("llama", {"attention_bias": True, "mlp_bias": True, "head_dim": 16, "tie_word_embeddings": True}),
+    "llama 3 frequencies": ("llama", {"rope_parameters": {
+        "rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 32}}),
+    "llama dynamic frequencies": ("llama", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0}}),
+    "llama yarn": ("llama", {"rope_parameters": {
+        "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 16}}),
+    "phi3 longrope": ("phi3", {"original_max_position_embeddings": 16, "rope_parameters": {
+        "rope_type": "longrope", "rope_theta": 10000.0, "long_factor": [1.0, 2.0, 3.0, 4.0], "short_factor": [1.0] * 4,
+        "original_max_position_embeddings": 16}}),
+    "mistral window of 20": ("mistral", {"sliding_window": 20}),
+    "qwen2 window in one layer": ("qwen2", {"use_sliding_window": True, "sliding_window": 20, "max_window_layers": 1}),
+    "gemma2 capped attention": ("gemma2", {"attn_logit_softcapping": 1.0, "query_pre_attn_scalar": 7, "sliding_window": 20}),
+    "stablelm norms of heads": ("stablelm", {"use_parallel_residual": True, "qk_layernorm": True, "use_qkv_bias": True}),
+    "olmo clipped": ("olmo", {"clip_qkv": 0.5}),
+    "qwen2_moe dense layer": ("qwen2_moe", {"mlp_only_layers": [0]}),
+}  # fmt: skip
 _SMALL = {"embedding_size": 16}
 ENCODERS: dict[str, dict[str, Any]] = {
     "bert": _USUAL,
@@ -95,18 +124,21 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "fnet": _USUAL,
     "ibert": _USUAL,
     "layoutlm": _USUAL,
+    # Full attention up to 28 tokens, sparse beyond.
+    "big_bird": _USUAL | {"block_size": 4, "num_random_blocks": 1},
     "esm": _USUAL | {"position_embedding_type": "rotary"},
     "xlnet": {"n_layer": 2, "d_model": 32, "n_head": 4, "d_inner": 64} | _COMMON,
 }
 
 
-def save(kind: str, folder: Path, padding_side: str = "right") -> Path:
-    """A model of this type, its weights far from what an untrained model has: norms and biases take part too."""
+def save(name: str, folder: Path, padding_side: str = "right", template: str | None = None) -> Path:
+    """A model of this type, or variant, its weights far from what an untrained model has: norms and biases take part too."""
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
+    kind, changes = VARIANTS.get(name, (name, {}))
     causal = kind in CAUSAL
-    config = AutoConfig.for_model(kind, **(CAUSAL[kind] if causal else ENCODERS[kind]))
     torch.manual_seed(3)
+    config = AutoConfig.for_model(kind, **(CAUSAL[kind] if causal else ENCODERS[kind]) | changes)
     model = (AutoModelForCausalLM if causal else AutoModel).from_config(config)
     scatter(model)
     if causal:
@@ -114,7 +146,7 @@ def save(kind: str, folder: Path, padding_side: str = "right") -> Path:
         with torch.no_grad():
             model.get_output_embeddings().weight[_COMMON["eos_token_id"]] = 0
     model.save_pretrained(folder)
-    save_tokenizer(folder, encoder=not causal, padding_side=padding_side)
+    save_tokenizer(folder, template=template or (None if causal else AROUND), padding_side=padding_side)
     return folder
 
 
@@ -130,8 +162,11 @@ def scatter(model: nn.Module) -> None:
                 parameter.copy_(noise / parameter.shape[-1] ** 0.5)
 
 
-def save_tokenizer(folder: Path, *, encoder: bool = False, padding_side: str = "right") -> None:
-    """Bytes as tokens, with a few merges; an encoder's puts special tokens around each text."""
+AROUND = "<s> $A </s>"
+
+
+def save_tokenizer(folder: Path, *, template: str | None = None, padding_side: str = "right") -> None:
+    """Bytes as tokens, with a few merges. ``template`` is what it puts around each text; with GLM's no token begins texts."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -143,9 +178,13 @@ def save_tokenizer(folder: Path, *, encoder: bool = False, padding_side: str = "
     backend = Tokenizer(models.BPE(vocabulary, merges))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
-    if encoder:
-        backend.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)])
+    own = {"[gMASK]": len(vocabulary), "<sop>": len(vocabulary) + 1} if template and "[gMASK]" in template else {}
+    if template:
+        backend.add_special_tokens(list(own))
+        known = vocabulary | own
+        around = [(token, known[token]) for token in template.split() if token != "$A"]
+        backend.post_processor = processors.TemplateProcessing(template, special_tokens=around)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="<pad>", padding_side=padding_side
+        tokenizer_object=backend, bos_token=None if own else "<s>", eos_token="</s>", pad_token="<pad>", padding_side=padding_side
     )
     tokenizer.save_pretrained(folder)

@@ -333,6 +333,38 @@ def test_what_cannot_be_read_says_so(chat, tmp_path):
     assert chat.batch([HELLO, "the plain cat"]).keep.any(1).all()
 
 
+EMPTY_LAST = [{"role": "user", "content": "Where is the cat 7?"}, {"role": "assistant", "content": "the mat"}, *[
+    {"role": "user", "content": ""}
+]]  # fmt: skip
+
+
+def test_an_instruction_is_the_last_message_of_the_user_or_none(chat):
+    from workbench.models.chat import at_positions
+
+    with pytest.raises(DataError, match="Row 1 has no token at the positions 'last_instruction'"):
+        chat.batch([HELLO, EMPTY_LAST], positions="last_instruction")
+    cut = [*EMPTY_LAST[:2], {"role": "user", "content": "x" * 600}]
+    for messages in (EMPTY_LAST, cut):
+        # An edit at the last instruction changes nothing either, and what the user said is still the user's.
+        batch = chat.batch([messages], positions="user")
+        assert not at_positions("last_instruction", batch.kinds).any()
+        assert "".join(batch.pieces[0, batch.keep[0]].tolist()).startswith("Where is the cat 7?")
+        assert {"user", "assistant"} <= set(chat.coded([messages], "all").marks().roles().tolist())
+
+
+def test_a_conversation_is_read_up_to_the_maximum_length(chat):
+    # Its first token is in its template.
+    talk = [{"role": "user", "content": "x" * 600}]
+    coded = chat.coded([talk, "x" * 600])
+    assert coded.lengths.tolist() == [128, 128]
+    text = chat.tokens.chat.render(Conversation([("user", "x" * 600)])).text
+    whole = chat.tokens.tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert coded.lost.tolist() == [len(whole) - 128, 601 - 128]
+    # Texts and conversations take turns.
+    assert chat.coded(["x" * 600]).lengths.tolist() == [128]
+    assert chat.coded([talk]).lengths.tolist() == [128]
+
+
 def test_a_recipe_answers_a_conversation():
     from workbench.recipes import Recipe, _where
 

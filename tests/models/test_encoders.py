@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 import transformers as hf
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tests.models.conftest import save_tokenizer
@@ -64,6 +65,31 @@ def test_the_encoder_of_a_bart_folder_is_loaded(tmp_path):
     with torch.no_grad():
         expected = whole.model.encoder(**batch.inputs).last_hidden_state.mean(1)
     torch.testing.assert_close(model.forward(batch)[0].pooled, expected)
+
+
+def test_weights_that_are_computed_are_not_missed(tmp_path):
+    small = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2, "d_model": 16}
+    config = hf.MarianConfig(
+        **small, encoder_ffn_dim=32, decoder_ffn_dim=32, vocab_size=300, max_position_embeddings=40, pad_token_id=2,
+        decoder_start_token_id=2,
+    )  # fmt: skip
+    whole = hf.MarianMTModel(config).eval()
+    whole.save_pretrained(tmp_path)
+    save_tokenizer(tmp_path)
+    # Marian's positions are sinusoids, which its files leave out.
+    assert not any("embed_positions" in name for name in load_file(tmp_path / "model.safetensors"))
+    with pytest.warns(WorkbenchWarning, match="only its encoder"):
+        model = load_model(tmp_path)
+    batch = model.batch(["the text"])
+    with torch.no_grad():
+        expected = whole.model.encoder(**batch.inputs).last_hidden_state.mean(1)
+    torch.testing.assert_close(model.forward(batch)[0].pooled, expected)
+    # A table that is learned is missed all the same.
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["model.shared.weight"]
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ConfigError, match="lack"):
+        load_model(tmp_path)
 
 
 def save_vision(folder, net, processor):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,15 @@ def test_a_name_that_leads_nowhere_is_said_so(name):
 def test_a_bundled_name_is_suggested():
     with pytest.raises(UnknownNameError, match="Did you mean 'minilm'"):
         load_model("minlm")
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once(tmp_path):
+    # Nothing listens there.
+    offline = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path)}
+    code = "import workbench; workbench.load_model('minlm')"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | offline, capture_output=True, text=True, check=False)
+    assert "Did you mean 'minilm'?" in done.stderr
+    assert "Retrying" not in done.stderr
 
 
 def test_unknown_options_are_refused():

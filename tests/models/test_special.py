@@ -12,7 +12,7 @@ from tests.models.tokenizers_of import HEADERS, KINDS, gpt2_kind, llama3_kind, o
 from workbench.activations import capture
 from workbench.datasets import dataset_from_table
 from workbench.edits import Edits, steer
-from workbench.errors import WorkbenchWarning
+from workbench.errors import DataError, WorkbenchWarning
 from workbench.models import load_model
 from workbench.models.text import Tokens, special_ids
 
@@ -110,6 +110,20 @@ def test_text_ends_at_every_end_token(tmp_path):
     first = [step.tokens[0] for step in free].index(third)
     assert said.tokens[0] == [step.tokens[0] for step in free[: first + 1]]
     assert said.text == "".join(step.pieces[0] for step in free[:first])
+
+
+def test_a_token_that_the_model_has_no_embedding_for_is_named(tmp_path):
+    tokenizer = gpt2_kind()
+    known = len(tokenizer)
+    tokenizer.add_tokens(["<more>"])
+    model = load_model(save_decoder(tmp_path, tokenizer, vocab_size=known))
+    assert model.batch(["the cat"]).keep.any()
+    with pytest.raises(
+        DataError, match=f"Row 1 has the token '<more>', number {known} of the tokenizer, and the model has {known}"
+    ):
+        model.batch(["the cat", "the <more> cat"])
+    with pytest.raises(DataError, match="The prompt has the token '<more>'"):
+        model.generate("the <more>")
 
 
 def test_one_sentence_says_how_many_texts_were_cut(tmp_path):

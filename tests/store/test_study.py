@@ -177,6 +177,14 @@ def test_a_study_refuses_another_model(tmp_path, minilm) -> None:
         assert study.activations() == []
 
 
+def test_a_study_says_the_type_of_the_weights_that_it_refuses(tmp_path, minilm) -> None:
+    with wb.open_study(tmp_path / "study") as study:
+        half = minilm.describe() | {"weights_hash": "f" * 64, "source": {"spec": "minilm", "dtype": "bfloat16"}}
+        study.catalog.set_info("model", json.dumps(half))
+        with pytest.raises(StudyError, match=r"'minilm' in bfloat16 \(weights ffffffff\), not with 'minilm' in float32"):
+            study.capture(minilm, wb.load_dataset("film", limit=10), sites="resid_post.0")
+
+
 def test_a_data_set_made_in_python_is_kept_with_the_study(tmp_path, minilm) -> None:
     import pandas as pd
 

@@ -100,7 +100,8 @@ def loaded_model(name: str, check: bool = True, dtype: str = "float32", **option
     """The model that a command names, with those of the options of :func:`workbench.load_model` that were used."""
     from workbench.models import load_model
 
-    used = {key: value for key, value in options.items() if value}
+    # A number of 0 was given all the same.
+    used = {key: value for key, value in options.items() if value is not None and value is not False}
     # What bundled models know no option for is passed only where it was asked for.
     return load_model(name, **used, **({} if check else {"check": False}), **({} if dtype == "float32" else {"dtype": dtype}))
 

@@ -29,7 +29,10 @@ _PLACE = re.compile("\ue000(\\d+)\ue001")
 SPECIAL, TEMPLATE, TEXT = 1, 2, 3
 """Of a plain text, or of no message of a conversation; anything from `TEXT` on is what somebody wrote."""
 OF_ROLE = {role: number for number, role in enumerate(ROLES, start=TEXT + 1)}
-NAMES = {SPECIAL: "special", TEMPLATE: "template", TEXT: "text", **{number: role for role, number in OF_ROLE.items()}}
+# Of a message of the user that is not the last instruction: another one follows, or its end is not read.
+EARLIER = TEXT + len(ROLES) + 1
+NAMES = {SPECIAL: "special", TEMPLATE: "template", TEXT: "text", EARLIER: "user"}
+NAMES |= {number: role for role, number in OF_ROLE.items()}
 
 
 class RenderingError(Exception):
@@ -159,7 +162,7 @@ def at_positions(positions: str, kinds: Int[Tensor, "b t"]) -> Bool[Tensor, "b t
 
     Args:
         positions: The word.
-        kinds: What each token is: `SPECIAL`, `TEMPLATE`, `TEXT` or one of `OF_ROLE`; 0 on padding.
+        kinds: What each token is: `SPECIAL`, `TEMPLATE`, `TEXT`, `EARLIER` or one of `OF_ROLE`; 0 on padding.
 
     Raises:
         ConfigError: The word is of conversations, and an input is none.
@@ -170,6 +173,8 @@ def at_positions(positions: str, kinds: Int[Tensor, "b t"]) -> Bool[Tensor, "b t
         return kinds >= TEXT
     if bool((kinds == TEXT).any()):
         raise ConfigError(f"The positions '{positions}' are of conversations, and this is a plain text: use 'content'.")
+    if positions == "user":
+        return (kinds == OF_ROLE["user"]) | (kinds == EARLIER)
     if positions != "last_instruction":
         return kinds == (TEMPLATE if positions == "template" else OF_ROLE[positions])
     places = torch.arange(kinds.shape[1], device=kinds.device)

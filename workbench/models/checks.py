@@ -1,18 +1,22 @@
 """Whether a model that is loaded computes what the Hugging Face model does that it wraps.
 
 Other libraries stand between the weights and what is read here, and a new version of one of them can change a result without
-an error. So a short batch is run by the Hugging Face model before it is wrapped, and by the wrapped model afterwards.
+an error. So a batch is run by the Hugging Face model before it is wrapped, and by the wrapped model afterwards. Of a model in
+half precision a copy in float32 is compared as well: what is computed otherwise can be as small as rounding in bfloat16.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -21,46 +25,57 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from workbench.memory import free_memory
 from workbench.models.base import Model
 from workbench.models.batch import Batch
 from workbench.models.cache import cache_dir
 from workbench.models.sites import Site
-from workbench.models.text import Tokens
+from workbench.models.text import DEFAULT_LENGTH, Tokens
+from workbench.models.transformer import mean_pooled
 
 # The largest relative difference of a row that counts as rounding. Faults that were seen differ by more than 0.1.
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-# Token counts of the two texts of the batch, and how many tokens of the first are read before the cache is used.
-_LENGTHS, _PREFIX = (12, 5), 9
-_FORMAT = 1
+# Token counts of the two texts of the batch in float32: as long as texts are unless longer ones are asked for, so that what sets
+# in at some length shows itself. In half precision rounding grows with the rows, and the check in float32 is the sharp one.
+_LONG, _SHORT, _HALF_LONG = DEFAULT_LENGTH, 5, 12
+# How many tokens of the longer text are read by single steps with the cache.
+_STEPS = 3
+_FORMAT = 2
+_EXACT = " in float32"
+# A copy in float32 has 4 bytes a weight, and 2 while it is made.
+_COPY_BYTES = 6
 
 Differences = dict[str, float]
-"""Largest relative difference ``|a - b| / |b|`` of a row, by what was compared: ``layers``, ``logits``, ``cache``, ``lens``,
-``padding``. What a model does not have is missing; what could not be computed is infinite."""
+"""Largest relative difference ``|a - b| / |b|`` of a row, by what was compared: ``layers``, ``logits``, ``output``, ``cache``,
+``lens``, ``padding``; of a model in half precision also ``layers in float32`` and so on. What a model does not have is missing;
+what could not be computed is infinite."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What the Hugging Face model computes for a short batch.
+    """What the Hugging Face model computes for a batch.
 
     Attributes:
         batch: Two texts of random tokens, padded on the right.
         blocks: Input of the first block and output of each, ``[b, t, d]``; empty where the blocks were not found.
         logits: ``[b, t, v]``; None of an encoder.
+        pooled: ``[b, d]``: the mean over tokens of an encoder's last layer; None of a decoder.
         multiple: Batches are padded to a multiple of so many tokens.
     """
 
     batch: Batch
     blocks: list[Tensor]
     logits: Tensor | None
+    pooled: Tensor | None
     multiple: int = 1
 
 
-def short_batch(tokens: Tokens, vocabulary: int) -> Batch:
+def random_batch(tokens: Tokens, vocabulary: int, longest: int) -> Batch:
     """Two texts of different length, of ordinary tokens from all over the vocabulary."""
     known = np.array(sorted(number for number in tokens.tokenizer.get_vocab().values() if number < vocabulary))
     ordinary = known[~tokens.special(known)]
-    longest = min(_LENGTHS[0], tokens.max_length)
-    lengths = (longest, min(_LENGTHS[1], longest - 1))
+    longest = min(longest, tokens.max_length)
+    lengths = (longest, min(_SHORT, longest - 1))
     width = -(-longest // tokens.multiple) * tokens.multiple
     ids = np.full((2, width), tokens.padding[0])
     chosen = np.random.default_rng(0).choice(ordinary, sum(lengths))
@@ -74,11 +89,47 @@ def reference(net: nn.Module, tokens: Tokens, *, decoder: bool) -> Reference:
     """The blocks and logits of a Hugging Face model that nothing has wrapped yet."""
     config: Any = net.config
     text = config.get_text_config()
-    batch = short_batch(tokens, text.vocab_size)
+    half = next(net.parameters()).dtype != torch.float32
+    batch = random_batch(tokens, text.vocab_size, _HALF_LONG if half else _LONG)
     options = {"use_cache": False} if decoder else {}
     with _reading_blocks(net, text.num_hidden_layers) as blocks, torch.no_grad():
         raw = net(**batch.inputs, **options)
-    return Reference(batch, [block.cpu() for block in blocks], raw.logits.cpu() if decoder else None, tokens.multiple)
+    logits = raw.logits.cpu() if decoder else None
+    hidden = None if decoder else getattr(raw, "last_hidden_state", None)
+    pooled = None if hidden is None else mean_pooled(hidden, batch.attention).cpu()
+    return Reference(batch, [block.cpu() for block in blocks], logits, pooled, tokens.multiple)
+
+
+def exact_copy(net: nn.Module) -> nn.Module | None:
+    """A copy of a model in float32 on the same devices, or None where they lack the memory for it, as those do that leave
+    weights on disk."""
+    needed = Counter[str]()
+    for weight in net.parameters():
+        needed[str(weight.device)] += _COPY_BYTES * weight.numel()
+    if any(device == "meta" or free_memory(device) < size for device, size in needed.items()):
+        return None
+    copied: Any = copy.deepcopy(net).float()
+    copied.config.dtype = torch.float32
+    return copied
+
+
+def joined(own: Differences, exact: Differences) -> Differences:
+    """The differences of a model in half precision, and those of its copy in float32."""
+    return own | {what + _EXACT: value for what, value in exact.items()}
+
+
+def is_joined(differences: Differences) -> bool:
+    """Whether a copy in float32 was compared too."""
+    return any(what.endswith(_EXACT) for what in differences)
+
+
+def embedded(net: nn.Module) -> int | None:
+    """How many ids a Hugging Face model has an embedding for; None where it has no table of them."""
+    with suppress(NotImplementedError):
+        # Not all of them say which table it is.
+        table = getattr(net.get_input_embeddings(), "weight", None)  # type: ignore[operator]
+        return None if table is None else len(table)
+    return None
 
 
 @contextmanager
@@ -100,22 +151,29 @@ def _reading_blocks(net: nn.Module, layers: int) -> Iterator[list[Tensor]]:
             handle.remove()
 
 
-def compare(model: Model, expected: Reference) -> Differences:
-    """How far a wrapped model is from the Hugging Face model, and from itself with a cache, the lens and padding."""
+def compare(model: Model, expected: Reference, *, typical: bool = False) -> Differences:
+    """How far a wrapped model is from the Hugging Face model, and from itself with a cache, the lens and padding.
+
+    What was wrapped has read other texts since the Hugging Face model was run: a model that those change differs too. With
+    ``typical`` a difference is that of the row in the middle, otherwise the largest.
+    """
+    of_rows = partial(difference, typical=typical)
     batch, keep = expected.batch, expected.batch.attention.cpu()
     residual = _residual(model, len(expected.blocks) - 1)
     found: Differences = {}
     output, seen = model.forward(batch, [*residual, model.sites[-1]])
     if residual:
         pairs = zip(residual, expected.blocks, strict=True)
-        found["layers"] = max(difference(seen[site].cpu()[keep], block[keep]) for site, block in pairs)
+        found["layers"] = max(of_rows(seen[site].cpu()[keep], block[keep]) for site, block in pairs)
     if expected.logits is not None:
         logits = output.logits.cpu() if output.logits is not None else torch.full_like(expected.logits, torch.inf)
-        found["logits"] = difference(logits[keep], expected.logits[keep])
-        found["cache"] = _cache_difference(model, batch, logits[0])
+        found["logits"] = of_rows(logits[keep], expected.logits[keep])
+        found["cache"] = of_rows(*_with_cache(model, batch, logits[0]))
         if residual:
-            found["lens"] = difference(model.lens(seen[residual[-1]][0]).cpu(), logits[0])
-    found["padding"] = _padding_difference(model, batch, seen[model.sites[-1]], expected.multiple)
+            found["lens"] = of_rows(model.lens(seen[residual[-1]][0]).cpu(), logits[0])
+    if expected.pooled is not None:
+        found["output"] = of_rows(output.pooled.cpu(), expected.pooled)
+    found["padding"] = of_rows(*_without_padding(model, batch, seen[model.sites[-1]], expected.multiple))
     return found
 
 
@@ -124,10 +182,10 @@ def _residual(model: Model, layers: int) -> Sequence[Site]:
     return wanted if layers > 0 and set(wanted) <= set(model.sites) else []
 
 
-def _cache_difference(model: Model, batch: Batch, whole: Float[Tensor, "t v"]) -> float:
-    """Of the logits of single steps that follow a prefix, from those of a whole pass."""
+def _with_cache(model: Model, batch: Batch, whole: Float[Tensor, "t v"]) -> tuple[Tensor, Tensor]:
+    """The logits of single steps that follow a prefix, infinite where there can be none, and those of the whole pass."""
     ids = batch.inputs["input_ids"][:1]
-    prefix = min(_PREFIX, ids.shape[1] - 1)
+    prefix = ids.shape[1] - _STEPS
     try:
         steps, cache = [], None
         for start, stop in [(0, prefix), *((n, n + 1) for n in range(prefix, ids.shape[1]))]:
@@ -135,39 +193,45 @@ def _cache_difference(model: Model, batch: Batch, whole: Float[Tensor, "t v"]) -
             steps.append(logits[0].cpu())
     except (TypeError, ValueError, AttributeError, RuntimeError, IndexError, KeyError):
         # An architecture whose state is no key-value cache: it cannot be gone on with by this interface.
-        return float("inf")
-    return difference(torch.stack(steps), whole[prefix - 1 :])
+        steps = [torch.full_like(row, torch.inf) for row in whole[prefix - 1 :]]
+    return torch.stack(steps), whole[prefix - 1 :]
 
 
-def _padding_difference(model: Model, batch: Batch, seen: Float[Tensor, "b t d"], multiple: int) -> float:
-    """Of the rows of the shorter text, from what they are without the padding that the longer one makes necessary."""
+def _without_padding(model: Model, batch: Batch, seen: Float[Tensor, "b t d"], multiple: int) -> tuple[Tensor, Tensor]:
+    """The rows of the shorter text, and what they are without the padding that the longer one makes necessary."""
     length = int(batch.attention[1].sum())
     width = -(-length // multiple) * multiple
     inputs = {name: tensor[1:, :width] for name, tensor in batch.inputs.items()}
     alone = Batch(inputs, batch.attention[1:, :width], batch.keep[1:, :width])
     site = model.sites[-1]
     rows = model.activations(alone, [site])[site]
-    return difference(seen[1, :length].cpu(), rows[0, :length].cpu()) if rows.shape[1] == width else float("inf")
+    return seen[1, :length].cpu(), rows[0, : length if rows.shape[1] == width else 0].cpu()
 
 
-def difference(found: Float[Tensor, "n d"], expected: Float[Tensor, "n d"]) -> float:
-    """The largest ``|found - expected| / |expected|`` of a row; infinite where the shapes differ or a number is not finite."""
+def difference(found: Float[Tensor, "n d"], expected: Float[Tensor, "n d"], *, typical: bool = False) -> float:
+    """``|found - expected| / |expected|`` of a row: the largest, or the middle one; infinite where the shapes differ or a number
+    is not finite."""
     if found.shape != expected.shape:
         return float("inf")
     found, expected = found.float(), expected.float()
     relative = (found - expected).norm(dim=-1) / expected.norm(dim=-1).clamp(min=1e-6)
-    largest = float(relative.max())
-    return largest if np.isfinite(largest) else float("inf")
+    if not bool(relative.isfinite().all()):
+        return float("inf")
+    return float(relative.median() if typical else relative.max())
 
 
 def agrees(differences: Differences, what: str, dtype: torch.dtype) -> bool:
-    """Whether a difference is rounding, or the model has no such thing."""
-    return differences.get(what, 0.0) <= TOLERANCE[dtype]
+    """Whether a difference is rounding, in the model's own type and in float32, or the model has no such thing."""
+    exact = differences.get(what + _EXACT, 0.0) <= TOLERANCE[torch.float32]
+    return exact and differences.get(what, 0.0) <= TOLERANCE[dtype]
 
 
-def shown(difference: float) -> str:
-    """A relative difference for a sentence."""
-    return f"by {difference:.0%}" if np.isfinite(difference) else "beyond comparison"
+def shown(differences: Differences, *compared: str) -> str:
+    """The largest of some differences for a sentence."""
+    largest = max(differences.get(what + kind, 0.0) for what in compared for kind in ("", _EXACT))
+    if not np.isfinite(largest):
+        return "beyond comparison"
+    return f"by {largest:.0%}" if largest >= 0.01 else f"by {largest:.2%}"
 
 
 class Memory:

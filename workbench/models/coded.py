@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Int
 
 from workbench.models.batch import Batch
-from workbench.models.chat import NAMES, OF_ROLE, SPECIAL, TEMPLATE, TEXT, Part, Rendered, at_positions
+from workbench.models.chat import EARLIER, NAMES, OF_ROLE, SPECIAL, TEMPLATE, TEXT, Part, Rendered, at_positions
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -112,6 +112,8 @@ class Coded:
             kinds[here] = TEMPLATE
             for part in chat.parts:
                 role = OF_ROLE[chat.conversation.messages[part.message].role]
+                if role == OF_ROLE["user"] and not self._is_instruction(number, chat, part):
+                    role = EARLIER
                 kinds[here][_inside(spans, part) & ~self._special[here]] = role
         return kinds
 
@@ -119,18 +121,14 @@ class Coded:
         if positions == "content":
             return self.own.copy()
         every = np.arange(len(self._texts))
-        kinds = self.padded(self.kinds, every, 0)
-        if positions == "last_instruction":
-            kinds[[number for number, chat in self._conversations() if not self._reads_instruction(number, chat)]] = 0
-        return at_positions(positions, torch.from_numpy(kinds)).numpy()[self._cells(every)]
+        kinds = torch.from_numpy(self.padded(self.kinds, every, 0))
+        return at_positions(positions, kinds).numpy()[self._cells(every)]
 
-    def _reads_instruction(self, number: int, chat: Rendered) -> bool:
-        """Whether the last message of the user is read to its end."""
-        ends = [part.end for part in chat.parts if chat.conversation.messages[part.message].role == "user"]
-        if not ends:
-            return False
+    def _is_instruction(self, number: int, chat: Rendered, part: Part) -> bool:
+        """Whether a message is the last one of the user, and is read to its end."""
+        last = max(place for place, message in enumerate(chat.conversation.messages) if message.role == "user")
         read = int(self._read_spans[self._tokens_of(number), 1].max())
-        return not chat.text[read : ends[-1]].strip()
+        return part.message == last and not chat.text[read : part.end].strip()
 
     def _conversations(self) -> Iterator[tuple[int, Rendered]]:
         return ((number, chat) for number, chat in enumerate(self._chats) if chat is not None)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
 
 from workbench.errors import ConfigError, WorkbenchWarning
 from workbench.models import checks
@@ -16,6 +20,10 @@ from workbench.models.weights import module_hash, pretrained_hash, remembered_ha
 
 if TYPE_CHECKING:
     from workbench.models.transformer import TransformerModel
+
+M = TypeVar("M", bound=Model)
+# How a model is run: wrapped by transformer_lens, or as Hugging Face has it.
+_WRAPPED, _PLAIN = "bridge", "plain"
 
 
 @dataclass(frozen=True)
@@ -58,31 +66,64 @@ class Loader:
         from transformers import AutoModelForCausalLM, BertForNextSentencePrediction
 
         net, digest = self._weights(BertForNextSentencePrediction if self.encoder else AutoModelForCausalLM)
-        self.tokens.stop_at(getattr(net, "generation_config", None))
-        memory = checks.Memory(net, digest, "bridge")
-        found = memory.read() if self.check else {}
-        model = None
-        if found is None:
-            model, found = self._measured(net, digest)
-            memory.write(found)
-        if said := self._wrong(found, net.dtype):
-            return self.plain(said)
-        model = model or self._wrapped(net, digest)
-        model.has_lens = checks.agrees(found, "lens", net.dtype)
+        dtype = net.dtype
+        model, found = self._checked(_WRAPPED, net, digest, self._wrapped)
+        if model is None or not _same(found, dtype):
+            return self.plain(self._wrong(found))
+        model.has_lens = checks.agrees(found, "lens", dtype)
         notes = []
         if not model.has_lens:
-            off = checks.shown(found["lens"])
+            off = checks.shown(found, "lens")
             notes.append(f"The logit lens of {model.name} is off {off} at the last layer and is not available.")
-        return self._settled(model, found, net.dtype, notes)
+        return self._settled(model, found, dtype, notes)
 
-    def _measured(self, net: Any, digest: str) -> tuple[TransformerModel | None, checks.Differences]:
-        """The wrapped model, and how far it is from the model; None, and infinitely far, where it cannot be wrapped or run."""
-        expected = checks.reference(net, self.tokens, decoder=not self.encoder)
+    def _checked(self, how: str, net: Any, digest: str, wrap: Callable[[Any, str], M]) -> tuple[M | None, checks.Differences]:
+        """A wrapped model, and how far it is from the model itself, measured or remembered; nothing measured without a check.
+
+        None where it cannot be wrapped, or not run.
+        """
+        self.tokens.stop_at(getattr(net, "generation_config", None))
+        memory = checks.Memory(net, digest, f"{how}, {self.tokens.max_length} tokens")
+        found = memory.read() if self.check else {}
+        if found is not None and not _same(found, net.dtype):
+            return None, found
+        if found is not None:
+            model, fault = self._tried(how, net, digest, wrap)
+            return model, fault or found
+        half = net.dtype != torch.float32
+        exact = checks.exact_copy(net) if half else None
+        found = {} if exact is None else self._tried(how, exact, digest, wrap, self._reference(exact))[1]
+        del exact
+        # Rounding may send a token to another expert: rows that are far off then say nothing, if none is in float32.
+        model, own = self._tried(how, net, digest, wrap, self._reference(net), typical=bool(found))
+        found = checks.joined(own, found)
+        if checks.is_joined(found) or not half:
+            memory.write(found)
+        return model, found
+
+    def _reference(self, net: Any) -> checks.Reference:
+        return checks.reference(net, self.tokens, decoder=not self.encoder)
+
+    def _tried(
+        self,
+        how: str,
+        net: Any,
+        digest: str,
+        wrap: Callable[[Any, str], M],
+        expected: checks.Reference | None = None,
+        *,
+        typical: bool = False,
+    ) -> tuple[M | None, checks.Differences]:
+        """A wrapped model, and how far it is from what is expected of it; None where it cannot be wrapped, or not run."""
         try:
-            model = self._wrapped(net, digest)
-            return model, checks.compare(model, expected)
-        except (AttributeError, TypeError, LookupError, ValueError, NotImplementedError):
-            # The two libraries, in these versions, do not fit together for this architecture.
+            model = wrap(net, digest)
+            return model, {} if expected is None else checks.compare(model, expected, typical=typical)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:
+            if how == _PLAIN:
+                raise
+            # The libraries, in these versions, do not fit together for this architecture, and say so in any way there is.
             return None, {"layers": float("inf")}
 
     def _wrapped(self, net: Any, digest: str) -> TransformerModel:
@@ -101,29 +142,28 @@ class Loader:
         """The Hugging Face model as it is: its modules are the sites. ``said`` is why, where transformer_lens knows it."""
         from transformers import AutoModel, AutoModelForCausalLM
 
-        from workbench.models.module import ModuleModel
-
         net, digest = (
             self._encoder_alone()
             if has_decoder_too(self.config)
             else self._weights(AutoModel if self.encoder else AutoModelForCausalLM)
         )
-        self.tokens.stop_at(getattr(net, "generation_config", None))
         self.tokens.limit(longest_text(net))
+        model, found = self._checked(_PLAIN, net, digest, self._as_it_is)
+        assert model is not None
+        return self._settled(model, found, net.dtype, [said] if said else [])
+
+    def _as_it_is(self, net: Any, digest: str) -> Model:
+        from workbench.models.module import ModuleModel
+
         trial = self.tokens.batch(["a b", "c d"])
-        memory = checks.Memory(net, digest, "plain")
-        model = ModuleModel(
+        return ModuleModel(
             net, self.tokens, trial, modality="text", weights_hash=digest, max_length=self.tokens.max_length, **self.known
         )
-        found = memory.read() if self.check else {}
-        if found is None:
-            found = checks.compare(model, checks.reference(net, self.tokens, decoder=not self.encoder))
-            memory.write(found)
-        return self._settled(model, found, net.dtype, [said] if said else [])
 
     def _weights(self, maker: Any) -> tuple[Any, str]:
         """The model with its weights on the device, and their hash. `NoHeadError` of a decoder without its output layer."""
         net, digest, missing = weights(maker, self.path, self.known["name"], self.encoder, self.placed)
+        self.tokens.embedded = checks.embedded(net)
         if missing and not self.encoder:
             raise NoHeadError(min(missing))
         return net, digest
@@ -142,37 +182,49 @@ class Loader:
         kind = json.dumps(["encoder alone", type(encoder).__name__, self.placed.dtype, version("transformers")])
         return encoder, remembered_hash(weight_files(self.path), kind, lambda: module_hash(encoder))
 
-    def _wrong(self, found: checks.Differences, dtype: Any) -> str | None:
-        """A sentence, where a wrapped model computes other activations or logits."""
-        wrong = [what for what in ("layers", "logits") if not checks.agrees(found, what, dtype)]
-        if not wrong:
-            return None
-        largest = max(found[what] for what in wrong)
+    def _wrong(self, found: checks.Differences) -> str:
+        """A sentence for a wrapped model that computes other activations or logits, or none."""
+        libraries = f"transformer-lens {version('transformer-lens')} with transformers {version('transformers')}"
+        off, name = checks.shown(found, "layers", "logits"), self.known["name"]
         return (
-            f"transformer-lens {version('transformer-lens')} with transformers {version('transformers')} computes other"
-            f" {' and '.join(wrong)} for {self.known['name']} than the model itself (off {checks.shown(largest)}), so the"
-            " Hugging Face model is used as it is: its sites are called layer:<module path>, and it has no logit lens."
+            f"{libraries} computes other activations or logits for {name} than the model itself (off {off}), so the Hugging Face"
+            " model is used as it is: its sites are called layer:<module path>, and it has no logit lens."
         )
 
     def _settled(self, model: Model, found: checks.Differences, dtype: Any, notes: list[str]) -> Model:
         """The model, told what it cannot do, with a warning for each."""
+        if not checks.agrees(found, "output", dtype):
+            raise ConfigError(
+                f"What {model.name} computes for a text changes {checks.shown(found, 'output')} with the texts that it read"
+                " before: use another model, or pass check=False (--no-check) to load it all the same."
+            )
         if not checks.agrees(found, "padding", dtype):
             raise ConfigError(
-                f"What {model.name} computes for a text changes {checks.shown(found['padding'])} with the padding that a longer"
+                f"What {model.name} computes for a text changes {checks.shown(found, 'padding')} with the padding that a longer"
                 " text beside it makes necessary, so its activations would depend on the batch: use another model, or pass"
                 " check=False (--no-check) to load it all the same."
             )
         if not checks.agrees(found, "cache", dtype):
             model.uses_cache = False
             notes.append(
-                f"With a key-value cache the logits of {model.name} are off {checks.shown(found['cache'])} (transformers"
+                f"With a key-value cache the logits of {model.name} are off {checks.shown(found, 'cache')} (transformers"
                 f" {version('transformers')}, transformer-lens {version('transformer-lens')}), so text is generated without one:"
                 " right, and slower."
+            )
+        if self.check and dtype != torch.float32 and not checks.is_joined(found):
+            notes.append(
+                f"{model.name} was compared with the model that it wraps in {model.dtype} only, as there is no memory for a copy"
+                f" in float32: differences up to {checks.TOLERANCE[dtype]:.0%} are not seen. Load it once where more is free."
             )
         model.differences, model.notes = found if self.check else None, tuple(notes)
         for note in notes:
             warnings.warn(note, WorkbenchWarning, stacklevel=2)
         return model
+
+
+def _same(found: checks.Differences, dtype: Any) -> bool:
+    """Whether a wrapped model computes the activations and logits of the model itself."""
+    return all(checks.agrees(found, what, dtype) for what in ("layers", "logits"))
 
 
 def weights(maker: Any, path: str, name: str, encoder: bool, placed: Placed) -> tuple[Any, str, set[str]]:
@@ -181,14 +233,13 @@ def weights(maker: Any, path: str, name: str, encoder: bool, placed: Placed) -> 
     Raises:
         ConfigError: The files lack weights that activations depend on.
     """
-    import torch
-
     files = weight_files(path)
     net, info = maker.from_pretrained(
         path, dtype=getattr(torch, placed.dtype), device_map=placed.device_map, use_safetensors=True, trust_remote_code=False,
         output_loading_info=True,
     )  # fmt: skip
     missing = set(info["missing_keys"])
+    missing -= _computed(net, missing)
     body, prefix = set(net.base_model.state_dict()), f"{net.base_model_prefix}."
     inside = sorted(key for key in missing if key.removeprefix(prefix) in body and "pooler" not in key)
     if inside:
@@ -202,6 +253,24 @@ def weights(maker: Any, path: str, name: str, encoder: bool, placed: Placed) -> 
     if not placed.device_map:
         net = net.to(placed.device)
     return net.eval(), digest, missing
+
+
+def _computed(net: Any, missing: set[str]) -> set[str]:
+    """The names of weights that are computed and not learned, such as Marian's sinusoids, which its files leave out.
+
+    A table that is made a second time has the same numbers if they are computed.
+    """
+    found = set()
+    for name in missing:
+        table = net.get_submodule(name.rpartition(".")[0])
+        if isinstance(table, torch.nn.Embedding):
+            again = copy.deepcopy(table)
+            with torch.no_grad(), torch.random.fork_rng():
+                again.weight.fill_(torch.nan)
+                net._init_weights(again)
+            if torch.equal(again.weight, table.weight):
+                found.add(name)
+    return found
 
 
 def has_decoder_too(config: Any) -> bool:

@@ -22,6 +22,7 @@ from workbench.models.weights import quiet
 # The libraries below import each other in circles: two threads that import them at once lock each other out.
 _LOADING = threading.RLock()
 _LONGEST = ("max_position_embeddings", "max_encoder_position_embeddings", "max_seq_len")
+CONFIG = "config.json"
 DTYPES = ("float32", "bfloat16", "float16")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")
 
@@ -62,6 +63,7 @@ def load_pretrained(
     with _LOADING, quiet(), _clear_errors(path):
         from transformers import AutoConfig, AutoTokenizer
 
+        _check_reachable(path)
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         if reads(config, name) == "images":
             return _vision(path, config, special, placed, name, source)
@@ -142,10 +144,24 @@ def _has_bridge(config: Any, kind: Kind) -> bool:
 def _padded_to(config: Any) -> int:
     """The multiple to which a model pads its input inside, such as Longformer: its activations have those positions too."""
     window = getattr(config, "attention_window", None)
-    if isinstance(window, int | list | tuple):
-        return window if isinstance(window, int) else max(window)
-    sparse = getattr(config, "attention_type", None) == "block_sparse"
-    return int(getattr(config, "block_size", 1)) if sparse else 1
+    return window if isinstance(window, int) else max(window or [1])
+
+
+def _steady_length(config: Any) -> int | None:
+    """Up to how many tokens a model computes the same, where a longer text in a batch changes how all of the batch is computed.
+
+    The rotary frequencies of longrope (Phi-3) are other ones for a whole batch beyond a length, and BigBird's attention is sparse
+    beyond one, and for good full once it has read a shorter text. None of other models.
+    """
+    if getattr(config, "attention_type", None) == "block_sparse":
+        return int((5 + 2 * config.num_random_blocks) * config.block_size)
+    text = config.get_text_config()
+    rope = getattr(text, "rope_parameters", None) or {}
+    # One for all layers, or one for each type of layer.
+    each = [rope, *(part for part in rope.values() if isinstance(part, dict))]
+    own = getattr(text, "original_max_position_embeddings", None)
+    found = [part.get("original_max_position_embeddings") or own for part in each if part.get("rope_type") == "longrope"]
+    return min((int(length) for length in found if length), default=None)
 
 
 def _length(config: Any, tokenizer: Any, wanted: int | None) -> int:
@@ -157,17 +173,19 @@ def _length(config: Any, tokenizer: Any, wanted: int | None) -> int:
         )
         if isinstance(value, int) and value > 0
     ]
-    most = min(own, default=DEFAULT_LENGTH)
+    steady = _steady_length(config)
+    most = min([*own, *([] if steady is None else [steady])], default=DEFAULT_LENGTH)
     if wanted is None:
         return min(most, DEFAULT_LENGTH)
     if not 4 <= wanted <= most:
-        raise ConfigError(f"The maximum length is 4 to {most} tokens for this model, not {wanted}.")
+        why = " (a longer one would change what it computes for the texts beside it)" if most == steady else ""
+        raise ConfigError(f"The maximum length is 4 to {most} tokens for this model{why}, not {wanted}.")
     return wanted
 
 
 def _check_folder(folder: Path) -> None:
     names = {path.name for path in folder.iterdir()}
-    if "config.json" not in names:
+    if CONFIG not in names:
         raise ConfigError(f"{folder} has no config.json: give the folder of a saved Hugging Face model.")
     if not any(name.endswith(".safetensors") for name in names):
         if any(name.endswith((".bin", ".pt", ".pth")) for name in names):
@@ -176,6 +194,25 @@ def _check_folder(folder: Path) -> None:
                 " save it again with save_pretrained, as safetensors."
             )
         raise ConfigError(f"{folder} has no weights: add its .safetensors file.")
+
+
+def _check_reachable(path: str) -> None:
+    """See that a name is on the hub: one request in place of the half minute for which the library tries again.
+
+    Raises:
+        UnknownNameError: It is neither a folder, nor in the library's cache, nor on the hub, or that cannot be reached.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if Path(path).is_dir() or isinstance(try_to_load_from_cache(path, CONFIG), str):
+        return
+    try:
+        get_hf_file_metadata(hf_hub_url(path, CONFIG), timeout=10)
+    except Exception as error:
+        # A hub that is busy is asked again, by the library.
+        if not isinstance(error, HfHubHTTPError) or error.response.status_code < 429:
+            raise unknown_model(path) from error
 
 
 def _check_tokenizer(path: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -32,8 +33,8 @@ class Tokens:
     """A fast Hugging Face tokenizer, set up for right padding."""
 
     def __init__(self, tokenizer: Any, max_length: int, *, bos: bool, special: bool = False, device: str = "cpu") -> None:
-        """``bos`` puts the beginning-of-sequence token first where the tokenizer itself does not; with ``special``, special
-        tokens are kept as others are."""
+        """``bos`` puts the beginning-of-sequence token first where the tokenizer itself puts nothing there; with ``special``,
+        special tokens are kept as others are."""
         if not getattr(tokenizer, "is_fast", False):
             raise ConfigError("The model's tokenizer has no fast version, so tokens cannot be found in the text.")
         if tokenizer.pad_token is None:
@@ -42,19 +43,29 @@ class Tokens:
             tokenizer.pad_token = tokenizer.eos_token
         self.tokenizer = tokenizer
         self.settle()
+        # The backend holds how it cuts and pads, so it is set and used by one thread at a time.
+        self._lock = threading.Lock()
         # Whether the length was asked for by name, or is a default that may be made smaller.
         self.max_length, self.asked = max_length, False
         # Batches are padded to a multiple of so many tokens, for models that otherwise do so themselves inside.
         self.multiple = 1
+        # How many ids the model has an embedding for, where that is known: its tokenizer may have more.
+        self.embedded: int | None = None
         self.keeps_special = special
         self.device = device
         size = max(tokenizer.get_vocab().values()) + 1
         self._special = np.zeros(size, bool)
         self._special[sorted(special_ids(tokenizer))] = True
+        whole = self._encode(["a"], special=True)[0]
+        own = np.array(whole.special_tokens_mask, bool)
+        # What the tokenizer puts around a text stands for nothing in it.
+        self._special[np.array(whole.ids)[own]] = True
+        # What it puts before every text: one that texts begin with, or a prefix of its own.
+        self._first: list[int] = whole.ids[: int(np.argmin(own))]
         self.ends: frozenset[int] = frozenset({tokenizer.eos_token_id} - {None})
         # By id, as they are come upon: how a token is shown, and whether that is known (1), or what stands in the text is (2).
         self._pieces, self._state = np.full(size, "", object), np.zeros(size, np.int8)
-        self.bos = bos and tokenizer.bos_token_id is not None and not self._starts_with_bos()
+        self.bos = bos and tokenizer.bos_token_id is not None and not self._first
 
     def limit(self, longest: int | None) -> None:
         """Read no more tokens than a model can number. `ConfigError` where more were asked for by name."""
@@ -102,6 +113,7 @@ class Tokens:
         ]
         coded = Coded(self, clean, self._encoded(clean, chats), chats, positions, unread)
         for faulty, fault in (
+            (coded.count(self._unknown(coded.ids)) > 0, self._beyond(coded.ids)),
             (coded.count(coded.own) == 0, "has no text that the model can read: remove the row or fill it in."),
             (
                 coded.kept == 0,
@@ -143,11 +155,12 @@ class Tokens:
             if read.conversation.messages[-1].role == "assistant":
                 raise DataError("The conversation ends with the assistant: end it with a message of the user, to be answered.")
             return self._answered(read)
-        ids = self._plain_ids(self._clean(read))
-        if self.bos or self._starts_with_bos():
-            ids = [self.tokenizer.bos_token_id, *ids]
+        begun = [self.tokenizer.bos_token_id] if self.bos else self._first
+        ids = [*begun, *self._plain_ids(self._clean(read))]
         if not ids:
             raise DataError("The prompt is empty, and this model has no token that texts begin with: write a few words.")
+        if self._unknown(np.array(ids)).any():
+            raise DataError(f"The prompt {self._beyond(np.array(ids))}")
         kinds = np.where(self.special(np.array(ids)), SPECIAL, TEXT)
         return torch.tensor([ids], device=self.device), torch.from_numpy(kinds)[None].to(self.device)
 
@@ -201,9 +214,20 @@ class Tokens:
         known = {k: v for k, v in json.loads(state).items() if k not in {"padding", "truncation"}}
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
-    def _starts_with_bos(self) -> bool:
-        ids = self.tokenizer("a")["input_ids"]
-        return bool(ids) and ids[0] == self.tokenizer.bos_token_id
+    def _unknown(self, ids: Int[np.ndarray, "m"]) -> Bool[np.ndarray, "m"]:
+        """Which of them the model has no embedding for."""
+        return ids >= (np.iinfo(np.int64).max if self.embedded is None else self.embedded)
+
+    def _beyond(self, ids: Int[np.ndarray, "m"]) -> str:
+        """What is wrong with a text that has one of them; empty where none has."""
+        unknown = ids[self._unknown(ids)]
+        if not len(unknown):
+            return ""
+        token = self.tokenizer.convert_ids_to_tokens(int(unknown[0]))
+        return (
+            f"has the token {token!r}, number {unknown[0]} of the tokenizer, and the model has {self.embedded:,} only: remove it,"
+            " or save the model with the tokenizer that it was trained with."
+        )
 
     def _read(self, text: Any, row: int) -> str | Rendered:
         """A text as it is, or a conversation as the chat template renders it."""
@@ -219,14 +243,11 @@ class Tokens:
         return text
 
     def _answered(self, chat: Rendered) -> tuple[Int[Tensor, "1 t"], Int[Tensor, "1 t"]]:
-        backend = self.tokenizer.backend_tokenizer
-        backend.no_truncation()
-        coded = Coded(self, [chat.text], [backend.encode(chat.text, add_special_tokens=False)], [chat], "all", [0])
+        coded = Coded(self, [chat.text], self._encode([chat.text]), [chat], "all", [0])
         return tuple(torch.from_numpy(found.astype(np.int64))[None].to(self.device) for found in (coded.ids, coded.kinds))  # type: ignore[return-value]
 
     def _plain_ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+        return list(self._encode([text])[0].ids)
 
     def _clean(self, text: str) -> str:
         text = text[: self.max_length * _CHARACTERS_PER_TOKEN]
@@ -234,24 +255,38 @@ class Tokens:
         return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
     def _encoded(self, texts: list[str], chats: list[Rendered | None]) -> list[Encoding]:
-        """What the backend makes of the texts. Calling the tokenizer itself would make a list of tuples of every text's spans.
+        """What the backend makes of the texts, cut to what the model reads.
 
-        A rendered conversation has its special tokens in its text.
+        A rendered conversation has its special tokens in its text, the first one too.
         """
-        backend = self.tokenizer.backend_tokenizer
-        cut = {"max_length": self.max_length - int(self.bos), "stride": 0, "strategy": "longest_first", "direction": "right"}
-        # A change has to wait until no other thread tokenises.
-        if backend.truncation != cut:
-            backend.enable_truncation(**cut)
-        if backend.padding is not None:
-            backend.no_padding()
         coded: list[Encoding] = [None] * len(texts)  # type: ignore[list-item]
         for rendered in (False, True):
             rows = [row for row, chat in enumerate(chats) if (chat is not None) == rendered]
-            found = backend.encode_batch([texts[row] for row in rows], add_special_tokens=not rendered) if rows else []
+            longest = self.max_length - int(self.bos and not rendered)
+            found = self._encode([texts[row] for row in rows], special=not rendered, longest=longest) if rows else []
             for row, encoding in zip(rows, found, strict=True):
                 coded[row] = encoding
         return coded
+
+    def _encode(self, texts: list[str], *, special: bool = False, longest: int | None = None) -> list[Encoding]:
+        """What the backend makes of texts. Calling the tokenizer itself would make a list of tuples of every text's spans.
+
+        Args:
+            texts: The texts.
+            special: Whether the tokens that the tokenizer puts around each text are added.
+            longest: How many tokens are kept of each, those counted; all when left out.
+        """
+        backend = self.tokenizer.backend_tokenizer
+        cut = {"max_length": longest, "stride": 0, "strategy": "longest_first", "direction": "right"}
+        with self._lock:
+            if longest is None:
+                backend.no_truncation()
+            elif backend.truncation != cut:
+                backend.enable_truncation(**cut)
+            if backend.padding is not None:
+                backend.no_padding()
+            found: list[Encoding] = backend.encode_batch(texts, add_special_tokens=special)
+            return found
 
     def known(self, ids: Int[np.ndarray, "m"]) -> tuple[np.ndarray, np.ndarray]:
         """How tokens are shown, and whether that is all there is to it (1), or what stands in the text is to be shown (2)."""
