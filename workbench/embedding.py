@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,8 @@ from jaxtyping import Float
 from safetensors.numpy import load_file, save_file
 
 from workbench.errors import disk_errors
+from workbench.paths import inside
+from workbench.writing import file_beside
 
 if TYPE_CHECKING:
     from workbench.models import Model
@@ -32,7 +33,7 @@ class Embedder:
         record = study.model_record()
         self._own = record["kind"] == "encoder"
         self._key = record["weights_hash"][:16] if self._own else "minilm"
-        self._file = study.folder / "cache" / "embeddings" / f"{self._key}.safetensors"
+        self._file = inside(study.folder, "cache", "embeddings", f"{self._key}.safetensors")
         self._known: dict[bytes, int] = {}
         self._vectors: Float[np.ndarray, "n d"] | None = None
         self._load()
@@ -78,13 +79,12 @@ class Embedder:
 
     def _save(self) -> None:
         assert self._vectors is not None
+        if self.study.read_only:
+            return
         keys = np.frombuffer(b"".join(self._known), dtype=np.uint8).reshape(-1, 16)
-        with disk_errors("the cache of embeddings"):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            # One file, under a name of this process: two that write at once leave one whole cache, not two halves.
-            partial = self._file.with_suffix(f".{os.getpid()}.partial")
+        # One file, under a name of its own: two that write at once leave one whole cache, not two halves.
+        with disk_errors("the cache of embeddings"), file_beside(self._file) as partial:
             save_file({"keys": keys, "vectors": self._vectors}, partial)
-            partial.replace(self._file)
 
 
 def _embedded(model: Model, texts: list[str]) -> Float[np.ndarray, "n d"]:

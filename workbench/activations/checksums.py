@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from workbench.activations.manifest import INDEX, MANIFEST, Manifest, Stored, left_out, parse_manifest, wrong_length
-from workbench.errors import StudyError
+from workbench.errors import DataError, StudyError
+from workbench.parquet import read_table
+from workbench.paths import PARTIAL, is_id, odd
 
 # Path, length and time of change of every file that was found sound in this process.
 _SOUND: set[tuple[str, int, int]] = set()
@@ -24,6 +26,8 @@ def sync(path: Path) -> None:
     """Have a file, or the names in a folder, on the disk and not only on their way there."""
     if path.is_dir() and os.name != "posix":
         return
+    if (problem := odd(path)) is not None:
+        raise StudyError(f"{path} is {problem}: it is left as it is.")
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -59,6 +63,9 @@ def damage(folder: Path) -> Iterator[tuple[str, str]]:
     except StudyError as error:
         yield MANIFEST, str(error)
         return
+    if is_id("activations", folder.name) and manifest.request.id != folder.name.removesuffix(PARTIAL):
+        yield MANIFEST, "It is of another set than its folder is called after."
+        return
     if left_out(folder):
         return
     for name, length in manifest.lengths().items():
@@ -75,9 +82,7 @@ def _holds(path: Path, stored: Stored) -> bool:
 
 
 def _index_rows(path: Path) -> int:
-    import pyarrow.parquet as pq
-
     try:
-        return len(pq.read_table(path))
-    except (OSError, ValueError):
+        return len(read_table(path))
+    except DataError:
         return -1

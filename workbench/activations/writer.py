@@ -19,6 +19,7 @@ from workbench.activations.dtypes import disk_dtype
 from workbench.activations.journal import JOURNAL, Journal
 from workbench.activations.manifest import INDEX, MANIFEST, Manifest, Request, Stored, left_out, shard_name
 from workbench.errors import disk_errors
+from workbench.paths import LOCK, PARTIAL, require_plain
 from workbench.processes import hold
 
 SHARD_BYTES = 512 * 2**20
@@ -43,12 +44,14 @@ def whole(folder: Path) -> bool:
 def claimed(folder: Path) -> AbstractContextManager[None]:
     """Keep other processes from capturing the same set. `StudyError` when one does so now."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return hold(folder.with_name(f"{folder.name}.lock"), f"The set of activations {folder.name}")
+    for path in (folder, partial_of(folder)):
+        require_plain(path)
+    return hold(folder.with_name(f"{folder.name}{LOCK}"), f"The set of activations {folder.name}")
 
 
 def partial_of(folder: Path) -> Path:
     """Where a set lies until it is whole."""
-    return folder.with_name(f"{folder.name}.partial")
+    return folder.with_name(f"{folder.name}{PARTIAL}")
 
 
 def finish_sealed(folder: Path) -> bool:

@@ -34,7 +34,7 @@ def unpack(
     catalog: CatalogUrl = None,
 ) -> None:
     """Make a study of a packed one."""
-    from workbench.store.packing import unpack as make
+    from workbench.store.unpacking import unpack as make
 
     with make(file, study or Path("studies") / Path(file).stem, catalog) as made:
         if STATE.json:

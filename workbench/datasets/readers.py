@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from workbench import parquet
 from workbench.datasets.build import check_columns
 from workbench.datasets.columns import quote
 from workbench.errors import DataError
@@ -152,14 +153,7 @@ def table_of_records(records: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{quote(path.name)} is not a whole Parquet file: write it again.") from error
-    return read_arrow(table)
+    return read_arrow(parquet.read_table(path))
 
 
 def read_arrow(table: Any) -> pd.DataFrame:

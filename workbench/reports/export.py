@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from workbench.errors import ConfigError, disk_errors
+from workbench.paths import child
 from workbench.store.bound import concept_table
 from workbench.store.exchange import write_frame
+from workbench.writing import file_beside, folder_beside
 
 if TYPE_CHECKING:
     from workbench.store.runs import Run
@@ -45,15 +47,15 @@ def export_tables(study: Study, folder: Path, runs: Sequence[str] | None = None)
             run = study.get_run(run_id)
             frames |= {f"{run_id}.{name}": run.tables[name] for name in run.tables}
         for name, frame in frames.items():
-            written += _write(frame, folder / name)
+            written += _write(frame, folder, name)
     return written
 
 
 def zip_tables(study: Study, path: Path, runs: Sequence[str] | None = None) -> Path:
     """Write what :func:`export_tables` writes, as one zip file."""
-    with tempfile.TemporaryDirectory() as folder, disk_errors("the tables"):
+    with tempfile.TemporaryDirectory() as folder, disk_errors("the tables"), file_beside(path) as partial:
         written = export_tables(study, Path(folder), runs)
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
             for one in written:
                 archive.write(one, one.name)
     return path
@@ -69,14 +71,14 @@ def export_run(run: Run, folder: Path) -> list[Path]:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} is there already; give a folder that does not exist yet.")
-    with disk_errors("the export"):
+    with disk_errors("the export"), folder_beside(folder) as partial:
         for number, concept_set in enumerate(run.sets):
-            concept_set.save(folder if len(run.sets) == 1 else folder / str(number))
+            concept_set.save(partial if len(run.sets) == 1 else partial / str(number))
         for name in run.tables:
-            _write(run.tables[name], folder / "tables" / name)
-        shutil.copy(run.folder / "config.json", folder / "run.json")
+            _write(run.tables[name], partial / "tables", name)
+        shutil.copy(run.folder / "config.json", partial / "run.json")
     return sorted(p for p in folder.rglob("*") if p.is_file())
 
 
-def _write(frame: pd.DataFrame, stem: Path) -> list[Path]:
-    return [write_frame(frame, stem.with_name(f"{stem.name}{end}")) for end in (".csv", ".parquet")]
+def _write(frame: pd.DataFrame, folder: Path, name: str) -> list[Path]:
+    return [write_frame(frame, child(folder, f"{name}{end}")) for end in (".csv", ".parquet")]

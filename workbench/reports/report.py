@@ -20,6 +20,7 @@ from workbench.reports.highlight import visible
 from workbench.reports.parts import examples_html, figure_html
 from workbench.reports.steering import steering_section
 from workbench.store.runs import Run, repetitions
+from workbench.writing import write_beside
 
 if TYPE_CHECKING:
     from workbench.store.concept import Concept
@@ -151,13 +152,7 @@ def write_report(
         runs=[row for row in records(study.runs()) if chosen.takes(row)],
     )
     with disk_errors(f"the report {path}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.partial")
-        try:
-            partial.write_text(text, encoding="utf-8", errors="replace")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_beside(path, text.encode(errors="replace"))
     return path
 
 

@@ -12,7 +12,9 @@ import pandas as pd
 import sqlalchemy as sa
 
 from workbench.errors import ConfigError, DataError, StudyError, UnknownNameError, disk_errors
+from workbench.paths import inside
 from workbench.store import catalog as tables
+from workbench.writing import file_beside
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
@@ -60,7 +62,8 @@ def import_activations(
         last = given.rows["example"].max()
         raise DataError(f"The table of rows has an example {last}, and {dataset.name} only {len(dataset)} of them, from 0 on.")
     described = _described(study, model, given.columns)
-    home = study.folder / "activations"
+    study.require_writable("the study")
+    home = inside(study.folder, "activations")
     with disk_errors("activations"):
         home.mkdir(exist_ok=True)
     study.keep_dataset(dataset)
@@ -148,12 +151,11 @@ def export_table(study: Study, table: str, path: Path) -> Path:
 
 def write_frame(frame: pd.DataFrame, path: Path) -> Path:
     """Write a table as CSV or Parquet, by the ending of the path."""
-    with disk_errors("the table"):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors("the table"), file_beside(path) as partial:
         if path.suffix == ".csv":
-            frame.to_csv(path, index=False)
+            frame.to_csv(partial, index=False)
         else:
-            frame.to_parquet(path, index=False, compression="zstd")
+            frame.to_parquet(partial, index=False, compression="zstd")
     return path
 
 
