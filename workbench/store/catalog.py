@@ -30,7 +30,7 @@ runs = sa.Table(
     metadata,
     sa.Column("id", text_type(128), primary_key=True),
     sa.Column("analysis", text_type(64), index=True, nullable=False),
-    sa.Column("status", text_type(16), nullable=False),  # running, done, failed, cancelled
+    sa.Column("status", text_type(16), nullable=False),  # running, done, failed, cancelled, deleted
     sa.Column("config", json_type(), nullable=False),
     sa.Column("seed", integer_type(), nullable=False),
     sa.Column("inputs", json_type(), nullable=False),  # activations, dataset, model, parent runs

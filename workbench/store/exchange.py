@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from workbench.errors import ConfigError, DataError, StudyError, UnknownNameError, disk_errors
 from workbench.paths import inside
 from workbench.store import catalog as tables
+from workbench.store.deleted import finish_deletions, revive
 from workbench.writing import file_beside
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def import_activations(
         home.mkdir(exist_ok=True)
     study.keep_dataset(dataset)
     study.use_dataset(dataset)
-    return import_set(given, dataset, described, home, pool, store_dtype)
+    finish_deletions(study)
+    return import_set(given, dataset, described, home, pool, store_dtype, begin=lambda folder: revive(study, folder.name))
 
 
 def _described(study: Study, model: Model | str | None, columns: list[Any]) -> dict[str, Any]:

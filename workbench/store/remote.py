@@ -1,7 +1,7 @@
 """The part of a study that lies elsewhere: finished runs, whole sets and kept texts, on any file system that fsspec knows.
 
-What is there never changes, so it is copied whole or not at all: the file that names the others is written last, and what has
-none is not there. What comes back is held against its checksums before it gets its name in the study.
+What is there never changes, so it is copied whole or not at all: the file that names the others is written last and removed
+first, and what has none is not there. What comes back is held against its checksums before it gets its name in the study.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -153,6 +153,15 @@ class Remote:
                 self.upload(table, f"datasets/{table.name}")
                 self.write(f"datasets/{about.name}", about.read_bytes())
 
+    def remove(self, kind: str, name: str) -> None:
+        """Remove a run or a set from there: first the file without which it is not there, so that none is ever there in part."""
+        home = f"{kind}/{name}"
+        inside(self.folder, "activations" if kind == "left_out" else kind, name)
+        with self._reaching() as (files, base):
+            there = [path.removeprefix(f"{base}/") for path in files.find(f"{base}/{home}")]
+            for path in sorted(there, key=lambda path: path != f"{home}/{LAST[kind]}"):
+                files.rm_file(f"{base}/{path}")
+
     # Back
 
     def fetch_run(self, name: str, anew: bool = False) -> None:
@@ -205,17 +214,17 @@ class Remote:
                 shutil.rmtree(partial)
                 raise self._damaged(f"activations/{name}/{file}", problem)
 
-    def look(self, again: bool = False) -> None:
+    def look(self, again: bool = False, without: Collection[str] = ()) -> None:
         """Bring the manifests of sets that are not here, so that the study knows them; their rows come when they are read.
 
-        Twice a minute at most, unless ``again``.
+        Twice a minute at most, unless ``again``. Those ``without`` were deleted.
         """
         if time.monotonic() - self._looked < LOOK_EVERY_S and not again:
             return
         inside(self.folder, "activations").mkdir(exist_ok=True)
         for kind in ("activations", "left_out"):
             for name in self.names(kind):
-                if not inside(self.folder, "activations", name).exists():
+                if name not in without and not inside(self.folder, "activations", name).exists():
                     self._fetch_manifest(kind, name)
         self._looked = time.monotonic()
 
@@ -353,15 +362,17 @@ class Remote:
 
 
 def push(study: Study, remote: Remote) -> list[str]:
-    """Copy everything that is whole here and not there; what was copied.
+    """Copy everything that is whole here and not there, and remove there what was deleted; what was copied.
 
     Raises:
         StudyError: Something is damaged here. All else was copied.
     """
     from workbench.activations.checksums import damage
     from workbench.activations.writer import whole
+    from workbench.store.deleted import remove_deleted
     from workbench.store.verify import damaged_files
 
+    remove_deleted(study)
     remote.put_texts()
     remote.put_known()
     sets = [folder for folder in listed(study.folder, "activations") if folder.suffix != PARTIAL and whole(folder)]

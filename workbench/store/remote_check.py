@@ -14,6 +14,7 @@ from workbench.activations.manifest import Manifest, set_folders
 from workbench.activations.writer import whole
 from workbench.errors import StudyError, WorkbenchError
 from workbench.paths import inside, is_file, is_id
+from workbench.store.deleted import deleted_parts
 from workbench.store.remote import LAST, Remote
 from workbench.store.runs import CHECKSUMS, parse_sums
 from workbench.store.scratch import scratch
@@ -44,9 +45,13 @@ def check(study: Study, remote: Remote, there: Listing, unsound: Collection[str]
         unsound: The runs and sets whose files here are damaged, as ``runs/ID``: nothing is held against them.
         content: Read every byte there, and hold it against its checksum.
     """
+    gone = set(deleted_parts(study))
     found = {kind: sorted(_names(there, kind)) for kind in LAST}
     for kind, names in found.items():
         for name in names:
+            if (_home(kind), name) in gone:
+                yield f"{kind}/{name}", "", "unfinished", "It was deleted: `workbench study push` removes it at the remote."
+                continue
             yield from _faults(study, remote, there, kind, name, f"{kind}/{name}" not in unsound, content)
     yield from _texts(study, remote, there, content)
     for place in _here(study):

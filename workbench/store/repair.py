@@ -177,7 +177,7 @@ def _drop_runs(study: Study, doomed: list[str], known: dict[str, dict[str, Any]]
         every += [i for i, row in known.items() if name in row["inputs"].get("parents", []) and i not in every]
     every = [name for name in every if known[name]["status"] in {"done", "running"}]
     mine = sa.select(tables.concepts.c.id).where(tables.concepts.c.run.in_(every))
-    _keep_words(study, {table: sa.select(table).where(table.c.concept.in_(mine)) for table in BY_PEOPLE})
+    keep_words(study, {table: sa.select(table).where(table.c.concept.in_(mine)) for table in BY_PEOPLE})
     for name in every:
         study.catalog.remove_concepts(name)
         study.catalog.update_run(name, status="failed", error=WHY)
@@ -201,7 +201,7 @@ def _catalog(study: Study) -> list[tuple[str, str, bool, str]]:
     counts[tables.concepts.name] = len(study.catalog.frame(lost))
     if not any(counts.values()):
         return []
-    _keep_words(study, {table: doomed(table) for table in BY_PEOPLE})
+    keep_words(study, {table: doomed(table) for table in BY_PEOPLE})
     with study.catalog.changing() as connection:
         for table in tables.ABOUT_CONCEPTS:
             connection.execute(sa.delete(table).where(table.c.id.in_(sa.select(doomed(table).subquery().c.id))))
@@ -212,7 +212,7 @@ def _catalog(study: Study) -> list[tuple[str, str, bool, str]]:
     return done
 
 
-def _keep_words(study: Study, doomed: dict[sa.Table, sa.Select[Any]]) -> Path | None:
+def keep_words(study: Study, doomed: dict[sa.Table, sa.Select[Any]]) -> Path | None:
     """Write what people said of concepts that are about to be dropped into a file of the study; None where they said nothing."""
     kept: dict[str, Any] = {}
     for table, query in doomed.items():

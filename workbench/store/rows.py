@@ -13,7 +13,7 @@ from workbench.paths import is_id, shown
 from workbench.store import catalog as tables
 
 Row = dict[str, Any]
-STATUSES = frozenset({"running", "done", "failed", "cancelled"})
+STATUSES = frozenset({"running", "done", "failed", "cancelled", "deleted"})
 _JSON_BYTES = 2**24
 _DEEP = 50
 
@@ -117,6 +117,10 @@ def _info(row: Row) -> str:
         record = _object(value)
         sound = record is not None and is_id("datasets", f"{record.get('hash')}.json") and isinstance(record.get("name"), str)
         return "" if sound and isinstance(record.get("source"), dict) else "the record of a data set cannot be read"  # type: ignore[union-attr]
+    if isinstance(key, str) and key.startswith("deleted activations "):
+        record = _object(value)
+        sound = record is not None and _texts([record.get(name) for name in ("at", "data", "said")])
+        return "" if sound else "the record of a deleted set cannot be read"
     if isinstance(key, str) and key.startswith("norm "):
         return "" if _finite(value) else "a typical norm is no number"
     return ""

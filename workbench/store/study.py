@@ -15,11 +15,12 @@ from workbench.errors import UnknownNameError, WorkbenchWarning, disk_errors
 from workbench.frames import records
 from workbench.paths import inside
 from workbench.store import catalog as tables
+from workbench.store.caring import Caring
 from workbench.store.catalog import Catalog
+from workbench.store.deleted import finish_deletions
 from workbench.store.marker import make_or_check
 from workbench.store.opening import CATALOG, admit, writable
 from workbench.store.runs import Run, find_run
-from workbench.store.sharing import Sharing
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from workbench.store.repeating import Repetition
 
 
-class Study(Sharing):
+class Study(Caring):
     """A study on disk. Open one with :func:`open_study`.
 
     Attributes:
@@ -84,6 +85,7 @@ class Study(Sharing):
         from workbench.store.texts import known_examples
 
         self.require_writable("the study")
+        finish_deletions(self)
         matched = model.match(sites)
         self.use_model(model)
         with disk_errors("activations"):
@@ -329,27 +331,6 @@ class Study(Sharing):
 
         return pack(self, Path(path), activations)
 
-    # Care
-
-    def verify(self, remote_content: bool = False) -> pd.DataFrame:
-        """What is damaged or unfinished, one row a finding; see :func:`workbench.store.verify.verify`."""
-        from workbench.store.verify import verify
-
-        return verify(self, remote_content)
-
-    def repair(self, remote_content: bool = False) -> pd.DataFrame:
-        """Drop what is broken, and say what was dropped; see :func:`workbench.store.repair.repair`."""
-        from workbench.store.repair import repair
-
-        return repair(self, remote_content)
-
-    def log(self) -> pd.DataFrame:
-        """Activation sets and runs, each below what it came from; see :func:`workbench.store.history.history`."""
-        from workbench.store.history import history
-
-        self.look()
-        return history(self)
-
     def close(self) -> None:
         """Let go of the catalog."""
         self.catalog.close()
@@ -398,4 +379,6 @@ def open_study(
     if read_only := not writable(folder):
         text = f"The study {path} is open for reading only: its folder may not be written."
         warnings.warn(text, WorkbenchWarning, stacklevel=2)
-    return Study(folder, Catalog(marker.catalog or f"sqlite:///{folder.as_posix()}/{CATALOG}", read_only), marker.remote)
+    study = Study(folder, Catalog(marker.catalog or f"sqlite:///{folder.as_posix()}/{CATALOG}", read_only), marker.remote)
+    finish_deletions(study)
+    return study

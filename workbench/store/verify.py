@@ -180,7 +180,9 @@ def _runs(study: Study, there: dict[str, int] | None) -> Iterator[Finding]:
             yield from _finished_run(study, row, folder)
     for folder in listed(study.folder, "runs"):
         name = folder.name.removesuffix(PARTIAL)
-        if name not in known or known[name]["status"] not in ({"running"} if folder.suffix == PARTIAL else {"running", "done"}):
+        if name in known and known[name]["status"] == "deleted" and folder.suffix != PARTIAL:
+            yield Finding("run", name, "", "unfinished", "It was deleted; its files go when the study is opened next.")
+        elif name not in known or known[name]["status"] not in ({"running"} if folder.suffix == PARTIAL else {"running", "done"}):
             yield Finding("run", folder.name, "", "broken", "It is the rest of a run that did not finish.")
 
 
