@@ -234,7 +234,7 @@ def _write_result(folder: Path, result: Result, acts: ActivationSet, dataset: Da
     if result.metrics is not None:
         result.tables["metrics"] = pd.DataFrame(result.metrics)
     for number, concept_set in enumerate(result.concepts):
-        concept_set.save(folder / "concepts" / str(number))
+        concept_set.save(child(folder / "concepts", str(number)))
     for name, table in result.tables.items():
         table.to_parquet(child(folder / "tables", f"{name}.parquet"), index=False, compression="zstd")
     if result.tensors:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from workbench.errors import StudyError, disk_errors
-from workbench.paths import is_file, read_bytes
+from workbench.paths import inside, is_file, read_bytes
 from workbench.store import trust
 from workbench.writing import ENDING, write_beside
 
@@ -81,7 +81,7 @@ def make_or_check(folder: Path, called: str, create: bool, catalog: str | None =
         if remote is not None:
             _require_remote(folder, remote)
         with disk_errors("the study"):
-            (folder / "runs").mkdir(parents=True, exist_ok=True)
+            inside(folder, "runs").mkdir(parents=True, exist_ok=True)
             # Before others can see it: a process that opens it at this moment must not take it for a stranger's.
             trust.remember(folder, wanted.id, wanted.places)
             _write_once(marker, wanted)

@@ -9,10 +9,7 @@ from workbench.store.look import CATALOG
 from workbench.store.marker import STUDY_FILE
 
 _FILE = r"[^./\\:\x00-\x1f\x7f][^/\\:\x00-\x1f\x7f]{0,199}"
-_IN_RUN = re.compile(
-    rf"(config|checksums)\.json|tensors\.safetensors|tables/{_FILE}\.parquet|figures/{_FILE}\.json"
-    rf"|concepts/[0-9]{{1,6}}/{_FILE}\.(json|parquet|safetensors)"
-)
+_IN_RUN = re.compile(rf"({_FILE}/){{0,3}}{_FILE}\.(json|parquet|safetensors)")
 _IN_SET = re.compile(r"manifest\.json|index\.parquet|site[0-9]{3,6}-[0-9]{5}\.bin")
 
 

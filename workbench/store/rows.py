@@ -87,7 +87,7 @@ def _run(row: Row) -> str:
 
 def _concept(row: Row) -> str:
     run, number = row.get("run"), row.get("number")
-    if not is_id("runs", run) or row.get("id") != f"{run}.{number}" or number < 0:
+    if not is_id("runs", run) or not isinstance(number, int) or number < 0 or row.get("id") != f"{run}.{number}":
         return f"a concept is called {shown(str(row.get('id')))}"
     return ""
 

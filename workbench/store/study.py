@@ -16,8 +16,9 @@ from workbench.frames import records
 from workbench.paths import inside
 from workbench.store import catalog as tables
 from workbench.store.catalog import Catalog
+from workbench.store.look import CATALOG
 from workbench.store.marker import make_or_check
-from workbench.store.opening import CATALOG, admit, writable
+from workbench.store.opening import admit, writable
 from workbench.store.runs import Run, find_run
 from workbench.store.sharing import Sharing
 
