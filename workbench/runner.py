@@ -80,6 +80,7 @@ def execute(
         ConfigError: An option does not fit.
         WorkbenchError: What the analysis itself raised; the study is as it was.
     """
+    study.require_writable("the study")
     analysis, does = find_analysis(name).configured(options), find_engine(engine)
     if not isinstance(does, Local) and not isinstance(analysis, SiteAnalysis):
         raise ConfigError(

@@ -181,7 +181,7 @@ SCHEMA: dict[str, Change] = {
     "virtual table as notes": sql("DROP TABLE notes", "CREATE VIRTUAL TABLE notes USING fts5(id, concept, text, author, at)"),
     "table beside": sql("CREATE TABLE more (id INTEGER)"),
     "column beside": sql("ALTER TABLE runs ADD COLUMN more TEXT"),
-    "generated column": sql("ALTER TABLE runs ADD COLUMN extra AS (hex(randomblob(1000000))) VIRTUAL"),
+    "generated column": sql("ALTER TABLE runs ADD COLUMN extra AS (hex(zeroblob(1000000))) VIRTUAL"),
     "generated for ours": sql(
         "DROP TABLE notes",
         "CREATE TABLE notes (id INTEGER PRIMARY KEY, concept TEXT, text TEXT AS (hex(zeroblob(10000000))), author TEXT, at TEXT)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from workbench.paths import is_id
+from workbench.paths import PARTIAL, is_id
 from workbench.store.look import CATALOG
 from workbench.store.marker import STUDY_FILE
 
@@ -21,7 +21,7 @@ def belongs(name: str) -> bool:
     kind, _, rest = name.partition("/")
     identifier, _, file = rest.partition("/")
     if kind == "runs":
-        return is_id(kind, identifier) and not identifier.endswith(".partial") and _IN_RUN.fullmatch(file) is not None
+        return is_id(kind, identifier) and not identifier.endswith(PARTIAL) and _IN_RUN.fullmatch(file) is not None
     if kind == "activations":
         return is_id(kind, identifier) and "." not in identifier and _IN_SET.fullmatch(file) is not None
     return is_id(kind, rest) if kind == "datasets" else name in {STUDY_FILE, CATALOG}

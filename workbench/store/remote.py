@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -305,8 +306,9 @@ class Remote:
         """Write a small file that is there whole or not at all."""
         with self._reaching() as (files, base):
             self._make_room(files, f"{base}/{path}")
-            files.pipe_file(f"{base}/{path}.partial", content)
-            files.mv(f"{base}/{path}.partial", f"{base}/{path}")
+            partial = f"{base}/{path}.{secrets.token_hex(8)}{PARTIAL}"
+            files.pipe_file(partial, content)
+            files.mv(partial, f"{base}/{path}")
 
     def _make_room(self, files: Any, path: str) -> None:
         # A bucket has no folders, and is not made by the way.

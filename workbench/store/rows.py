@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from workbench.paths import is_id, shown
+from workbench.paths import PARTIAL, is_id, shown
 from workbench.store import catalog as tables
 
 Row = dict[str, Any]
@@ -66,7 +66,7 @@ def _called(value: Any) -> str:
 
 
 def _run(row: Row) -> str:
-    if not is_id("runs", row.get("id")) or row["id"].endswith(".partial"):
+    if not is_id("runs", row.get("id")) or row["id"].endswith(PARTIAL):
         return f"a run is called {shown(str(row.get('id')))}"
     if row.get("status") not in STATUSES:
         return f"a run has the status {shown(str(row.get('status')))}"

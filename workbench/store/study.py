@@ -180,7 +180,6 @@ class Study(Sharing):
         from workbench.progress import silent
         from workbench.runner import execute
 
-        self.require_writable("the study")
         return execute(self, analysis, acts, options, seed, force, progress or silent, engine=engine)
 
     def repeat(
