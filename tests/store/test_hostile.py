@@ -6,7 +6,6 @@ of them where ``WORKBENCH_FULL`` is set (``make test-full``).
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import shutil
@@ -17,12 +16,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import plotly.graph_objects as go
 import pytest
 
 import workbench as wb
+from tests.store.conftest import state
 from tests.store.hostile import FOLDERS
 from tests.store.hostile_packs import PACKS
 from workbench.errors import NotTrustedError, WorkbenchError
@@ -39,28 +36,6 @@ MOST_SECONDS, WAITED_SECONDS = 10, 120
 def chosen(cases: dict[str, Any]) -> list[str]:
     names = sorted(cases)
     return names if os.environ.get("WORKBENCH_FULL") else sorted(random.Random(14).sample(names, SAMPLE))
-
-
-@pytest.fixture(scope="module")
-def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An honest study with a set, a run, a figure, a name, a note and a collection, as another user has left it."""
-    place = tmp_path_factory.mktemp("honest")
-    given, rng = place / "given", np.random.default_rng(0)
-    given.mkdir()
-    rows = pd.DataFrame({"example": range(160), "kind": ["left", "right"] * 80, "token": [f"word{i}" for i in range(160)]})
-    values = rng.normal(size=(160, 4)).astype(np.float16)
-    values[:, 0] += 4 * rows["kind"].eq("left").to_numpy()
-    np.save(given / "resid_post.0.npy", values)
-    rows.to_csv(given / "rows.csv", index=False)
-    with wb.open_study(place / "study") as study:
-        run = study.run("linear_probe", study.import_activations(given), labels="kind")
-        run.concepts[0].rename("what is left", "ada")
-        run.concepts[0].note("seen everywhere", "ada")
-        study.collections.add("kept", [run.concepts[0].id], "ada")
-        study.keep_recipe(wb.Recipe(name="a"))
-        assert study.verify().empty
-        assert isinstance(next(iter(run.figures.values())), go.Figure)
-    return place / "study"
 
 
 @pytest.fixture
@@ -80,16 +55,6 @@ def copy(honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(trust, "_HERE", {})
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
     return Path(shutil.copytree(honest, tmp_path / "given"))
-
-
-def state(folder: Path) -> dict[str, tuple[Any, ...]]:
-    """Every path below a folder, with its kind, its time and its content."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        status = path.lstat()
-        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-        found[path.relative_to(folder).as_posix()] = (status.st_mode, status.st_mtime_ns, content)
-    return found
 
 
 @contextmanager
