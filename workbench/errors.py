@@ -120,7 +120,7 @@ def disk_is_full(error: DBAPIError) -> bool:
 
 @contextmanager
 def disk_errors(what: str) -> Iterator[None]:
-    """Turn 'no space left on device', from the system or from the database, into one clear sentence."""
+    """Turn 'no space left on device', from the system or from the database, and 'may not be written' into one clear sentence."""
     from sqlalchemy.exc import OperationalError
 
     try:
@@ -131,6 +131,8 @@ def disk_errors(what: str) -> Iterator[None]:
                 f"The disk is full: {what} could not be written. Free some space and run the same command again;"
                 " nothing that was there before is lost."
             ) from error
+        if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM} and not isinstance(error, WorkbenchError):
+            raise StudyError(f"{error.filename or what} may not be written: {what} was left as it was.") from error
         raise
     except OperationalError as error:
         if disk_is_full(error):

@@ -32,6 +32,11 @@ def is_id(kind: str, identifier: object) -> bool:
     return isinstance(identifier, str) and KINDS[kind].fullmatch(identifier) is not None
 
 
+def is_name(name: str) -> bool:
+    """Whether a text is one name of a file, which leads nowhere else."""
+    return _NAME.fullmatch(name) is not None
+
+
 def inside(study: Path, kind: str, *parts: str) -> Path:
     """The path of a folder of a study, or of something in it.
 
@@ -60,14 +65,19 @@ def inside(study: Path, kind: str, *parts: str) -> Path:
 
 
 def child(folder: Path, name: str) -> Path:
-    """The path of a file in a folder, by a name that comes from a file: of a table, for instance.
+    """The path of a file below a folder, by a name that comes from elsewhere, with ``/`` between it and its folders.
 
     Raises:
-        StudyError: The name would lead elsewhere.
+        StudyError: The name would lead elsewhere, or a link or a pipe is in the place.
     """
-    if not _NAME.fullmatch(name):
-        raise StudyError(f"{shown(name)} is no name of a file: nothing was written.")
-    return folder / name
+    path = folder
+    for part in name.split("/"):
+        if not _NAME.fullmatch(part):
+            raise StudyError(f"{shown(name)} is no name of a file: it is not read or written.")
+        path = path / part
+        if (problem := odd(path)) is not None:
+            raise StudyError(f"{path} is {problem}: it is not followed. Remove it, or put what belongs there in its place.")
+    return path
 
 
 def listed(study: Path, kind: str, partial: bool = True) -> list[Path]:
@@ -91,6 +101,20 @@ def strange(study: Path, kind: str) -> Iterator[tuple[Path, str]]:
             yield path, problem
         elif entry.is_dir(follow_symlinks=False) and not is_id(kind, entry.name):
             yield path, "called as the workbench calls nothing"
+
+
+def drop_strange(study: Path, name: str) -> bool:
+    """Remove a link, a pipe or a device among the parts of a study, and not what it leads to; whether there was one.
+
+    Args:
+        study: The study's folder.
+        name: As :func:`strange` finds it: looked for in what is there, and never joined.
+    """
+    found = {path.relative_to(study).as_posix(): path for kind in KINDS for path, _ in strange(study, kind)}
+    if (path := found.get(name)) is None or odd(path) is None:
+        return False
+    path.unlink()
+    return True
 
 
 def odd(path: Path) -> str | None:

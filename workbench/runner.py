@@ -80,6 +80,7 @@ def execute(
         ConfigError: An option does not fit.
         WorkbenchError: What the analysis itself raised; the study is as it was.
     """
+    study.require_writable("the study")
     analysis, does = find_analysis(name).configured(options), find_engine(engine)
     if not isinstance(does, Local) and not isinstance(analysis, SiteAnalysis):
         raise ConfigError(
@@ -234,7 +235,7 @@ def _write_result(folder: Path, result: Result, acts: ActivationSet, dataset: Da
     if result.metrics is not None:
         result.tables["metrics"] = pd.DataFrame(result.metrics)
     for number, concept_set in enumerate(result.concepts):
-        concept_set.save(folder / "concepts" / str(number))
+        concept_set.save(child(folder / "concepts", str(number)))
     for name, table in result.tables.items():
         table.to_parquet(child(folder / "tables", f"{name}.parquet"), index=False, compression="zstd")
     if result.tensors:

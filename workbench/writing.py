@@ -10,8 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from workbench.errors import StudyError
-
-ENDING = ".partial"
+from workbench.paths import PARTIAL
 
 
 @contextmanager
@@ -65,4 +64,4 @@ def require_writable(read_only: bool, what: str) -> None:
 
 
 def _new_name(target: Path) -> Path:
-    return target.with_name(f".{secrets.token_hex(12)}{ENDING}")
+    return target.with_name(f".{secrets.token_hex(12)}{PARTIAL}")

@@ -191,6 +191,7 @@ def _deletes(folder, run: str, nth: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("catalog", ["sqlite"], indirect=True)
 def test_killed_at_any_step_all_of_it_is_there_or_none(made, tmp_path) -> None:
     study, acts, run, other, examined = made

@@ -10,7 +10,7 @@ from pathlib import Path
 from workbench.activations.manifest import INDEX, MANIFEST, Manifest, Stored, left_out, parse_manifest, wrong_length
 from workbench.errors import DataError, StudyError
 from workbench.parquet import read_table
-from workbench.paths import PARTIAL, is_id, odd
+from workbench.paths import PARTIAL, child, is_id, odd, oddities
 
 # Path, length and time of change of every file that was found sound in this process.
 _SOUND: set[tuple[str, int, int]] = set()
@@ -66,14 +66,17 @@ def damage(folder: Path) -> Iterator[tuple[str, str]]:
     if is_id("activations", folder.name) and manifest.request.id != folder.name.removesuffix(PARTIAL):
         yield MANIFEST, "It is of another set than its folder is called after."
         return
+    if found := list(oddities(folder)):
+        yield from ((name, f"It is {problem}.") for name, problem in found)
+        return
     if left_out(folder):
         return
     for name, length in manifest.lengths().items():
-        if state := wrong_length(folder / name, length):
+        if state := wrong_length(child(folder, name), length):
             yield name, f"It is {state}."
-        elif name in manifest.files and not _holds(folder / name, manifest.files[name]):
+        elif name in manifest.files and not _holds(child(folder, name), manifest.files[name]):
             yield name, "Its checksum is not that of what was captured."
-        elif name == INDEX and (found := _index_rows(folder / name)) != manifest.n_rows:
+        elif name == INDEX and (found := _index_rows(child(folder, name))) != manifest.n_rows:
             yield name, f"It has {found} rows instead of {manifest.n_rows}." if found >= 0 else "It cannot be read."
 
 

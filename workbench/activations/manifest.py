@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from workbench.activations.dtypes import Dtype, disk_dtype
 from workbench.conversations import DEFAULT_POSITIONS
 from workbench.errors import StudyError
-from workbench.paths import is_file, listed, oddities, read_bytes
+from workbench.paths import child, is_file, listed, oddities, read_bytes
 
 if TYPE_CHECKING:
     from workbench.activations.source import Examples
@@ -180,7 +180,7 @@ def known_request(folder: Path, request: Request, dataset: Examples) -> Request:
         return request
     for digest in (dataset.hash, *dataset.earlier):
         old = request.model_copy(update={"format": 1, "dataset_hash": digest})
-        if (folder / old.id / MANIFEST).is_file():
+        if is_file(child(folder, old.id) / MANIFEST):
             return old
     return request
 
@@ -214,7 +214,7 @@ def read_manifest(folder: Path) -> Manifest:
     if left_out(folder):
         return manifest
     for name, length in manifest.lengths().items():
-        if state := wrong_length(folder / name, length):
+        if state := wrong_length(child(folder, name), length):
             what = "row index" if name == INDEX else "shard"
-            raise StudyError(f"The {what} {folder / name} is {state}: remove its folder and capture again.")
+            raise StudyError(f"The {what} {child(folder, name)} is {state}: remove its folder and capture again.")
     return manifest

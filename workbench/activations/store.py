@@ -18,7 +18,7 @@ from workbench.activations.manifest import INDEX, Manifest, left_out, read_manif
 from workbench.errors import ConfigError, StudyError, UnknownNameError
 from workbench.models.sites import Site
 from workbench.parquet import read_parquet
-from workbench.paths import is_id
+from workbench.paths import child, is_id
 
 if TYPE_CHECKING:
     import torch
@@ -228,7 +228,7 @@ class ActivationSet:
             number, dtype = self._number(site), disk_dtype(self.manifest.request.dtype)
             width = self.width(site)
             self._maps[site] = [
-                np.memmap(self.folder / shard_name(number, shard), dtype, "r", shape=(rows, width))
+                np.memmap(child(self.folder, shard_name(number, shard)), dtype, "r", shape=(rows, width))
                 for shard, rows in enumerate(self.manifest.shards)
             ]
         return self._maps[site]

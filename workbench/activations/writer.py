@@ -19,7 +19,7 @@ from workbench.activations.dtypes import disk_dtype
 from workbench.activations.journal import JOURNAL, Journal
 from workbench.activations.manifest import INDEX, MANIFEST, Manifest, Request, Stored, left_out, shard_name
 from workbench.errors import disk_errors
-from workbench.paths import LOCK, PARTIAL, require_plain
+from workbench.paths import LOCK, PARTIAL, child, require_plain
 from workbench.processes import hold
 
 SHARD_BYTES = 512 * 2**20
@@ -79,7 +79,7 @@ def writing(folder: Path, request: Request, plan: dict[str, Any] | None = None) 
             yield writer
             writer.close()
             for name in (INDEX, MANIFEST):
-                sync(partial / name)
+                sync(child(partial, name))
             _seal(partial, folder)
     except BaseException:
         # Closing flushes, and on a full disk that fails again; the first error is the one to tell.
@@ -197,7 +197,7 @@ class Writer:
         """Append to a file, while its checksum is gone on with: what is handed out waits for that."""
         hashed = hashing.submit(self._journal.add, name, data)
         if name not in self._files:
-            self._files[name] = (self.folder / name).open("ab")
+            self._files[name] = child(self.folder, name).open("ab")
         self._files[name].write(data)
         return hashed
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from workbench.cli.console import STATE, say, show_json, show_table, visible
+from workbench.cli.console import STATE, open_study, say, show_json, show_table, visible
 from workbench.cli.options import RemoteUrl, StudyPath
 from workbench.errors import ConfigError
 from workbench.frames import records
@@ -25,8 +25,6 @@ app = typer.Typer(name="study", help="Look after a study.", no_args_is_help=True
 @app.command()
 def verify(study: StudyPath, remote_content: RemoteContent = False) -> None:
     """Read every byte of a study and say what is wrong, at its remote too; exit code 1 when something is broken."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened:
         found = opened.verify(remote_content)
     if STATE.json:
@@ -42,8 +40,6 @@ def verify(study: StudyPath, remote_content: RemoteContent = False) -> None:
 @app.command()
 def repair(study: StudyPath, remote_content: RemoteContent = False) -> None:
     """Drop what is broken, put again what is damaged at the remote, and say so; exit code 1 when something needs a person."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened:
         done = opened.repair(remote_content)
     if STATE.json:
@@ -58,8 +54,6 @@ def repair(study: StudyPath, remote_content: RemoteContent = False) -> None:
 @app.command()
 def log(study: StudyPath) -> None:
     """Show activation sets and runs, each below what it came from."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened:
         table = opened.log()
     if STATE.json:
@@ -72,8 +66,6 @@ def log(study: StudyPath) -> None:
 @app.command()
 def usage(study: StudyPath) -> None:
     """Show what takes how much room: runs, activations, data sets, the cache, the catalog, and what was cut short."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened:
         table = opened.usage()
     if STATE.json:
@@ -94,7 +86,6 @@ def delete(
 ) -> None:
     """Delete runs and activation sets that nothing needs; `workbench study log` still shows that they were."""
     from workbench.store.deleting import require_deletable
-    from workbench.store.study import open_study
 
     with open_study(study, create=False) as opened:
         table = opened.delete(ids, with_dependents, dry_run=True)
@@ -127,8 +118,6 @@ def _ask(table: pd.DataFrame) -> None:
 @app.command()
 def push(study: StudyPath, remote: RemoteUrl = None) -> None:
     """Copy what is whole in the study's folder to its remote, where it is not there yet."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False, remote=remote) as opened:
         _moved(opened.push(), "Everything is there already.")
 
@@ -136,8 +125,6 @@ def push(study: StudyPath, remote: RemoteUrl = None) -> None:
 @app.command()
 def pull(study: StudyPath) -> None:
     """Bring what is at the study's remote and not in its folder."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened:
         _moved(opened.pull(), "Everything is here already.")
 

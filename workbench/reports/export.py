@@ -73,7 +73,7 @@ def export_run(run: Run, folder: Path) -> list[Path]:
         raise ConfigError(f"{folder} is there already; give a folder that does not exist yet.")
     with disk_errors("the export"), folder_beside(folder) as partial:
         for number, concept_set in enumerate(run.sets):
-            concept_set.save(partial if len(run.sets) == 1 else partial / str(number))
+            concept_set.save(partial if len(run.sets) == 1 else child(partial, str(number)))
         for name in run.tables:
             _write(run.tables[name], partial / "tables", name)
         shutil.copy(run.folder / "config.json", partial / "run.json")

@@ -55,6 +55,7 @@ def import_activations(
     """
     from workbench.activations.importing import import_set, read_given
 
+    study.require_writable("the study")
     given = read_given(folder, None if rows is None else Path(rows))
     if dataset is None:
         dataset, placed = _own_examples(given.rows, folder.name)
@@ -63,7 +64,6 @@ def import_activations(
         last = given.rows["example"].max()
         raise DataError(f"The table of rows has an example {last}, and {dataset.name} only {len(dataset)} of them, from 0 on.")
     described = _described(study, model, given.columns)
-    study.require_writable("the study")
     home = inside(study.folder, "activations")
     with disk_errors("activations"):
         home.mkdir(exist_ok=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from workbench.errors import StudyError, disk_errors
-from workbench.paths import is_file, read_bytes
+from workbench.paths import PARTIAL, inside, is_file, read_bytes
 from workbench.store import trust
-from workbench.writing import ENDING, write_beside
+from workbench.writing import write_beside
 
 STUDY_FILE = "study.json"
 FORMAT = 1
@@ -81,7 +81,7 @@ def make_or_check(folder: Path, called: str, create: bool, catalog: str | None =
         if remote is not None:
             _require_remote(folder, remote)
         with disk_errors("the study"):
-            (folder / "runs").mkdir(parents=True, exist_ok=True)
+            inside(folder, "runs").mkdir(parents=True, exist_ok=True)
             # Before others can see it: a process that opens it at this moment must not take it for a stranger's.
             trust.remember(folder, wanted.id, wanted.places)
             _write_once(marker, wanted)
@@ -170,7 +170,7 @@ def _same(kept: str, asked: str) -> bool:
 
 def _write_once(marker: Path, content: Marker) -> None:
     """Write the file where there is none: of several processes that make a study at once, all open what the first one made."""
-    partial = marker.with_name(f".{uuid.uuid4().hex}{ENDING}")
+    partial = marker.with_name(f".{uuid.uuid4().hex}{PARTIAL}")
     partial.write_text(content.text())
     try:
         os.link(partial, marker)
@@ -185,4 +185,4 @@ def _write_once(marker: Path, content: Marker) -> None:
 
 def _just_begun(folder: Path) -> bool:
     """Whether a folder holds no more than a study whose making was cut short."""
-    return all(path.name == "runs" or (path.suffix == ENDING and is_file(path)) for path in folder.rglob("*"))
+    return all(path.name == "runs" or (path.suffix == PARTIAL and is_file(path)) for path in folder.rglob("*"))

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 
-from workbench.paths import is_id
+from workbench.paths import PARTIAL, is_id
 from workbench.store.look import CATALOG
 from workbench.store.marker import STUDY_FILE
 
 _FILE = r"[^./\\:\x00-\x1f\x7f][^/\\:\x00-\x1f\x7f]{0,199}"
-_IN_RUN = re.compile(
-    rf"(config|checksums)\.json|tensors\.safetensors|tables/{_FILE}\.parquet|figures/{_FILE}\.json"
-    rf"|concepts/[0-9]{{1,6}}/{_FILE}\.(json|parquet|safetensors)"
-)
+_IN_RUN = re.compile(rf"({_FILE}/){{0,3}}{_FILE}\.(json|parquet|safetensors)")
 _IN_SET = re.compile(r"manifest\.json|index\.parquet|site[0-9]{3,6}-[0-9]{5}\.bin")
 
 
@@ -24,7 +21,7 @@ def belongs(name: str) -> bool:
     kind, _, rest = name.partition("/")
     identifier, _, file = rest.partition("/")
     if kind == "runs":
-        return is_id(kind, identifier) and not identifier.endswith(".partial") and _IN_RUN.fullmatch(file) is not None
+        return is_id(kind, identifier) and not identifier.endswith(PARTIAL) and _IN_RUN.fullmatch(file) is not None
     if kind == "activations":
         return is_id(kind, identifier) and "." not in identifier and _IN_SET.fullmatch(file) is not None
     return is_id(kind, rest) if kind == "datasets" else name in {STUDY_FILE, CATALOG}

@@ -30,5 +30,5 @@ def admit(folder: Path, called: str, marker: Marker, trust: bool, catalog: bool,
 
 def writable(folder: Path) -> bool:
     """Whether a study can be written, as far as permissions tell."""
-    files = [path for name in (CATALOG, STUDY_FILE) if (path := folder / name).exists()]
+    files = [path for path in (folder / CATALOG, folder / STUDY_FILE) if path.exists()]
     return os.access(folder, os.W_OK | os.X_OK) and all(os.access(path, os.W_OK) for path in files)

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Collection, Iterator
@@ -22,7 +23,7 @@ from urllib.parse import urlsplit
 from workbench.activations.manifest import MANIFEST, left_out, parse_manifest, set_folders
 from workbench.errors import ConfigError, DiskFullError, MissingExtraError, StudyError, WorkbenchError, disk_errors
 from workbench.memory import size_text
-from workbench.paths import PARTIAL, files_below, inside, is_file, is_id, listed, require_plain
+from workbench.paths import PARTIAL, child, files_below, inside, is_file, is_id, listed, require_plain
 from workbench.store.runs import CHECKSUMS, parse_sums
 from workbench.store.scratch import scratch
 
@@ -125,7 +126,7 @@ class Remote:
         beside = [path for path in files if path != last]
         try:
             for path in beside:
-                self.upload(folder / path, f"{kind}/{name}/{path}")
+                self.upload(child(folder, path), f"{kind}/{name}/{path}")
             self.write(f"{kind}/{name}/{last}", (folder / last).read_bytes() if last in files else _sums(folder, beside))
         except StudyError as error:
             raise StudyError(
@@ -174,10 +175,10 @@ class Remote:
         if home.is_dir() and not anew:
             return
         with self._scratch() as place:
-            folder = place / name
+            folder = child(place, name)
             for file, digest in self._run_files(name, folder).items():
-                self.download(f"runs/{name}/{file}", folder / file)
-                self._require(digest, folder / file, f"runs/{name}/{file}")
+                self.download(f"runs/{name}/{file}", child(folder, file))
+                self._require(digest, child(folder, file), f"runs/{name}/{file}")
             home.parent.mkdir(exist_ok=True)
             if anew:
                 shutil.rmtree(home, ignore_errors=True)
@@ -207,7 +208,7 @@ class Remote:
                 manifest = place / MANIFEST
                 self.download(f"activations/{name}/{MANIFEST}", manifest)
                 for file in parse_manifest(place).lengths():
-                    self.download(f"activations/{name}/{file}", partial / file)
+                    self.download(f"activations/{name}/{file}", child(partial, file))
                 os.replace(manifest, partial / MANIFEST)
             if not finish_sealed(home):
                 file, problem = next(damage(partial))
@@ -231,7 +232,7 @@ class Remote:
     def _fetch_manifest(self, kind: str, name: str) -> None:
         home, path = inside(self.folder, "activations", name), f"{kind}/{name}/{MANIFEST}"
         with self._scratch() as place:
-            manifest = place / name / MANIFEST
+            manifest = child(place, name) / MANIFEST
             self.download(path, manifest)
             try:
                 found = parse_manifest(manifest.parent).request.id
@@ -258,11 +259,11 @@ class Remote:
             return
         with self._scratch() as place:
             for name in (about.name, table.name):
-                self.download(f"datasets/{name}", place / "datasets" / name)
+                self.download(f"datasets/{name}", inside(place, "datasets", name))
             check_copy(place, record)
             table.parent.mkdir(exist_ok=True)
             for path in (about, table):
-                os.replace(place / "datasets" / path.name, path)
+                os.replace(inside(place, "datasets", path.name), path)
 
     # How
 
@@ -314,8 +315,9 @@ class Remote:
         """Write a small file that is there whole or not at all."""
         with self._reaching() as (files, base):
             self._make_room(files, f"{base}/{path}")
-            files.pipe_file(f"{base}/{path}.partial", content)
-            files.mv(f"{base}/{path}.partial", f"{base}/{path}")
+            partial = f"{base}/{path}.{secrets.token_hex(8)}{PARTIAL}"
+            files.pipe_file(partial, content)
+            files.mv(partial, f"{base}/{path}")
 
     def _make_room(self, files: Any, path: str) -> None:
         # A bucket has no folders, and is not made by the way.
@@ -406,4 +408,4 @@ def _sums(folder: Path, files: list[str]) -> bytes:
     """The checksums of a run from before there were any."""
     from workbench.activations.checksums import sha256_of
 
-    return json.dumps({file: sha256_of(folder / file) for file in files}, indent=1).encode()
+    return json.dumps({file: sha256_of(child(folder, file)) for file in files}, indent=1).encode()

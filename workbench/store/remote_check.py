@@ -13,7 +13,7 @@ from workbench.activations.checksums import damage
 from workbench.activations.manifest import Manifest, set_folders
 from workbench.activations.writer import whole
 from workbench.errors import StudyError, WorkbenchError
-from workbench.paths import inside, is_file, is_id
+from workbench.paths import child, inside, is_file, is_id
 from workbench.store.deleted import deleted_parts
 from workbench.store.remote import LAST, Remote
 from workbench.store.runs import CHECKSUMS, parse_sums
@@ -146,7 +146,7 @@ def _with_lengths(known: Known, folder: Path) -> Known:
         return known
     here = parse_sums((folder / CHECKSUMS).read_bytes())
     return {
-        file: ((folder / file).stat().st_size if here.get(file) == digest and is_file(folder / file) else None, digest)
+        file: (child(folder, file).stat().st_size if here.get(file) == digest and is_file(child(folder, file)) else None, digest)
         for file, (_, digest) in known.items()
     }
 
@@ -161,7 +161,7 @@ def _texts(study: Study, remote: Remote, there: Listing, content: bool) -> Itera
         elif content and name in known:
             with scratch(study.folder) as folder:
                 for file in (table, f"{name}.json"):
-                    remote.download(f"datasets/{file}", folder / "datasets" / file)
+                    remote.download(f"datasets/{file}", inside(folder, "datasets", file))
                 try:
                     check_copy(folder, known[name])
                 except (WorkbenchError, OSError, ValueError):
@@ -189,7 +189,7 @@ def _put(remote: Remote, folder: Path, place: str, files: Collection[str], last:
     """Copy files, the one that names the others after them."""
     for file in files:
         if file != last:
-            remote.upload(folder / file, f"{place}/{file}")
+            remote.upload(child(folder, file), f"{place}/{file}")
     if last in files:
         remote.write(f"{place}/{last}", (folder / last).read_bytes())
 

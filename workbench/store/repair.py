@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from workbench.activations.manifest import MANIFEST, parse_manifest
 from workbench.errors import StudyError, disk_errors
 from workbench.frames import records
-from workbench.paths import PARTIAL, inside, is_id, odd
+from workbench.paths import PARTIAL, drop_strange, inside, is_id
 from workbench.runner import sweep
 from workbench.store import catalog as tables
 from workbench.store.scratch import drop_rests
@@ -89,11 +89,9 @@ def _set(study: Study, name: str) -> tuple[str, str, bool, str]:
 
 def _strange(study: Study, finding: Finding) -> tuple[str, str, bool, str]:
     """Drop a link or a pipe, and not what it leads to; what is only called wrongly may be somebody's."""
-    path = study.folder / finding.name
-    if odd(path) is None:
-        return "files", finding.name, False, "The workbench did not make it: look at it, and remove it."
-    path.unlink()
-    return "files", finding.name, True, "It was removed; what it led to, if anything, was left alone."
+    if drop_strange(study.folder, finding.name):
+        return "files", finding.name, True, "It was removed; what it led to, if anything, was left alone."
+    return "files", finding.name, False, "The workbench did not make it: look at it, and remove it."
 
 
 def _drop(path: Path) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from workbench.errors import ConfigError
 from workbench.parquet import read_parquet
-from workbench.paths import files_below
+from workbench.paths import child, files_below
 
 if TYPE_CHECKING:
     from workbench.store.runs import Run
@@ -142,7 +142,7 @@ def compared(first: Run, again: Run, tolerance: float) -> pd.DataFrame:
     }
     parts: list[Part] = []
     for name in sorted(names):
-        one, two = first.folder / name, again.folder / name
+        one, two = child(first.folder, name), child(again.folder, name)
         if not (one.exists() and two.exists()):
             parts.append(_apart(name, f"only the {'first' if one.exists() else 'repeated'} run has it"))
         elif one.suffix == ".parquet":

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from workbench.paths import is_id, shown
+from workbench.paths import PARTIAL, is_id, shown
 from workbench.store import catalog as tables
 
 Row = dict[str, Any]
@@ -66,7 +66,7 @@ def _called(value: Any) -> str:
 
 
 def _run(row: Row) -> str:
-    if not is_id("runs", row.get("id")) or row["id"].endswith(".partial"):
+    if not is_id("runs", row.get("id")) or row["id"].endswith(PARTIAL):
         return f"a run is called {shown(str(row.get('id')))}"
     if row.get("status") not in STATUSES:
         return f"a run has the status {shown(str(row.get('status')))}"
@@ -87,7 +87,7 @@ def _run(row: Row) -> str:
 
 def _concept(row: Row) -> str:
     run, number = row.get("run"), row.get("number")
-    if not is_id("runs", run) or row.get("id") != f"{run}.{number}" or number < 0:
+    if not is_id("runs", run) or not isinstance(number, int) or number < 0 or row.get("id") != f"{run}.{number}":
         return f"a concept is called {shown(str(row.get('id')))}"
     return ""
 

@@ -18,8 +18,9 @@ from workbench.store import catalog as tables
 from workbench.store.caring import Caring
 from workbench.store.catalog import Catalog
 from workbench.store.deleted import finish_deletions
+from workbench.store.look import CATALOG
 from workbench.store.marker import make_or_check
-from workbench.store.opening import CATALOG, admit, writable
+from workbench.store.opening import admit, writable
 from workbench.store.runs import Run, find_run
 
 if TYPE_CHECKING:
@@ -181,7 +182,6 @@ class Study(Caring):
         from workbench.progress import silent
         from workbench.runner import execute
 
-        self.require_writable("the study")
         return execute(self, analysis, acts, options, seed, force, progress or silent, engine=engine)
 
     def repeat(

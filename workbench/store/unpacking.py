@@ -28,7 +28,7 @@ from sqlalchemy.schema import CreateTable
 
 from workbench.errors import DiskFullError, StudyError, WorkbenchWarning, disk_errors
 from workbench.memory import size_text
-from workbench.paths import files_below, is_file, shown
+from workbench.paths import child, files_below, inside, is_file, shown
 from workbench.store import trust
 from workbench.store.catalog import Catalog, concepts, info, runs
 from workbench.store.copying import copy_rows
@@ -110,7 +110,7 @@ def _fill(source: Path, home: Path, scratch: Path, name: str) -> Marker:
             )
         _require_room(source, home, members, size)
         for part in [STUDY_FILE, *(part for part in members if part.startswith(CATALOG))]:
-            _copy(source, members[part], scratch / part)
+            _copy(source, members[part], child(scratch, part))
         said = read(scratch / STUDY_FILE, str(source))
         lost = fresh_catalog(scratch / CATALOG, home / CATALOG, str(source))
         done = _finished(home / CATALOG)
@@ -118,8 +118,8 @@ def _fill(source: Path, home: Path, scratch: Path, name: str) -> Marker:
             if (run := run_of(member.name)) is not None and run not in done:
                 strange.append(member.name)
             elif not member.name.startswith((STUDY_FILE, CATALOG)):
-                _copy(source, member, home / member.name)
-    (home / "runs").mkdir(exist_ok=True)
+                _copy(source, member, child(home, member.name))
+    inside(home, "runs").mkdir(exist_ok=True)
     if strange:
         _warn(f"{len(strange):,} files of {source} are no part of a study, such as {shown(strange[0])}: they were left out.")
     for table, count in lost.items():

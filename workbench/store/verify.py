@@ -17,9 +17,23 @@ from workbench.activations.manifest import MANIFEST, left_out, parse_manifest
 from workbench.errors import StudyError, WorkbenchError
 from workbench.frames import records
 from workbench.parquet import read_table
-from workbench.paths import KINDS, LOCK, PARTIAL, files_below, is_file, is_id, listed, oddities, read_bytes, strange
+from workbench.paths import (
+    KINDS,
+    LOCK,
+    PARTIAL,
+    child,
+    files_below,
+    inside,
+    is_file,
+    is_id,
+    listed,
+    oddities,
+    read_bytes,
+    strange,
+)
 from workbench.processes import has_ended, held
 from workbench.store import catalog as tables
+from workbench.store.members import in_run
 from workbench.store.runs import CHECKSUMS, Run, parse_sums
 from workbench.store.scratch import rests
 
@@ -118,8 +132,6 @@ def _cache(study: Study) -> Iterator[Finding]:
 
 def _activations(study: Study) -> Iterator[Finding]:
     for folder in listed(study.folder, "activations"):
-        for name, problem in oddities(folder):
-            yield Finding("activations", folder.name, name, "broken", f"It is {problem}.")
         if folder.suffix == PARTIAL:
             yield from _partial_set(folder)
             continue
@@ -134,6 +146,8 @@ def _activations(study: Study) -> Iterator[Finding]:
 def _partial_set(folder: Path) -> Iterator[Finding]:
     if held(folder.with_suffix(LOCK)):
         yield Finding("activations", folder.name, "", "unfinished", "It is being captured now.")
+    elif any(oddities(folder)):
+        yield Finding("activations", folder.name, "", "broken", "It is the rest of a capture, with links or pipes in it.")
     elif is_file(folder / JOURNAL):
         yield Finding("activations", folder.name, "", "unfinished", "Its capture was cut short; the same capture goes on.")
     elif not any(damage(folder)):
@@ -169,7 +183,7 @@ def _runs(study: Study, there: dict[str, int] | None) -> Iterator[Finding]:
             if row["status"] in {"done", "running"}:
                 yield Finding("run", name, "", "broken", "It is called as the workbench calls no run: there are no files of it.")
             continue
-        folder = study.folder / "runs" / name
+        folder = inside(study.folder, "runs", name)
         if row["status"] == "running" and has_ended(row["provenance"].get("process", {})):
             yield Finding("run", name, "", "broken", "It is recorded as running, but its process has ended.")
         elif row["status"] == "done" and not folder.is_dir() and (there is None or f"runs/{name}/{CHECKSUMS}" in there):
@@ -219,14 +233,14 @@ def damaged_files(folder: Path) -> Iterator[tuple[str, str]]:
     except StudyError:
         yield CHECKSUMS, "It cannot be read."
         return
-    there = {path.relative_to(folder).as_posix() for path in files_below(folder)}
+    there = {name for path in files_below(folder) if in_run(name := path.relative_to(folder).as_posix())}
     sums = {name: sum_ for name, sum_ in sums.items() if name not in dict(found)}
     for name in sorted(set(sums) | there):
         if name not in there:
             yield name, "It is missing."
-        elif name in sums and sha256_of(folder / name) != sums[name]:
+        elif name in sums and sha256_of(child(folder, name)) != sums[name]:
             yield name, "Its checksum is not that of what was written."
-        elif problem := _unreadable(folder / name):
+        elif problem := _unreadable(child(folder, name)):
             yield name, problem
 
 
