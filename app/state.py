@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import gc
 import json
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,12 +21,12 @@ import streamlit as st
 
 from app.components.text import short
 from workbench.errors import StudyError, UnknownNameError
+from workbench.serving import served_folders
 from workbench.store import catalog as tables
 from workbench.store.marker import STUDY_FILE
-from workbench.store.runs import repetitions
+from workbench.store.runs import newest_comparison
 from workbench.store.study import Study, open_study
 
-STUDIES = "WORKBENCH_STUDIES"
 NAME_SHOWN = 200
 SMALL_WIDTH = 1024
 BUSY_SECONDS = 20
@@ -46,9 +45,8 @@ class Version(NamedTuple):
 
 def study_folders() -> dict[str, Path]:
     """Every study that is served, by the name that pages and links use."""
-    roots = [Path(p) for p in os.environ.get(STUDIES, "studies").split(os.pathsep) if p]
     found: list[Path] = []
-    for root in roots:
+    for root in served_folders():
         if (root / STUDY_FILE).is_file():
             found.append(root.resolve())
         elif root.is_dir():
@@ -202,14 +200,8 @@ def _vocabulary(folder: str, _study: Study) -> list[str]:
 
 def known_pairs(study: Study) -> tuple[pd.DataFrame | None, bool]:
     """The newest recorded comparison of methods, or None, and whether runs have come since; nothing is computed."""
-    runs = study.runs()
-    runs = runs[~repetitions(runs)]
-    compared = runs[runs["analysis"].eq("counterparts")]
-    if compared.empty:
-        return None, False
-    newest = compared.iloc[-1].to_dict()
-    later = runs[~runs["analysis"].isin(["counterparts", "examine"]) & runs["started"].gt(newest["started"])]
-    return _pairs(str(study.folder), str(newest["id"]), study), len(later) > 0
+    newest, stale = newest_comparison(study)
+    return None if newest is None else _pairs(str(study.folder), newest, study), stale
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

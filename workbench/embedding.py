@@ -37,17 +37,22 @@ class Embedder:
         self._vectors: Float[np.ndarray, "n d"] | None = None
         self._load()
 
-    def embed(self, texts: Sequence[str], progress: Callable[[int, int, str], None] | None = None) -> Float[np.ndarray, "n d"]:
-        """Unit vectors ``[n, d]``, in the order of the texts; each is read up to its first 2,000 characters."""
+    def embed(
+        self, texts: Sequence[str], progress: Callable[[int, int, str], None] | None = None, keep: bool = True
+    ) -> Float[np.ndarray, "n d"]:
+        """Unit vectors ``[n, d]``, in the order of the texts; each is read up to its first 2,000 characters.
+
+        ``keep`` writes those that are new into the study's cache; a question that somebody asks is nothing to keep.
+        """
         short = [text[:MAX_CHARACTERS] or " " for text in texts]
         digests = [hashlib.sha256(t.encode("utf-8", "surrogatepass")).digest()[:16] for t in short]
         missing = {d: t for d, t in zip(digests, short, strict=True) if d not in self._known}
         if missing:
-            self._add(missing, progress)
+            self._add(missing, progress, keep)
         assert self._vectors is not None
         return self._vectors[[self._known[d] for d in digests]].astype(np.float32)
 
-    def _add(self, missing: dict[bytes, str], progress: Callable[[int, int, str], None] | None) -> None:
+    def _add(self, missing: dict[bytes, str], progress: Callable[[int, int, str], None] | None, keep: bool) -> None:
         model = self._model()
         # Texts of like length go together, so that little of a batch is padding.
         order = sorted(missing, key=lambda d: len(missing[d]))
@@ -61,7 +66,8 @@ class Embedder:
         first = 0 if self._vectors is None else len(self._vectors)
         self._known |= {d: first + i for i, d in enumerate(order)}
         self._vectors = fresh if self._vectors is None else np.concatenate([self._vectors, fresh])
-        self._save()
+        if keep and not getattr(self.study, "read_only", False):
+            self._save()
 
     def _model(self) -> Model:
         if self._own:

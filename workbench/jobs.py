@@ -139,8 +139,13 @@ def _begin(study: Study, asked: dict[str, Any]) -> Job:
     return find_job(study, folder.name)
 
 
-def find_job(study: Study, identifier: str) -> Job:
+def find_job(study: Study, identifier: str, settle: bool = True) -> Job:
     """How a job stands.
+
+    Args:
+        study: The study.
+        identifier: Of the job.
+        settle: Record the end of one whose process has died, which writes into the study; otherwise it is only said.
 
     Raises:
         UnknownNameError: There is none of that id.
@@ -149,12 +154,12 @@ def find_job(study: Study, identifier: str) -> Job:
     folders = {folder.name: folder for folder in _folders(study)}
     if identifier not in folders:
         raise UnknownNameError("job", identifier, folders)
-    return _read(study, folders[identifier])
+    return _read(study, folders[identifier], settle)
 
 
-def jobs(study: Study) -> list[Job]:
-    """Every job of the study, newest first."""
-    return [_read(study, folder) for folder in reversed(_folders(study))]
+def jobs(study: Study, settle: bool = True) -> list[Job]:
+    """Every job of the study, newest first; see :func:`find_job`."""
+    return [_read(study, folder, settle) for folder in reversed(_folders(study))]
 
 
 def cancel_job(study: Study, identifier: str, wait: float = 15) -> Job:
@@ -190,15 +195,16 @@ def _folders(study: Study) -> list[Path]:
     return sorted(path.parent for path in (study.folder / FOLDER).glob("*/job.json"))
 
 
-def _read(study: Study, folder: Path) -> Job:
+def _read(study: Study, folder: Path, settle: bool) -> Job:
     asked, end, progress = _load(folder / "job.json"), _load(folder / "end.json"), _load(folder / "progress.json")
     if not end and has_ended(_load(folder / "process.json")):
         # It may have written its end between the two looks.
         end = _load(folder / "end.json")
         if not end:
-            _end(folder, "failed", error=CUT_OFF)
-            sweep(study)
-            end = _load(folder / "end.json")
+            end = {"status": "failed", "error": CUT_OFF}
+            if settle:
+                _end(folder, "failed", error=CUT_OFF)
+                sweep(study)
     return Job(
         folder.name, folder, asked, str(end.get("status", "running")), int(progress.get("done", 0)),
         int(progress.get("total", 1)), str(progress.get("text", "")), str(end.get("run", "")), str(end.get("error", "")),

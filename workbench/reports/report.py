@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -19,7 +20,7 @@ from workbench.plots import dose_curve, forest
 from workbench.reports.highlight import visible
 from workbench.reports.parts import examples_html, figure_html
 from workbench.reports.steering import steering_section
-from workbench.store.runs import Run, repetitions
+from workbench.store.runs import Run, newest_comparison, repetitions
 
 if TYPE_CHECKING:
     from workbench.store.concept import Concept
@@ -102,7 +103,7 @@ def expected_bytes(study: Study, chosen: Chosen) -> int:
 
 def write_report(
     study: Study, path: Path, concepts: Sequence[str] | None = None, notes: str = "", title: str = "",
-    runs: Sequence[str] | None = None, sections: Sequence[str] | None = None,
+    runs: Sequence[str] | None = None, sections: Sequence[str] | None = None, compare: bool = True,
 ) -> Path:  # fmt: skip
     """Write the report.
 
@@ -114,6 +115,8 @@ def write_report(
         title: What to call it; the study's name when left out.
         runs: Ids of the runs to report; the newest of each analysis when left out.
         sections: Which of :data:`SECTIONS`; all when left out.
+        compare: Compare the methods first when runs have come since they were compared, which adds a run to the study. Otherwise
+            the comparison that is kept is reported.
 
     Returns:
         The path.
@@ -144,7 +147,7 @@ def write_report(
         sections=[_section(run) for run in chosen.analyses] if "analyses" in wanted else [],
         labels=_labels(study, chosen) if "labels" in wanted else [],
         cards=[_card(study.concept(i)) for i in chosen.concepts] if "concepts" in wanted else [],
-        pairs=_pairs(study, chosen) if "same" in wanted else [],
+        pairs=_pairs(study, chosen, compare) if "same" in wanted else [],
         steering=steering_section(study, chosen.holds) if "steering" in wanted else None,
         failures=_failures(study, chosen),
         unfinished=_unfinished(study),
@@ -261,8 +264,12 @@ def _card(concept: Concept) -> dict[str, Any]:
     }
 
 
-def _pairs(study: Study, chosen: Chosen) -> list[dict[str, Any]]:
-    pairs = study.counterparts()
+def _pairs(study: Study, chosen: Chosen, compare: bool) -> list[dict[str, Any]]:
+    if compare:
+        pairs = study.counterparts()
+    else:
+        newest, _ = newest_comparison(study)
+        pairs = study.get_run(newest).tables["pairs"] if newest else pd.DataFrame()
     if pairs.empty:
         return []
     names = study.catalog.current_names().set_index("concept")["text"].to_dict()

@@ -213,6 +213,18 @@ def repetitions(runs: pd.DataFrame) -> pd.Series:
     return pd.Series([bool(facts.get("repeats")) for facts in runs["provenance"]], runs.index, dtype=bool)
 
 
+def newest_comparison(study: Study) -> tuple[str | None, bool]:
+    """The id of the newest comparison of methods that is kept, or None, and whether runs have come since; nothing is computed."""
+    runs = study.runs()
+    runs = runs[~repetitions(runs)]
+    compared = runs[runs["analysis"].eq("counterparts")]
+    if compared.empty:
+        return None, False
+    newest = compared.iloc[-1]
+    later = runs[~runs["analysis"].isin(["counterparts", "examine"]) & runs["started"].gt(newest["started"])]
+    return str(newest["id"]), len(later) > 0
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON for a person to read."""
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False, default=str))
