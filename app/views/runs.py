@@ -170,9 +170,9 @@ def _found(run: Run) -> None:
     if run.analysis not in INTERNAL:
         _metrics(run, declared(run.analysis))
     columns = st.columns(2, gap="large")
-    for place, (name, figure) in enumerate(run.figures.items()):
-        with columns[place % 2]:
-            chart(figure, f"figure {run.id} {name}")
+    for place, name in enumerate(run.figures):
+        with columns[place % 2], sentences():
+            chart(run.figures[name], f"figure {run.id} {name}")
     with st.expander("Machine and packages"):
         st.json(run.record["provenance"])
 
