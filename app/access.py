@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.components.page import empty, title
-from app.components.text import escape
+from app.components.text import escape, literal
 from workbench.serving import Serving
 from workbench.store.study import Study
 
@@ -26,7 +26,7 @@ def signed_in() -> bool:
         return True
     title("Sign in", "The studies are shown to those who have signed in.")
     for provider in providers:
-        if st.button(f"Sign in with {provider}" if provider else "Sign in", key=f"sign in {provider}", type="primary"):
+        if st.button(literal(f"Sign in with {provider}") if provider else "Sign in", key=f"sign in {provider}", type="primary"):
             st.login(provider or None)
     return False
 

@@ -13,7 +13,7 @@ from app import jobs, state
 from app.access import no_writing
 from app.components.offer import file_name, offer
 from app.components.page import empty, heading
-from app.components.text import literal, short
+from app.components.text import literal
 from app.components.uploads import reached, saved
 from app.tables import set_label
 from app.writer import Writer, writer_of
@@ -122,10 +122,13 @@ def _table(study: Study) -> None:
     left, right = st.columns([3, 1])
     name = str(left.selectbox("Table", _table_names(str(study.folder), state.version(study), study), key="table"))
     ending = str(right.selectbox("As", list(MIME), format_func=lambda e: e.removeprefix("."), key="table as"))
-    key = ("table", str(study.folder), name, ending, str(state.version(study)))
+    raw = ending == ".csv" and st.toggle(
+        "Texts as they are", help="Otherwise a text that a spreadsheet would run as a formula begins with an apostrophe."
+    )
+    key = ("table", str(study.folder), name, ending, str(raw), str(state.version(study)))
     offer(
-        key, ("Write the table", "Writing the table"), lambda _show: _written(study, name, ending), f"Save {short(name, 80)}",
-        file_name(study.name, name, ending=ending), MIME[ending],
+        key, ("Write the table", "Writing the table"), lambda _show: _written(study, name, ending, raw),
+        literal(f"Save {name}", 90), file_name(study.name, name, ending=ending), MIME[ending],
     )  # fmt: skip
 
 
@@ -134,9 +137,9 @@ def _table_names(folder: str, key: state.Version, _study: Study) -> list[str]:
     return table_names(_study)
 
 
-def _written(study: Study, table: str, ending: str) -> bytes:
+def _written(study: Study, table: str, ending: str, raw: bool) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        return export_table(study, table, Path(folder) / f"table{ending}").read_bytes()
+        return export_table(study, table, Path(folder) / f"table{ending}", raw).read_bytes()
 
 
 def _concepts(study: Study) -> None:

@@ -312,11 +312,11 @@ class Study(Sharing):
 
         return write_report(self, Path(path), **options)
 
-    def export_table(self, table: str, path: str | Path) -> Path:
+    def export_table(self, table: str, path: str | Path, raw: bool = False) -> Path:
         """Write a table as CSV or Parquet; see :func:`workbench.store.exchange.export_table`."""
         from workbench.store.exchange import export_table
 
-        return export_table(self, table, Path(path))
+        return export_table(self, table, Path(path), raw)
 
     def pack(self, path: str | Path, activations: bool = False) -> Path:
         """Write the study into one file for others; see :func:`workbench.store.packing.pack`."""
