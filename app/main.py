@@ -23,9 +23,11 @@ if ROOT not in sys.path:
     # `streamlit run app/main.py` in a checkout that is not installed.
     sys.path.insert(0, ROOT)
 
-from app import access, jobs, state  # noqa: E402
+from app import jobs, state  # noqa: E402
 from app.components.adding import add_packed  # noqa: E402
-from app.components.page import empty, not_opened, sentences, study_switch, title  # noqa: E402
+from app.components.not_opened import not_opened  # noqa: E402
+from app.components.page import empty, sentences, study_switch, title  # noqa: E402
+from app.components.sign_in import signed_in  # noqa: E402
 from app.components.style import use_style  # noqa: E402
 from app.gate import Gate  # noqa: E402
 from app.views import compare, concept, concepts, data, information, layers, naming, overview, report, runs, steer  # noqa: E402
@@ -35,7 +37,7 @@ from workbench.errors import WorkbenchError  # noqa: E402
 def show(page: ModuleType) -> None:
     """One page of the open study, or what to do where there is none."""
     with sentences():
-        if not access.signed_in():
+        if not signed_in():
             return
         try:
             study = state.current_study()

@@ -19,6 +19,7 @@ import pandas as pd
 import sqlalchemy as sa
 import streamlit as st
 
+from app.access import is_editor
 from app.components.text import short
 from workbench.errors import StudyError, UnknownNameError
 from workbench.serving import served_folders
@@ -77,7 +78,7 @@ def current_study() -> Study | None:
     st.session_state["study"] = name
     folder = folders[name]
     # A study that was deleted and made again in its place is another file, and must not be read through the old handle.
-    return _open(str(folder), (folder / STUDY_FILE).stat().st_mtime_ns)
+    return _open(str(folder), (folder / STUDY_FILE).stat().st_mtime_ns, not is_editor())
 
 
 def choose_study(name: str) -> None:
@@ -88,8 +89,9 @@ def choose_study(name: str) -> None:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _open(folder: str, stamp: int) -> Study:
-    return open_study(folder, create=False)
+def _open(folder: str, stamp: int, read_only: bool) -> Study:
+    # Whoever may only read is given a study that cannot be written by anything.
+    return open_study(folder, create=False, read_only=read_only)
 
 
 def link(concept: str | None = None) -> dict[str, str]:

@@ -7,7 +7,7 @@ to a job, which runs in a thread of its own and belongs to no session.
 
 from __future__ import annotations
 
-import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -17,8 +17,8 @@ from workbench.errors import ConfigError, WorkbenchError
 from workbench.jobs import Job, cancel_job, start_job, start_repetition
 from workbench.progress import Progress
 from workbench.serving import inside_roots
-from workbench.store.packing import unpack
 from workbench.store.study import Study, open_study
+from workbench.store.unpacking import unpack
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,6 +178,17 @@ def add_study(packed: Path, folder: Path) -> None:
     unpack(packed, folder).close()
 
 
+def trust_study(folder: str) -> None:
+    """Say yes to what a study from elsewhere does when it is opened.
+
+    Raises:
+        AccessError: The session may only read.
+    """
+    if not access.is_editor():
+        raise AccessError(f"You may read and say yes to nothing. {access.HOW}")
+    open_study(folder, create=False, trust=True).close()
+
+
 def writer_of(study: Study) -> Writer | None:
     """The session's writer for a study; None where it may only read."""
     return None if access.refusal(study) else Writer(study)
@@ -196,10 +207,7 @@ def _check_paths(analysis: str, options: dict[str, Any]) -> None:
 
 def _known_or_inside(text: str) -> str | Path:
     """A bundled name as it is, and anything that may be a path only where the app reaches it."""
-    path = Path(text).expanduser()
-    if len(path.parts) == 1 and os.sep not in text and not path.exists():
-        return text
-    return inside_roots(text)
+    return text if re.fullmatch(r"\w[\w.-]*", text) and not Path(text).exists() else inside_roots(text)
 
 
 def _check_remote(address: str) -> None:

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from workbench.errors import DataError, StudyError
+from workbench.parquet import read_parquet
 
 SET_FILE = "set.json"
 TABLE_FILE = "table.parquet"
@@ -132,7 +133,7 @@ class ConceptSet(ABC):
         try:
             header = json.loads((folder / SET_FILE).read_text())
             kind = ConceptSet._kinds[header["kind"]]
-            table = pd.read_parquet(folder / TABLE_FILE)
+            table = read_parquet(folder / TABLE_FILE)
             return kind._load(folder, header["site"], table, header["level"])
         except (OSError, KeyError, ValueError, SafetensorError) as error:
             raise StudyError(f"{folder.name} holds no readable concept set: {error}. Run the analysis again.") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,8 @@ from jaxtyping import Float
 from safetensors.numpy import load_file, save_file
 
 from workbench.errors import disk_errors
+from workbench.paths import inside
+from workbench.writing import file_beside
 
 if TYPE_CHECKING:
     from workbench.models import Model
@@ -32,27 +33,22 @@ class Embedder:
         record = study.model_record()
         self._own = record["kind"] == "encoder"
         self._key = record["weights_hash"][:16] if self._own else "minilm"
-        self._file = study.folder / "cache" / "embeddings" / f"{self._key}.safetensors"
+        self._file = inside(study.folder, "cache", "embeddings", f"{self._key}.safetensors")
         self._known: dict[bytes, int] = {}
         self._vectors: Float[np.ndarray, "n d"] | None = None
         self._load()
 
-    def embed(
-        self, texts: Sequence[str], progress: Callable[[int, int, str], None] | None = None, keep: bool = True
-    ) -> Float[np.ndarray, "n d"]:
-        """Unit vectors ``[n, d]``, in the order of the texts; each is read up to its first 2,000 characters.
-
-        ``keep`` writes those that are new into the study's cache; a question that somebody asks is nothing to keep.
-        """
+    def embed(self, texts: Sequence[str], progress: Callable[[int, int, str], None] | None = None) -> Float[np.ndarray, "n d"]:
+        """Unit vectors ``[n, d]``, in the order of the texts; each is read up to its first 2,000 characters."""
         short = [text[:MAX_CHARACTERS] or " " for text in texts]
         digests = [hashlib.sha256(t.encode("utf-8", "surrogatepass")).digest()[:16] for t in short]
         missing = {d: t for d, t in zip(digests, short, strict=True) if d not in self._known}
         if missing:
-            self._add(missing, progress, keep)
+            self._add(missing, progress)
         assert self._vectors is not None
         return self._vectors[[self._known[d] for d in digests]].astype(np.float32)
 
-    def _add(self, missing: dict[bytes, str], progress: Callable[[int, int, str], None] | None, keep: bool) -> None:
+    def _add(self, missing: dict[bytes, str], progress: Callable[[int, int, str], None] | None) -> None:
         model = self._model()
         # Texts of like length go together, so that little of a batch is padding.
         order = sorted(missing, key=lambda d: len(missing[d]))
@@ -66,8 +62,7 @@ class Embedder:
         first = 0 if self._vectors is None else len(self._vectors)
         self._known |= {d: first + i for i, d in enumerate(order)}
         self._vectors = fresh if self._vectors is None else np.concatenate([self._vectors, fresh])
-        if keep and not getattr(self.study, "read_only", False):
-            self._save()
+        self._save()
 
     def _model(self) -> Model:
         if self._own:
@@ -84,13 +79,12 @@ class Embedder:
 
     def _save(self) -> None:
         assert self._vectors is not None
+        if self.study.read_only:
+            return
         keys = np.frombuffer(b"".join(self._known), dtype=np.uint8).reshape(-1, 16)
-        with disk_errors("the cache of embeddings"):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            # One file, under a name of this process: two that write at once leave one whole cache, not two halves.
-            partial = self._file.with_suffix(f".{os.getpid()}.partial")
+        # One file, under a name of its own: two that write at once leave one whole cache, not two halves.
+        with disk_errors("the cache of embeddings"), file_beside(self._file) as partial:
             save_file({"keys": keys, "vectors": self._vectors}, partial)
-            partial.replace(self._file)
 
 
 def _embedded(model: Model, texts: list[str]) -> Float[np.ndarray, "n d"]:

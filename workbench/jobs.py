@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from workbench.errors import StudyError, UnknownNameError, WorkbenchError, disk_errors
+from workbench.paths import inside, is_file, listed, read_bytes
 from workbench.processes import find_process, has_ended, identity
 from workbench.progress import TimeLeft, with_time_left
 from workbench.runner import CUT_OFF, sweep
 from workbench.store import catalog as tables
+from workbench.writing import write_beside
 
 if TYPE_CHECKING:
     from workbench.store.study import Study
@@ -66,9 +68,12 @@ class Job:
 
     def log(self) -> str:
         """The end of what it printed."""
-        with suppress(OSError), (self.folder / "log.txt").open("rb") as file:
-            file.seek(max(0, (self.folder / "log.txt").stat().st_size - LOG_SHOWN))
-            return file.read().decode(errors="replace")
+        path = self.folder / "log.txt"
+        with suppress(OSError):
+            if is_file(path):
+                with path.open("rb") as file:
+                    file.seek(max(0, path.stat().st_size - LOG_SHOWN))
+                    return file.read().decode(errors="replace")
         return ""
 
 
@@ -121,7 +126,8 @@ def start_repetition(study: Study, run: str, tolerance: float = 0.0) -> Job:
 
 
 def _begin(study: Study, asked: dict[str, Any]) -> Job:
-    folder = study.folder / FOLDER / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:6]}"
+    study.require_writable("the study")
+    folder = inside(study.folder, FOLDER, f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:6]}")
     with disk_errors("the job"):
         folder.mkdir(parents=True)
         _write(folder / "job.json", asked | {"started": tables.now()})
@@ -139,13 +145,8 @@ def _begin(study: Study, asked: dict[str, Any]) -> Job:
     return find_job(study, folder.name)
 
 
-def find_job(study: Study, identifier: str, settle: bool = True) -> Job:
+def find_job(study: Study, identifier: str) -> Job:
     """How a job stands.
-
-    Args:
-        study: The study.
-        identifier: Of the job.
-        settle: Record the end of one whose process has died, which writes into the study; otherwise it is only said.
 
     Raises:
         UnknownNameError: There is none of that id.
@@ -154,12 +155,12 @@ def find_job(study: Study, identifier: str, settle: bool = True) -> Job:
     folders = {folder.name: folder for folder in _folders(study)}
     if identifier not in folders:
         raise UnknownNameError("job", identifier, folders)
-    return _read(study, folders[identifier], settle)
+    return _read(study, folders[identifier])
 
 
-def jobs(study: Study, settle: bool = True) -> list[Job]:
-    """Every job of the study, newest first; see :func:`find_job`."""
-    return [_read(study, folder, settle) for folder in reversed(_folders(study))]
+def jobs(study: Study) -> list[Job]:
+    """Every job of the study, newest first."""
+    return [_read(study, folder) for folder in reversed(_folders(study))]
 
 
 def cancel_job(study: Study, identifier: str, wait: float = 15) -> Job:
@@ -192,17 +193,18 @@ def cancel_job(study: Study, identifier: str, wait: float = 15) -> Job:
 
 
 def _folders(study: Study) -> list[Path]:
-    return sorted(path.parent for path in (study.folder / FOLDER).glob("*/job.json"))
+    return [folder for folder in listed(study.folder, FOLDER) if is_file(folder / "job.json")]
 
 
-def _read(study: Study, folder: Path, settle: bool) -> Job:
+def _read(study: Study, folder: Path) -> Job:
     asked, end, progress = _load(folder / "job.json"), _load(folder / "end.json"), _load(folder / "progress.json")
     if not end and has_ended(_load(folder / "process.json")):
         # It may have written its end between the two looks.
         end = _load(folder / "end.json")
         if not end:
             end = {"status": "failed", "error": CUT_OFF}
-            if settle:
+            # Whoever may only read is told of it, and it is recorded by somebody else.
+            if not study.read_only:
                 _end(folder, "failed", error=CUT_OFF)
                 sweep(study)
     return Job(
@@ -214,17 +216,14 @@ def _read(study: Study, folder: Path, settle: bool) -> Job:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
+        found = json.loads(read_bytes(path))
+    except (OSError, ValueError, RecursionError, StudyError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
-    # The starter and the worker may write at once.
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(value, ensure_ascii=False))
-    partial.replace(path)
+    write_beside(path, json.dumps(value))
 
 
 def _end(folder: Path, status: str, run: str = "", error: str = "", **found: Any) -> None:
@@ -250,7 +249,8 @@ class _Worker:
         from workbench.store.study import open_study
 
         asked = _load(self.folder / "job.json")
-        with open_study(self.folder.parent.parent, create=False) as study:
+        # Who started the job had the study open.
+        with open_study(self.folder.parent.parent, create=False, trust=True) as study:
             if "repeats" in asked:
                 came = study.repeat(asked["repeats"], asked["tolerance"], self.show)
                 said = [agreement(came.table, came.tolerance), *came.remarks]

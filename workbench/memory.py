@@ -52,9 +52,14 @@ def memory_budget(device: str = "cpu") -> int:
         import torch
 
         return int(torch.cuda.mem_get_info(torch.device(device))[0] * SHARE)
+    return int(free_memory() * SHARE)
+
+
+def free_memory() -> int:
+    """Bytes of main memory that are free, within the limit of the container that the process runs in."""
     import psutil
 
-    return int(min([psutil.virtual_memory().available, *_container_free()]) * SHARE)
+    return int(min([psutil.virtual_memory().available, *_container_free()]))
 
 
 def rows_at_once(width: int, arrays: int, device: str = "cpu") -> int:

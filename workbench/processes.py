@@ -14,6 +14,7 @@ from typing import IO, Any
 import psutil
 
 from workbench.errors import StudyError
+from workbench.paths import is_file, odd
 
 SECONDS_TO_LOOK_AGAIN = 0.2
 
@@ -78,15 +79,20 @@ def hold(path: Path, what: str, patient: bool = False) -> Iterator[None]:
 
 def held(path: Path) -> bool:
     """Whether somebody holds a lock file now."""
-    if not path.exists():
+    if not is_file(path):
         return False
-    with path.open("a+", encoding="utf-8") as file:
+    try:
+        file = _opened(path)
+    except PermissionError:
+        # Of a study that may only be read: what the file says must do.
+        file = path.open(encoding="utf-8")
+    with file:
         return not _lock(file)
 
 
 def _take(path: Path, what: str, patient: bool) -> IO[str]:
     while True:
-        file = path.open("a+", encoding="utf-8")
+        file = _opened(path)
         if not _lock(file):
             holder = _holder(file)
             file.close()
@@ -100,6 +106,14 @@ def _take(path: Path, what: str, patient: bool) -> IO[str]:
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
         file.close()
+
+
+def _opened(path: Path) -> IO[str]:
+    """A lock file, made where there is none; a link or a pipe in its place is not opened."""
+    if (problem := odd(path)) is not None:
+        raise StudyError(f"{path} is {problem}, where a lock belongs: remove it.")
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+    return os.fdopen(os.open(path, flags, 0o666), "a+", encoding="utf-8")
 
 
 def _lock(file: IO[str]) -> bool:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from workbench.conversations import Conversation
 from workbench.errors import ConfigError, StudyError, disk_errors
+from workbench.writing import write_beside
 
 if TYPE_CHECKING:
     from workbench.edits import Edits
@@ -133,7 +134,7 @@ class Recipe(BaseModel):
     def save(self, path: str | Path) -> Path:
         """Write it as JSON."""
         with disk_errors("the recipe"):
-            Path(path).write_text(self.to_json(), encoding="utf-8")
+            write_beside(Path(path), self.to_json())
         return Path(path)
 
     def to_json(self) -> str:

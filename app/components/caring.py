@@ -6,8 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from app import jobs, state
-from app.access import no_writing
 from app.components.page import empty, heading
+from app.components.sign_in import no_writing
 from app.components.text import escape, literal, short
 from app.writer import Writer, writer_of
 from workbench.progress import Progress

@@ -10,9 +10,9 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from app import jobs, state
-from app.access import no_writing
 from app.components.offer import file_name, offer
 from app.components.page import empty, heading
+from app.components.sign_in import no_writing
 from app.components.text import literal
 from app.components.uploads import reached, saved
 from app.tables import set_label

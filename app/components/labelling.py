@@ -6,8 +6,8 @@ from typing import Any
 
 import streamlit as st
 
-from app.access import no_writing
 from app.components.page import empty, heading
+from app.components.sign_in import no_writing
 from app.components.text import literal, short
 from app.tables import set_label
 from app.writer import writer_of

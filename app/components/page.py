@@ -28,13 +28,6 @@ def study_switch() -> None:
             st.rerun()
 
 
-def not_opened(error: WorkbenchError) -> None:
-    """The page of a study that cannot be opened: why, and the way to the others."""
-    title(st.session_state.get("study", "Study"), "This study cannot be opened.")
-    st.error(literal(error, 900))
-    study_switch()
-
-
 def heading(text: str, about: str = "") -> None:
     """A section's heading with a sentence that says what is to be seen."""
     below = f'<div class="cw-soft cw-small">{escape(about, 600)}</div>' if about else ""

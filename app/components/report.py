@@ -7,7 +7,6 @@ from pathlib import Path
 
 from app import state
 from app.components.offer import file_name, offer
-from app.writer import writer_of
 from workbench.progress import Progress
 from workbench.store.study import Study
 
@@ -15,18 +14,17 @@ from workbench.store.study import Study
 def report_button(study: Study, concept: str | None = None) -> None:
     """Build the report of a study, or of one concept in it, and offer it as a file."""
     key = ("report", str(study.folder), concept or "", str(state.version(study)))
-    compare = writer_of(study) is not None
     what = "A page of this concept" if concept else "The whole study"
     offer(
-        key, ("Build report", "Building the report"), lambda show: build(study, concept, compare, show), "Download report (HTML)",
+        key, ("Build report", "Building the report"), lambda show: build(study, concept, show), "Download report (HTML)",
         file_name(study.name, *([concept] if concept else []), ending=".html"), "text/html",
         help=f"{what} as one HTML file that opens without a network.",
     )  # fmt: skip
 
 
-def build(study: Study, concept: str | None, compare: bool, show: Progress) -> bytes:
-    """The report's bytes; methods are compared for it only where that may be kept in the study."""
+def build(study: Study, concept: str | None, show: Progress) -> bytes:
+    """The report's bytes."""
     show(0, 1, "comparing methods, drawing figures")
     with state.model_lock(study), tempfile.TemporaryDirectory() as folder:
-        path = study.report(Path(folder) / "report.html", concepts=[concept] if concept else None, compare=compare)
+        path = study.report(Path(folder) / "report.html", concepts=[concept] if concept else None)
         return path.read_bytes()

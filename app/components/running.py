@@ -20,7 +20,7 @@ WORDS = {"done": "is done", "failed": "failed", "cancelled": "was stopped"}
 
 def running(study: Study) -> bool:
     """Show every job that runs, and those that ended last; say whether any runs."""
-    every = jobs(study, settle=writer_of(study) is not None)
+    every = jobs(study)
     going = [job for job in every if job.status == "running"]
     for job in going:
         _going(study, job.id)
@@ -43,7 +43,7 @@ def job_name(job: Job) -> str:
 @st.fragment(run_every=POLL_SECONDS)
 def _going(study: Study, identifier: str) -> None:
     try:
-        job = find_job(study, identifier, settle=writer_of(study) is not None)
+        job = find_job(study, identifier)
     except UnknownNameError:
         st.rerun()
     if job.status != "running":

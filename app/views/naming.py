@@ -8,12 +8,12 @@ import pandas as pd
 import streamlit as st
 
 from app import state
-from app.access import no_writing
 from app.components import suggest
 from app.components.examples import examples
 from app.components.filters import measured, spoken
 from app.components.naming import watch_names
 from app.components.page import empty, heading, sentences, title
+from app.components.sign_in import no_writing
 from app.components.text import chips, escape, literal, short
 from app.tables import densities
 from app.writer import Writer, writer_of

@@ -18,6 +18,7 @@ from app.components.text import escape, literal, short
 from app.tables import declared, metric_frame
 from workbench.analysis import Metric
 from workbench.frames import records
+from workbench.paths import inside
 from workbench.store.study import Study
 
 FAMILIES_SHOWN = 200
@@ -141,7 +142,7 @@ def _headlines(study: Study) -> None:
     frame = metric_frame(study)
     first = newest_runs(study)
     with_metrics = [run for run in first if run in set(frame["run"])]
-    figured = [run for run in first if any((study.folder / "runs" / run / "figures").glob("*.json"))]
+    figured = [run for run in first if any((inside(study.folder, "runs", run) / "figures").glob("*.json"))]
     chosen = list(dict.fromkeys([*with_metrics, *figured]))
     if not chosen:
         return

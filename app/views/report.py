@@ -15,7 +15,6 @@ from app.components.page import empty, heading, sentences, title
 from app.components.text import short
 from app.tables import INTERNAL
 from app.views.overview import newest_runs
-from app.writer import writer_of
 from workbench.frames import records
 from workbench.progress import Progress
 from workbench.reports import SECTIONS, choose, expected_bytes, write_report, zip_tables
@@ -114,10 +113,9 @@ def _preview(study: Study, chosen: Chosen) -> None:
 
 
 def _build(study: Study, asked: tuple) -> None:
-    compare = writer_of(study) is not None
-    key = ("built", str(compare), str(study.folder), str(state.version(study)), repr(asked))
+    key = ("built", str(study.folder), str(state.version(study)), repr(asked))
     offer(
-        key, ("Build report", "Building the report"), lambda show: _report(study, asked, compare, show), "Download report (HTML)",
+        key, ("Build report", "Building the report"), lambda show: _report(study, asked, show), "Download report (HTML)",
         file_name(asked[0] or study.name, ending=".html"), "text/html", width="stretch",
     )  # fmt: skip
 
@@ -130,12 +128,12 @@ def _tables(study: Study, runs: list[str]) -> None:
     )  # fmt: skip
 
 
-def _report(study: Study, asked: tuple, compare: bool, show: Progress) -> bytes:
+def _report(study: Study, asked: tuple, show: Progress) -> bytes:
     name, notes, runs, sections, concepts = asked
     show(0, 1, "drawing figures, reading examples")
     with state.model_lock(study), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "report.html"
-        write_report(study, path, concepts=concepts, notes=notes, title=name, runs=runs, sections=sections, compare=compare)
+        write_report(study, path, concepts=concepts, notes=notes, title=name, runs=runs, sections=sections)
         return path.read_bytes()
 
 

@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from harness import labelled, on_page, said
+from harness import on_page, said
 from small_study import MAIN
 from streamlit.testing.v1 import AppTest
 
 from app import jobs as app_jobs
 from app.writer import AccessError, Writer
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, StudyError, WorkbenchError
 from workbench.serving import Serving, address_of, inside_roots, read_secrets, serving
-from workbench.store.study import Study, open_study
+from workbench.store.study import open_study
 from workbench.store.texts import keep_texts
 
 ADA, BO = "ada@x.example", "bo@x.example"
@@ -32,7 +32,7 @@ TASKS = ["Is it whole?", "Labels", "Bring activations in", "Take out", "Remote",
 APP = MAIN.parent
 # Methods and functions of the workbench that change a study, or read and write where somebody says.
 WRITING = {
-    "add_names", "cancel_job", "capture", "counterparts", "examine", "export", "import_activations", "insert", "keep_dataset",
+    "add_names", "cancel_job", "capture", "counterparts", "examine", "export", "import_activations", "keep_dataset",
     "keep_recipe", "note", "pull", "push", "recapture", "relabel", "rename", "repair", "repeat", "set_info", "start_job",
     "start_repetition", "sweep", "unpack", "update_run", "use_dataset", "use_model",
 }  # fmt: skip
@@ -49,26 +49,39 @@ def folder(planted: Callable) -> Path:
 
 
 @pytest.fixture
-def visit(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Callable[..., AppTest]:
-    """Open a page as somebody, where Ada may write and all others read."""
+def session(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Callable[..., AppTest]:
+    """The first page as somebody sees it, where Ada may write and all others read."""
     for name, value in Serving(providers=[""], editors=[ADA]).environment([folder]).items():
         monkeypatch.setenv(name, value)
 
-    def begin(who: str | None, page: str = "", task: str = "", **claims: Any) -> AppTest:
+    def begin(**user: Any) -> AppTest:
         test = AppTest.from_file(str(MAIN), default_timeout=120)
-        test.user = {"is_logged_in": False} if who is None else {"is_logged_in": True, "email": who, **claims}
-        if task:
-            test.query_params["task"] = task
-        if page == "concept":
-            with open_study(folder, create=False) as study:
-                test.query_params["concept"] = study.concepts().ids[0]
-        if page == "runs":
-            test.query_params["start"] = "true"
-            with open_study(folder, create=False) as study:
-                test.query_params["run"] = study.get_run("linear_probe").id
-        return on_page(test.run(), page) if page else test.run()
+        test.user = user
+        return test.run()
 
     return begin
+
+
+def signed_in(who: str) -> dict[str, Any]:
+    return {"is_logged_in": True, "email": who}
+
+
+def places(folder: Path) -> list[tuple[str, dict[str, str]]]:
+    """Every page, and every task of the page for data, with the query that shows all of it."""
+    with open_study(folder, create=False) as study:
+        concept, run = study.concepts().ids[0], study.get_run("linear_probe").id
+    query = {"concept": {"concept": concept}, "runs": {"start": "true", "run": run}}
+    return [*((page, query.get(page, {})) for page in PAGES), *(("data", {"task": task}) for task in TASKS)]
+
+
+def go(test: AppTest, page: str, query: dict[str, str]) -> AppTest:
+    for key in ("concept", "run", "start"):
+        test.query_params.pop(key, None)
+        if key in query:
+            test.query_params[key] = query[key]
+    on_page(test, page)
+    # A task that was shown before is kept by the session, whatever the address says.
+    return test.segmented_control[0].set_value(query["task"]).run() if "task" in query else test
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -91,33 +104,35 @@ def settled() -> None:
     raise AssertionError("A job has not ended.")
 
 
-def test_nobody_sees_a_study_before_signing_in(visit: Callable[..., AppTest], folder: Path) -> None:
-    for page in PAGES:
-        test = visit(None, page)
-        assert [button.label for button in test.button] == ["Sign in"]
-        assert folder.name not in said(test)
-    for claims in ({"is_logged_in": False}, {}, {"is_logged_in": "True"}, {"is_logged_in": 1}):
-        test = visit(None)
-        test.user = {"email": ADA, **claims}
-        assert [button.label for button in test.run().button] == ["Sign in"]
+def test_nobody_sees_a_study_before_signing_in(session: Callable[..., AppTest], folder: Path) -> None:
+    for user in ({}, {"is_logged_in": False, "email": ADA}, {"is_logged_in": "True", "email": ADA}, {"is_logged_in": 1}):
+        test = session(**user)
+        for page in ("", "concept", "data"):
+            assert [button.label for button in on_page(test, page).button] == ["Sign in"]
+            assert folder.name not in said(test)
 
 
-def test_an_editor_writes_and_a_reader_may_not(visit: Callable[..., AppTest], folder: Path) -> None:
-    assert "who may write" in said(visit(ADA))
-    assert "who may write" in said(visit(ADA.upper()))
-    for who, claims in ((BO, {}), (ADA, {"email_verified": False}), ("", {})):
-        assert "who may read" in said(visit(who, **claims))
-    for page in PAGES:
-        test = visit(BO, page)
-        assert {b.label for b in test.button} <= {
-            "Sign out", "Build report", "Pack the tables", "Read the concept", "Search",
+def test_a_reader_is_shown_nothing_that_writes_or_takes_a_path(session: Callable[..., AppTest], folder: Path) -> None:
+    test = session(**signed_in(BO))
+    assert "who may read" in said(test)
+    for page, query in places(folder):
+        go(test, page, query)
+        shown = {button.label for button in test.button}
+        assert shown <= {
+            "Sign out", "Build report", "Pack the tables", "Read the concept", "Check everything", "Write the table",
         }  # fmt: skip
-    for task in TASKS:
-        test = visit(BO, "data", task)
-        assert not {t.label for t in test.text_input} & {"Or a folder", "Folder", "Address", "Table of rows"}
+        assert not {field.label for field in test.text_input} & {"Or a folder", "Folder", "Address", "Table of rows"}
         assert not test.get("file_uploader")
-    test = visit(BO, "data", "Take out")
+    go(test, "data", {"task": "Take out"})
     assert "You may read" in said(test.segmented_control[1].set_value("activations").run())
+
+
+@pytest.mark.parametrize(
+    ("claims", "may"),
+    [({"email": ADA.upper()}, "write"), ({"email": BO}, "read"), ({"email": ADA, "email_verified": False}, "read"), ({}, "read")],
+)
+def test_who_may_write_is_named(session: Callable[..., AppTest], claims: dict[str, Any], may: str) -> None:
+    assert f"who may {may}" in said(session(is_logged_in=True, **claims))
 
 
 def messages(test: AppTest) -> Iterator[tuple[str, Any]]:
@@ -131,44 +146,36 @@ def messages(test: AppTest) -> Iterator[tuple[str, Any]]:
             test.button[place].set_value(False)
 
 
-def test_a_reader_changes_nothing_by_the_messages_of_an_editor(visit: Callable[..., AppTest], folder: Path) -> None:
+def test_a_reader_changes_nothing_by_the_messages_of_an_editor(session: Callable[..., AppTest], folder: Path) -> None:
     before, sent = content(folder), []
-    for page, task in [*((page, "") for page in PAGES), *(("data", task) for task in TASKS)]:
-        editor, reader = visit(ADA, page, task), visit(BO, page, task)
+    editor, reader = session(**signed_in(ADA)), session(**signed_in(BO))
+    for page, query in places(folder):
+        go(editor, page, query), go(reader, page, query)
         for label, states in messages(editor):
             sent.append(label)
             reader._run(states)
     settled()
-    assert {
-        "Save name",
-        "Add note",
-        "Add this concept",
-        "Repeat this run",
-        "Start",
-        "Compare methods",
-        "Use these",
-        "Bring in",
-    } <= set(sent)
+    wanted = {"Save name", "Add note", "Add this concept", "Repeat this run", "Start", "Compare methods", "Use these", "Bring in"}
+    assert wanted <= set(sent)
     assert content(folder) == before
     # The same messages of an editor do what they say.
-    editor = visit(ADA, "concept")
-    states = dict(messages(editor))["Save name"]
-    visit(ADA, "concept")._run(states)
+    query = dict(places(folder))["concept"]
+    states = dict(messages(go(editor, "concept", query)))["Save name"]
+    editor._run(states)
     assert content(folder) != before
 
 
 def test_a_writer_is_not_to_be_had_for_a_reader_or_of_a_study_that_is_only_read(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
-    class OnlyRead(Study):
-        read_only = True
-
-    with open_study(folder, create=False) as study:
-        assert Writer(study).study is study
-        study.__class__ = OnlyRead
+    with open_study(folder, create=False, read_only=True) as study:
         with pytest.raises(AccessError, match="only be read"):
             Writer(study)
-        study.__class__ = Study
+        # The store refuses as well, should a page ever forget to ask.
+        with pytest.raises(StudyError):
+            study.concept(study.concepts().ids[0]).rename("pwned")
+    with open_study(folder, create=False) as study:
+        assert Writer(study).study is study
         monkeypatch.setenv("WORKBENCH_APP", Serving(providers=[""]).environment([])["WORKBENCH_APP"])
         with pytest.raises(AccessError, match="names editors"):
             Writer(study)
@@ -218,7 +225,7 @@ def test_a_path_outside_the_roots_is_not_reached(
             lambda: writer.start("pretrained_dictionary", acts, [], {"folder": typed}, 0, False),
         ]
         for ask in asked:
-            with pytest.raises(ConfigError):
+            with pytest.raises(WorkbenchError):
                 ask()
         for address in ("memory://x", "zip:///etc/x.zip", "dir://x", "reference://x", "simplecache::file:///etc", "x"):
             with pytest.raises(ConfigError):

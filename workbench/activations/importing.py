@@ -30,6 +30,7 @@ from workbench.activations.writer import claimed, whole, writing
 from workbench.datasets.readers import read_table
 from workbench.errors import ConfigError, DataError, disk_errors
 from workbench.models.sites import Site
+from workbench.paths import child
 
 if TYPE_CHECKING:
     from workbench.activations.source import Examples
@@ -224,7 +225,7 @@ def import_set(
         pool=cast(Pool, pool), dtype=cast(Dtype, dtype),
     )  # fmt: skip
     request = known_request(folder, request, dataset)
-    home = folder / request.id
+    home = child(folder, request.id)
     with disk_errors("activations"), claimed(home):
         if not whole(home):
             with writing(home, request, {"import": _CHUNK_BYTES}) as writer:

@@ -17,6 +17,8 @@ from workbench.activations.dtypes import as_tensor, disk_dtype, unpacked
 from workbench.activations.manifest import INDEX, Manifest, left_out, read_manifest, shard_name
 from workbench.errors import ConfigError, StudyError, UnknownNameError
 from workbench.models.sites import Site
+from workbench.parquet import read_parquet
+from workbench.paths import child, is_id
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +48,10 @@ class ActivationSet:
         are somewhere else, when they are first read."""
         path = Path(folder)
         manifest = read_manifest(path)
+        if is_id("activations", path.name) and manifest.request.id != path.name:
+            raise StudyError(
+                f"{path} holds the set {manifest.request.id}: `workbench study repair` drops it, or rename the folder."
+            )
         return cls(path, manifest, [Site.parse(site) for site in manifest.request.sites], fetch)
 
     @property
@@ -84,7 +90,7 @@ class ActivationSet:
         self._require_rows()
         require_sound(self.folder / INDEX, self.manifest)
         try:
-            table = pd.read_parquet(self.folder / INDEX)
+            table = read_parquet(self.folder / INDEX)
         except Exception as error:
             raise StudyError(f"The row index of {self.folder} is damaged: capture again.") from error
         if len(table) != self.n_rows:
@@ -222,7 +228,7 @@ class ActivationSet:
             number, dtype = self._number(site), disk_dtype(self.manifest.request.dtype)
             width = self.width(site)
             self._maps[site] = [
-                np.memmap(self.folder / shard_name(number, shard), dtype, "r", shape=(rows, width))
+                np.memmap(child(self.folder, shard_name(number, shard)), dtype, "r", shape=(rows, width))
                 for shard, rows in enumerate(self.manifest.shards)
             ]
         return self._maps[site]

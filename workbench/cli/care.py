@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from workbench.cli.console import STATE, say, show_json, show_table, visible
+from workbench.cli.console import STATE, open_study, say, show_json, show_table, visible
 from workbench.cli.options import RemoteUrl, StudyPath
 from workbench.frames import records
 
@@ -21,8 +21,6 @@ app = typer.Typer(name="study", help="Look after a study.", no_args_is_help=True
 @app.command()
 def verify(study: StudyPath, remote_content: RemoteContent = False) -> None:
     """Read every byte of a study and say what is wrong, at its remote too; exit code 1 when something is broken."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened:
         found = opened.verify(remote_content)
     if STATE.json:
@@ -38,8 +36,6 @@ def verify(study: StudyPath, remote_content: RemoteContent = False) -> None:
 @app.command()
 def repair(study: StudyPath, remote_content: RemoteContent = False) -> None:
     """Drop what is broken, put again what is damaged at the remote, and say so; exit code 1 when something needs a person."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened:
         done = opened.repair(remote_content)
     if STATE.json:
@@ -54,8 +50,6 @@ def repair(study: StudyPath, remote_content: RemoteContent = False) -> None:
 @app.command()
 def log(study: StudyPath) -> None:
     """Show activation sets and runs, each below what it came from."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened:
         table = opened.log()
     if STATE.json:
@@ -68,8 +62,6 @@ def log(study: StudyPath) -> None:
 @app.command()
 def push(study: StudyPath, remote: RemoteUrl = None) -> None:
     """Copy what is whole in the study's folder to its remote, where it is not there yet."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False, remote=remote) as opened:
         _moved(opened.push(), "Everything is there already.")
 
@@ -77,8 +69,6 @@ def push(study: StudyPath, remote: RemoteUrl = None) -> None:
 @app.command()
 def pull(study: StudyPath) -> None:
     """Bring what is at the study's remote and not in its folder."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened:
         _moved(opened.pull(), "Everything is here already.")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import pandas as pd
 import typer
 
-from workbench.cli.console import STATE, progress, say, show_json, show_table
+from workbench.cli.console import STATE, open_study, progress, say, show_json, show_table
 from workbench.cli.options import (
     SEVERAL,
     CatalogUrl,
@@ -68,7 +68,6 @@ def capture(
     """Capture a model's activations on data. With other labels, groups or splits of the same examples nothing is read again."""
     from workbench.engines import find_engine
     from workbench.models import load_model
-    from workbench.store.study import open_study
 
     runs = find_engine(engine, address, workers)
     dataset = loaded(data, data_options)
@@ -129,7 +128,6 @@ def run(
 ) -> None:
     """Run an analysis on captured activations, or repeat a run (exit code 1 when it does not find the same)."""
     from workbench.engines import find_engine
-    from workbench.store.study import open_study
 
     does = find_engine(engine, address, workers)
     if source is not None:
@@ -163,8 +161,6 @@ def run(
 
 
 def _repeat(study: Path, source: str, tolerance: float) -> None:
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened, progress() as show:
         done = opened.repeat(source, tolerance, show)
         facts = {"run": done.run.id, "repeats": done.first.id, "agrees": done.agrees, "tolerance": tolerance}
@@ -188,8 +184,6 @@ def name(
     vocabulary: Annotated[str, typer.Option(help="A bundled vocabulary, or a file with a word a line.")] = "common-words",
 ) -> None:
     """Name a run's discovered concepts from a vocabulary."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened, progress() as show:
         table = opened.get_run(run).concepts.name(vocabulary=vocabulary, progress=show)
     show_table(table.sort_values("confidence", ascending=False).head(20 if not STATE.json else len(table)))
@@ -202,8 +196,6 @@ def rename(
     author: Annotated[str, typer.Option(help="Who gives it.")] = "command line",
 ) -> None:
     """Give a concept a name; the earlier ones stay in its history."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened:
         found = opened.concept(concept)
         found.rename(text, author)
@@ -222,7 +214,6 @@ def examine(
 ) -> None:
     """Put a run's concepts on trial."""
     from workbench.evidence import FAMILIES
-    from workbench.store.study import open_study
 
     with open_study(study, create=False) as opened, progress() as show:
         found = opened.get_run(run)
@@ -242,8 +233,6 @@ def examine(
 
 def match(study: StudyPath) -> None:
     """List concepts that several methods found."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened, progress() as show:
         pairs = opened.counterparts(progress=show)
         names = dict(zip(*[opened.catalog.current_names()[c] for c in ("concept", "text")], strict=True))
@@ -259,8 +248,6 @@ def compare(
     second: Annotated[str, typer.Argument(help="Another run.")],
 ) -> None:
     """Put two runs side by side: options, metrics, and which concepts both found."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened:
         found = opened.get_run(first).compare(opened.get_run(second))
     if STATE.json:
@@ -290,7 +277,6 @@ def report(
 ) -> None:
     """Write a report: one HTML file that opens without a network."""
     from workbench.reports import export_tables
-    from workbench.store.study import open_study
 
     with open_study(study, create=False) as opened:
         chosen = many(runs)
@@ -311,8 +297,6 @@ def collection(
     author: Annotated[str, typer.Option(help="Who does it.")] = "command line",
 ) -> None:
     """List collections of concepts, or put concepts into one and take them out."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened:
         if name is not None and add:
             opened.collections.add(name, add, author)
@@ -330,7 +314,6 @@ def export(
 ) -> None:
     """Write a run's concepts (an SAE in the format of sae-lens) and tables into a folder."""
     from workbench.reports import export_run
-    from workbench.store.study import open_study
 
     with open_study(study, create=False) as opened:
         written = export_run(opened.get_run(run), folder, raw)

@@ -12,13 +12,17 @@ from typing import Any
 
 import pandas as pd
 
+from workbench import parquet
 from workbench.datasets.build import check_columns
 from workbench.datasets.columns import quote
 from workbench.errors import DataError
+from workbench.memory import free_memory, size_text
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl")
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _LOOKED_AT = 20
+# Of a text file: its bytes, its characters, and the rows that are made of them.
+_TEXT_TIMES = 4
 
 
 class EncodingError(DataError):
@@ -46,6 +50,11 @@ def read_text(path: Path, encoding: str | None = None) -> str:
     """A file's text, every character kept. UTF-8, or UTF-16 with its mark, unless ``encoding`` says
     otherwise.
     """
+    size, free = path.stat().st_size, free_memory()
+    if size * _TEXT_TIMES > free:
+        raise DataError(
+            f"{quote(path.name)} has {size_text(size)}, and {size_text(free)} of memory are free: split it, or write Parquet."
+        )
     raw = path.read_bytes()
     if encoding is None:
         utf16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -130,7 +139,7 @@ def _read_json_lines(path: Path, encoding: str | None) -> pd.DataFrame:
             record = json.loads(line, object_pairs_hook=_pairs)
         except DataError as error:
             raise DataError(f"Line {number} of {quote(path.name)}: {error}") from error
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"Line {number} of {quote(path.name)} is not JSON: {error}.") from error
         if not isinstance(record, dict):
             raise DataError(f"Line {number} of {quote(path.name)} is no JSON object: write one {{...}} a line.")
@@ -152,14 +161,7 @@ def table_of_records(records: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{quote(path.name)} is not a whole Parquet file: write it again.") from error
-    return read_arrow(table)
+    return read_arrow(parquet.read_table(path))
 
 
 def read_arrow(table: Any) -> pd.DataFrame:

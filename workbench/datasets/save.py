@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from workbench.datasets.columns import Label
 from workbench.datasets.readers import read_table
 from workbench.datasets.spans import PLACES, no_spans, read_spans
 from workbench.errors import DataError, disk_errors
+from workbench.writing import file_beside
 
 if TYPE_CHECKING:
     from workbench.datasets.dataset import Dataset
@@ -67,11 +67,8 @@ def write_table(data: Dataset, path: Path) -> Path:
         about["spans"] = usual if usual not in columns else f"labelled {usual}"
         columns[about["spans"]] = pa.array(_span_cells(data), pa.string())
     table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps(about, default=str).encode()})
-    partial = path.with_name(path.name + ".partial")
-    with disk_errors(str(path)):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(str(path)), file_beside(path) as partial:
         pq.write_table(table, partial, compression="zstd")
-        os.replace(partial, path)
     return path
 
 

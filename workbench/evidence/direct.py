@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from workbench.errors import ConfigError
 from workbench.memory import rows_at_once
 from workbench.models.logits import TokenLogits
 from workbench.progress import Progress, silent
+from workbench.writing import file_beside
 
 if TYPE_CHECKING:
     from workbench.models import Model, Site
@@ -72,11 +72,9 @@ class DirectMap:
 
     def save(self, path: Path) -> None:
         """Write what was measured, without the unembedding, as safetensors."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Under a name of this process: two that write at once leave one whole file.
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        save_file({"jacobian": self.jacobian.cpu(), "mean": self.mean.cpu(), "covariance": self.covariance.cpu()}, partial)
-        partial.replace(path)
+        # Under a name of its own: two that write at once leave one whole file.
+        with file_beside(path) as partial:
+            save_file({"jacobian": self.jacobian.cpu(), "mean": self.mean.cpu(), "covariance": self.covariance.cpu()}, partial)
 
     @staticmethod
     def load(path: Path, model: Model) -> DirectMap:

@@ -21,7 +21,9 @@ from torch import Tensor
 
 from workbench.errors import DataError, disk_errors
 from workbench.evidence.scores import auroc_paired
+from workbench.paths import inside
 from workbench.progress import Progress, batch_work, text_work
+from workbench.writing import file_beside, write_beside
 
 if TYPE_CHECKING:
     from workbench.datasets import Dataset
@@ -67,11 +69,10 @@ class Readout:
             "weights": self.weights.contiguous(), "bias": self.bias,
             "auroc": torch.from_numpy(self.auroc), "error": torch.from_numpy(self.error),
         }  # fmt: skip
-        save_file(tensors, folder / "readout.safetensors")
+        with file_beside(folder / "readout.safetensors") as partial:
+            save_file(tensors, partial)
         # The labels say that the readout is whole, so they come last, and at once.
-        partial = folder / "labels.json.partial"
-        partial.write_text(json.dumps(self.labels))
-        partial.replace(folder / "labels.json")
+        write_beside(folder / "labels.json", json.dumps(self.labels))
 
     @staticmethod
     def load(folder: Path) -> Readout:
@@ -89,12 +90,13 @@ def study_readout(study: Study, dataset: Dataset, *, progress: Progress | None =
     key = f"{study.model_record()['weights_hash']}/{dataset.hash}/{examples}/1"
     if len(captured) < len(dataset):
         key += f"/{hashlib.sha256(captured.astype('<i8').tobytes()).hexdigest()[:16]}"
-    folder = study.folder / "cache" / "readouts" / hashlib.sha256(key.encode()).hexdigest()[:16]
+    folder = inside(study.folder, "cache", "readouts", hashlib.sha256(key.encode()).hexdigest()[:16])
     if (folder / "labels.json").exists():
         return Readout.load(folder)
     readout = fit_readout(study.model, dataset, examples, among=captured, progress=progress)
-    with disk_errors("the readout"):
-        readout.save(folder)
+    if not study.read_only:
+        with disk_errors("the readout"):
+            readout.save(folder)
     return readout
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from workbench.models.base import Batch, Model
 from workbench.models.cache import cache_dir
 from workbench.models.sites import Site
 from workbench.models.text import Tokens
+from workbench.writing import write_beside
 
 # The largest relative difference of a row that counts as rounding. Faults that were seen differ by more than 0.1.
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
@@ -193,7 +192,4 @@ class Memory:
     def write(self, differences: Differences) -> None:
         """Keep it. A cache that cannot be written costs a check each time, and nothing else."""
         with suppress(OSError):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self._file.parent, suffix=".part", delete=False) as part:
-                json.dump(differences, part)
-            os.replace(part.name, self._file)
+            write_beside(self._file, json.dumps(differences))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.models.cache import cache_dir
+from workbench.writing import write_beside
 
 # How long files must have been left alone for their hash to be remembered; file systems tell times to 2 seconds at worst.
 _SETTLED_S = 3.0
@@ -89,10 +88,7 @@ def remembered_hash(files: Sequence[Path], kind: str, compute: Callable[[], str]
     if _stamps(files) == before and newest < time.time() - _SETTLED_S:
         # A cache that cannot be written costs a computation each time, and nothing else.
         with suppress(OSError):
-            entry.parent.mkdir(parents=True, exist_ok=True)
-            partial = entry.with_suffix(f".{os.getpid()}.{threading.get_ident()}.partial")
-            partial.write_text(json.dumps({"files": before, "hash": digest}))
-            partial.replace(entry)
+            write_beside(entry, json.dumps({"files": before, "hash": digest}))
     return digest
 
 

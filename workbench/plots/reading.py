@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import DataError
+from workbench.paths import read_bytes
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -32,7 +33,6 @@ LAYOUT = re.compile(
 )
 """Parts of a layout: what is not among them is a map, a picture, or a button that changes the figure."""
 ADDRESSES = frozenset({"images", "geojson", "href", "url", "stylesheet"})
-MAX_BYTES = 64 * 2**20
 # Marks of plotly's texts without attributes; of all others the angle bracket is written as an entity, which shows it.
 _MARKUP = re.compile(r"<(?!/?(?:b|i|u|s|em|strong|sub|sup|br|extra)\s*/?>)", re.IGNORECASE)
 _SCALARS = (int, float, bool, type(None))
@@ -67,12 +67,11 @@ def read_figure_file(path: Path) -> Figure:
     """A figure from its file; see :func:`read_figure`.
 
     Raises:
-        DataError: It cannot be read, is too large, or is no figure that may be shown.
+        DataError: It is not text, or no figure that may be shown.
+        StudyError: It is no file, or a larger one than figures have.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"The figure '{path.stem}' cannot be shown: its file has more than {MAX_BYTES // 2**20} MiB.")
-        return read_figure(path.read_text(encoding="utf-8"), path.stem)
+        return read_figure(read_bytes(path).decode(), path.stem)
     except (OSError, UnicodeDecodeError):
         raise DataError(f"The figure '{path.stem}' cannot be shown: its file cannot be read.") from None
 

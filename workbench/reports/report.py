@@ -22,6 +22,7 @@ from workbench.reports.highlight import visible
 from workbench.reports.parts import LeftOut, examples_html, figure_html
 from workbench.reports.steering import steering_section
 from workbench.store.runs import Run, newest_comparison, repetitions
+from workbench.writing import write_beside
 
 if TYPE_CHECKING:
     from workbench.store.concept import Concept
@@ -108,9 +109,9 @@ def expected_bytes(study: Study, chosen: Chosen) -> int:
 
 def write_report(
     study: Study, path: Path, concepts: Sequence[str] | None = None, notes: str = "", title: str = "",
-    runs: Sequence[str] | None = None, sections: Sequence[str] | None = None, compare: bool = True,
+    runs: Sequence[str] | None = None, sections: Sequence[str] | None = None,
 ) -> Path:  # fmt: skip
-    """Write the report.
+    """Write the report. Methods are compared first when runs have come since, which adds a run to a study that may be written.
 
     Args:
         study: What to report.
@@ -120,8 +121,6 @@ def write_report(
         title: What to call it; the study's name when left out.
         runs: Ids of the runs to report; the newest of each analysis when left out.
         sections: Which of :data:`SECTIONS`; all when left out.
-        compare: Compare the methods first when runs have come since they were compared, which adds a run to the study. Otherwise
-            the comparison that is kept is reported.
 
     Returns:
         The path.
@@ -156,7 +155,7 @@ def write_report(
         sections=_each(chosen.analyses, lambda run: f"run {run.id}", lambda run: _section(run, out), out, "analyses" in wanted),
         labels=out("the labels", lambda: _labels(study, chosen, out), []) if "labels" in wanted else [],
         cards=_each(chosen.concepts, str, lambda i: _card(study.concept(i), out), out, "concepts" in wanted),
-        pairs=out("the pairs of concepts", lambda: _pairs(study, chosen, compare), []) if "same" in wanted else [],
+        pairs=out("the pairs of concepts", lambda: _pairs(study, chosen), []) if "same" in wanted else [],
         steering=out("steering", lambda: steering_section(study, chosen.holds), None) if "steering" in wanted else None,
         failures=_failures(study, chosen),
         unfinished=_unfinished(study),
@@ -165,13 +164,7 @@ def write_report(
         left_out=chosen.left_out,
     )
     with disk_errors(f"the report {path}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.partial")
-        try:
-            partial.write_text(text, encoding="utf-8", errors="replace")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_beside(path, text.encode(errors="replace"))
     return path
 
 
@@ -310,12 +303,12 @@ def _made_with(runs: list[dict[str, Any]]) -> str:
     return f"{packages}; Python {made['python']}; {machine['system']} {machine['processor']}, {machine['cores']} cores."
 
 
-def _pairs(study: Study, chosen: Chosen, compare: bool) -> list[dict[str, Any]]:
-    if compare:
-        pairs = study.counterparts()
-    else:
+def _pairs(study: Study, chosen: Chosen) -> list[dict[str, Any]]:
+    if study.read_only:
         newest, _ = newest_comparison(study)
         pairs = study.get_run(newest).tables["pairs"] if newest else pd.DataFrame()
+    else:
+        pairs = study.counterparts()
     if pairs.empty:
         return []
     names = study.catalog.current_names().set_index("concept")["text"].to_dict()

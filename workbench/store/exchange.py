@@ -14,7 +14,9 @@ import pandas as pd
 import sqlalchemy as sa
 
 from workbench.errors import ConfigError, DataError, StudyError, UnknownNameError, disk_errors
+from workbench.paths import inside
 from workbench.store import catalog as tables
+from workbench.writing import file_beside
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
@@ -57,6 +59,7 @@ def import_activations(
     """
     from workbench.activations.importing import import_set, read_given
 
+    study.require_writable("the study")
     given = read_given(folder, None if rows is None else Path(rows))
     if dataset is None:
         dataset, placed = _own_examples(given.rows, folder.name)
@@ -65,7 +68,7 @@ def import_activations(
         last = given.rows["example"].max()
         raise DataError(f"The table of rows has an example {last}, and {dataset.name} only {len(dataset)} of them, from 0 on.")
     described = _described(study, model, given.columns)
-    home = study.folder / "activations"
+    home = inside(study.folder, "activations")
     with disk_errors("activations"):
         home.mkdir(exist_ok=True)
     study.keep_dataset(dataset)
@@ -161,16 +164,15 @@ def write_frame(frame: pd.DataFrame, path: Path, raw: bool = False) -> Path:
         raw: Write every text of a CSV as it is. Otherwise one that a spreadsheet would run as a formula begins with an
             apostrophe, as in ``'=1+1``, which the spreadsheet does not show. Numbers and Parquet are always as they are.
     """
-    with disk_errors("the table"):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors("the table"), file_beside(path) as partial:
         if path.suffix == ".csv":
             safe = frame if raw else without_formulas(frame)
             # Only a line feed has a text quoted of itself, and a carriage return outside of quotation marks begins another row.
             texts = (text for name in safe for text in (name, *(safe[name] if safe[name].dtype.kind not in "biuf" else ())))
             parted = any(isinstance(text, str) and "\r" in text for text in texts)
-            safe.to_csv(path, index=False, quoting=csv.QUOTE_NONNUMERIC if parted else csv.QUOTE_MINIMAL)
+            safe.to_csv(partial, index=False, quoting=csv.QUOTE_NONNUMERIC if parted else csv.QUOTE_MINIMAL)
         else:
-            frame.to_parquet(path, index=False, compression="zstd")
+            frame.to_parquet(partial, index=False, compression="zstd")
     return path
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import StudyError, disk_errors
+from workbench.writing import require_writable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +41,22 @@ class Inputs:
     def activation_set(self, identifier: str | None = None) -> ActivationSet:
         """An activation set of the study; see :meth:`Study.activation_set`."""
         raise NotImplementedError
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be written: that was asked for, or the folder was not writable when the study was opened."""
+        return self.catalog.read_only
+
+    def require_writable(self, what: str) -> None:
+        """See that the study can be written.
+
+        Args:
+            what: What is to be written, for the error.
+
+        Raises:
+            StudyError: It was opened for reading only.
+        """
+        require_writable(self.read_only, what)
 
     @property
     def model(self) -> Model:
@@ -158,6 +175,7 @@ class Inputs:
         """Keep the table of a data set with the study, at its remote too, without changing which labels hold."""
         from workbench.store.texts import copy_path, keep_texts
 
+        self.require_writable("the study")
         with disk_errors("the data set"):
             written = keep_texts(self.folder, dataset)
         self._remember(written or dataset)

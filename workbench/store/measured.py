@@ -29,7 +29,8 @@ def typical_norm(study: Study, site: str) -> float:
         acts = found[0].at(site)
         rows = np.sort(np.random.default_rng(0).permutation(acts.n_rows)[:NORM_ROWS])
         known = repr(float(np.linalg.norm(acts.read(rows), axis=1).mean()))
-        study.catalog.set_info(key, known)
+        if not study.read_only:
+            study.catalog.set_info(key, known)
     return float(known)
 
 

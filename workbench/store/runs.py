@@ -13,6 +13,9 @@ import pandas as pd
 
 from workbench.errors import StudyError, UnknownNameError
 from workbench.frames import records
+from workbench.parquet import read_parquet
+from workbench.paths import child, files_below, inside, require_plain
+from workbench.store.members import in_run
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -39,11 +42,12 @@ class Run:
         self.study = study
         self.record = record
         self.id = str(record["id"])
-        self.folder = study.folder / "runs" / self.id
+        self.folder = inside(study.folder, "runs", self.id)
         if record["status"] == "done" and study.remote:
             study.remote.fetch_run(self.id)
         if record["status"] == "done" and not self.folder.is_dir():
             raise StudyError(f"The folder of run {self.id} is missing; run the analysis again with force=True.")
+        require_plain(self.folder)
 
     @property
     def analysis(self) -> str:
@@ -63,7 +67,7 @@ class Run:
         import workbench.dictionary  # noqa: F401  (makes its kind known)
         from workbench.concepts import ConceptSet
 
-        folders = sorted((self.folder / "concepts").glob("*"), key=lambda f: int(f.name))
+        folders = sorted((f for f in (self.folder / "concepts").glob("*") if f.name.isdecimal()), key=lambda f: int(f.name))
         return [ConceptSet.load(folder) for folder in folders]
 
     @cached_property
@@ -152,7 +156,7 @@ class Figures(Mapping[str, "Figure"]):
 
         if name not in set(self):
             raise UnknownNameError("figure", name, self)
-        return read_figure_file(self.folder / f"{name}.json")
+        return read_figure_file(child(self.folder, f"{name}.json"))
 
     def __repr__(self) -> str:
         return f"<Figures: {', '.join(self) or 'none'}>"
@@ -165,7 +169,7 @@ class Tables:
         self.folder = folder
 
     def __contains__(self, name: str) -> bool:
-        return (self.folder / f"{name}.parquet").exists()
+        return name in set(self)
 
     def __iter__(self) -> Any:
         return iter(sorted(path.stem for path in self.folder.glob("*.parquet")))
@@ -173,13 +177,13 @@ class Tables:
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in set(self):
             raise UnknownNameError("table", name, self)
-        return pd.read_parquet(self.folder / f"{name}.parquet")
+        return read_parquet(child(self.folder, f"{name}.parquet"))
 
     def where(self, name: str, condition: str, values: list[Any]) -> pd.DataFrame:
         """Rows of a table by a DuckDB condition with ``?`` for values, without reading the rest."""
         if name not in set(self):
             raise UnknownNameError("table", name, self)
-        path = str(self.folder / f"{name}.parquet")
+        path = str(child(self.folder, f"{name}.parquet"))
         with _duckdb().cursor() as cursor:
             # Study paths are the user's own; the condition is ours and its values are bound.
             return cursor.execute(f"select * from read_parquet(?) where {condition}", [path, *values]).df()
@@ -202,10 +206,23 @@ def seal(folder: Path) -> None:
     """Keep the SHA-256 of every file of a run, which never changes once it is finished, and have all of it on the disk."""
     from workbench.activations.checksums import sha256_of, sync
 
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = list(files_below(folder))
     write_json(folder / CHECKSUMS, {path.relative_to(folder).as_posix(): sha256_of(path) for path in files})
     for path in [*folder.rglob("*"), folder]:
         sync(path)
+
+
+def parse_sums(text: bytes) -> dict[str, str]:
+    """The checksums of a run's files, from elsewhere. `StudyError` when they are none."""
+    try:
+        sums = json.loads(text)
+        # They must not lead outside the run.
+        sound = all(isinstance(sum_, str) and in_run(file) for file, sum_ in sums.items())
+    except (ValueError, AttributeError, RecursionError):
+        sound = False
+    if not sound:
+        raise StudyError("It cannot be read.")
+    return dict(sums)
 
 
 def find_run(study: Study, identifier: str) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def _matching(study: Study, ids: list[str], query: str, progress: Progress) -> n
     unique = sorted({n for n in named if n})
     if unique:
         embedder = study.embedder()
-        cosine = embedder.embed(unique, progress) @ embedder.embed([words], keep=False)[0]
+        cosine = embedder.embed(unique, progress) @ embedder.embed([words])[0]
         value = dict(zip(unique, cosine.tolist(), strict=True))
         scores = np.array([value.get(n, -np.inf) for n in named])
     needle = words.casefold()

@@ -27,7 +27,7 @@ class Sharing(Inputs):
 
     def look(self, again: bool = False) -> None:
         """Know the sets that others have put to the remote; they are looked for now and then, or at once when ``again``."""
-        if self.remote:
+        if self.remote and not self.read_only:
             self.remote.look(again)
 
     def fetch_set(self, folder: Path) -> None:
@@ -52,6 +52,7 @@ class Sharing(Inputs):
         """Bring what is at the remote and not here; see :func:`workbench.store.remote.pull`."""
         from workbench.store.remote import pull
 
+        self.require_writable("the study")
         return pull(cast("Study", self), self._required_remote(), activations)
 
     def _required_remote(self) -> Remote:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -10,11 +11,14 @@ from typing import TYPE_CHECKING, Any, Self
 import pandas as pd
 import sqlalchemy as sa
 
-from workbench.errors import UnknownNameError, disk_errors
+from workbench.errors import UnknownNameError, WorkbenchWarning, disk_errors
 from workbench.frames import records
+from workbench.paths import inside
 from workbench.store import catalog as tables
 from workbench.store.catalog import Catalog
+from workbench.store.look import CATALOG
 from workbench.store.marker import make_or_check
+from workbench.store.opening import admit, writable
 from workbench.store.runs import Run, find_run
 from workbench.store.sharing import Sharing
 
@@ -80,10 +84,11 @@ class Study(Sharing):
         from workbench.memory import size_text
         from workbench.store.texts import known_examples
 
+        self.require_writable("the study")
         matched = model.match(sites)
         self.use_model(model)
         with disk_errors("activations"):
-            (self.folder / "activations").mkdir(exist_ok=True)
+            inside(self.folder, "activations").mkdir(exist_ok=True)
         dataset = known_examples(self, dataset)
         self.keep_dataset(dataset)
         self.use_dataset(dataset)
@@ -101,7 +106,7 @@ class Study(Sharing):
             dataset,
             sites=matched,
             pool=pool,
-            folder=self.folder / "activations",
+            folder=inside(self.folder, "activations"),
             progress=tell,
             fetch=self.fetch_set,
             **options,
@@ -359,11 +364,18 @@ class Study(Sharing):
         counts = int(self.catalog.frame(sa.select(tables.concepts.c.id)).shape[0])
         known = self.catalog.info("model")
         model = json.loads(known)["name"] if known else "no model yet"
-        return f"<Study '{self.name}': {model}, {len(self.runs())} runs, {counts:,} concepts>"
+        how = ", read only" if self.read_only else ""
+        return f"<Study '{self.name}': {model}, {len(self.runs())} runs, {counts:,} concepts{how}>"
 
 
-def open_study(path: str | Path, create: bool = True, catalog: str | None = None, remote: str | None = None) -> Study:
+def open_study(
+    path: str | Path, create: bool = True, catalog: str | None = None, remote: str | None = None, trust: bool = False,
+    read_only: bool = False,
+) -> Study:  # fmt: skip
     """Open a study, and make it when it is not there.
+
+    A study that this user has not opened before is looked at first: a catalog that holds anything but our tables is refused. One
+    whose folder may not be written is opened for reading only (``study.read_only``), and a warning says so.
 
     Args:
         path: A folder.
@@ -372,12 +384,20 @@ def open_study(path: str | Path, create: bool = True, catalog: str | None = None
             in the folder when not given. A study keeps it, so that nobody has to give it again.
         remote: Where runs and activations are kept as well and fetched from when they are not here, such as
             ``s3://bucket/prefix``; kept like the catalog. A study that has none yet gets it.
+        trust: Say yes to what a study from elsewhere would do when it is opened; see :class:`workbench.errors.NotTrustedError`.
+            It is asked once.
+        read_only: Write nothing, although the folder may be written.
 
     Raises:
+        NotTrustedError: It is from elsewhere, and names places that would be contacted, or its catalog was not closed.
         StudyError: The folder holds something else, or cannot be read; or the catalog or remote cannot, or is another one.
         ConfigError: The catalog is in no database that can be used, or a URL has a password in it.
         MissingExtraError: There is no library for the database or the remote.
     """
     folder = Path(path).expanduser().resolve()
     marker = make_or_check(folder, str(path), create, catalog, remote)
-    return Study(folder, Catalog(marker.catalog or f"sqlite:///{folder.as_posix()}/catalog.db"), marker.remote)
+    admit(folder, str(path), marker, trust, catalog is not None, remote is not None)
+    if not read_only and (read_only := not writable(folder)):
+        text = f"The study {path} is open for reading only: its folder may not be written."
+        warnings.warn(text, WorkbenchWarning, stacklevel=2)
+    return Study(folder, Catalog(marker.catalog or f"sqlite:///{folder.as_posix()}/{CATALOG}", read_only), marker.remote)

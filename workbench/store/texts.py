@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from workbench.activations.manifest import parse_manifest, set_folders
 from workbench.activations.store import ActivationSet
 from workbench.errors import StudyError, WorkbenchError
+from workbench.paths import inside, is_id, read_bytes
+from workbench.writing import write_beside
 
 if TYPE_CHECKING:
     from workbench.datasets import Dataset
@@ -46,7 +48,7 @@ def keep_texts(folder: Path, dataset: Dataset) -> Dataset | None:
     write_table(dataset, path)
     # Written last: a remote takes a copy for whole when this file is there.
     about = {"name": dataset.name, "labels": [label.name for label in dataset.example_labels], "hash": dataset.hash}
-    path.with_suffix(".json").write_text(json.dumps(about))
+    write_beside(path.with_suffix(".json"), json.dumps(about))
     return dataset
 
 
@@ -119,7 +121,7 @@ def _copied(path: Path, record: dict[str, Any]) -> Dataset:
     saved = read_saved_table(path)
     if saved is None:
         # Kept before tables were kept whole.
-        about = json.loads(path.with_suffix(".json").read_text())
+        about = json.loads(read_bytes(path.with_suffix(".json")))
         return load_as_before({"name_or_path": str(path), "text": "text", "split": "split", "group": "group", **about})
     table, about = saved.table, saved.about
     if about["modality"] == "image":
@@ -138,13 +140,14 @@ def kept_records(folder: Path) -> Iterator[dict[str, Any]]:
     for home in set_folders(folder):
         with suppress(StudyError):
             yield parse_manifest(home).dataset_record
-    for path in sorted((folder / "datasets").glob("*.json")):
-        with suppress(OSError, ValueError):
-            about = json.loads(path.read_text())
-            if isinstance(about, dict) and isinstance(about.get("hash"), str):
+    for path in sorted(inside(folder, "datasets").glob("*.json")):
+        with suppress(OSError, ValueError, RecursionError, StudyError):
+            about = json.loads(read_bytes(path))
+            if isinstance(about, dict) and is_id("datasets", f"{about.get('hash')}.json"):
                 yield {"name": str(about.get("name", "")), "hash": about["hash"], "source": {}}
 
 
 def copy_path(folder: Path, digest: str) -> Path:
-    """Where a study keeps its own copy of a data set of a hash."""
-    return folder / "datasets" / f"{digest[:16]}.parquet"
+    """Where a study keeps its own copy of a data set of a hash. `StudyError` when it is no hash, or not a file."""
+    inside(folder, "datasets", f"{digest[:16]}.json")
+    return inside(folder, "datasets", f"{digest[:16]}.parquet")
