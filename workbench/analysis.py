@@ -114,7 +114,8 @@ class Analysis(BaseModel, ABC):
 
     The app draws a form from the fields: their types, bounds, defaults and descriptions. A field of names may say what there is
     to choose from by ``json_schema_extra={"choices": "labels"}`` (or ``"columns"``, the columns of labels). A field that had
-    another name before says so by ``"formerly"``: stored runs are read with it, and whoever uses it is told the new one.
+    another name before says so by ``"formerly"``: stored runs are read with it, and whoever uses it is told the new one. A field
+    that is a path says so by ``"path": True``: the app takes only paths inside the folders that it reaches.
 
     Attributes:
         name: What scripts and commands call it.

@@ -198,13 +198,15 @@ def _folders(study: Study) -> list[Path]:
 
 def _read(study: Study, folder: Path) -> Job:
     asked, end, progress = _load(folder / "job.json"), _load(folder / "end.json"), _load(folder / "progress.json")
-    if not end and not study.read_only and has_ended(_load(folder / "process.json")):
+    if not end and has_ended(_load(folder / "process.json")):
         # It may have written its end between the two looks.
         end = _load(folder / "end.json")
         if not end:
-            _end(folder, "failed", error=CUT_OFF)
-            sweep(study)
-            end = _load(folder / "end.json")
+            end = {"status": "failed", "error": CUT_OFF}
+            # Whoever may only read is told of it, and it is recorded by somebody else.
+            if not study.read_only:
+                _end(folder, "failed", error=CUT_OFF)
+                sweep(study)
     return Job(
         folder.name, folder, asked, str(end.get("status", "running")), int(progress.get("done", 0)),
         int(progress.get("total", 1)), str(progress.get("text", "")), str(end.get("run", "")), str(end.get("error", "")),

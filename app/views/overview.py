@@ -155,8 +155,10 @@ def _headlines(study: Study) -> None:
         parts = [row_html(row, metric) for row, metric in best_rows(rows, known)]
         st.html("".join(parts) or '<div class="cw-soft">This run recorded no measurements.</div>')
     with right:
-        for name, figure in study.get_run(run).figures.items():
-            chart(figure, f"figure {run} {name}")
+        figures = study.get_run(run).figures
+        for name in figures:
+            with sentences():
+                chart(figures[name], f"figure {run} {name}")
 
 
 def newest_runs(study: Study) -> list[str]:

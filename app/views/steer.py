@@ -17,6 +17,7 @@ from app.components.page import empty, heading, sentences, title
 from app.components.steps import add_step, choose_steps, replace_steps, steps_of
 from app.components.text import escape, literal, short
 from app.tables import steered
+from app.writer import writer_of
 from workbench.errors import ConfigError
 from workbench.plots import steering_curves
 from workbench.recipes import Recipe
@@ -140,10 +141,11 @@ def _keep(study: Study, recipe: Recipe, texts: list[str]) -> None:
     named = recipe.model_copy(update={"name": name.strip()})
     with st.container(horizontal=True):
         st.download_button("Download recipe", named.to_json(), "recipe.json", "application/json", icon=":material/download:")
-        if st.button("Keep in the study", icon=":material/bookmark:"):
+        writer = writer_of(study)
+        if writer is not None and st.button("Keep in the study", icon=":material/bookmark:"):
             if not name.strip():
                 raise ConfigError("Give the recipe a name, then keep it.")
-            study.keep_recipe(named, texts, st.session_state.get("author", "someone"))
+            writer.keep_recipe(named, texts, st.session_state.get("author", "someone"))
             st.toast(literal(f"Kept: {name}"))
 
 

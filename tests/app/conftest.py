@@ -126,11 +126,17 @@ def running(folder: Path) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def any_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all the tests of a session."""
-    require_browser()
     with running(tmp_path_factory.mktemp("server")) as started:
         yield started
+
+
+@pytest.fixture
+def server(any_server: Server) -> Server:
+    """That server, for a browser."""
+    require_browser()
+    return any_server
 
 
 @pytest.fixture

@@ -76,8 +76,8 @@ def damage(folder: Path) -> Iterator[tuple[str, str]]:
             yield name, f"It is {state}."
         elif name in manifest.files and not _holds(child(folder, name), manifest.files[name]):
             yield name, "Its checksum is not that of what was captured."
-        elif name == INDEX and (found := _index_rows(child(folder, name))) != manifest.n_rows:
-            yield name, f"It has {found} rows instead of {manifest.n_rows}." if found >= 0 else "It cannot be read."
+        elif name == INDEX and (rows := _index_rows(child(folder, name))) != manifest.n_rows:
+            yield name, f"It has {rows} rows instead of {manifest.n_rows}." if rows >= 0 else "It cannot be read."
 
 
 def _holds(path: Path, stored: Stored) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from workbench.cli.console import STATE, open_study, say, show_json
-from workbench.cli.options import CatalogUrl, RemoteUrl, Sites, StudyPath, loaded, many, with_data_options
+from workbench.cli.options import CatalogUrl, Raw, RemoteUrl, Sites, StudyPath, loaded, many, with_data_options
 from workbench.errors import ConfigError
 
 
@@ -59,10 +59,11 @@ def export_table(
     study: StudyPath,
     table: Annotated[str, typer.Argument(help="concepts, names, evidence, notes, collections, runs, or RUN.TABLE.")],
     file: Annotated[Path, typer.Argument(help="A file that ends in .csv or .parquet.")],
+    raw: Raw = False,
 ) -> None:
     """Write one table as CSV or Parquet."""
     with open_study(study, create=False) as opened:
-        path = opened.export_table(table, file)
+        path = opened.export_table(table, file, raw)
     if STATE.json:
         show_json({"file": str(path)})
     else:

@@ -14,6 +14,7 @@ from workbench.cli.options import (
     SEVERAL,
     CatalogUrl,
     Check,
+    Raw,
     RemoteUrl,
     Sites,
     StudyPath,
@@ -267,6 +268,7 @@ def report(
     study: StudyPath,
     out: Annotated[Path, typer.Argument(help="The HTML file to write.")] = Path("report.html"),
     tables: Annotated[Path | None, typer.Option(help="Also write every table into this folder, as CSV and Parquet.")] = None,
+    raw: Raw = False,
     title: Annotated[str, typer.Option(help="What to call the report.")] = "",
     runs: Annotated[list[str] | None, typer.Option(help=f"Only these runs; {SEVERAL}.")] = None,
     concepts: Annotated[list[str] | None, typer.Option(help=f"A card for each of these concepts; {SEVERAL}.")] = None,
@@ -280,7 +282,7 @@ def report(
         chosen = many(runs)
         cards = (many(concepts) or []) + (opened.collections[collection].ids if collection else [])
         path = opened.report(out, title=title, runs=chosen, concepts=cards or None, sections=many(sections))
-        written = export_tables(opened, tables, chosen) if tables else []
+        written = export_tables(opened, tables, chosen, raw) if tables else []
     if STATE.json:
         show_json({"report": str(path), "tables": [str(p) for p in written]})
     else:
@@ -308,12 +310,13 @@ def export(
     study: StudyPath,
     run: Annotated[str, typer.Argument(help="The run to export.")],
     folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
+    raw: Raw = False,
 ) -> None:
     """Write a run's concepts (an SAE in the format of sae-lens) and tables into a folder."""
     from workbench.reports import export_run
 
     with open_study(study, create=False) as opened:
-        written = export_run(opened.get_run(run), folder)
+        written = export_run(opened.get_run(run), folder, raw)
     if STATE.json:
         show_json({"files": [str(p) for p in written]})
     else:

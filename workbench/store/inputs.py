@@ -44,7 +44,7 @@ class Inputs:
 
     @property
     def read_only(self) -> bool:
-        """Whether nothing can be written: the folder was not writable when the study was opened."""
+        """Whether nothing can be written: that was asked for, or the folder was not writable when the study was opened."""
         return self.catalog.read_only
 
     def require_writable(self, what: str) -> None:

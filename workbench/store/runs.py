@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
+from collections.abc import Iterator, Mapping
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,12 +113,9 @@ class Run:
         return load_file(path) if path.exists() else {}
 
     @cached_property
-    def figures(self) -> dict[str, Figure]:
+    def figures(self) -> Figures:
         """The run's figures, by name."""
-        import plotly.io as pio
-
-        paths = sorted((self.folder / "figures").glob("*.json"))
-        return {path.stem: pio.from_json(path.read_text()) for path in paths}
+        return Figures(self.folder / "figures")
 
     def compare(self, other: Run) -> Comparison:
         """This run and another side by side; see :func:`workbench.evidence.compare.compare_runs`."""
@@ -139,6 +137,29 @@ class Run:
         took = f", {seconds:.0f} s" if seconds is not None else ""
         count = sum(len(s) for s in self.sets) if self.record["status"] == "done" else 0
         return f"<Run {self.id}: {count:,} concepts, {self.record['status']}{took}>"
+
+
+class Figures(Mapping[str, "Figure"]):
+    """Figures of a run, read when asked for; one that is damaged, or would load something, is a DataError then."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(path.stem for path in self.folder.glob("*.json")))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __getitem__(self, name: str) -> Figure:
+        from workbench.plots import read_figure_file
+
+        if name not in set(self):
+            raise UnknownNameError("figure", name, self)
+        return read_figure_file(child(self.folder, f"{name}.json"))
+
+    def __repr__(self) -> str:
+        return f"<Figures: {', '.join(self) or 'none'}>"
 
 
 class Tables:
@@ -228,6 +249,18 @@ def first_id(run: str) -> str:
 def repetitions(runs: pd.DataFrame) -> pd.Series:
     """Which of the runs were made to repeat another one."""
     return pd.Series([bool(facts.get("repeats")) for facts in runs["provenance"]], runs.index, dtype=bool)
+
+
+def newest_comparison(study: Study) -> tuple[str | None, bool]:
+    """The id of the newest comparison of methods that is kept, or None, and whether runs have come since; nothing is computed."""
+    runs = study.runs()
+    runs = runs[~repetitions(runs)]
+    compared = runs[runs["analysis"].eq("counterparts")]
+    if compared.empty:
+        return None, False
+    newest = compared.iloc[-1]
+    later = runs[~runs["analysis"].isin(["counterparts", "examine"]) & runs["started"].gt(newest["started"])]
+    return str(newest["id"]), len(later) > 0
 
 
 def write_json(path: Path, value: Any) -> None:

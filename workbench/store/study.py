@@ -319,11 +319,11 @@ class Study(Caring):
 
         return write_report(self, Path(path), **options)
 
-    def export_table(self, table: str, path: str | Path) -> Path:
+    def export_table(self, table: str, path: str | Path, raw: bool = False) -> Path:
         """Write a table as CSV or Parquet; see :func:`workbench.store.exchange.export_table`."""
         from workbench.store.exchange import export_table
 
-        return export_table(self, table, Path(path))
+        return export_table(self, table, Path(path), raw)
 
     def pack(self, path: str | Path, activations: bool = False) -> Path:
         """Write the study into one file for others; see :func:`workbench.store.packing.pack`."""
@@ -350,8 +350,9 @@ class Study(Caring):
 
 
 def open_study(
-    path: str | Path, create: bool = True, catalog: str | None = None, remote: str | None = None, trust: bool = False
-) -> Study:
+    path: str | Path, create: bool = True, catalog: str | None = None, remote: str | None = None, trust: bool = False,
+    read_only: bool = False,
+) -> Study:  # fmt: skip
     """Open a study, and make it when it is not there.
 
     A study that this user has not opened before is looked at first: a catalog that holds anything but our tables is refused. One
@@ -366,6 +367,7 @@ def open_study(
             ``s3://bucket/prefix``; kept like the catalog. A study that has none yet gets it.
         trust: Say yes to what a study from elsewhere would do when it is opened; see :class:`workbench.errors.NotTrustedError`.
             It is asked once.
+        read_only: Write nothing, although the folder may be written.
 
     Raises:
         NotTrustedError: It is from elsewhere, and names places that would be contacted, or its catalog was not closed.
@@ -376,7 +378,7 @@ def open_study(
     folder = Path(path).expanduser().resolve()
     marker = make_or_check(folder, str(path), create, catalog, remote)
     admit(folder, str(path), marker, trust, catalog is not None, remote is not None)
-    if read_only := not writable(folder):
+    if not read_only and (read_only := not writable(folder)):
         text = f"The study {path} is open for reading only: its folder may not be written."
         warnings.warn(text, WorkbenchWarning, stacklevel=2)
     study = Study(folder, Catalog(marker.catalog or f"sqlite:///{folder.as_posix()}/{CATALOG}", read_only), marker.remote)
