@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from workbench.engines import Engine, Local
 from workbench.errors import ConfigError, UnknownNameError, WorkbenchError
 from workbench.progress import Progress
+from workbench.shapes import faults
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,11 +161,7 @@ class Analysis(BaseModel, ABC):
         try:
             return cls(**options)
         except ValidationError as error:
-            faults = []
-            for item in error.errors():
-                where = ".".join(map(str, item["loc"])) or "options"
-                faults.append(f"'{where}': {item['msg'].removeprefix('Value error, ')}")
-            raise ConfigError(f"{cls.name} cannot take {'; '.join(faults)}. Its options: {known}.") from error
+            raise ConfigError(f"{cls.name} cannot take {faults(error)}. Its options: {known}.") from error
 
     @classmethod
     def migrated(cls, config: dict[str, Any]) -> dict[str, Any]:

@@ -187,7 +187,12 @@ def read_bytes(path: Path, most: int = 2**26) -> bytes:
         return file.read(most + 1)
 
 
-def shown(name: str) -> str:
-    """A name from elsewhere in an error: visible characters, and not too many of them."""
-    text = "".join(c if c.isprintable() else "·" for c in name)
-    return f"'{text}'" if len(text) <= 80 else f"'{text[:77]}…'"
+def shown(name: str, most: int = 80) -> str:
+    """A name from elsewhere in an error: visible characters, and no more of them than ``most``."""
+    return f"'{printable(name, most)}'"
+
+
+def printable(text: str, most: int = 300) -> str:
+    """A text from elsewhere as one line of visible characters, and no more of them than ``most``."""
+    seen = "".join(c if c.isprintable() else "·" for c in text[: most + 1])
+    return seen if len(seen) <= most else f"{seen[: most - 1]}…"

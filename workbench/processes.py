@@ -9,14 +9,26 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 import psutil
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from workbench.errors import StudyError
 from workbench.paths import is_file, odd
+from workbench.shapes import ShapeError, shaped
 
 SECONDS_TO_LOOK_AGAIN = 0.2
+_LOCK_BYTES = 2**16
+
+
+class Identity(TypedDict):
+    """Which process it is: what :func:`identity` gives, and what is written of it."""
+
+    host: str
+    pid: Annotated[int, Field(ge=0, lt=2**31)]
+    created: float
 
 
 def shareable(provenance: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +55,8 @@ def find_process(known: dict[str, Any]) -> psutil.Process | None:
         # A process that has ended and was not asked how it went is a zombie: it does nothing any more.
         if abs(process.create_time() - known["created"]) > 1 or process.status() == psutil.STATUS_ZOMBIE:
             return None
-    except psutil.Error:
+    except (psutil.Error, KeyError, TypeError, ValueError, OverflowError):
+        # A record that is none of ours is of no process.
         return None
     return process
 
@@ -133,8 +146,6 @@ def _lock(file: IO[str]) -> bool:
 
 def _holder(file: IO[str]) -> dict[str, Any]:
     file.seek(0)
-    try:
-        found = json.loads(file.read())
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) and {"host", "pid", "created"} <= set(found) else {}
+    with suppress(ShapeError):
+        return dict(shaped(file.read(_LOCK_BYTES), Identity))
+    return {}

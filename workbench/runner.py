@@ -373,11 +373,10 @@ def require_same_model(study: Inputs, described: dict[str, Any]) -> None:
     Raises:
         StudyError: The weights differ from those that the study was made with.
     """
-    known = study.catalog.info("model")
-    if known is None:
+    record = study.known_model()
+    if record is None:
         study.catalog.set_info("model", json.dumps(described))
         return
-    record = json.loads(known)
     if record["weights_hash"] != described["weights_hash"]:
         raise StudyError(
             f"Study '{study.name}' was made with the model '{record['name']}' (weights {record['weights_hash'][:8]}), not with"

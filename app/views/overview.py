@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pandas as pd
@@ -48,10 +47,10 @@ def render(study: Study) -> None:
 
 
 def _facts(study: Study) -> None:
-    known = study.catalog.info("model")
+    known = study.known_model()
     rows = []
     if known:
-        model = json.loads(known)
+        model = known
         rows.append(("Model", f"{model['name']} ({model['kind']}), weights {model['weights_hash'][:12]}"))
         rows += [("Note", note) for note in model.get("notes", ())]
     for acts in study.activations():

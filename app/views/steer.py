@@ -31,9 +31,9 @@ REPAINT_S = 0.2
 def render(study: Study) -> None:
     """The playground of the study's model."""
     title("Steer", "Add concepts to the model while it writes, and see what changes beside what it would have written.")
-    known = study.catalog.info("model")
-    if not known or json.loads(known)["kind"] != "decoder":
-        what = json.loads(known)["name"] if known else "no model yet"
+    known = study.known_model()
+    if not known or known["kind"] != "decoder":
+        what = known["name"] if known else "no model yet"
         empty(f"This study is about {what}, which writes no text. Open a study of a causal language model.", "workbench demo")
         return
     left, right = st.columns([2, 3], gap="large")

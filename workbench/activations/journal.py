@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.activations.manifest import Stored
 from workbench.paths import child, is_name
+from workbench.shapes import shaped
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -116,9 +117,10 @@ def _lines(path: Path) -> list[str]:
 
 def _parsed(lines: list[str]) -> list[dict[str, Stored]]:
     chunks = []
-    with suppress(ValueError, TypeError, AttributeError):
+    with suppress(ValueError):
         for line in lines:
-            chunk = {name: Stored(bytes=length, sha256=sha256) for name, (length, sha256) in json.loads(line).items()}
+            marks = shaped(line, dict[str, tuple[int, str]])
+            chunk = {name: Stored(bytes=length, sha256=sha256) for name, (length, sha256) in marks.items()}
             # A journal of somebody else must not lead outside its folder.
             if not chunk or any(not is_name(name) for name in chunk):
                 break

@@ -7,12 +7,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from workbench.activations.dtypes import Dtype, disk_dtype
 from workbench.conversations import DEFAULT_POSITIONS
 from workbench.errors import StudyError
 from workbench.paths import child, is_file, listed, oddities, read_bytes
+from workbench.shapes import ShapeError, shaped
 
 if TYPE_CHECKING:
     from workbench.activations.source import Examples
@@ -192,9 +193,9 @@ def parse_manifest(folder: Path) -> Manifest:
     except OSError:
         raise StudyError(f"{folder} holds no whole set of activations: capture it again.") from None
     try:
-        return Manifest.model_validate_json(text)
-    except ValidationError:
-        raise StudyError(f"The manifest of {folder} is damaged: remove the folder and capture again.") from None
+        return shaped(text, Manifest)
+    except ShapeError as error:
+        raise StudyError(f"The manifest of {folder} is damaged ({error}): remove the folder and capture again.") from None
 
 
 def wrong_length(path: Path, length: int | None) -> str | None:

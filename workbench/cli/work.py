@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -25,6 +24,7 @@ from workbench.cli.options import (
 from workbench.conversations import DEFAULT_POSITIONS, POSITIONS_HELP
 from workbench.errors import ConfigError
 from workbench.frames import records
+from workbench.shapes import parse_json
 
 if TYPE_CHECKING:
     from workbench.activations.manifest import Pool
@@ -335,7 +335,7 @@ def parse_options(items: list[str]) -> dict[str, Any]:
         if not sign or not key:
             raise ConfigError(f"'{item}' is not an option; write --set name=value.")
         try:
-            options[key] = json.loads(value)
+            options[key] = parse_json(value)
         except ValueError:
             options[key] = value
     return options

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import json
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from workbench.datasets.build import check_columns
 from workbench.datasets.columns import quote
 from workbench.errors import DataError
 from workbench.memory import free_memory, size_text
+from workbench.shapes import ShapeError, parse_json
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl")
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -136,22 +136,16 @@ def _read_json_lines(path: Path, encoding: str | None) -> pd.DataFrame:
         if not line.strip():
             continue
         try:
-            record = json.loads(line, object_pairs_hook=_pairs)
-        except DataError as error:
-            raise DataError(f"Line {number} of {quote(path.name)}: {error}") from error
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"Line {number} of {quote(path.name)} is not JSON: {error}.") from error
+            record = parse_json(line, numbers=False)
+        except ShapeError as error:
+            raise DataError(f"Line {number} of {quote(path.name)} cannot be read: {error}.") from error
         if not isinstance(record, dict):
             raise DataError(f"Line {number} of {quote(path.name)} is no JSON object: write one {{...}} a line.")
+        check_columns(list(record))
         records.append(record)
     if not records:
         raise DataError(f"{quote(path.name)} is empty: it has no rows.")
     return table_of_records(records)
-
-
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    check_columns([name for name, _ in pairs])
-    return dict(pairs)
 
 
 def table_of_records(records: list[dict[str, Any]]) -> pd.DataFrame:

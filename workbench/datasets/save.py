@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel
 
 from workbench.conversations import conversation
 from workbench.datasets.columns import Label
 from workbench.datasets.readers import read_table
 from workbench.datasets.spans import PLACES, no_spans, read_spans
 from workbench.errors import DataError, disk_errors
+from workbench.shapes import shaped
 from workbench.writing import file_beside
 
 if TYPE_CHECKING:
@@ -23,6 +25,25 @@ if TYPE_CHECKING:
 METADATA = b"concept_workbench"
 # Options that leave the meaning of a saved file's columns as it is.
 _HARMLESS = frozenset({"name_or_path", "name"})
+
+
+class _SavedLabel(BaseModel):
+    name: str
+    kind: Any
+    values: list[Any]
+
+
+class _About(BaseModel):
+    """What the file's metadata says of the data set."""
+
+    modality: Literal["text", "image"]
+    name: str
+    labels: list[_SavedLabel]
+    notes: list[str]
+    earlier: list[str]
+    source: dict[str, Any]
+    spans: str | None = None
+    conversations: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,7 +117,7 @@ def read_saved_table(path: Path) -> Saved | None:
         return None
     frame = read_table(path)
     try:
-        about: dict[str, Any] = json.loads(metadata[METADATA])
+        about = shaped(metadata[METADATA], _About).model_dump(exclude_none=True)
         modality = about["modality"]
         if about.get("conversations"):
             frame["text"] = pd.Series([conversation(cell) for cell in frame["text"]], dtype=object)
@@ -105,7 +126,7 @@ def read_saved_table(path: Path) -> Saved | None:
         if "spans" in about:
             cells = list(frame.pop(about["spans"]))
             spans, scope = read_spans(cells, list(frame["text"]) if modality == "text" else None, modality)
-        _ = frame[["split", "group", *(label.name for label in labels)]], about["name"], about["notes"], about["earlier"]
+        _ = frame[["split", "group", *(label.name for label in labels)]]
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"'{path.name}' is not whole: a data set was saved in it, and part of it is missing.") from error
     return Saved(frame, spans, scope, labels, about)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,13 +17,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from workbench.errors import DataError, disk_errors
+from workbench.errors import DataError, StudyError, disk_errors
 from workbench.evidence.scores import auroc_paired
 from workbench.paths import inside
 from workbench.progress import Progress, batch_work, text_work
+from workbench.shapes import ShapeError, read_shaped, read_tensors, reading
 from workbench.writing import file_beside, write_beside
 
 if TYPE_CHECKING:
@@ -77,9 +79,11 @@ class Readout:
     @staticmethod
     def load(folder: Path) -> Readout:
         """Read what :meth:`save` wrote."""
-        tensors = load_file(folder / "readout.safetensors")
-        labels = json.loads((folder / "labels.json").read_text())
-        return Readout(labels, tensors["weights"], tensors["bias"], tensors["auroc"].numpy(), tensors["error"].numpy())
+        with reading(f"The readout {folder}", "Remove the folder: it is fitted again."):
+            tensors, labels = read_tensors(folder / "readout.safetensors"), read_shaped(folder / "labels.json", list[str])
+            if any(len(tensors[name]) != len(labels) for name in ("weights", "bias", "auroc", "error")):
+                raise ShapeError("its labels are not those of its weights")
+            return Readout(labels, tensors["weights"], tensors["bias"], tensors["auroc"].numpy(), tensors["error"].numpy())
 
 
 def study_readout(study: Study, dataset: Dataset, *, progress: Progress | None = None, examples: int = 800) -> Readout:
@@ -91,7 +95,8 @@ def study_readout(study: Study, dataset: Dataset, *, progress: Progress | None =
     if len(captured) < len(dataset):
         key += f"/{hashlib.sha256(captured.astype('<i8').tobytes()).hexdigest()[:16]}"
     folder = inside(study.folder, "cache", "readouts", hashlib.sha256(key.encode()).hexdigest()[:16])
-    if (folder / "labels.json").exists():
+    with suppress(StudyError):
+        # One that is not there or cannot be read is fitted.
         return Readout.load(folder)
     readout = fit_readout(study.model, dataset, examples, among=captured, progress=progress)
     if not study.read_only:

@@ -19,10 +19,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from workbench.errors import StudyError
 from workbench.models.base import Batch, Model
 from workbench.models.cache import cache_dir
 from workbench.models.sites import Site
 from workbench.models.text import Tokens
+from workbench.shapes import read_shaped
 from workbench.writing import write_beside
 
 # The largest relative difference of a row that counts as rounding. Faults that were seen differ by more than 0.1.
@@ -184,10 +186,10 @@ class Memory:
 
     def read(self) -> Differences | None:
         """What was measured, or None."""
-        try:
-            return {str(name): float(value) for name, value in json.loads(self._file.read_text(encoding="utf-8")).items()}
-        except (OSError, ValueError, AttributeError, TypeError):
-            return None
+        with suppress(StudyError):
+            # A difference may be beyond all numbers.
+            return read_shaped(self._file, dict[str, float], numbers=False)
+        return None
 
     def write(self, differences: Differences) -> None:
         """Keep it. A cache that cannot be written costs a check each time, and nothing else."""

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from workbench.errors import StudyError, disk_errors, disk_is_full
 from workbench.store.column_types import integer_type, json_type, text_type
 from workbench.store.migrations import FIRST_VERSION, SCHEMA_VERSION, migrate
+from workbench.store.run_record import require_records
 from workbench.store.sqlite import WRITES
 from workbench.writing import require_writable
 
@@ -288,7 +289,11 @@ class Catalog:
         """One run's record, or None."""
         with self.engine.connect() as connection:
             row = connection.execute(sa.select(runs).where(runs.c.id == run)).mappings().first()
-            return dict(row) if row else None
+        if row is None:
+            return None
+        found = dict(row)
+        require_records([found], self.called)
+        return found
 
     def add_names(self, rows: Sequence[dict[str, Any]]) -> None:
         """Append names; each supersedes the name that is current now.

@@ -6,13 +6,13 @@ machine that has some, and from its remote by the next push.
 
 from __future__ import annotations
 
-import json
 import shutil
 from typing import TYPE_CHECKING, Literal
 
 import sqlalchemy as sa
 
 from workbench.paths import inside, is_id
+from workbench.shapes import reading, shaped
 from workbench.store import catalog as tables
 
 if TYPE_CHECKING:
@@ -26,7 +26,11 @@ SET_KEY = f"{DELETED} activations "
 def deleted_sets(study: Inputs) -> dict[str, dict[str, str]]:
     """The records of the sets that were deleted and not captured again: ``at``, ``data`` and ``said``, by id."""
     rows = study.catalog.frame(sa.select(tables.info).where(tables.info.c.key.like(f"{SET_KEY}%")))
-    return {key.removeprefix(SET_KEY): json.loads(value) for key, value in zip(rows["key"], rows["value"], strict=True)}
+    with reading(f"The record of a deleted set in {study.catalog.called}", "Restore the catalog from a copy."):
+        return {
+            key.removeprefix(SET_KEY): shaped(value, dict[str, str])
+            for key, value in zip(rows["key"], rows["value"], strict=True)
+        }
 
 
 def deleted_parts(study: Inputs) -> list[tuple[Literal["runs", "activations"], str]]:

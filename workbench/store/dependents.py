@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from workbench.errors import StudyError, UnknownNameError
 from workbench.paths import listed
 from workbench.store import catalog as tables
+from workbench.store.run_record import require_records
 
 if TYPE_CHECKING:
     from workbench.store.study import Study
@@ -55,13 +56,14 @@ class Needs:
     def __init__(self, study: Study, connection: sa.Connection | None = None) -> None:
         if connection is None:
             with study.catalog.engine.connect() as own:
-                self._read(own)
+                self._read(own, study.catalog.called)
         else:
-            self._read(connection)
+            self._read(connection, study.catalog.called)
         self.sets = [folder.name for folder in listed(study.folder, "activations", partial=False)]
 
-    def _read(self, connection: sa.Connection) -> None:
+    def _read(self, connection: sa.Connection, called: str) -> None:
         self.runs = {str(row["id"]): dict(row) for row in connection.execute(sa.select(tables.runs)).mappings()}
+        require_records(self.runs.values(), called)
         self._words: dict[str, dict[str, int]] = {}
         human = sa.select(tables.names.c.concept).where(tables.names.c.source == "human")
         for kind, query in {"names": human, "notes": sa.select(tables.notes.c.concept)}.items():

@@ -88,9 +88,8 @@ def _described(study: Study, model: Model | str | None, columns: list[Any]) -> d
                 raise DataError(f"{column.site} has {column.width} numbers a row, and {width} in {model.name}.")
         study.use_model(model)
         return model.describe()
-    known = study.catalog.info("model")
-    if known is not None:
-        record: dict[str, Any] = json.loads(known)
+    record = study.known_model()
+    if record is not None:
         if model in {None, record["name"]}:
             return record
         raise StudyError(f"Study '{study.name}' is about the model '{record['name']}': import into another study.")

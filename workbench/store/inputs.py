@@ -6,7 +6,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ConfigDict
+from typing_extensions import TypedDict
+
 from workbench.errors import StudyError, disk_errors
+from workbench.shapes import reading, shaped
 from workbench.writing import require_writable
 
 if TYPE_CHECKING:
@@ -18,6 +22,25 @@ if TYPE_CHECKING:
     from workbench.store.catalog import Catalog
     from workbench.store.remote import Remote
     from workbench.store.runs import Run
+
+
+class ModelRecord(TypedDict):
+    """What the catalog keeps of the study's model: at least this."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    name: str
+    kind: str
+    weights_hash: str
+    source: dict[str, Any]
+
+
+class DatasetRecord(TypedDict):
+    """What the catalog keeps of the data set whose labels hold."""
+
+    name: str
+    hash: str
+    source: dict[str, Any]
 
 
 class Inputs:
@@ -92,11 +115,21 @@ class Inputs:
 
     def model_record(self) -> dict[str, Any]:
         """What is known of the model without loading it."""
-        known = self.catalog.info("model")
-        if known is None:
+        if (record := self.known_model()) is None:
             raise StudyError(f"Study '{self.name}' has no activations yet; capture some first: study.capture(model, data, …).")
-        record: dict[str, Any] = json.loads(known)
         return record
+
+    def known_model(self) -> dict[str, Any] | None:
+        """What is known of the model without loading it; None where there is none yet."""
+        return self._known("model", ModelRecord)
+
+    def _known(self, key: str, shape: type[Any]) -> dict[str, Any] | None:
+        """A record that the catalog keeps as JSON."""
+        known = self.catalog.info(key)
+        if known is None:
+            return None
+        with reading(f"The record {key!r} in {self.catalog.called}", "Restore the catalog from a copy."):
+            return dict(shaped(known, shape))
 
     def dataset_of(self, acts: ActivationSet) -> Dataset:
         """The data set that activations were captured from, with the labels, groups and splits that the study has for it now.
@@ -104,8 +137,7 @@ class Inputs:
         Raises:
             StudyError: It cannot be loaded again, or has changed since.
         """
-        known = self.catalog.info(_key(acts.manifest.request.dataset_hash))
-        return self._dataset(acts.dataset_record if known is None else json.loads(known))
+        return self._dataset(self._known(_key(acts.manifest.request.dataset_hash), DatasetRecord) or acts.dataset_record)
 
     def dataset_of_run(self, run: Run) -> Dataset:
         """The data set of a run, with the labels, groups and splits that the run was made with.

@@ -7,9 +7,13 @@ import os
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
 
 from workbench.errors import StudyError, disk_errors
-from workbench.paths import PARTIAL, inside, is_file, read_bytes
+from workbench.paths import PARTIAL, inside, is_file
+from workbench.shapes import read_shaped
 from workbench.store import trust
 from workbench.writing import write_beside
 
@@ -94,6 +98,14 @@ def make_or_check(folder: Path, called: str, create: bool, catalog: str | None =
     return found if remote is None else _with_remote(marker, found, called, remote)
 
 
+class _Header(BaseModel):
+    format: Any = None
+    name: str = ""
+    catalog: str = ""
+    remote: str = ""
+    id: str = ""
+
+
 def read(marker: Path, called: str) -> Marker:
     """What a study's file says.
 
@@ -104,17 +116,11 @@ def read(marker: Path, called: str) -> Marker:
     from workbench.store.postgres import known_url
     from workbench.store.remote import known_remote
 
-    try:
-        header = json.loads(read_bytes(marker, _MOST_BYTES))
-        values = {key: header.get(key, "") for key in ("name", "catalog", "remote", "id")}
-    except (ValueError, RecursionError, AttributeError) as error:
-        raise StudyError(f"{marker} is damaged: {error}. Restore it from a copy.") from error
-    if header.get("format") not in (FORMAT, ELSEWHERE_FORMAT):
-        said = str(header.get("format"))[:40]
+    header = read_shaped(marker, _Header, "Restore it from a copy.", most=_MOST_BYTES)
+    if header.format not in (FORMAT, ELSEWHERE_FORMAT):
+        said = str(header.format)[:40]
         raise StudyError(f"{called} is a study of format {said}; this workbench reads format {ELSEWHERE_FORMAT}. Upgrade it.")
-    if not all(isinstance(value, str) for value in values.values()):
-        raise StudyError(f"{marker} is damaged: its name, catalog, remote and id are texts. Restore it from a copy.")
-    found = Marker(**values)
+    found = Marker(**header.model_dump(exclude={"format"}))
     # Nothing else is ever opened for a study: no database in a file, and no place that only gives pages.
     if found.catalog:
         known_url(found.catalog)

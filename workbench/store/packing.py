@@ -15,6 +15,7 @@ from workbench.activations.manifest import MANIFEST
 from workbench.errors import StudyError, disk_errors
 from workbench.paths import files_below, inside, is_id
 from workbench.processes import shareable
+from workbench.shapes import parse_json
 from workbench.store.catalog import Catalog
 from workbench.store.copying import copy_rows
 from workbench.store.look import CATALOG
@@ -110,7 +111,7 @@ def _clean_catalog(study: Study, path: Path) -> Path:
         copy.execute("pragma journal_mode = delete")
         copy.execute("delete from runs where status != 'done'")
         for run, record in copy.execute("select id, provenance from runs").fetchall():
-            kept = json.dumps(shareable(json.loads(record or "{}")))
+            kept = json.dumps(shareable(parse_json(record or "{}", numbers=False)))
             copy.execute("update runs set provenance = ? where id = ?", (kept, run))
         copy.commit()
         copy.execute("vacuum")

@@ -7,13 +7,12 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import ValidationError
-
 from workbench.activations.checksums import damage
 from workbench.activations.manifest import Manifest, set_folders
 from workbench.activations.writer import whole
 from workbench.errors import StudyError, WorkbenchError
 from workbench.paths import child, inside, is_file, is_id
+from workbench.shapes import ShapeError, shaped
 from workbench.store.deleted import deleted_parts
 from workbench.store.remote import LAST, Remote
 from workbench.store.runs import CHECKSUMS, parse_sums
@@ -129,9 +128,9 @@ def _of(kind: str, name: str, text: bytes) -> Known:
     if kind == "runs":
         return {file: (None, digest) for file, digest in parse_sums(text).items()}
     try:
-        manifest = Manifest.model_validate_json(text)
-    except ValidationError:
-        raise StudyError("It cannot be read.") from None
+        manifest = shaped(text, Manifest)
+    except ShapeError as error:
+        raise StudyError(f"It cannot be read: {error}.") from None
     if manifest.request.id != name:
         raise StudyError("It is of another set.")
     if kind == "left_out":

@@ -13,6 +13,8 @@ import pandas as pd
 from workbench.errors import ConfigError
 from workbench.parquet import read_parquet
 from workbench.paths import child, files_below
+from workbench.shapes import read_tensors
+from workbench.store.runs import VERIFY
 
 if TYPE_CHECKING:
     from workbench.store.runs import Run
@@ -189,9 +191,7 @@ def _said(value: Any) -> str:
 
 
 def _tensors(name: str, one: Path, two: Path, tolerance: float) -> Iterator[Part]:
-    from safetensors.torch import load_file
-
-    left, right = load_file(one), load_file(two)
+    left, right = read_tensors(one, VERIFY), read_tensors(two, VERIFY)
     for key in sorted({*left, *right}):
         part = f"{name}: {key}"
         if key not in left or key not in right:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,12 +9,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from workbench.paths import PARTIAL, is_id, shown
+from workbench.shapes import parse_json
 from workbench.store import catalog as tables
+from workbench.store.run_record import record_problem
 
 Row = dict[str, Any]
 STATUSES = frozenset({"running", "done", "failed", "cancelled", "deleted"})
 _JSON_BYTES = 2**24
-_DEEP = 50
 
 
 def problem_of(table: sa.Table, row: Row) -> str:
@@ -28,16 +28,10 @@ def problem_of(table: sa.Table, row: Row) -> str:
 
 
 def read_json(text: str) -> Any:
-    """The value of a JSON text. `ValueError` where it is none, or longer or deeper than any of ours."""
+    """The value of a JSON text. `ValueError` where it is none, or longer than any of ours."""
     if len(text) > _JSON_BYTES:
         raise ValueError("it is too long")
-    try:
-        value = json.loads(text)
-    except RecursionError:
-        raise ValueError("it is too deep") from None
-    if _depth(value) > _DEEP:
-        raise ValueError("it is too deep")
-    return value
+    return parse_json(text, numbers=False)
 
 
 def _fits(column: sa.Column[Any], value: Any) -> bool:
@@ -70,19 +64,8 @@ def _run(row: Row) -> str:
         return f"a run is called {shown(str(row.get('id')))}"
     if row.get("status") not in STATUSES:
         return f"a run has the status {shown(str(row.get('status')))}"
-    config, inputs, made = (_object(row.get(name)) for name in ("config", "inputs", "provenance"))
-    if config is None or inputs is None or made is None:
-        return "the options, inputs or provenance of a run cannot be read"
-    process = made.get("process", {})
-    sound = all(
-        isinstance(inputs.get(name, ""), str) for name in ("activations", "dataset", "dataset_hash", "model", "weights_hash")
-    )
-    sound = sound and all(_texts(inputs.get(name, [])) for name in ("sites", "parents"))
-    sound = sound and isinstance(process, dict) and isinstance(made.get("repeats", ""), str)
-    if sound and process:
-        sound = isinstance(process.get("pid"), int) and isinstance(process.get("created"), int | float)
-        sound = sound and isinstance(process.get("host"), str)
-    return "" if sound else "the inputs or the provenance of a run are not as the workbench writes them"
+    problem = record_problem({name: _object(row.get(name)) for name in ("config", "inputs", "provenance")})
+    return f"the record of a run is not as the workbench writes it: {problem}" if problem else ""
 
 
 def _concept(row: Row) -> str:
@@ -143,16 +126,6 @@ def _finite(text: str) -> bool:
         return math.isfinite(float(text))
     except ValueError:
         return False
-
-
-def _depth(value: Any) -> int:
-    """How deep lists and dictionaries lie in each other; counted level by level, so that depth costs no stack."""
-    level, depth = [value], 0
-    while level and depth <= _DEEP:
-        nested = [one for one in level if isinstance(one, dict | list)]
-        level = [inner for one in nested for inner in (one.values() if isinstance(one, dict) else one)]
-        depth += bool(nested)
-    return depth
 
 
 _CHECKS: dict[str, Callable[[Row], str]] = {

@@ -14,7 +14,8 @@ import pandas as pd
 from workbench.errors import StudyError, UnknownNameError
 from workbench.frames import records
 from workbench.parquet import read_parquet
-from workbench.paths import child, files_below, inside, require_plain
+from workbench.paths import child, files_below, inside, require_plain, shown
+from workbench.shapes import ShapeError, read_tensors, shaped
 from workbench.store.members import in_run
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from workbench.store.study import Study
 
 CHECKSUMS = "checksums.json"
+VERIFY = "`workbench study verify` says what is damaged."
 
 
 class Run:
@@ -107,10 +109,8 @@ class Run:
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
         """The run's tensors, by name."""
-        from safetensors.torch import load_file
-
         path = self.folder / "tensors.safetensors"
-        return load_file(path) if path.exists() else {}
+        return read_tensors(path, VERIFY) if path.exists() else {}
 
     @cached_property
     def figures(self) -> Figures:
@@ -215,14 +215,13 @@ def seal(folder: Path) -> None:
 def parse_sums(text: bytes) -> dict[str, str]:
     """The checksums of a run's files, from elsewhere. `StudyError` when they are none."""
     try:
-        sums = json.loads(text)
-        # They must not lead outside the run.
-        sound = all(isinstance(sum_, str) and in_run(file) for file, sum_ in sums.items())
-    except (ValueError, AttributeError, RecursionError):
-        sound = False
-    if not sound:
-        raise StudyError("It cannot be read.")
-    return dict(sums)
+        sums = shaped(text, dict[str, str])
+    except ShapeError as error:
+        raise StudyError(f"It cannot be read: {error}.") from None
+    # They must not lead outside the run.
+    if strange := next((file for file in sums if not in_run(file)), None):
+        raise StudyError(f"It cannot be read: it names {shown(strange)}, which is no file of a run.")
+    return sums
 
 
 def find_run(study: Study, identifier: str) -> dict[str, Any]:

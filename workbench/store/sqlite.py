@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import time
@@ -13,6 +12,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from workbench.errors import StudyError
+from workbench.shapes import ShapeError, parse_json
 
 WRITES = "workbench_writes"
 """The execution option of a connection that writes."""
@@ -53,8 +53,8 @@ def _reader(path: Path) -> sqlite3.Connection:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse_json(text, numbers=False)
+    except ShapeError as error:
         raise StudyError(f"A value in the study's catalog is damaged ({error}): restore catalog.db from a copy.") from error
 
 

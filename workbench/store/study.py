@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from workbench.store.deleted import finish_deletions
 from workbench.store.look import CATALOG
 from workbench.store.marker import make_or_check
 from workbench.store.opening import admit, writable
+from workbench.store.run_record import require_records
 from workbench.store.runs import Run, find_run
 
 if TYPE_CHECKING:
@@ -196,7 +196,9 @@ class Study(Caring):
     def runs(self, status: str | None = "done") -> pd.DataFrame:
         """The runs, oldest first."""
         query = sa.select(tables.runs).order_by(tables.runs.c.started, tables.runs.c.id)
-        return self.catalog.frame(query if status is None else query.where(tables.runs.c.status == status))
+        found = self.catalog.frame(query if status is None else query.where(tables.runs.c.status == status))
+        require_records(records(found), self.catalog.called)
+        return found
 
     def get_run(self, identifier: str) -> Run:
         """A run by its id or the first characters of it."""
@@ -343,8 +345,8 @@ class Study(Caring):
 
     def __repr__(self) -> str:
         counts = int(self.catalog.frame(sa.select(tables.concepts.c.id)).shape[0])
-        known = self.catalog.info("model")
-        model = json.loads(known)["name"] if known else "no model yet"
+        known = self.known_model()
+        model = known["name"] if known else "no model yet"
         how = ", read only" if self.read_only else ""
         return f"<Study '{self.name}': {model}, {len(self.runs())} runs, {counts:,} concepts{how}>"
 

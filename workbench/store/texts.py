@@ -9,15 +9,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from workbench.activations.manifest import parse_manifest, set_folders
 from workbench.activations.store import ActivationSet
 from workbench.errors import StudyError, WorkbenchError
-from workbench.paths import inside, is_id, read_bytes
+from workbench.paths import inside, is_id
+from workbench.shapes import read_shaped
 from workbench.writing import write_beside
 
 if TYPE_CHECKING:
     from workbench.datasets import Dataset
     from workbench.store.study import Study
+
+
+class About(BaseModel):
+    """What is kept beside the table of a data set."""
+
+    name: str
+    labels: list[str] = []
+    hash: str
 
 
 def keep_texts(folder: Path, dataset: Dataset) -> Dataset | None:
@@ -121,8 +132,9 @@ def _copied(path: Path, record: dict[str, Any]) -> Dataset:
     saved = read_saved_table(path)
     if saved is None:
         # Kept before tables were kept whole.
-        about = json.loads(read_bytes(path.with_suffix(".json")))
-        return load_as_before({"name_or_path": str(path), "text": "text", "split": "split", "group": "group", **about})
+        old = read_shaped(path.with_suffix(".json"), About)
+        columns = {"text": "text", "split": "split", "group": "group"}
+        return load_as_before({"name_or_path": str(path), **columns, "name": old.name, "labels": old.labels})
     table, about = saved.table, saved.about
     if about["modality"] == "image":
         images = load_dataset(**about["source"]).table["image"]
@@ -141,10 +153,10 @@ def kept_records(folder: Path) -> Iterator[dict[str, Any]]:
         with suppress(StudyError):
             yield parse_manifest(home).dataset_record
     for path in sorted(inside(folder, "datasets").glob("*.json")):
-        with suppress(OSError, ValueError, RecursionError, StudyError):
-            about = json.loads(read_bytes(path))
-            if isinstance(about, dict) and is_id("datasets", f"{about.get('hash')}.json"):
-                yield {"name": str(about.get("name", "")), "hash": about["hash"], "source": {}}
+        with suppress(StudyError):
+            about = read_shaped(path, About)
+            if is_id("datasets", f"{about.hash}.json"):
+                yield {"name": about.name, "hash": about.hash, "source": {}}
 
 
 def copy_path(folder: Path, digest: str) -> Path:

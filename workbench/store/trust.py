@@ -15,8 +15,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from workbench.errors import StudyError
-from workbench.paths import read_bytes
+from workbench.shapes import read_shaped
 from workbench.writing import write_beside
 
 # What this process has made or opened, where nothing can be kept for the next one.
@@ -34,10 +36,8 @@ def trusted(folder: Path, identifier: str) -> frozenset[str] | None:
     key = _key(folder, identifier)
     found = _HERE.get(key)
     for home in _homes():
-        with suppress(OSError, ValueError, StudyError):
-            kept = json.loads(read_bytes(home / f"{key}.json"))
-            if isinstance(kept, dict) and isinstance(places := kept.get("places"), list):
-                found = (found or frozenset()) | {str(place) for place in places}
+        with suppress(StudyError):
+            found = (found or frozenset()) | set(read_shaped(home / f"{key}.json", _Kept).places)
     return found
 
 
@@ -52,6 +52,10 @@ def remember(folder: Path, identifier: str, places: Iterable[str]) -> None:
         with suppress(OSError):
             write_beside(home / f"{key}.json", content)
             return
+
+
+class _Kept(BaseModel):
+    places: list[str]
 
 
 def _key(folder: Path, identifier: str) -> str:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from workbench.errors import StudyError, disk_errors
-from workbench.paths import child, read_bytes, require_plain
+from workbench.paths import child, require_plain
+from workbench.shapes import read_shaped, read_tensors
 from workbench.writing import folder_beside
 
 Made = tuple[dict[str, Tensor], dict[str, Any]]
@@ -51,7 +51,8 @@ class Unfinished:
 def _read(place: Path) -> Made | None:
     try:
         require_plain(place)
-        return load_file(place / "tensors.safetensors"), json.loads(read_bytes(place / "facts.json"))
-    except (OSError, ValueError, SafetensorError, StudyError):
+        # Facts may hold numbers that are not finite: of a loss, for instance.
+        return read_tensors(place / "tensors.safetensors"), read_shaped(place / "facts.json", dict[str, Any], numbers=False)
+    except StudyError:
         # Nothing there, or not whole: it is made again.
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from workbench.paths import (
     strange,
 )
 from workbench.processes import has_ended, held
+from workbench.shapes import parse_json
 from workbench.store import catalog as tables
 from workbench.store.members import in_run
 from workbench.store.runs import CHECKSUMS, Run, parse_sums
@@ -230,8 +230,8 @@ def damaged_files(folder: Path) -> Iterator[tuple[str, str]]:
         yield name, f"It is {problem}."
     try:
         sums = parse_sums(read_bytes(folder / CHECKSUMS)) if (folder / CHECKSUMS).exists() else {}
-    except StudyError:
-        yield CHECKSUMS, "It cannot be read."
+    except StudyError as error:
+        yield CHECKSUMS, str(error)
         return
     there = {name for path in files_below(folder) if in_run(name := path.relative_to(folder).as_posix())}
     sums = {name: sum_ for name, sum_ in sums.items() if name not in dict(found)}
@@ -255,7 +255,7 @@ def _unreadable(path: Path) -> str:
             with safe_open(path, "numpy") as file:
                 file.keys()
         elif path.suffix == ".json":
-            json.loads(read_bytes(path))
+            parse_json(read_bytes(path), numbers=False)
     except Exception as error:
         return f"It cannot be read: {error}".split("\n")[0]
     return ""
