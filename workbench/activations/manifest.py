@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from workbench.activations.source import Examples
 
 Size = Annotated[int, Field(ge=1, le=2**40)]
+HASH = "^[0-9a-f]{0,64}$"
 MOST_SHARDS, MOST_BYTES = 99_999, 2**50
 """More than a name of a shard has digits for, or any disk has room for, no set has."""
 MANIFEST = "manifest.json"
@@ -46,7 +47,7 @@ class Request(BaseModel):
     """The edits that the model ran under."""
     dataset: str
     """What the data set was called; no part of what identifies a set, since format 2."""
-    dataset_hash: str
+    dataset_hash: str = Field(pattern=HASH)
     """Of the examples alone (``Dataset.content_hash``), so that labels, groups and splits can change without another capture; in
     format 1, of the data set with all of these (``Dataset.hash``)."""
     limit: int | None = None
@@ -99,7 +100,7 @@ class Manifest(BaseModel):
     model: dict[str, Any]
     """The model's own description, with how to load it again."""
     dataset_source: dict[str, Any]
-    labels_hash: str = ""
+    labels_hash: str = Field(default="", pattern=HASH)
     """``Dataset.hash`` at the time of the capture: of the examples with their labels, groups and splits. Empty in format 1."""
     n_examples: int = Field(ge=0, le=2**40)
     sample: dict[str, Any] | None = None
