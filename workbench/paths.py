@@ -179,7 +179,7 @@ def read_bytes(path: Path, most: int = 2**26) -> bytes:
         OSError: It is not there, or may not be read.
     """
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    if (problem := odd(path)) is not None:
+    if (problem := "a folder" if path.is_dir() and not path.is_symlink() else odd(path)) is not None:
         raise StudyError(f"{path} is {problem}: it is not read.")
     with os.fdopen(os.open(path, flags), "rb") as file:
         state = os.fstat(file.fileno())
