@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from workbench.activations.dtypes import Dtype, disk_dtype
 from workbench.conversations import DEFAULT_POSITIONS
 from workbench.errors import StudyError
-from workbench.paths import child, is_file, listed, oddities, read_bytes
+from workbench.paths import child, is_file, listed, oddities, read_bytes, shown
 
 if TYPE_CHECKING:
     from workbench.activations.source import Examples
@@ -211,7 +211,7 @@ def read_manifest(folder: Path) -> Manifest:
     be."""
     manifest = parse_manifest(folder)
     for name, problem in oddities(folder):
-        raise StudyError(f"{folder / name} is {problem}: remove its folder and capture again.")
+        raise StudyError(f"{folder} holds {shown(name)}, which is {problem}: remove the folder and capture again.")
     if left_out(folder):
         return manifest
     for name, length in manifest.lengths().items():

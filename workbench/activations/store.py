@@ -241,6 +241,7 @@ class ActivationSet:
         require_sound(Path(str(shard.filename)), self.manifest)
 
     def _read(self, rows: slice | np.ndarray | None, site: Site, dtype: np.dtype) -> np.ndarray:
+        self.require_rows()
         if rows is None or (isinstance(rows, slice) and rows.step in {None, 1}):
             start, stop, _ = (rows or slice(None)).indices(self.n_rows)
             return self._slice(site, start, max(start, stop), dtype)
