@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -36,10 +37,8 @@ def test_what_json_can_hold_comes_back_as_it_was(value: Any) -> None:
 
 @given(st.binary(max_size=60) | st.text(max_size=60))
 def test_anything_else_is_a_shape_error(text: bytes | str) -> None:
-    try:
+    with suppress(ShapeError):
         parse_json(text)
-    except ShapeError as error:
-        assert str(error)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +94,7 @@ def test_the_field_that_does_not_fit_is_named(tmp_path) -> None:
             read_shaped(path, Kept, "Make it anew.", ConfigError)
         assert "\n" not in str(refused.value)
     path.write_text(json.dumps({"name": 1, "places": {}, "count": "many"}))
-    with pytest.raises(StudyError, match="name.*places.*count"):
+    with pytest.raises(StudyError, match=r"name.*places.*count"):
         read_shaped(path, Kept)
 
 
@@ -125,7 +124,7 @@ def test_tensors_are_whole_or_refused(tmp_path) -> None:
         whole.replace(b"[2,3]", b"[2,4]"),
     ):
         path.write_bytes(content)
-        with pytest.raises(StudyError, match="kept.safetensors cannot be read: .* Make it anew"):
+        with pytest.raises(StudyError, match=r"kept.safetensors cannot be read: .* Make it anew"):
             read_tensors(path, "Make it anew.")
 
 
@@ -136,5 +135,5 @@ def test_our_own_errors_and_a_full_disk_stay_what_they_are() -> None:
         raise OSError(errno.ENOSPC, "no room")
     with pytest.raises(KeyboardInterrupt), reading("x"):
         raise KeyboardInterrupt
-    with pytest.raises(StudyError, match="^x cannot be read: 'k' is not there. Do it.$"), reading("x", "Do it."):
+    with pytest.raises(StudyError, match=r"^x cannot be read: 'k' is not there. Do it\.$"), reading("x", "Do it."):
         raise KeyError("k")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import DataError
 from workbench.memory import free_memory, size_text
-from workbench.paths import is_file, shown
+from workbench.paths import is_file, odd, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +31,8 @@ def read_table(path: Path) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not is_file(path):
-        raise DataError(f"{shown(path.name)} is not there, or is a link: give a Parquet file.")
+    if not is_file(path.resolve()):
+        raise DataError(f"{shown(path.name)} is {odd(path.resolve()) or 'no file'}: give a Parquet file.")
     try:
         with pq.ParquetFile(path) as file:
             require_room(file, path)

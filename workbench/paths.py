@@ -22,6 +22,7 @@ KINDS: dict[str, re.Pattern[str]] = {
     "cache": re.compile(_PART),
 }
 """The folders of a study, and what the names in each of them look like."""
+_HOLLOW_BYTES = 2**28
 _PART_PATTERN = re.compile(_PART)
 # A name of a table, a figure or a file of a run: any text that is one name on every system, and no hidden file.
 _NAME = re.compile(r"[^./\\:\x00-\x1f\x7f][^/\\:\x00-\x1f\x7f]{0,199}")
@@ -120,21 +121,25 @@ def drop_strange(study: Path, name: str) -> bool:
 def odd(path: Path) -> str | None:
     """What is in the place of a file or a folder that is neither, or None; nothing is opened or followed."""
     try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
+        state = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         raise StudyError(f"{shown(str(path))} cannot be looked at: {error}.") from error
-    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
-        return None
-    return "a symbolic link" if stat.S_ISLNK(mode) else "neither a file nor a folder"
+    if stat.S_ISLNK(state.st_mode):
+        return "a symbolic link"
+    if stat.S_ISREG(state.st_mode):
+        # Reading all of it would take for ever, and nothing of ours is like that.
+        hollow = state.st_size > _HOLLOW_BYTES and getattr(state, "st_blocks", state.st_size) * 512 * 1000 < state.st_size
+        return "a file that is long and holds next to nothing" if hollow else None
+    return None if stat.S_ISDIR(state.st_mode) else "neither a file nor a folder"
 
 
 def is_file(path: Path) -> bool:
-    """Whether a path is a regular file itself, and no link to one."""
+    """Whether a path is a regular file itself, and nothing odd."""
     try:
-        return stat.S_ISREG(os.lstat(path).st_mode)
-    except (OSError, ValueError):
+        return odd(path) is None and stat.S_ISREG(os.lstat(path).st_mode)
+    except (OSError, ValueError, StudyError):
         return False
 
 
@@ -174,7 +179,7 @@ def read_bytes(path: Path, most: int = 2**26) -> bytes:
         OSError: It is not there, or may not be read.
     """
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    if (problem := odd(path)) is not None:
+    if (problem := "a folder" if path.is_dir() and not path.is_symlink() else odd(path)) is not None:
         raise StudyError(f"{path} is {problem}: it is not read.")
     with os.fdopen(os.open(path, flags), "rb") as file:
         state = os.fstat(file.fileno())

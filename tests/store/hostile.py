@@ -233,8 +233,8 @@ ROWS: dict[str, Change] = {
     "value of words": sql("UPDATE evidence SET value = 'high'"),
     "no time": sql("UPDATE names SET at = zeroblob(30)"),
     "kept of words": sql("UPDATE collections SET kept = 'perhaps'"),
-    "recipe of a list": sql("INSERT INTO interventions VALUES (1, 'a', '[]', '[]', 'b', 'c')"),
-    "texts of numbers": sql("INSERT INTO interventions VALUES (1, 'a', '{}', '[1]', 'b', 'c')"),
+    "recipe of a list": sql("INSERT INTO interventions VALUES (7, 'a', '[]', '[]', 'b', 'c')"),
+    "texts of numbers": sql("INSERT INTO interventions VALUES (8, 'a', '{}', '[1]', 'b', 'c')"),
     "model that is none": sql("UPDATE info SET value = '{' WHERE key = 'model'"),
     "model of a list": sql("UPDATE info SET value = '[]' WHERE key = 'model'"),
     "hash of a path": sql(

@@ -149,7 +149,7 @@ PACKS: dict[str, Pack] = {
     "bomb in a table": bomb(f"{RUN}/tables/more.parquet"), "bomb of a text": bomb("datasets/0123456789abcdef.json"),
     "bomb left out": bomb("zeros"), "bomb in a set": bomb("activations/0123456789abcdef/site000-00000.bin"),
     "nested": nested, "five thousand texts": many, "no study file": without("study.json"), "no catalog": without("catalog.db"),
-    "no run": without("runs/*/*"), "study file of nothing": instead("study.json", content=b""),
+    "no run": without("runs/*/*.json"), "study file of nothing": instead("study.json", content=b""),
     "catalog of zeros": instead("catalog.db", content=bytes(2**20)),
     "encrypted": edited(declared(8, b"\x01\x08")), "packed by 99": edited(declared(10, b"\x63\x00")),
     "declared empty": edited(declared(24, struct.pack("<I", 0))), "declared huge": edited(declared(24, struct.pack("<I", 2**31))),

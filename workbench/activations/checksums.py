@@ -66,8 +66,8 @@ def damage(folder: Path) -> Iterator[tuple[str, str]]:
     if is_id("activations", folder.name) and manifest.request.id != folder.name.removesuffix(PARTIAL):
         yield MANIFEST, "It is of another set than its folder is called after."
         return
-    if found := list(oddities(folder)):
-        yield from ((name, f"It is {problem}.") for name, problem in found)
+    if strange := [(name, f"It is {problem}.") for name, problem in oddities(folder)]:
+        yield from strange
         return
     if left_out(folder):
         return

@@ -12,13 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from workbench.activations.dtypes import Dtype, disk_dtype
 from workbench.conversations import DEFAULT_POSITIONS
 from workbench.errors import StudyError
-from workbench.paths import child, is_file, listed, oddities, read_bytes
+from workbench.paths import child, is_file, listed, oddities, read_bytes, shown
 from workbench.shapes import ShapeError, shaped
 
 if TYPE_CHECKING:
     from workbench.activations.source import Examples
 
 Size = Annotated[int, Field(ge=1, le=2**40)]
+HASH = "^[0-9a-f]{0,64}$"
 MOST_SHARDS, MOST_BYTES = 99_999, 2**50
 """More than a name of a shard has digits for, or any disk has room for, no set has."""
 MANIFEST = "manifest.json"
@@ -47,7 +48,7 @@ class Request(BaseModel):
     """The edits that the model ran under."""
     dataset: str
     """What the data set was called; no part of what identifies a set, since format 2."""
-    dataset_hash: str
+    dataset_hash: str = Field(pattern=HASH)
     """Of the examples alone (``Dataset.content_hash``), so that labels, groups and splits can change without another capture; in
     format 1, of the data set with all of these (``Dataset.hash``)."""
     limit: int | None = None
@@ -100,7 +101,7 @@ class Manifest(BaseModel):
     model: dict[str, Any]
     """The model's own description, with how to load it again."""
     dataset_source: dict[str, Any]
-    labels_hash: str = ""
+    labels_hash: str = Field(default="", pattern=HASH)
     """``Dataset.hash`` at the time of the capture: of the examples with their labels, groups and splits. Empty in format 1."""
     n_examples: int = Field(ge=0, le=2**40)
     sample: dict[str, Any] | None = None
@@ -211,7 +212,7 @@ def read_manifest(folder: Path) -> Manifest:
     be."""
     manifest = parse_manifest(folder)
     for name, problem in oddities(folder):
-        raise StudyError(f"{folder / name} is {problem}: remove its folder and capture again.")
+        raise StudyError(f"{folder} holds {shown(name)}, which is {problem}: remove the folder and capture again.")
     if left_out(folder):
         return manifest
     for name, length in manifest.lengths().items():

@@ -48,7 +48,7 @@ def side_files(folder: Path) -> list[str]:
     found = []
     for ending in ("", *SIDE_FILES):
         path = folder / f"{CATALOG}{ending}"
-        if (problem := odd(path)) is not None:
+        if (problem := "a folder" if path.is_dir() and not path.is_symlink() else odd(path)) is not None:
             raise StudyError(f"{path} is {problem}: the study is not opened. Put a file in its place.")
         # SQLite makes the index of what is written ahead anew, whatever is in it.
         if ending in {"-journal", "-wal"} and path.exists() and path.stat().st_size:

@@ -6,6 +6,7 @@ catalog the rows of our tables go into a catalog that is made here.
 
 from __future__ import annotations
 
+import errno
 import lzma
 import os
 import shutil
@@ -224,6 +225,11 @@ def _copy(source: Path, member: Member, target: Path) -> None:
     except FileExistsError as error:
         raise StudyError(f"{shown(member.name)} is there twice in {source}: it is not opened.") from error
     except _DAMAGED as error:
+        raise _damaged(source, error) from error
+    except OSError as error:
+        # A place in the file that cannot be.
+        if error.errno != errno.EINVAL:
+            raise
         raise _damaged(source, error) from error
     if written != member.size:
         raise StudyError(
