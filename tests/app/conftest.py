@@ -19,6 +19,7 @@ import pytest
 import small_study
 from browsing import ARGUMENTS, require_browser
 from harness import Start
+from other_site import Site
 from small_study import MAIN
 from streamlit.testing.v1 import AppTest
 
@@ -143,6 +144,15 @@ def server(any_server: Server) -> Server:
 def run_server() -> Callable[..., AbstractContextManager[Server]]:
     """For a server with settings of its own."""
     return running
+
+
+@pytest.fixture
+def other() -> Iterator[Site]:
+    """Another site on this machine."""
+    site = Site()
+    yield site
+    site.shutdown()
+    site.server_close()
 
 
 @pytest.fixture

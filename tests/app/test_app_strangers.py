@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -16,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from browsing import Seen, drawn
+from other_site import Site
 from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
 
 from workbench.serving import Serving
@@ -32,38 +31,6 @@ socket.onerror = () => answers.push('refused');
 for (const method of ['GET', 'PUT'])
   fetch('{base}/_stcore/health', {{method}}).then(r => answers.push('read ' + r.status)).catch(() => answers.push('unread'));
 """
-
-
-class Site(ThreadingHTTPServer):
-    """Another site on this machine, which counts who asks it for what and has one page."""
-
-    def __init__(self) -> None:
-        site = self
-        self.asked: list[str] = []
-        self.page = ""
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                site.asked.append(self.path)
-                self.send_response(200)
-                self.send_header("Content-Type", "text/html")
-                self.send_header("Access-Control-Allow-Origin", "*")
-                self.end_headers()
-                self.wfile.write(site.page.encode())
-
-            def log_message(self, *_: object) -> None: ...
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        self.base = f"http://localhost:{self.server_port}"
-
-
-@pytest.fixture
-def other() -> Iterator[Site]:
-    site = Site()
-    yield site
-    site.shutdown()
-    site.server_close()
 
 
 def test_a_page_of_another_site_reads_nothing_and_frames_nothing(
