@@ -39,5 +39,4 @@ def add_packed() -> None:
     called = re.sub(r"[^\w-]+", "_", name or Path(file.name).stem).strip("_") or "study"
     with tempfile.TemporaryDirectory() as scratch, st.spinner("Unpacking …"):
         add_study(saved([file], Path(scratch) / "packed")[0], home / called)
-    state.choose_study(called)
-    st.rerun()
+    st.switch_page(state.page("overview"), query_params={"study": called})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import hashlib
 import io
+import json
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -296,3 +298,20 @@ def test_secrets_of_another_shape_are_refused(secrets: dict) -> None:
 def test_what_is_no_address_is_a_sentence(text: str) -> None:
     with pytest.raises(ConfigError, match="not an address"):
         address_of(text)
+
+
+def test_a_study_from_elsewhere_is_opened_once_an_editor_says_yes(
+    session: Callable[..., AppTest], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
+    theirs = Path(shutil.copytree(folder, tmp_path / "theirs"))
+    marker = json.loads((theirs / "study.json").read_text())
+    (theirs / "study.json").write_text(json.dumps(marker | {"remote": f"file://{tmp_path}/[l](http://a.example)"}))
+    monkeypatch.setenv("WORKBENCH_STUDIES", str(theirs))
+    reader = session(**signed_in(BO))
+    assert "has to say yes first" in said(reader)
+    assert "I trust it: open it" not in {button.label for button in reader.button}
+    editor = session(**signed_in(ADA))
+    assert f"file://{tmp_path}" in editor.warning[0].value.replace("\\", "").replace("\u2060", "")
+    next(button for button in editor.button if button.label == "I trust it: open it").click().run()
+    assert "What this study is about" in said(session(**signed_in(BO)))

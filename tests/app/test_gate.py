@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import base64
 import os
+import signal
 import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from other_site import Site
+from small_study import MAIN
+from streamlit.web.server import server_util
+
+from workbench.store.study import open_study
 
 SELF = "localhost:{port}"
 FOREIGN_HOSTS = [
@@ -99,3 +111,53 @@ def test_it_listens_on_this_machine_only_and_asks_nobody_for_its_address(any_ser
     bound = [line[1] for line in listening if line[3] == "0A" and int(line[1].rpartition(":")[2], 16) == int(port)]
     assert bound == [f"0100007F:{int(port):04X}"]
     assert "External URL" not in any_server.log.read_text()
+
+
+def test_a_refused_page_makes_the_server_look_up_nothing(
+    run_server: Callable[..., AbstractContextManager[Any]], other: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that the server would ask an outside host for goes to a proxy of the test, which is asked for nothing."""
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), other.base) | {"no_proxy": "localhost"}
+    with run_server(tmp_path, **proxies) as server:
+        for origin in FOREIGN_ORIGINS:
+            head = f"Host: {SELF}\nOrigin: {origin}"
+            assert ask(server, head, path="/_stcore/stream", websocket=True)[0] == 403
+        assert other.asked == []
+    # Streamlit's own check of such an origin, which the gate stands before, does ask.
+    for name, value in proxies.items():
+        monkeypatch.setenv(name, value)
+    server_util.is_url_from_allowed_origins("http://evil.example")
+    assert other.asked
+
+
+def test_the_command_serves_under_its_addresses_alone(tmp_path: Path) -> None:
+    open_study(tmp_path / "studies" / "mine").close()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", "from workbench.cli import main; main()", "app", "studies", "--port", str(port)]
+    command += ["--url", "https://X.example/app", "--max-upload", "3MB"]
+    environment = os.environ | {"PYTHONPATH": str(MAIN.parents[1])}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        server = SimpleNamespace(base=f"http://localhost:{port}")
+        try:
+            for _ in range(300):
+                with suppress(OSError):
+                    if ask(server, f"Host: {SELF}", path="/_stcore/health")[0] == 200:
+                        break
+                time.sleep(0.1)
+            for host, origin, status in (
+                (SELF, f"http://{SELF}", 101), ("x.example", "https://x.example", 101), ("x.example", "http://x.example", 403),
+                ("x.example", f"http://{SELF}", 403), (SELF, "https://x.example", 403), ("y.example", "https://y.example", 403),
+            ):  # fmt: skip
+                head = f"Host: {host}\nOrigin: {origin}"
+                assert ask(server, head, path="/_stcore/stream", websocket=True)[0] == status, (host, origin)
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.stdout is not None
+            said = process.stdout.read()
+            process.wait(20)
+    assert "External" not in said
+    assert "Traceback" not in said
