@@ -1,5 +1,6 @@
 # make demo   installs, runs the main job and serves the app (SERVE=0: without the app)
 # make test   installs and runs every test (make test-fast: without the slow ones)
+# make test-full  every case of the tests that run a sample of their cases each time
 # make lock   writes constraints.txt: the version of every package that is tested together
 # make test-latest   the fast tests with the newest release of everything, upper bounds left out
 # make check  format, lint, types, import direction
@@ -25,7 +26,7 @@ VERSIONS := torch|transformers|transformer-lens|sae-lens|scikit-learn|numpy|pand
 TORCH := torch==2.13.0
 LATEST := .venv-latest/bin
 
-.PHONY: install demo lock test test-fast test-latest check format bench clean
+.PHONY: install demo lock test test-fast test-full test-latest check format bench clean
 
 install: $(STAMP)
 
@@ -47,6 +48,9 @@ test: install
 
 test-fast: install
 	$(TESTS) -m "not slow"
+
+test-full: install
+	WORKBENCH_FULL=1 $(TESTS) -m full
 
 lock:
 	rm -rf .venv-lock && $(PYTHON) -m venv --upgrade-deps .venv-lock

@@ -1,13 +1,22 @@
-"""The web app. Start it with ``workbench app STUDY``."""
+"""The web app. Start it with ``workbench app STUDY``.
+
+Streamlit finds the ``st.App`` below and serves that; for every drawing of a page it runs this file once more, as a script.
+"""
 
 from __future__ import annotations
 
 import sys
+import threading
+import webbrowser
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
 
 import streamlit as st
 from PIL import Image, ImageDraw
+from starlette.middleware import Middleware
+from streamlit import config
 
 ROOT = str(Path(__file__).resolve().parent.parent)
 if ROOT not in sys.path:
@@ -15,18 +24,30 @@ if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
 
 from app import jobs, state  # noqa: E402
+from app.components.adding import add_packed  # noqa: E402
+from app.components.not_opened import not_opened  # noqa: E402
 from app.components.page import empty, sentences, study_switch, title  # noqa: E402
+from app.components.sign_in import signed_in  # noqa: E402
 from app.components.style import use_style  # noqa: E402
+from app.gate import Gate  # noqa: E402
 from app.views import compare, concept, concepts, data, information, layers, naming, overview, report, runs, steer  # noqa: E402
+from workbench.errors import WorkbenchError  # noqa: E402
 
 
 def show(page: ModuleType) -> None:
     """One page of the open study, or what to do where there is none."""
     with sentences():
-        study = state.current_study()
+        if not signed_in():
+            return
+        try:
+            study = state.current_study()
+        except WorkbenchError as error:
+            not_opened(error)
+            return
         if study is None:
             title("No study yet", "The app shows studies, and finds none in the folders that it was given.")
             empty("Make the bundled demo study, then open it here:", "workbench demo")
+            add_packed()
             return
         study_switch()
         # The overview needs only tables, so it shows while everything else is imported.
@@ -89,4 +110,16 @@ def main() -> None:
     jobs.redraw()
 
 
-main()
+@asynccontextmanager
+async def browser_window(_server: st.App) -> AsyncIterator[None]:
+    """Open a browser when that was asked for: its requests wait until the server, which listens already, has started."""
+    if not config.get_option("server.headless"):
+        address = f"http://localhost:{config.get_option('server.port')}"
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+    yield
+
+
+if __name__ == "__main__":
+    main()
+else:
+    server = st.App(__file__, middleware=[Middleware(Gate)], lifespan=browser_window)

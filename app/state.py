@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import gc
 import json
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,14 +19,15 @@ import pandas as pd
 import sqlalchemy as sa
 import streamlit as st
 
+from app.access import is_editor
 from app.components.text import short
 from workbench.errors import StudyError, UnknownNameError
+from workbench.serving import served_folders
 from workbench.store import catalog as tables
 from workbench.store.marker import STUDY_FILE
-from workbench.store.runs import repetitions
+from workbench.store.runs import newest_comparison
 from workbench.store.study import Study, open_study
 
-STUDIES = "WORKBENCH_STUDIES"
 NAME_SHOWN = 200
 SMALL_WIDTH = 1024
 BUSY_SECONDS = 20
@@ -46,9 +46,8 @@ class Version(NamedTuple):
 
 def study_folders() -> dict[str, Path]:
     """Every study that is served, by the name that pages and links use."""
-    roots = [Path(p) for p in os.environ.get(STUDIES, "studies").split(os.pathsep) if p]
     found: list[Path] = []
-    for root in roots:
+    for root in served_folders():
         if (root / STUDY_FILE).is_file():
             found.append(root.resolve())
         elif root.is_dir():
@@ -79,7 +78,7 @@ def current_study() -> Study | None:
     st.session_state["study"] = name
     folder = folders[name]
     # A study that was deleted and made again in its place is another file, and must not be read through the old handle.
-    return _open(str(folder), (folder / STUDY_FILE).stat().st_mtime_ns)
+    return _open(str(folder), (folder / STUDY_FILE).stat().st_mtime_ns, not is_editor())
 
 
 def choose_study(name: str) -> None:
@@ -90,8 +89,9 @@ def choose_study(name: str) -> None:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _open(folder: str, stamp: int) -> Study:
-    return open_study(folder, create=False)
+def _open(folder: str, stamp: int, read_only: bool) -> Study:
+    # Whoever may only read is given a study that cannot be written by anything.
+    return open_study(folder, create=False, read_only=read_only)
 
 
 def link(concept: str | None = None) -> dict[str, str]:
@@ -202,14 +202,8 @@ def _vocabulary(folder: str, _study: Study) -> list[str]:
 
 def known_pairs(study: Study) -> tuple[pd.DataFrame | None, bool]:
     """The newest recorded comparison of methods, or None, and whether runs have come since; nothing is computed."""
-    runs = study.runs()
-    runs = runs[~repetitions(runs)]
-    compared = runs[runs["analysis"].eq("counterparts")]
-    if compared.empty:
-        return None, False
-    newest = compared.iloc[-1].to_dict()
-    later = runs[~runs["analysis"].isin(["counterparts", "examine"]) & runs["started"].gt(newest["started"])]
-    return _pairs(str(study.folder), str(newest["id"]), study), len(later) > 0
+    newest, stale = newest_comparison(study)
+    return None if newest is None else _pairs(str(study.folder), newest, study), stale
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

@@ -2,8 +2,10 @@
 
 import io
 import re
+import shutil
 import zipfile
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.errors import UnknownNameError
-from workbench.reports import choose, expected_bytes, highlight, visible, zip_tables
+from workbench.reports import choose, expected_bytes, export_tables, highlight, visible, zip_tables
 
 HOSTILE = "<script>alert(1)</script>\"'&\x00\u202eevil\u200f" + "<img src=x onerror=alert(2)>"
 
@@ -146,3 +148,29 @@ def test_the_tables_of_chosen_runs_are_packed(small_study, tmp_path) -> None:
     assert set(concepts["run"]) == {run.id}
     assert len(metrics) == len(run.metrics)
     assert not [n for n in names if n.startswith("sparse_autoencoder")]
+
+
+def test_what_is_broken_is_left_out_by_name_and_the_rest_is_written(small_study, tmp_path) -> None:
+    import workbench as wb
+
+    folder = Path(shutil.copytree(small_study.folder, tmp_path / "broken"))
+    with wb.open_study(folder) as study:
+        probes, sae = study.get_run("linear_probe"), study.get_run("sparse_autoencoder")
+        (probes.folder / "figures" / "auroc.json").write_text('{"data": [{"type": "scattergeo"}]}')
+        (sae.folder / "tables" / "metrics.parquet").write_bytes(b"PAR1 is no table")
+        pd.DataFrame({"other": [1]}).to_parquet(sae.folder / "tables" / "histogram.parquet")
+    with wb.open_study(folder) as study:
+        text = study.report(tmp_path / "report.html", concepts=_latents(study)).read_text(encoding="utf-8")
+        chosen = choose(study)
+        assert expected_bytes(study, chosen) > 0
+        written = {path.name for path in export_tables(study, tmp_path / "tables")}
+    shown = " ".join("".join(parsed(text).text).split())
+    assert f"figure auroc of run {probes.id}" in shown
+    assert "may load a map" in shown
+    assert f"run {sae.id}" in shown
+    assert "Mutual information" in shown
+    assert "AUROC" in shown
+    assert f"{sae.id}.metrics.csv" not in written
+    assert f"{probes.id}.metrics.csv" in written
+    left_out = pd.read_csv(tmp_path / "tables" / "left_out.csv")
+    assert left_out["what"].tolist() == [f"{sae.id}.metrics"]

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from workbench.evidence.direct import logit_lens
     from workbench.models import Model, Site, load_model
     from workbench.recipes import Recipe, RecipeStep
-    from workbench.store.packing import unpack
     from workbench.store.study import Study, open_study
+    from workbench.store.unpacking import unpack
 
 __version__ = "0.1.0"
 
@@ -51,7 +51,7 @@ _HOMES = {
     "logit_lens": "workbench.evidence.direct",
     "Study": "workbench.store.study",
     "open_study": "workbench.store.study",
-    "unpack": "workbench.store.packing",
+    "unpack": "workbench.store.unpacking",
 }
 
 __all__ = [

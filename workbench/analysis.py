@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from workbench.engines import Engine, Local
 from workbench.errors import ConfigError, UnknownNameError, WorkbenchError
 from workbench.progress import Progress
+from workbench.shapes import faults
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +115,8 @@ class Analysis(BaseModel, ABC):
 
     The app draws a form from the fields: their types, bounds, defaults and descriptions. A field of names may say what there is
     to choose from by ``json_schema_extra={"choices": "labels"}`` (or ``"columns"``, the columns of labels). A field that had
-    another name before says so by ``"formerly"``: stored runs are read with it, and whoever uses it is told the new one.
+    another name before says so by ``"formerly"``: stored runs are read with it, and whoever uses it is told the new one. A field
+    that is a path says so by ``"path": True``: the app takes only paths inside the folders that it reaches.
 
     Attributes:
         name: What scripts and commands call it.
@@ -159,11 +161,7 @@ class Analysis(BaseModel, ABC):
         try:
             return cls(**options)
         except ValidationError as error:
-            faults = []
-            for item in error.errors():
-                where = ".".join(map(str, item["loc"])) or "options"
-                faults.append(f"'{where}': {item['msg'].removeprefix('Value error, ')}")
-            raise ConfigError(f"{cls.name} cannot take {'; '.join(faults)}. Its options: {known}.") from error
+            raise ConfigError(f"{cls.name} cannot take {faults(error)}. Its options: {known}.") from error
 
     @classmethod
     def migrated(cls, config: dict[str, Any]) -> dict[str, Any]:

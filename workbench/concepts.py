@@ -16,12 +16,15 @@ from typing import Any, ClassVar, Self
 import pandas as pd
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from pydantic import BaseModel, Field
+from safetensors.torch import save_file
 from torch import Tensor
 
-from workbench.errors import DataError, StudyError
+from workbench.errors import DataError, StudyError, UnknownNameError
 from workbench.numbers import counted
+from workbench.parquet import read_parquet
+from workbench.paths import is_file
+from workbench.shapes import ShapeError, read_shaped, read_tensors, reading
 
 SET_FILE = "set.json"
 TABLE_FILE = "table.parquet"
@@ -129,14 +132,18 @@ class ConceptSet(ABC):
         Raises:
             StudyError: The folder holds no readable set.
         """
-        folder = Path(folder)
-        try:
-            header = json.loads((folder / SET_FILE).read_text())
-            kind = ConceptSet._kinds[header["kind"]]
-            table = pd.read_parquet(folder / TABLE_FILE)
-            return kind._load(folder, header["site"], table, header["level"])
-        except (OSError, KeyError, ValueError, SafetensorError) as error:
-            raise StudyError(f"{folder.name} holds no readable concept set: {error}. Run the analysis again.") from error
+        folder, again = Path(folder), "Run the analysis again."
+        if not is_file(folder / SET_FILE):
+            raise StudyError(f"{folder} holds no readable concept set. {again}")
+        header = read_shaped(folder / SET_FILE, _Header, again)
+        if header.kind not in ConceptSet._kinds:
+            raise UnknownNameError("kind of concept set", header.kind, ConceptSet._kinds, "Install what made it.")
+        with reading(f"The concept set {folder}", again):
+            table = read_parquet(folder / TABLE_FILE)
+            found = ConceptSet._kinds[header.kind]._load(folder, header.site, table, header.level)
+            if not len(found) == len(table) == header.concepts or found.width != header.width:
+                raise ShapeError(f"it has {len(found)} concepts of width {found.width}, and its table {len(table)}")
+        return found
 
     @classmethod
     def _weights_file(cls) -> str:
@@ -144,6 +151,16 @@ class ConceptSet(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {counted(len(self), 'concept')} at {self.site}>"
+
+
+class _Header(BaseModel):
+    """What says which set is in a folder."""
+
+    kind: str
+    site: str
+    level: str
+    concepts: int = Field(ge=0)
+    width: int = Field(ge=0)
 
 
 class LinearConcepts(ConceptSet):
@@ -199,5 +216,5 @@ class LinearConcepts(ConceptSet):
 
     @classmethod
     def _load(cls, folder: Path, site: str, table: pd.DataFrame, level: str) -> Self:
-        tensors = load_file(folder / cls._weights_file())
+        tensors = read_tensors(folder / cls._weights_file())
         return cls(site, tensors["weights"], tensors["bias"], tensors["directions"], table, level)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from workbench.errors import ConfigError, DataError
+from workbench.shapes import ShapeError, parse_json
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 POSITIONS = {
@@ -101,8 +102,8 @@ def is_conversation(cell: Any) -> bool:
         if not cell.lstrip().startswith("[") or '"role"' not in cell:
             return False
         try:
-            cell = json.loads(cell)
-        except (json.JSONDecodeError, RecursionError):
+            cell = parse_json(cell, numbers=False)
+        except ShapeError:
             return False
     if hasattr(cell, "tolist"):
         cell = cell.tolist()
@@ -119,7 +120,9 @@ def conversation(cell: Any) -> Conversation:
         return cell
     if not is_conversation(cell):
         raise DataError('A conversation is a list of {"role": …, "content": …}, or JSON text of such a list.')
-    return Conversation([(_role(item), _content(item)) for item in (json.loads(cell) if isinstance(cell, str) else cell)])
+    return Conversation(
+        [(_role(item), _content(item)) for item in (parse_json(cell, numbers=False) if isinstance(cell, str) else cell)]
+    )
 
 
 def check_positions(positions: str) -> str:

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple, Self
 import pandas as pd
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file
 from torch import Tensor
 
 from workbench import sparse_codes
 from workbench.concepts import ConceptSet
 from workbench.errors import ConfigError
 from workbench.sae_lens_format import CONFIG_FILE, TENSORS, WEIGHTS_FILE, check_config, check_tensors, read_folder, stored
+from workbench.shapes import read_shaped, read_tensors
 
 ROW_SCALED = ("layer_norm", "constant_norm_rescale")
 
@@ -180,8 +180,8 @@ class DictionaryConcepts(ConceptSet):
 
     @classmethod
     def _load(cls, folder: Path, site: str, table: pd.DataFrame, level: str) -> Self:
-        config = stored(json.loads((folder / CONFIG_FILE).read_text()))
-        return cls(site, load_file(folder / cls._weights_file()), config, table, level)
+        config = stored(read_shaped(folder / CONFIG_FILE, dict[str, Any]))
+        return cls(site, read_tensors(folder / cls._weights_file()), config, table, level)
 
     @classmethod
     def from_sae_lens(cls, folder: Path | str, site: str) -> Self:
@@ -238,9 +238,9 @@ class DictionarySlice(ConceptSet):
 
     @classmethod
     def _load(cls, folder: Path, site: str, table: pd.DataFrame, level: str) -> Self:
-        tensors = load_file(folder / cls._weights_file())
+        tensors = read_tensors(folder / cls._weights_file())
         indices = [int(i) for i in tensors.pop("indices")]
-        config = stored(json.loads((folder / CONFIG_FILE).read_text()))
+        config = stored(read_shaped(folder / CONFIG_FILE, dict[str, Any]))
         part = cls(DictionaryConcepts(site, tensors, config, level=level), indices)
         part.table = table
         return part

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
-from workbench.errors import disk_errors
+from workbench.errors import StudyError, disk_errors
+from workbench.paths import inside
+from workbench.shapes import ShapeError, read_tensors, reading
+from workbench.writing import file_beside
 
 if TYPE_CHECKING:
     from workbench.models import Model
     from workbench.store.study import Study
 
 MAX_CHARACTERS = 2000
+
+
+_DIGEST = 16
+"""Bytes of the hash by which a text is known."""
 
 
 class Embedder:
@@ -32,7 +39,7 @@ class Embedder:
         record = study.model_record()
         self._own = record["kind"] == "encoder"
         self._key = record["weights_hash"][:16] if self._own else "minilm"
-        self._file = study.folder / "cache" / "embeddings" / f"{self._key}.safetensors"
+        self._file = inside(study.folder, "cache", "embeddings", f"{self._key}.safetensors")
         self._known: dict[bytes, int] = {}
         self._vectors: Float[np.ndarray, "n d"] | None = None
         self._load()
@@ -40,7 +47,7 @@ class Embedder:
     def embed(self, texts: Sequence[str], progress: Callable[[int, int, str], None] | None = None) -> Float[np.ndarray, "n d"]:
         """Unit vectors ``[n, d]``, in the order of the texts; each is read up to its first 2,000 characters."""
         short = [text[:MAX_CHARACTERS] or " " for text in texts]
-        digests = [hashlib.sha256(t.encode("utf-8", "surrogatepass")).digest()[:16] for t in short]
+        digests = [hashlib.sha256(t.encode("utf-8", "surrogatepass")).digest()[:_DIGEST] for t in short]
         missing = {d: t for d, t in zip(digests, short, strict=True) if d not in self._known}
         if missing:
             self._add(missing, progress)
@@ -71,20 +78,27 @@ class Embedder:
         return load_model("minilm")
 
     def _load(self) -> None:
-        if self._file.exists():
-            kept = load_file(self._file)
-            self._known = {row.tobytes(): i for i, row in enumerate(kept["keys"])}
-            self._vectors = kept["vectors"]
+        # What cannot be read is made again.
+        with suppress(StudyError), reading(str(self._file)):
+            kept = {name: tensor.numpy() for name, tensor in read_tensors(self._file).items()}
+            keys, vectors = kept["keys"], kept["vectors"]
+            if (
+                keys.dtype != np.uint8
+                or keys.shape != (len(vectors), _DIGEST)
+                or vectors.ndim != 2
+                or vectors.dtype != np.float16
+            ):
+                raise ShapeError("it is no cache of embeddings")
+            self._known, self._vectors = {row.tobytes(): i for i, row in enumerate(keys)}, vectors
 
     def _save(self) -> None:
         assert self._vectors is not None
-        keys = np.frombuffer(b"".join(self._known), dtype=np.uint8).reshape(-1, 16)
-        with disk_errors("the cache of embeddings"):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            # One file, under a name of this process: two that write at once leave one whole cache, not two halves.
-            partial = self._file.with_suffix(f".{os.getpid()}.partial")
+        if self.study.read_only:
+            return
+        keys = np.frombuffer(b"".join(self._known), dtype=np.uint8).reshape(-1, _DIGEST)
+        # One file, under a name of its own: two that write at once leave one whole cache, not two halves.
+        with disk_errors("the cache of embeddings"), file_beside(self._file) as partial:
             save_file({"keys": keys, "vectors": self._vectors}, partial)
-            partial.replace(self._file)
 
 
 def _embedded(model: Model, texts: list[str]) -> Float[np.ndarray, "n d"]:

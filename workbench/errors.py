@@ -69,6 +69,26 @@ class StudyError(WorkbenchError):
     """A study that is missing, damaged, or made with something else."""
 
 
+class NotTrustedError(StudyError):
+    """A study that this user has not made or opened before, and that needs a yes first.
+
+    Attributes:
+        study: Its folder.
+        places: The databases and file systems that it names, which would be contacted.
+        side_files: The side files of its catalog, from which SQLite would change it.
+    """
+
+    def __init__(self, study: str, places: Iterable[str] = (), side_files: Iterable[str] = ()) -> None:
+        self.study, self.places, self.side_files = study, tuple(places), tuple(side_files)
+        reasons = [f"it would contact {place}" for place in self.places]
+        if self.side_files:
+            reasons.append(f"its catalog was not closed ({', '.join(self.side_files)}), and a stranger's could do harm")
+        super().__init__(
+            f"You have not opened {study} before, and {'; '.join(reasons)}. If you trust it, say so once: `workbench --trust show"
+            f" {study}`, or trust=True in Python. Or make a study of your own of it: `workbench unpack {study} NEW`."
+        )
+
+
 class DiskFullError(WorkbenchError, OSError):
     """No room is left for what was being written; what was there before is whole."""
 
@@ -100,7 +120,7 @@ def disk_is_full(error: DBAPIError) -> bool:
 
 @contextmanager
 def disk_errors(what: str) -> Iterator[None]:
-    """Turn 'no space left on device', from the system or from the database, into one clear sentence."""
+    """Turn 'no space left on device', from the system or from the database, and 'may not be written' into one clear sentence."""
     from sqlalchemy.exc import OperationalError
 
     try:
@@ -111,6 +131,8 @@ def disk_errors(what: str) -> Iterator[None]:
                 f"The disk is full: {what} could not be written. Free some space and run the same command again;"
                 " nothing that was there before is lost."
             ) from error
+        if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM} and not isinstance(error, WorkbenchError):
+            raise StudyError(f"{error.filename or what} may not be written: {what} was left as it was.") from error
         raise
     except OperationalError as error:
         if disk_is_full(error):

@@ -17,15 +17,20 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import psutil
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from workbench.errors import StudyError, UnknownNameError, WorkbenchError, disk_errors
-from workbench.processes import find_process, has_ended, identity
+from workbench.paths import inside, is_file, listed
+from workbench.processes import Identity, find_process, has_ended, identity
 from workbench.progress import TimeLeft, with_time_left
 from workbench.runner import CUT_OFF, sweep
+from workbench.shapes import read_shaped
 from workbench.store import catalog as tables
+from workbench.writing import write_beside
 
 if TYPE_CHECKING:
     from workbench.store.study import Study
@@ -34,6 +39,38 @@ FOLDER = "jobs"
 LOG_SHOWN = 20_000
 PROGRESS_SECONDS = 0.2
 STOPPED = "It was stopped before it was done."
+
+
+class Asked(TypedDict, total=False):
+    """What a job was asked for, in ``job.json``."""
+
+    analysis: str
+    activations: str
+    sites: list[str]
+    options: dict[str, Any]
+    seed: int
+    force: bool
+    repeats: str
+    tolerance: float
+    started: str
+
+
+class Stage(TypedDict, total=False):
+    """How far a job is, in ``progress.json``."""
+
+    done: int
+    total: Annotated[int, Field(ge=1)]
+    text: str
+
+
+class End(TypedDict, total=False):
+    """How a job ended, in ``end.json``."""
+
+    status: Literal["done", "failed", "cancelled"]
+    run: str
+    error: str
+    agrees: bool | None
+    remarks: list[str]
 
 
 @dataclass(frozen=True)
@@ -66,9 +103,12 @@ class Job:
 
     def log(self) -> str:
         """The end of what it printed."""
-        with suppress(OSError), (self.folder / "log.txt").open("rb") as file:
-            file.seek(max(0, (self.folder / "log.txt").stat().st_size - LOG_SHOWN))
-            return file.read().decode(errors="replace")
+        path = self.folder / "log.txt"
+        with suppress(OSError):
+            if is_file(path):
+                with path.open("rb") as file:
+                    file.seek(max(0, path.stat().st_size - LOG_SHOWN))
+                    return file.read().decode(errors="replace")
         return ""
 
 
@@ -121,7 +161,8 @@ def start_repetition(study: Study, run: str, tolerance: float = 0.0) -> Job:
 
 
 def _begin(study: Study, asked: dict[str, Any]) -> Job:
-    folder = study.folder / FOLDER / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:6]}"
+    study.require_writable("the study")
+    folder = inside(study.folder, FOLDER, f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:6]}")
     with disk_errors("the job"):
         folder.mkdir(parents=True)
         _write(folder / "job.json", asked | {"started": tables.now()})
@@ -167,7 +208,7 @@ def cancel_job(study: Study, identifier: str, wait: float = 15) -> Job:
     job = find_job(study, identifier)
     if job.status != "running":
         return job
-    known = _load(job.folder / "process.json")
+    known = _load(job.folder / "process.json", Identity)
     process = find_process(known)
     if known and process is None and not has_ended(known):
         raise StudyError(f"Job {job.id} runs on the machine {known.get('host')}; stop it there.")
@@ -187,38 +228,39 @@ def cancel_job(study: Study, identifier: str, wait: float = 15) -> Job:
 
 
 def _folders(study: Study) -> list[Path]:
-    return sorted(path.parent for path in (study.folder / FOLDER).glob("*/job.json"))
+    return [folder for folder in listed(study.folder, FOLDER) if is_file(folder / "job.json")]
 
 
 def _read(study: Study, folder: Path) -> Job:
-    asked, end, progress = _load(folder / "job.json"), _load(folder / "end.json"), _load(folder / "progress.json")
-    if not end and has_ended(_load(folder / "process.json")):
+    asked, end, progress = (
+        _load(folder / "job.json", Asked),
+        _load(folder / "end.json", End),
+        _load(folder / "progress.json", Stage),
+    )
+    if not end and has_ended(_load(folder / "process.json", Identity)):
         # It may have written its end between the two looks.
-        end = _load(folder / "end.json")
+        end = _load(folder / "end.json", End)
         if not end:
-            _end(folder, "failed", error=CUT_OFF)
-            sweep(study)
-            end = _load(folder / "end.json")
+            end = {"status": "failed", "error": CUT_OFF}
+            # Whoever may only read is told of it, and it is recorded by somebody else.
+            if not study.read_only:
+                _end(folder, "failed", error=CUT_OFF)
+                sweep(study)
     return Job(
-        folder.name, folder, asked, str(end.get("status", "running")), int(progress.get("done", 0)),
-        int(progress.get("total", 1)), str(progress.get("text", "")), str(end.get("run", "")), str(end.get("error", "")),
-        end.get("agrees"), tuple(end.get("remarks", ())),
+        folder.name, folder, asked, end.get("status", "running"), progress.get("done", 0), progress.get("total", 1),
+        progress.get("text", ""), end.get("run", ""), end.get("error", ""), end.get("agrees"), tuple(end.get("remarks", ())),
     )  # fmt: skip
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _load(path: Path, shape: type[Any]) -> dict[str, Any]:
+    """What one of a job's files says; nothing where it is not there, or is none of ours."""
+    with suppress(StudyError):
+        return dict(read_shaped(path, shape))
+    return {}
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
-    # The starter and the worker may write at once.
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(value, ensure_ascii=False))
-    partial.replace(path)
+    write_beside(path, json.dumps(value))
 
 
 def _end(folder: Path, status: str, run: str = "", error: str = "", **found: Any) -> None:
@@ -243,8 +285,9 @@ class _Worker:
         from workbench.store.repeating import agreement
         from workbench.store.study import open_study
 
-        asked = _load(self.folder / "job.json")
-        with open_study(self.folder.parent.parent, create=False) as study:
+        asked = read_shaped(self.folder / "job.json", Asked)
+        # Who started the job had the study open.
+        with open_study(self.folder.parent.parent, create=False, trust=True) as study:
             if "repeats" in asked:
                 came = study.repeat(asked["repeats"], asked["tolerance"], self.show)
                 said = [agreement(came.table, came.tolerance), *came.remarks]
@@ -252,8 +295,9 @@ class _Worker:
                 return
             acts = study.activation_set(asked["activations"])
             chosen = acts.select(asked["sites"]) if asked["sites"] else acts
-            options = {"seed": asked["seed"], "force": asked["force"], "progress": self.show}
-            run = study.run(asked["analysis"], chosen, **options, **asked["options"])
+            run = study.run(
+                asked["analysis"], chosen, seed=asked["seed"], force=asked["force"], progress=self.show, **asked["options"]
+            )
         _end(self.folder, "done", run=run.id)
 
 

@@ -9,13 +9,26 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 import psutil
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from workbench.errors import StudyError
+from workbench.paths import is_file, odd
+from workbench.shapes import ShapeError, shaped
 
 SECONDS_TO_LOOK_AGAIN = 0.2
+_LOCK_BYTES = 2**16
+
+
+class Identity(TypedDict):
+    """Which process it is: what :func:`identity` gives, and what is written of it."""
+
+    host: str
+    pid: Annotated[int, Field(ge=0, lt=2**31)]
+    created: float
 
 
 def shareable(provenance: dict[str, Any]) -> dict[str, Any]:
@@ -42,7 +55,8 @@ def find_process(known: dict[str, Any]) -> psutil.Process | None:
         # A process that has ended and was not asked how it went is a zombie: it does nothing any more.
         if abs(process.create_time() - known["created"]) > 1 or process.status() == psutil.STATUS_ZOMBIE:
             return None
-    except psutil.Error:
+    except (psutil.Error, KeyError, TypeError, ValueError, OverflowError):
+        # A record that is none of ours is of no process.
         return None
     return process
 
@@ -78,15 +92,20 @@ def hold(path: Path, what: str, patient: bool = False) -> Iterator[None]:
 
 def held(path: Path) -> bool:
     """Whether somebody holds a lock file now."""
-    if not path.exists():
+    if not is_file(path):
         return False
-    with path.open("a+", encoding="utf-8") as file:
+    try:
+        file = _opened(path)
+    except PermissionError:
+        # Of a study that may only be read: what the file says must do.
+        file = path.open(encoding="utf-8")
+    with file:
         return not _lock(file)
 
 
 def _take(path: Path, what: str, patient: bool) -> IO[str]:
     while True:
-        file = path.open("a+", encoding="utf-8")
+        file = _opened(path)
         if not _lock(file):
             holder = _holder(file)
             file.close()
@@ -100,6 +119,14 @@ def _take(path: Path, what: str, patient: bool) -> IO[str]:
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
         file.close()
+
+
+def _opened(path: Path) -> IO[str]:
+    """A lock file, made where there is none; a link or a pipe in its place is not opened."""
+    if (problem := odd(path)) is not None:
+        raise StudyError(f"{path} is {problem}, where a lock belongs: remove it.")
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+    return os.fdopen(os.open(path, flags, 0o666), "a+", encoding="utf-8")
 
 
 def _lock(file: IO[str]) -> bool:
@@ -119,8 +146,6 @@ def _lock(file: IO[str]) -> bool:
 
 def _holder(file: IO[str]) -> dict[str, Any]:
     file.seek(0)
-    try:
-        found = json.loads(file.read())
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) and {"host", "pid", "created"} <= set(found) else {}
+    with suppress(ShapeError):
+        return dict(shaped(file.read(_LOCK_BYTES), Identity))
+    return {}

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from workbench.conversations import Conversation
 from workbench.errors import ConfigError, StudyError, disk_errors
+from workbench.shapes import ShapeError, faults, read_shaped, shaped
+from workbench.writing import write_beside
 
 if TYPE_CHECKING:
     from workbench.edits import Edits
@@ -110,9 +112,9 @@ class Recipe(BaseModel):
     def parse(cls, text: str) -> Self:
         """A recipe from JSON. `ConfigError` says what does not fit."""
         try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            raise ConfigError(f"This is no recipe: {_faults(error)}.") from error
+            return shaped(text, cls)
+        except ShapeError as error:
+            raise ConfigError(f"This is no recipe: {error}.") from error
 
     @classmethod
     def made(cls, **fields: Any) -> Self:
@@ -120,20 +122,17 @@ class Recipe(BaseModel):
         try:
             return cls(**fields)
         except ValidationError as error:
-            raise ConfigError(f"The recipe cannot be made: {_faults(error)}.") from error
+            raise ConfigError(f"The recipe cannot be made: {faults(error)}.") from error
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """A recipe from a JSON file."""
-        try:
-            return cls.parse(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"The recipe {path} cannot be read: {error}.") from error
+        return read_shaped(Path(path), cls, error=ConfigError)
 
     def save(self, path: str | Path) -> Path:
         """Write it as JSON."""
         with disk_errors("the recipe"):
-            Path(path).write_text(self.to_json(), encoding="utf-8")
+            write_beside(Path(path), self.to_json())
         return Path(path)
 
     def to_json(self) -> str:
@@ -197,11 +196,3 @@ def _where(step: RecipeStep) -> slice | str | None:
             raise ConfigError("A step is at positions by a word or from a start to a stop, not both: leave one of them out.")
         return step.positions
     return None if step.start == 0 and step.stop is None else slice(step.start, step.stop)
-
-
-def _faults(error: ValidationError) -> str:
-    parts = []
-    for item in error.errors()[:4]:
-        where = ".".join(map(str, item["loc"])) or "the file"
-        parts.append(f"'{where}': {item['msg'].removeprefix('Value error, ')}")
-    return "; ".join(parts)

@@ -27,6 +27,7 @@ from workbench.engines import Engine, Local, find_engine
 from workbench.errors import ConfigError, StudyError, WorkbenchError, disk_errors
 from workbench.frames import records
 from workbench.labelling import same_splits, splits_hash, with_asked
+from workbench.paths import PARTIAL, child, inside
 from workbench.processes import has_ended, identity, shareable
 from workbench.progress import Progress, part_of, silent
 from workbench.seeds import check_seed
@@ -80,6 +81,7 @@ def execute(
         ConfigError: An option does not fit.
         WorkbenchError: What the analysis itself raised; the study is as it was.
     """
+    study.require_writable("the study")
     analysis, does = find_analysis(name).configured(options), find_engine(engine)
     if not isinstance(does, Local) and not isinstance(analysis, SiteAnalysis):
         raise ConfigError(
@@ -102,7 +104,7 @@ def execute(
     if not (analysis.reads_labels or force or repeats) and (same := same_splits(study, f"{name}-{digest}", key, inputs)):
         return same
     study.keep_dataset(dataset)
-    unfinished = Unfinished(study.folder / "cache" / "unfinished" / f"{name}-{digest}")
+    unfinished = Unfinished(inside(study.folder, "cache", "unfinished", f"{name}-{digest}"))
     # A repetition shows what comes out when everything is done again.
     kept = {} if repeats else {"once": unfinished.once}
 
@@ -150,6 +152,7 @@ def record_run(
     ``evidence`` is read when the work is done: rows that enter the catalog with the run. ``made`` adds to the run's provenance.
     """
     check_seed(seed)
+    study.require_writable("the study")
     sweep(study)
     base, attempt = run_id, 1
     while (found := study.catalog.run(run_id)) is not None:
@@ -163,8 +166,8 @@ def record_run(
         "provenance": provenance() | (made or {}), "started": tables.now("milliseconds"), "seconds": None, "peak_mib": None,
         "error": None,
     }  # fmt: skip
+    home, partial = inside(study.folder, "runs", run_id), inside(study.folder, "runs", f"{run_id}{PARTIAL}")
     study.catalog.insert(tables.runs, [record])
-    partial = study.folder / "runs" / f"{run_id}.partial"
     try:
         with peak_memory() as peak, disk_errors(f"run {run_id}"):
             partial.mkdir(parents=True)
@@ -173,7 +176,7 @@ def record_run(
             # This file is shared with the run. Which process it is only matters while it runs, and the catalog has that.
             write_json(partial / "config.json", record | {"provenance": shareable(record["provenance"])})
             seal(partial)
-            partial.rename(study.folder / "runs" / run_id)
+            partial.rename(home)
         seconds = time.monotonic() - started
         concepts, names = _concept_rows(run_id, result, analysis)
         shown = [{c: row.get(c) for c in tables.EVIDENCE_COLUMNS} | {"run": run_id} for row in evidence]
@@ -195,8 +198,10 @@ def record_run(
 
 def undo_run(study: Study, run_id: str) -> None:
     """Remove what a run that did not end well has left: its files, and concepts that it had already entered."""
-    for name in (f"{run_id}.partial", run_id):
-        shutil.rmtree(study.folder / "runs" / name, ignore_errors=True)
+    for name in (f"{run_id}{PARTIAL}", run_id):
+        # What is called as no run is has no files here, and a link is none of the run's.
+        with suppress(StudyError):
+            shutil.rmtree(inside(study.folder, "runs", name), ignore_errors=True)
     with suppress(WorkbenchError, OSError):
         study.catalog.remove_concepts(run_id)
 
@@ -232,14 +237,14 @@ def _write_result(folder: Path, result: Result, acts: ActivationSet, dataset: Da
     if result.metrics is not None:
         result.tables["metrics"] = pd.DataFrame(result.metrics)
     for number, concept_set in enumerate(result.concepts):
-        concept_set.save(folder / "concepts" / str(number))
+        concept_set.save(child(folder / "concepts", str(number)))
     for name, table in result.tables.items():
-        table.to_parquet(folder / "tables" / f"{name}.parquet", index=False, compression="zstd")
+        table.to_parquet(child(folder / "tables", f"{name}.parquet"), index=False, compression="zstd")
     if result.tensors:
         save_file({k: v.contiguous() for k, v in result.tensors.items()}, folder / "tensors.safetensors")
     for name, figure in result.figures.items():
         (folder / "figures").mkdir(exist_ok=True)
-        (folder / "figures" / f"{name}.json").write_text(figure.to_json())
+        child(folder / "figures", f"{name}.json").write_text(figure.to_json())
 
 
 def profile_tables(result: Result, acts: ActivationSet, dataset: Dataset, study: Study, progress: Progress) -> dict[str, Any]:
@@ -370,11 +375,10 @@ def require_same_model(study: Inputs, described: dict[str, Any]) -> None:
     Raises:
         StudyError: The weights differ from those that the study was made with.
     """
-    known = study.catalog.info("model")
-    if known is None:
+    record = study.known_model()
+    if record is None:
         study.catalog.set_info("model", json.dumps(described))
         return
-    record = json.loads(known)
     if record["weights_hash"] != described["weights_hash"]:
         raise StudyError(
             f"Study '{study.name}' was made with the model {weights_text(record)}, not with {weights_text(described)}. Open"

@@ -6,19 +6,18 @@ or a tensor, is refused by name. Layouts from before sae-lens 6, and folders of 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from workbench.errors import ConfigError
 from workbench.models.sites import Site
+from workbench.paths import is_file
+from workbench.shapes import read_shaped, read_tensors, reading
 
 CONFIG_FILE = "cfg.json"
 WEIGHTS_FILE = "sae_weights.safetensors"
@@ -86,19 +85,16 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     Raises:
         ConfigError: The folder holds none, or one with a key or tensor that is not understood, which is named.
     """
+    if not is_file(folder / CONFIG_FILE):
+        raise ConfigError(f"{folder} holds no dictionary in the format of sae-lens ({CONFIG_FILE} and {WEIGHTS_FILE}).")
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
-            raise ValueError(f"{CONFIG_FILE} is no JSON object")
-        if (folder / SPARSIFY_FILE).exists() and not (folder / WEIGHTS_FILE).exists():
-            return converted(*_from_sparsify(folder, config))
-        return converted(config, load_file(folder / WEIGHTS_FILE))
+        with reading(f"{CONFIG_FILE} or {WEIGHTS_FILE}", error=ConfigError):
+            config = read_shaped(folder / CONFIG_FILE, dict[str, Any], error=ConfigError)
+            if (folder / SPARSIFY_FILE).exists() and not (folder / WEIGHTS_FILE).exists():
+                return converted(*_from_sparsify(folder, config))
+            return converted(config, read_tensors(folder / WEIGHTS_FILE, error=ConfigError))
     except ConfigError as error:
         raise ConfigError(f"The dictionary in {folder} cannot be read: {error}") from error
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise ConfigError(
-            f"{folder} holds no dictionary in the format of sae-lens ({CONFIG_FILE} and {WEIGHTS_FILE}): {error}."
-        ) from error
 
 
 def converted(config: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:

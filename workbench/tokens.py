@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from workbench.errors import disk_errors
+from workbench.errors import StudyError, disk_errors
+from workbench.paths import inside
 from workbench.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -29,16 +31,18 @@ def study_map(study: Study, dataset: Dataset, progress: Progress = silent) -> Di
     key = ("direct map", dataset.hash)
     if key not in study.shared:
         what = f"{study.model_record()['weights_hash']}/{dataset.hash}/{MAP_TEXTS}"
-        path = study.folder / "cache" / "maps" / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.safetensors"
+        path = inside(study.folder, "cache", "maps", f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.safetensors")
         progress(0, 1, "map to the vocabulary")
-        if path.exists():
+        with suppress(StudyError):
+            # One that is not there or cannot be read is measured.
             study.shared[key] = DirectMap.load(path, study.model)
-        else:
+        if key not in study.shared:
             train = np.flatnonzero(dataset.table["split"].ne("test").to_numpy())
             chosen = np.random.default_rng(0).permutation(train)[:MAP_TEXTS]
             study.shared[key] = direct_map(study.model, dataset.inputs(chosen.tolist()))
-            with disk_errors("the map to the vocabulary"):
-                study.shared[key].save(path)
+            if not study.read_only:
+                with disk_errors("the map to the vocabulary"):
+                    study.shared[key].save(path)
         progress(1, 1, "map to the vocabulary")
     found: DirectMap = study.shared[key]
     return found

@@ -30,7 +30,10 @@ class PretrainedDictionary(Analysis):
     # 2: special tokens keep their activations where the reconstruction stands in; rows of large norm are counted.
     version: ClassVar[int] = 2
 
-    folder: str = Field("scribe-sae", min_length=1, description="A folder that sae-lens loads, or the bundled 'scribe-sae'.")
+    folder: str = Field(
+        "scribe-sae", min_length=1, description="A folder that sae-lens loads, or the bundled 'scribe-sae'.",
+        json_schema_extra={"path": True},
+    )  # fmt: skip
     other_site: bool = Field(False, description="Take it although it was trained at another site than the activations are of.")
 
     def run(self, context: Context) -> Result:

@@ -7,10 +7,12 @@ import streamlit as st
 
 from app import jobs, state
 from app.components.page import empty, heading
+from app.components.sign_in import no_writing
 from app.components.text import escape, literal, short
+from app.writer import Writer, writer_of
 from workbench.progress import Progress
 from workbench.store.marker import STUDY_FILE, read
-from workbench.store.study import Study, open_study
+from workbench.store.study import Study
 
 ICONS = {"broken": "▲ broken", "unfinished": "◌ unfinished", "unchecked": "○ unchecked"}
 NAMES_SHOWN = 20
@@ -45,10 +47,10 @@ def whole(study: Study) -> None:
         return
     (st.error if broken.any() else st.info)(_counted(found))
     _findings(found)
-    if broken.any():
+    if broken.any() and (writer := writer_of(study)) is not None:
         st.html(f'<div class="cw-soft">{escape(WHAT_REPAIR_DOES, 900)}</div>')
         jobs.button(
-            repairing, "Mend or drop what is broken", "Mending", lambda show: _repair(study, content, key, show),
+            repairing, "Mend or drop what is broken", "Mending", lambda show: _repair(writer, content, key, show),
             icon=":material/build:", type="primary",
         )  # fmt: skip
 
@@ -59,6 +61,9 @@ def remote(study: Study) -> None:
         "Remote",
         "A place that has a copy of every finished run and whole set, such as a bucket. Nothing is ever removed there.",
     )
+    if (writer := writer_of(study)) is None:
+        no_writing(study)
+        return
     known = read(study.folder / STUDY_FILE, study.name).remote
     if known:
         st.html(f'<div class="cw-code">{escape(known, 600)}</div>')
@@ -67,7 +72,7 @@ def remote(study: Study) -> None:
         about = "Keys do not belong in it: the library of the place finds them where it always does."
         address = st.text_input("Address", placeholder="s3://bucket/prefix", help=about, key="remote address").strip()
     pushed = jobs.button(
-        ("push", str(study.folder), address), "Copy to the remote", "Copying", lambda show: _push(study, address, show),
+        ("push", str(study.folder), address), "Copy to the remote", "Copying", lambda show: writer.push(address, show),
         icon=":material/cloud_upload:", disabled=not address,
     )  # fmt: skip
     if pushed is not None:
@@ -75,7 +80,7 @@ def remote(study: Study) -> None:
     if not known:
         return
     pulled = jobs.button(
-        ("pull", str(study.folder)), "Bring what is only there", "Bringing", lambda show: _pull(study, show),
+        ("pull", str(study.folder)), "Bring what is only there", "Bringing", writer.pull,
         icon=":material/cloud_download:",
     )  # fmt: skip
     if pulled is not None:
@@ -87,24 +92,11 @@ def _verify(study: Study, content: bool, show: Progress) -> pd.DataFrame:
     return study.verify(content)
 
 
-def _repair(study: Study, content: bool, checked: tuple[str, ...], show: Progress) -> pd.DataFrame:
-    show(0, 1, "mending or dropping")
-    done = study.repair(content)
+def _repair(writer: Writer, content: bool, checked: tuple[str, ...], show: Progress) -> pd.DataFrame:
+    done = writer.repair(content, show)
     # What was found before it is no longer so.
     jobs.forget(checked)
     return done
-
-
-def _push(study: Study, address: str, show: Progress) -> list[str]:
-    show(0, 1, "copying runs and activations")
-    # A handle of its own: with a first remote the study's file changes, and pages open it anew.
-    with open_study(study.folder, create=False, remote=address) as opened:
-        return opened.push()
-
-
-def _pull(study: Study, show: Progress) -> list[str]:
-    show(0, 1, "bringing runs and activations")
-    return study.pull()
 
 
 def _counted(found: pd.DataFrame) -> str:

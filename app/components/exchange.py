@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from app import jobs, state
 from app.components.offer import file_name, offer
 from app.components.page import empty, heading
-from app.components.text import literal, short
+from app.components.sign_in import no_writing
+from app.components.text import literal
+from app.components.uploads import reached, saved
 from app.tables import set_label
+from app.writer import Writer, writer_of
 from workbench.errors import ConfigError
 from workbench.progress import Progress
+from workbench.serving import roots
 from workbench.store.exchange import export_table, table_names
 from workbench.store.study import Study
 
@@ -29,22 +34,32 @@ def bring_in(study: Study) -> None:
     """Import a folder of activations that something else made."""
     heading(
         "Bring activations in",
-        "A folder on the machine that serves this app: SITE.npy or SITE.safetensors for every site, and rows.csv or rows.parquet;"
-        " or a Hugging Face data set on disk.",
+        "SITE.npy or SITE.safetensors for every site, and rows.csv or rows.parquet; or a Hugging Face data set on disk. The files"
+        " are uploaded, or lie in a folder on the machine that serves this app.",
     )
+    if (writer := writer_of(study)) is None:
+        no_writing(study)
+        return
     with st.form(f"import {study.folder}", border=True):
-        asked = {"folder": st.text_input("Folder", placeholder="/data/activations", key="import folder")}
+        files = st.file_uploader(
+            "Files of activations, and the table of rows", type=["npy", "safetensors", "csv", "parquet"],
+            accept_multiple_files=True, key="import files",
+        )  # fmt: skip
+        asked = {"folder": st.text_input("Or a folder", placeholder="/data/activations", key="import folder", help=reached())}
         left, right = st.columns(2)
+        table = left.file_uploader(
+            "Data", type=["csv", "tsv", "jsonl", "parquet"], key="import data file",
+            help="The texts whose examples the rows number. Otherwise they are made of the table of rows.",
+        )  # fmt: skip
+        asked["data"] = right.text_input(
+            "Or data by a bundled name or a path", placeholder=LEFT_OUT, key="import data", help=reached()
+        )
         asked["rows"] = left.text_input(
-            "Table of rows", placeholder=LEFT_OUT, key="import rows", help="When it is not in the folder."
+            "Table of rows", placeholder=LEFT_OUT, key="import rows", help=f"When it is not in the folder. {reached()}"
         )
         asked["model"] = right.text_input(
             "Model", placeholder=LEFT_OUT, key="import model", help="What to call the model that made them."
         )
-        asked["data"] = left.text_input(
-            "Data", placeholder=LEFT_OUT, key="import data",
-            help="A bundled name or a path: the data whose examples the rows number. Otherwise it is made of the table of rows.",
-        )  # fmt: skip
         asked["text"] = right.text_input(
             "Column with the texts", placeholder=LEFT_OUT, key="import text", help="Of the data; guessed when it is left out."
         )
@@ -59,12 +74,14 @@ def bring_in(study: Study) -> None:
         go = st.form_submit_button("Bring in", icon=":material/download:", type="primary")
     key = ("import", str(study.folder))
     if go:
-        if not asked["folder"].strip():
-            raise ConfigError("Say which folder the activations are in.")
+        if not asked["folder"].strip() and not files:
+            raise ConfigError("Say which folder the activations are in, or upload the files.")
         options: dict[str, Any] = {name: text.strip() for name, text in asked.items() if text.strip()}
         options |= {"labels": [str(label) for label in labels]} if labels else {}
         options |= {name: value for name, value in (("pool", pool), ("store_dtype", dtype)) if value}
-        jobs.start(key, "Bringing activations in", lambda show: _import(study, options, show))
+        jobs.start(
+            key, "Bringing activations in", lambda show: _import(writer, options, files, [table] if table else [], show)
+        )  # fmt: skip
         st.rerun()
     job = jobs.find_job(key)
     if job is None:
@@ -77,15 +94,19 @@ def bring_in(study: Study) -> None:
         st.success(literal(f"Brought in {job.result}.", 400))
 
 
-def _import(study: Study, asked: dict[str, Any], show: Progress) -> str:
-    from workbench.datasets import load_dataset
-
-    show(0, 1, "reading the folder")
-    described = {"text": asked.pop("text", None), "labels": asked.pop("labels", None)}
-    data = asked.pop("data", None)
-    dataset = load_dataset(data, **{k: v for k, v in described.items() if v}) if data else None
-    acts = study.import_activations(asked.pop("folder"), dataset=dataset, **asked)
-    return f"{acts.n_rows:,} rows of {acts.n_examples:,} examples at {', '.join(map(str, acts.sites))} ({acts.id})"
+def _import(
+    writer: Writer, asked: dict[str, Any], files: list[UploadedFile], table: list[UploadedFile], show: Progress
+) -> str:  # fmt: skip
+    with tempfile.TemporaryDirectory() as scratch:
+        folder: str | Path = asked.get("folder", "")
+        asked = {name: value for name, value in asked.items() if name != "folder"}
+        if table:
+            asked["data"] = saved(table, Path(scratch) / "data")[0]
+        if files:
+            # Named in the study's data, so it is called what it is.
+            folder = Path(scratch) / "uploaded"
+            saved(files, folder)
+        return writer.import_activations(folder, asked, show)
 
 
 def take_out(study: Study) -> None:
@@ -101,10 +122,13 @@ def _table(study: Study) -> None:
     left, right = st.columns([3, 1])
     name = str(left.selectbox("Table", _table_names(str(study.folder), state.version(study), study), key="table"))
     ending = str(right.selectbox("As", list(MIME), format_func=lambda e: e.removeprefix("."), key="table as"))
-    key = ("table", str(study.folder), name, ending, str(state.version(study)))
+    raw = ending == ".csv" and st.toggle(
+        "Texts as they are", help="Otherwise a text that a spreadsheet would run as a formula begins with an apostrophe."
+    )
+    key = ("table", str(study.folder), name, ending, str(raw), str(state.version(study)))
     offer(
-        key, ("Write the table", "Writing the table"), lambda _show: _written(study, name, ending), f"Save {short(name, 80)}",
-        file_name(study.name, name, ending=ending), MIME[ending],
+        key, ("Write the table", "Writing the table"), lambda _show: _written(study, name, ending, raw),
+        literal(f"Save {name}", 90), file_name(study.name, name, ending=ending), MIME[ending],
     )  # fmt: skip
 
 
@@ -113,9 +137,9 @@ def _table_names(folder: str, key: state.Version, _study: Study) -> list[str]:
     return table_names(_study)
 
 
-def _written(study: Study, table: str, ending: str) -> bytes:
+def _written(study: Study, table: str, ending: str, raw: bool) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        return export_table(study, table, Path(folder) / f"table{ending}").read_bytes()
+        return export_table(study, table, Path(folder) / f"table{ending}", raw).read_bytes()
 
 
 def _concepts(study: Study) -> None:
@@ -142,6 +166,9 @@ def _zipped_run(study: Study, run: str) -> bytes:
 
 
 def _activations(study: Study) -> None:
+    if (writer := writer_of(study)) is None:
+        no_writing(study)
+        return
     sets = {acts.id: acts for acts in study.activations()}
     if not sets:
         empty("There are no activations yet. Capture some first:", f"workbench capture {study.name} --model … --data …")
@@ -156,21 +183,16 @@ def _activations(study: Study) -> None:
         str(s) for s in st.multiselect("Sites", list(map(str, sets[chosen].sites)), placeholder="all of them", key="take sites")
     ]
     about = "A folder that does not exist yet, on the machine that serves this app: activations are too large for a browser."
+    place = next((root for root in roots() if root != study.folder), study.folder)
     folder = st.text_input(
-        "Folder", value=str(Path.cwd() / f"{study.name}-{chosen[:8]}"), help=about, key=f"take folder {chosen}"
+        "Folder", value=str(place / f"{study.name}-{chosen[:8]}"), help=f"{about} {reached()}", key=f"take folder {chosen}"
     )
     job = jobs.button(
         ("export", str(study.folder), chosen, *sites, folder), "Write safetensors", "Writing",
-        lambda show: _export(study, chosen, sites, folder, show), icon=":material/save:",
+        lambda show: writer.export_activations(chosen, sites, folder, show), icon=":material/save:",
     )  # fmt: skip
     if job is not None:
         st.success(literal(f"Wrote {job.result} files into {folder}.", 600))
-
-
-def _export(study: Study, chosen: str, sites: list[str], folder: str, show: Progress) -> int:
-    show(0, 1, "writing one file a site")
-    acts = study.activation_set(chosen)
-    return len((acts.select(sites) if sites else acts).export(Path(folder)))
 
 
 def _study(study: Study) -> None:
@@ -178,6 +200,10 @@ def _study(study: Study) -> None:
         '<div class="cw-soft">One file for others, or for beside a paper: catalog, runs and texts. Activations are left out,'
         " since the model and the data make them again; <code>workbench pack --activations</code> puts them in.</div>"
     )
+    if study.remote and writer_of(study) is None:
+        # To pack it brings what is only there into the study.
+        no_writing(study)
+        return
     offer(
         ("pack", str(study.folder), str(state.version(study))), ("Pack the study", "Packing the study"),
         lambda _show: _packed(study), "Save the study (zip)", file_name(study.name, ending=".zip"), "application/zip",

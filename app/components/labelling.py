@@ -7,8 +7,10 @@ from typing import Any
 import streamlit as st
 
 from app.components.page import empty, heading
+from app.components.sign_in import no_writing
 from app.components.text import literal, short
 from app.tables import set_label
+from app.writer import writer_of
 from workbench.errors import WorkbenchError
 from workbench.store.study import Study
 
@@ -32,6 +34,9 @@ def choose_labels(study: Study) -> None:
         columns.assign(column=[short(name, 80) for name in columns["column"]]), hide_index=True,
         height=min(320, 38 + 35 * len(columns)), key=f"columns {study.folder} {data.hash}",
     )  # fmt: skip
+    if (writer := writer_of(study)) is None:
+        no_writing(study)
+        return
     names = [str(name) for name in columns["column"] if name not in {"split", "group"}]
     # A quantity is a label only where it is chosen, and then it has classes.
     now = [label.name for label in data.example_labels if label.kind == "class"]
@@ -51,7 +56,7 @@ def choose_labels(study: Study) -> None:
     chosen_labels = [str(label) for label in labels]
     asked: dict[str, Any] = {"labels": None if chosen_labels == now else chosen_labels, "group": group, "split": split}
     try:
-        study.relabel(acts=sets[chosen], **asked)
+        writer.relabel(sets[chosen], **asked)
     except WorkbenchError as error:
         st.error(literal(str(error), 900))
     else:

@@ -7,6 +7,7 @@ import streamlit as st
 
 from app.components.page import heading, sentences
 from app.components.text import escape, number
+from app.writer import writer_of
 from workbench.store.concept import MAX_NAME, Concept
 
 NOTE_SHOWN = 4000
@@ -18,14 +19,15 @@ def name_form(concept: Concept, history: pd.DataFrame) -> None:
     """A box for a better name, and every name it had."""
     heading("Name")
     watch_names(concept, int(history["id"].max()) if len(history) else 0)
-    with st.form(f"rename {concept.id}", clear_on_submit=True, border=False):
-        text = st.text_input("New name", max_chars=MAX_NAME, placeholder="What is it about?")
-        author = _author_box(f"name author {concept.id}")
-        if st.form_submit_button("Save name", icon=":material/edit:"):
-            with sentences():
-                concept.rename(text, _keep_author(author))
-                st.toast("The name was saved; the earlier ones stay in the history.")
-                st.rerun()
+    if (writer := writer_of(concept.study)) is not None:
+        with st.form(f"rename {concept.id}", clear_on_submit=True, border=False):
+            text = st.text_input("New name", max_chars=MAX_NAME, placeholder="What is it about?")
+            author = _author_box(f"name author {concept.id}")
+            if st.form_submit_button("Save name", icon=":material/edit:"):
+                with sentences():
+                    writer.rename(concept, text, _keep_author(author))
+                    st.toast("The name was saved; the earlier ones stay in the history.")
+                    st.rerun()
     _history(history)
 
 
@@ -65,13 +67,17 @@ def notes(concept: Concept) -> None:
     ]
     if items:
         st.html("".join(items))
+    if (writer := writer_of(concept.study)) is None:
+        if not items:
+            st.html('<div class="cw-soft">There are none yet.</div>')
+        return
     with st.form(f"note {concept.id}", clear_on_submit=True, border=False):
         text = st.text_area("New note", max_chars=NOTE_SHOWN, height=80, placeholder="What you saw, and why you believe it.")
         author = _author_box(f"note author {concept.id}")
         if st.form_submit_button("Add note", icon=":material/add_notes:"):
             with sentences():
                 if text.strip():
-                    concept.note(text.strip(), _keep_author(author))
+                    writer.note(concept, text.strip(), _keep_author(author))
                     st.rerun()
                 st.warning("Write something first.")
 

@@ -8,7 +8,7 @@ import streamlit as st
 from app import jobs, state
 from app.components.page import empty, heading
 from app.components.text import escape, interval, literal, number
-from workbench.progress import Progress
+from app.writer import writer_of
 from workbench.store.concept import Concept
 from workbench.store.study import Study
 
@@ -62,13 +62,8 @@ def compare_button(study: Study, stale: bool) -> None:
     if job is None or job.finished:
         text = "Runs were added since the methods were last compared." if stale else "The methods have not been compared yet."
         st.html(f'<div class="cw-soft">{text}</div>')
-    jobs.button(key, "Compare methods", "Comparing methods", lambda show: compare(study, show), icon=":material/compare_arrows:")
-
-
-def compare(study: Study, show: Progress) -> int:
-    """Compare, and say how many pairs there are."""
-    with state.model_lock(study):
-        return len(study.counterparts(progress=show))
+    if (writer := writer_of(study)) is not None:
+        jobs.button(key, "Compare methods", "Comparing methods", writer.compare, icon=":material/compare_arrows:")
 
 
 def family_table(table: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:

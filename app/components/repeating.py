@@ -10,7 +10,8 @@ import streamlit as st
 from app import state
 from app.components.page import empty, heading, sentences
 from app.components.text import literal, short
-from workbench.jobs import jobs, start_repetition
+from app.writer import writer_of
+from workbench.jobs import jobs
 from workbench.store.runs import Run
 from workbench.store.study import Study
 
@@ -18,14 +19,16 @@ DIFFERENCES = {"difference": "Largest difference", "share": "As a share"}
 
 
 def repeat_button(study: Study, run: Run) -> None:
-    """Do a finished run again, in a process of its own, as it was configured."""
+    """Do a finished run again, in a process of its own, as it was configured; nothing where one may only read."""
+    if (writer := writer_of(study)) is None:
+        return
     with st.expander("Do it again, and see whether it finds the same"):
         about = "How far a number may be off, as a share of the largest in its column or tensor. With 0, every bit counts."
         tolerance = st.number_input("Tolerance", 0.0, None, 0.0, format="%g", help=about, key=f"tolerance {run.id}", width=240)
         going = any(job.asked.get("repeats") == run.id and job.status == "running" for job in jobs(study))
         if st.button("Repeat this run", icon=":material/replay:", disabled=going, key=f"repeat {run.id}"):
             with sentences():
-                start_repetition(study, run.id, tolerance)
+                writer.repeat(run.id, tolerance)
                 st.rerun()
 
 

@@ -7,8 +7,9 @@ import streamlit as st
 from app import state
 from app.components.page import sentences
 from app.components.text import escape, literal
+from app.writer import writer_of
 from workbench.errors import UnknownNameError
-from workbench.jobs import Job, cancel_job, find_job, jobs
+from workbench.jobs import Job, find_job, jobs
 from workbench.store.study import Study
 
 POLL_SECONDS = 1.0
@@ -51,9 +52,10 @@ def _going(study: Study, identifier: str) -> None:
     with st.container(border=True):
         st.html(f"<b>{escape(job_name(job), 300)}</b>")
         st.progress(min(1.0, job.done / max(job.total, 1)), text=literal(job.text or "starting: loading libraries", 160))
-        if st.button("Stop", icon=":material/stop_circle:", key=f"stop {job.id}"):
+        writer = writer_of(study)
+        if writer is not None and st.button("Stop", icon=":material/stop_circle:", key=f"stop {job.id}"):
             with sentences(), st.spinner("Stopping …"):
-                cancel_job(study, job.id)
+                writer.stop(job.id)
             st.rerun()
         _log(job)
 

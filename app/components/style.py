@@ -47,6 +47,8 @@ mark.fire:empty::before { content: "◦"; }
   background: color-mix(in srgb, #0072B2 72%, currentColor); }
 .cw-news { border-left: 3px solid #E69F00; padding: 4px 12px; margin: 2px 0 6px; overflow-wrap: anywhere; }
 .cw-log { max-height: 16rem; overflow: auto; font-size: .8rem; line-height: 1.45; }
+/* A table's own CSV would hold what a spreadsheet takes for formulas; the page for data writes it without. */
+[data-testid="stElementToolbarButton"]:has([aria-label="Download as CSV"]) { display: none; }
 .cw-empty { border: 1px dashed color-mix(in srgb, currentColor 30%, transparent); border-radius: 10px; padding: 16px 18px; }
 .cw-empty code, .cw-code { font-family: ui-monospace, Menlo, Consolas, monospace; font-size: .86em; overflow-wrap: anywhere; }
 @media (max-width: 640px) {

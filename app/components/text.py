@@ -12,6 +12,9 @@ __all__ = ["chips", "escape", "interval", "literal", "number", "short"]
 
 # Every character that Markdown, as Streamlit reads it, may take for a command; any of them may be escaped by a backslash.
 _MARKDOWN = re.compile(r"([!-/:-@\[-`{-~])")
+# What Streamlit makes of plain text whether or not it is escaped: links of bare addresses, pictures of :names:, arrows of ->.
+_MADE_OF_TEXT = re.compile(r"(?<=:)(?=[\w+/-])|(?<=www)(?=\.)|(?<=@)(?=[\w-])|(?<=[-<>~=])(?=[-=>])", re.IGNORECASE)
+_JOINER = "\u2060"
 
 
 def short(text: object, limit: int = 200) -> str:
@@ -27,8 +30,11 @@ def escape(text: object, limit: int = 200) -> str:
 
 
 def literal(text: object, limit: int = 400) -> str:
-    """For a Streamlit label, which reads Markdown: links, images, colours and formulas stay plain text."""
-    return _MARKDOWN.sub(r"\\\1", short(text, limit))
+    """For a Streamlit label, which reads Markdown: links, addresses, images, colours, formulas and emoji stay plain text.
+
+    No escape keeps a bare address from becoming a link, so an invisible character, a word joiner, parts it.
+    """
+    return _MARKDOWN.sub(r"\\\1", _MADE_OF_TEXT.sub(_JOINER, short(text, limit)))
 
 
 def interval(low: object, high: object) -> str:

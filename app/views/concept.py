@@ -15,7 +15,7 @@ from app.components.page import empty, heading, sentences, title
 from app.components.report import report_button
 from app.components.text import chips, literal
 from app.components.vocabulary import vocabulary
-from workbench.progress import Progress
+from app.writer import writer_of
 from workbench.store.concept import Concept
 from workbench.store.study import Study
 
@@ -98,21 +98,14 @@ def _steps(study: Study, concept: Concept) -> None:
 
 
 def _examine(study: Study, concept: Concept) -> None:
-    """The button that puts this concept on trial, and how far that is."""
+    """The button that puts this concept on trial, and how far that is; nothing where one may only read."""
+    if (writer := writer_of(study)) is None:
+        return
     key = ("examine", str(study.folder), concept.id)
     job = jobs.button(
-        key, "Examine this concept", "Examining", lambda show: examine(study, concept, show), icon=":material/science:",
+        key, "Examine this concept", "Examining", lambda show: writer.examine(concept, show), icon=":material/science:",
         help="A trial of this concept alone, about a minute. Its p values are then not corrected for the other concepts.",
     )  # fmt: skip
     if job is not None:
         st.success(f"Examined: {job.result} measurements are on the card.")
         jobs.forget(key)
-
-
-def examine(study: Study, concept: Concept, show: Progress) -> int:
-    """Put one concept on trial and say how many rows that gave.
-
-    The analysis is not run again for stability: that may take as long as the first run did.
-    """
-    with state.model_lock(study):
-        return len(study.examine([concept], replicate=False, progress=show))

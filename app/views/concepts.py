@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,8 +70,8 @@ def render(study: Study) -> None:
 
 def modes(study: Study) -> dict[str, Mode]:
     """The ways to search that the study's model allows."""
-    known = study.catalog.info("model")
-    kind = json.loads(known)["kind"] if known else ""
+    known = study.known_model()
+    kind = known["kind"] if known else ""
     return {name: mode for name, mode in MODES.items() if not mode.kinds or kind in mode.kinds}
 
 

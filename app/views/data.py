@@ -7,15 +7,16 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
-from app import jobs, state
+from app import jobs
+from app.components.adding import add_packed
 from app.components.caring import remote, whole
 from app.components.exchange import bring_in, take_out
 from app.components.labelling import choose_labels
 from app.components.page import empty, heading, sentences, title
 from app.components.text import literal, short
+from app.writer import writer_of
 from workbench.activations import ActivationSet
 from workbench.memory import size_text
-from workbench.progress import Progress
 from workbench.store.study import Study
 
 TASKS: dict[str, Callable[[Study], None]] = {
@@ -24,6 +25,7 @@ TASKS: dict[str, Callable[[Study], None]] = {
     "Bring activations in": bring_in,
     "Take out": take_out,
     "Remote": remote,
+    "Add a study": lambda _study: add_packed(),
 }
 
 
@@ -80,14 +82,11 @@ def _bytes(acts: ActivationSet) -> int:
 
 def _recapture(study: Study) -> None:
     """Rows that were left out when the study was packed are made again by the model, or brought from the remote."""
+    if (writer := writer_of(study)) is None:
+        return
     job = jobs.button(
-        ("recapture", str(study.folder)), "Capture what was left out", "Capturing", lambda show: _capture(study, show),
+        ("recapture", str(study.folder)), "Capture what was left out", "Capturing", writer.recapture,
         icon=":material/refresh:", help="The study's model reads its texts again; the rows are the same.",
     )  # fmt: skip
     if job is not None:
         st.success(literal(f"Captured again: {', '.join(job.result) or 'nothing was left out'}."))
-
-
-def _capture(study: Study, show: Progress) -> list[str]:
-    with state.model_lock(study):
-        return [acts.id for acts in study.recapture(show)]

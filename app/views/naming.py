@@ -13,8 +13,10 @@ from app.components.examples import examples
 from app.components.filters import measured, spoken
 from app.components.naming import watch_names
 from app.components.page import empty, heading, sentences, title
+from app.components.sign_in import no_writing
 from app.components.text import chips, escape, literal, short
 from app.tables import densities
+from app.writer import Writer, writer_of
 from workbench.store.concept import MAX_NAME, Concept
 from workbench.store.study import Study
 
@@ -47,6 +49,9 @@ def render(study: Study) -> None:
     if frame.empty:
         empty("There are no concepts to name yet. Run an analysis first:", f"workbench run {study.name} linear_probe")
         return
+    if (writer := writer_of(study)) is None:
+        no_writing(study)
+        return
     with sentences():
         wanted = _controls(study, frame)
         if wanted is None:
@@ -60,7 +65,7 @@ def render(study: Study) -> None:
             empty("That was the last one. Choose other concepts above, or go back.")
             _steps(queue)
             return
-        _one(study, queue)
+        _one(writer, queue)
 
 
 def _controls(study: Study, frame: pd.DataFrame) -> tuple[pd.DataFrame, str, tuple[object, ...]] | None:
@@ -97,7 +102,8 @@ def _queue(study: Study, pool: pd.DataFrame, order: str, asked: tuple[object, ..
     return queue
 
 
-def _one(study: Study, queue: Queue) -> None:
+def _one(writer: Writer, queue: Queue) -> None:
+    study = writer.study
     concept = study.concept(queue.ids[queue.place])
     history = concept.names()
     # Names that come from now on were given by somebody else while this one was looked at.
@@ -126,7 +132,7 @@ def _one(study: Study, queue: Queue) -> None:
             typed = _typed(concept)
     if taken or typed:
         with sentences():
-            _save(queue, concept, taken or typed)
+            _save(writer, queue, concept, taken or typed)
             st.rerun()
     with right, sentences():
         examples(concept)
@@ -156,10 +162,10 @@ def _steps(queue: Queue) -> None:
         st.html(f'<span class="cw-soft cw-small cw-number">{where}</span>', width="content")
 
 
-def _save(queue: Queue, concept: Concept, text: str) -> None:
+def _save(writer: Writer, queue: Queue, concept: Concept, text: str) -> None:
     history = concept.names()
     others = history[history["source"].eq("human") & history["id"].gt(queue.known[concept.id])] if len(history) else history
-    concept.rename(text, st.session_state.get("author") or "someone")
+    writer.rename(concept, text, st.session_state.get("author") or "someone")
     queue.said = f"Saved <b><bdi>{escape(text, MAX_NAME)}</bdi></b> for {escape(concept.id, 160)}."
     if len(others):
         last = others.iloc[-1]

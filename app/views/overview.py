@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pandas as pd
@@ -18,6 +17,7 @@ from app.components.text import escape, literal, short
 from app.tables import declared, metric_frame
 from workbench.analysis import Metric
 from workbench.frames import records
+from workbench.paths import inside
 from workbench.store.study import Study
 
 FAMILIES_SHOWN = 200
@@ -47,10 +47,10 @@ def render(study: Study) -> None:
 
 
 def _facts(study: Study) -> None:
-    known = study.catalog.info("model")
+    known = study.known_model()
     rows = []
     if known:
-        model = json.loads(known)
+        model = known
         rows.append(("Model", f"{model['name']} ({model['kind']}), weights {model['weights_hash'][:12]}"))
         rows += [("Note", note) for note in model.get("notes", ())]
     for acts in study.activations():
@@ -141,7 +141,7 @@ def _headlines(study: Study) -> None:
     frame = metric_frame(study)
     first = newest_runs(study)
     with_metrics = [run for run in first if run in set(frame["run"])]
-    figured = [run for run in first if any((study.folder / "runs" / run / "figures").glob("*.json"))]
+    figured = [run for run in first if any((inside(study.folder, "runs", run) / "figures").glob("*.json"))]
     chosen = list(dict.fromkeys([*with_metrics, *figured]))
     if not chosen:
         return
@@ -154,8 +154,10 @@ def _headlines(study: Study) -> None:
         parts = [row_html(row, metric) for row, metric in best_rows(rows, known)]
         st.html("".join(parts) or '<div class="cw-soft">This run recorded no measurements.</div>')
     with right:
-        for name, figure in study.get_run(run).figures.items():
-            chart(figure, f"figure {run} {name}")
+        figures = study.get_run(run).figures
+        for name in figures:
+            with sentences():
+                chart(figures[name], f"figure {run} {name}")
 
 
 def newest_runs(study: Study) -> list[str]:

@@ -16,12 +16,11 @@ from app.components.repeating import repeat_button, repetition
 from app.components.running import running
 from app.components.text import escape, literal, number, short
 from app.tables import INTERNAL, declared, set_label
+from app.writer import Writer, writer_of
 from workbench.analysis import Analysis, Metric, analysis_names, find_analysis
 from workbench.errors import WorkbenchError
 from workbench.frames import records
-from workbench.jobs import start_job
 from workbench.numbers import p_value
-from workbench.runner import sweep
 from workbench.seeds import LARGEST
 from workbench.store.runs import Run
 from workbench.store.study import Study
@@ -32,15 +31,17 @@ REMARKS_SHOWN = 10
 
 def render(study: Study) -> None:
     """The form, what is running, the list, and the run that was chosen."""
-    sweep(study)
+    writer = writer_of(study)
+    if writer is not None:
+        writer.sweep()
     runs = study.runs(status=None)
     spent = number(float(runs["seconds"].astype(float).sum()))
     title("Runs", f"{len(runs):,} in {study.name}, {spent} s together. A finished run never changes.")
     with sentences():
         running(study)
     with sentences():
-        if st.toggle("Start an analysis", value=runs.empty, key="start", bind="query-params"):
-            _starter(study)
+        if writer is not None and st.toggle("Start an analysis", value=runs.empty, key="start", bind="query-params"):
+            _starter(writer)
     if runs.empty:
         empty("No analysis has been run yet: start one here, or from a terminal:", f"workbench run {study.name} linear_probe")
         return
@@ -50,7 +51,8 @@ def render(study: Study) -> None:
             _details(study, chosen)
 
 
-def _starter(study: Study) -> None:
+def _starter(writer: Writer) -> None:
+    study = writer.study
     sets = {acts.id: acts for acts in study.activations()}
     if not sets:
         empty("There are no activations to read yet. Capture some first:", f"workbench capture {study.name} --model … --data …")
@@ -73,7 +75,7 @@ def _starter(study: Study) -> None:
         force = below[1].toggle("Run again although the same run is there", key=f"force {name}")
         if st.form_submit_button("Start", icon=":material/play_arrow:", type="primary"):
             try:
-                start_job(study, name, chosen, sites, options, seed, force)
+                writer.start(name, chosen, sites, options, seed, force)
             except WorkbenchError as error:
                 st.error(literal(error, 900))
             else:
@@ -169,9 +171,9 @@ def _found(run: Run) -> None:
     if run.analysis not in INTERNAL:
         _metrics(run, declared(run.analysis))
     columns = st.columns(2, gap="large")
-    for place, (name, figure) in enumerate(run.figures.items()):
-        with columns[place % 2]:
-            chart(figure, f"figure {run.id} {name}")
+    for place, name in enumerate(run.figures):
+        with columns[place % 2], sentences():
+            chart(run.figures[name], f"figure {run.id} {name}")
     with st.expander("Machine and packages"):
         st.json(run.record["provenance"])
 

@@ -17,6 +17,7 @@ from app.components.page import empty, heading, sentences, title
 from app.components.steps import add_step, choose_steps, replace_steps, steps_of
 from app.components.text import escape, literal, short
 from app.tables import steered
+from app.writer import writer_of
 from workbench.errors import ConfigError
 from workbench.plots import steering_curves
 from workbench.recipes import Recipe
@@ -30,9 +31,9 @@ REPAINT_S = 0.2
 def render(study: Study) -> None:
     """The playground of the study's model."""
     title("Steer", "Add concepts to the model while it writes, and see what changes beside what it would have written.")
-    known = study.catalog.info("model")
-    if not known or json.loads(known)["kind"] != "decoder":
-        what = json.loads(known)["name"] if known else "no model yet"
+    known = study.known_model()
+    if not known or known["kind"] != "decoder":
+        what = known["name"] if known else "no model yet"
         empty(f"This study is about {what}, which writes no text. Open a study of a causal language model.", "workbench demo")
         return
     left, right = st.columns([2, 3], gap="large")
@@ -140,10 +141,11 @@ def _keep(study: Study, recipe: Recipe, texts: list[str]) -> None:
     named = recipe.model_copy(update={"name": name.strip()})
     with st.container(horizontal=True):
         st.download_button("Download recipe", named.to_json(), "recipe.json", "application/json", icon=":material/download:")
-        if st.button("Keep in the study", icon=":material/bookmark:"):
+        writer = writer_of(study)
+        if writer is not None and st.button("Keep in the study", icon=":material/bookmark:"):
             if not name.strip():
                 raise ConfigError("Give the recipe a name, then keep it.")
-            study.keep_recipe(named, texts, st.session_state.get("author", "someone"))
+            writer.keep_recipe(named, texts, st.session_state.get("author", "someone"))
             st.toast(literal(f"Kept: {name}"))
 
 

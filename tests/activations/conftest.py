@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 
 import numpy as np
@@ -15,8 +16,8 @@ class Table:
     """A data set of a handful of examples."""
 
     def __init__(self, inputs, column="text", name="handful"):
-        self.content_hash, self.earlier = f"hash of {inputs!r}", ()
-        self.name, self.hash, self.source = name, f"hash of {inputs!r}", {"name_or_path": name}
+        self.content_hash = self.hash = hashlib.sha256(repr(inputs).encode()).hexdigest()
+        self.name, self.earlier, self.source = name, (), {"name_or_path": name}
         splits = np.resize(["train", "train", "test"], len(inputs))
         self.table = pd.DataFrame({column: pd.Series(list(inputs), dtype=object), "split": splits})
         self._column = column

@@ -16,8 +16,9 @@ ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> \"'\x00\u202e![x](http://a.example/x.png) $x^2$ :red[y]"
-SHOWN = "<script>alert(1)</script><img src=x onerror=alert(2)> \"'␀‹U+202E›![x](http://a.example/x.png) $x^2$ :red[y]"
+_MARKS = "![x](http://a.example/x.png) $x^2$ :red[y] https://a.example www.a.example ada@a.example :smile: -> <b>b</b>"
+HOSTILE = f"<script>alert(1)</script><img src=x onerror=alert(2)> \"'\x00\u202e{_MARKS}"
+SHOWN = f"<script>alert(1)</script><img src=x onerror=alert(2)> \"'␀‹U+202E›{_MARKS}"
 
 
 def require_browser() -> str:
@@ -45,7 +46,7 @@ class Seen:
 
     def _request(self, request: Any) -> None:
         url = urlparse(request.url)
-        if url.scheme not in {"data", "blob", "about"} and url.hostname not in {"localhost", "127.0.0.1"}:
+        if url.scheme not in {"data", "blob", "about", "file"} and url.hostname not in {"localhost", "127.0.0.1"}:
             self.outside.append(request.url)
 
     def _console(self, message: Any) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pytest
 import small_study
 from browsing import ARGUMENTS, require_browser
 from harness import Start
+from other_site import Site
 from small_study import MAIN
 from streamlit.testing.v1 import AppTest
 
@@ -105,8 +106,8 @@ class Server:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Server]:
-    """A server that keeps its log and its answers in a folder."""
+def running(folder: Path, **settings: str) -> Iterator[Server]:
+    """A server that keeps its log and its answers in a folder; ``settings`` are variables of its environment."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -114,7 +115,7 @@ def running(folder: Path) -> Iterator[Server]:
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, cwd=folder, text=True,
-            env=os.environ | {"PYTHONPATH": str(MAIN.parents[1])},
+            env=os.environ | {"PYTHONPATH": str(MAIN.parents[1])} | settings,
         )  # fmt: skip
     started = Server(f"http://localhost:{port}", process, folder / "answer", folder / "server.log")
     try:
@@ -126,11 +127,32 @@ def running(folder: Path) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def any_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all the tests of a session."""
-    require_browser()
     with running(tmp_path_factory.mktemp("server")) as started:
         yield started
+
+
+@pytest.fixture
+def server(any_server: Server) -> Server:
+    """That server, for a browser."""
+    require_browser()
+    return any_server
+
+
+@pytest.fixture
+def run_server() -> Callable[..., AbstractContextManager[Server]]:
+    """For a server with settings of its own."""
+    return running
+
+
+@pytest.fixture
+def other() -> Iterator[Site]:
+    """Another site on this machine."""
+    site = Site()
+    yield site
+    site.shutdown()
+    site.server_close()
 
 
 @pytest.fixture

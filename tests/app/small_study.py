@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import sqlalchemy as sa
 
 from workbench import dataset_from_table, load_dataset, load_model, load_vocabulary, open_study
+from workbench.store import catalog as tables
 from workbench.store.study import Study
 
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
@@ -58,6 +62,37 @@ def make(folder: Path, frame: pd.DataFrame | None = None) -> Study:
     # The pages that suggest names compare with every word: the words are embedded here once, for all tests.
     study.embedder().embed(load_vocabulary("common-words"))
     return study
+
+
+OUT = "http://a.example"
+SCATTER = {"type": "scatter", "x": [1, 2], "y": [1, 2]}
+HOSTILE_FIGURES: dict[str, dict[str, Any]] = {
+    "image": {"data": [SCATTER], "layout": {"images": [{"source": f"{OUT}/x.png", "xref": "paper", "yref": "paper"}]}},
+    "geo": {"data": [{"type": "scattergeo", "lon": [0], "lat": [0]}], "layout": {}},
+    "shapes": {"data": [{"type": "choropleth", "geojson": f"{OUT}/x.json", "locations": ["a"], "z": [1]}], "layout": {}},
+    "map": {"data": [{"type": "scattermap", "lon": [0], "lat": [0]}], "layout": {"map": {"style": f"{OUT}/style.json"}}},
+    "button": {"data": [SCATTER], "layout": {"updatemenus": [{"buttons": [{"method": "relayout", "args": [{"images": []}]}]}]}},
+}
+LINKED = f"<a href='{OUT}'>linked</a> <img src='{OUT}/x.png'> <span style='background:url({OUT}/x)'>x</span>"
+LINKED_FIGURE = {"data": [{**SCATTER, "name": LINKED, "text": [LINKED, LINKED]}], "layout": {"title": {"text": LINKED}}}
+
+
+def spoil(folder: Path, text: str) -> None:
+    """Put a hostile text wherever a study keeps one, and figures that load something into a run."""
+    with open_study(folder) as study:
+        run, concept = study.get_run("linear_probe"), study.concepts(method="SAE").ids[0]
+        home = run.folder / "figures"
+        home.mkdir(exist_ok=True)
+        for name, figure in {**HOSTILE_FIGURES, "linked": LINKED_FIGURE}.items():
+            (home / f"{name}.json").write_text(json.dumps(figure))
+        row = study.catalog.frame(sa.select(tables.runs).where(tables.runs.c.id == run.id)).iloc[0].to_dict()
+        said = {"id": "linear_probe-failed00", "status": "failed", "error": text, "config": {"labels": text}}
+        study.catalog.insert(tables.runs, [row | said | {"provenance": row["provenance"] | {"note": text}}])
+        common = {"concept": concept, "source": "human", "author": text}
+        study.catalog.add_names([{**common, "text": "x" * 1_000_000}])
+        study.catalog.add_names([{**common, "text": text}])
+        study.catalog.insert(tables.notes, [{"concept": concept, "text": text * 20_000, "author": text, "at": tables.now()}])
+        study.collections.add("a.example www.a.example", [concept], "ada@a.example")
 
 
 def make_hostile(folder: Path) -> Study:

@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 
 import pytest
 from browsing import HOSTILE, SHOWN, Seen, drawn, tall
+from small_study import HOSTILE_FIGURES, spoil
 
-from workbench.store import catalog as tables
 from workbench.store.study import open_study
 
 WORK = ["naming", "layers", "information", "runs?start=true", "compare", "report", "data"]
@@ -105,32 +105,49 @@ def test_every_page_fits_its_screen(
     seen.nothing_else()
 
 
-def test_hostile_names_and_texts_are_text(
-    serve: Callable[[Path], str], browser: Any, hostile_folder: Path, artifacts: Path
+def test_hostile_names_texts_and_figures_do_nothing(
+    serve: Callable[[Path], str], browser: Any, hostile_folder: Path, artifacts: Path, tmp_path: Path
 ) -> None:
+    spoil(hostile_folder, HOSTILE)
     with open_study(hostile_folder) as study:
         concept = study.concepts(method="SAE").ids[0]
-        at = tables.now()
-        common = {"concept": concept, "source": "human", "author": HOSTILE}
-        study.catalog.add_names([{**common, "text": "x" * 1_000_000}])
-        study.catalog.add_names([{**common, "text": HOSTILE}])
-        study.catalog.insert(tables.notes, [{"concept": concept, "text": HOSTILE * 20_000, "author": HOSTILE, "at": at}])
+        reports = [study.report(tmp_path / "study.html", notes=HOSTILE, title=HOSTILE)]
+        reports.append(study.report(tmp_path / "concept.html", concepts=[concept]))
+        run = study.get_run("linear_probe").id
     base = serve(hostile_folder)
     page, seen = browser.pages[0], Seen(base)
     seen.watch(page)
-    for path in ("", "concepts", *WORK, "concept?" + urlencode({"study": hostile_folder.name, "concept": concept})):
+    pages = ["", "concepts", *WORK, f"runs?run={run}", "runs?run=linear_probe-failed00", "data?task=Labels", "data?task=Take+out"]
+    for path in (*pages, "concept?" + urlencode({"study": hostile_folder.name, "concept": concept})):
         page.goto(f"{base}/{path}")
         drawn(page)
         page.wait_for_timeout(800)
-        assert page.locator("img[src=x]").count() == 0
+        nothing_made_of_text(page)
+        if path in {"", f"runs?run={run}"}:
+            page.get_by_text("cannot be shown").first.wait_for()
+            assert page.get_by_text("cannot be shown").count() == len(HOSTILE_FIGURES)
+            page.locator(".gtitle", has_text="<a href=").first.wait_for()
     assert SHOWN in page.locator("h1.cw-title").inner_text()
     marks = page.locator(".cw-example")
     marks.first.wait_for()
     assert page.locator("script", has_text="alert(1)").count() == 0
-    assert page.locator("img[src=x]").count() == 0
     assert any("<script>alert(1)</script>" in text for text in page.locator(".cw-example").all_inner_texts())
     page.get_by_label("New note").fill(HOSTILE)
     page.get_by_role("button", name="Add note").click()
     page.get_by_text("someone,").first.wait_for()
     tall(page, artifacts / "hostile.png")
+    for report in reports:
+        page.goto(report.as_uri())
+        page.locator(".plotly-graph-div .main-svg").first.wait_for()
+        page.wait_for_timeout(800)
+        nothing_made_of_text(page)
+    page.goto(reports[0].as_uri())
+    for name in HOSTILE_FIGURES:
+        assert page.get_by_text(f"figure {name} of run").count() == 1
     seen.nothing_else()
+
+
+def nothing_made_of_text(page: Any) -> None:
+    """No element was made of a text: no picture, no link to another host, no emoji, no formula."""
+    assert page.locator("img[src=x], img[src*='a.example'], [href*='a.example'], .katex").count() == 0
+    assert page.get_by_text("😄").count() == 0

@@ -19,6 +19,7 @@ from streamlit.testing.v1 import AppTest
 
 import workbench as wb
 from workbench.jobs import jobs
+from workbench.serving import Serving
 from workbench.store.study import open_study
 from workbench.store.texts import keep_texts
 
@@ -30,6 +31,13 @@ def folder(planted: Callable) -> Path:
     keep_texts(study.folder, dataset)
     study.run("linear_probe", acts, labels="kind", controls=False)
     return study.folder
+
+
+@pytest.fixture
+def rooted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder that the app reaches, besides those of the bundled data."""
+    monkeypatch.setenv("WORKBENCH_APP", Serving(roots=[str(tmp_path)]).environment([])["WORKBENCH_APP"])
+    return tmp_path
 
 
 def page(start: Start, folder: Path, task: str = "") -> AppTest:
@@ -79,7 +87,7 @@ def test_what_is_whole_is_said_to_be_and_what_is_damaged_is_named_and_mended(sta
     assert HOSTILE.split("\x00", maxsplit=1)[0][:8] in next(folder.glob("dropped-*.json")).read_text()
 
 
-def test_activations_are_brought_in_by_the_page(start: Start, tmp_path: Path) -> None:
+def test_activations_are_brought_in_by_the_page(start: Start, tmp_path: Path, rooted: Path) -> None:
     given = tmp_path / "given"
     given.mkdir()
     values = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
@@ -90,10 +98,13 @@ def test_activations_are_brought_in_by_the_page(start: Start, tmp_path: Path) ->
     test = page(start, tmp_path / "study", "Bring activations in")
     press(test, "Bring in")
     assert "Say which folder" in test.error[0].value
-    labelled(test.text_input, "Folder").input(str(tmp_path / "nowhere"))
+    labelled(test.text_input, "Or a folder").input(str(tmp_path / "nowhere"))
     press(test, "Bring in")
     assert "nowhere" in test.error[0].value
-    labelled(test.text_input, "Folder").input(str(given))
+    labelled(test.text_input, "Or a folder").input("/etc")
+    press(test, "Bring in")
+    assert "reaches only files inside" in test.error[0].value
+    labelled(test.text_input, "Or a folder").input(str(given))
     labelled(test.text_input, "Model").input("ours")
     labelled(test.selectbox, "Numbers on disk").select("float32")
     press(test, "Bring in")
@@ -128,7 +139,7 @@ def test_a_table_and_concepts_and_the_study_are_taken_out(start: Start, folder: 
         assert study.get_run(run.id).metrics.equals(metrics)
 
 
-def test_activations_are_written_into_a_folder_that_is_new(start: Start, folder: Path, tmp_path: Path) -> None:
+def test_activations_are_written_into_a_folder_that_is_new(start: Start, folder: Path, tmp_path: Path, rooted: Path) -> None:
     test = page(start, folder, "Take out")
     test.segmented_control[1].set_value("activations").run()
     labelled(test.text_input, "Folder").input(str(folder)).run()
@@ -142,7 +153,9 @@ def test_activations_are_written_into_a_folder_that_is_new(start: Start, folder:
     assert np.array_equal(next(iter(load_file(tmp_path / "out" / "resid_post.0.safetensors").values())), rows)
 
 
-def test_a_study_gets_a_remote_and_what_is_lost_comes_back_from_it(start: Start, folder: Path, tmp_path: Path) -> None:
+def test_a_study_gets_a_remote_and_what_is_lost_comes_back_from_it(
+    start: Start, folder: Path, tmp_path: Path, rooted: Path
+) -> None:
     test = page(start, folder, "Remote")
     assert labelled(test.button, "Copy to the remote").disabled
     labelled(test.text_input, "Address").input("nosuch://place").run()

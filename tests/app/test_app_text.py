@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +29,26 @@ def test_literal_escapes_every_mark_of_markdown(text: str) -> None:
     for place, char in enumerate(bare):
         if char in "![](){}<>*_`#$:|~&":
             assert bare[place - 1] == "\\"
+
+
+MADE_OF_TEXT = [
+    "https://a.example/x", "HTTP://a.example", "www.a.example", "WWW.A.EXAMPLE/x", "ada@a.example", "mailto:ada@a.example",
+    ":smile:", ":+1:", ":material/home:", ":streamlit:", "-> <- <-> -- >= <= ~=", "xmpp:a@b.example/c",
+    "see http://a.example, www.b.example.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", MADE_OF_TEXT)
+def test_nothing_is_made_of_bare_text(text: str) -> None:
+    """By the rules of GitHub's Markdown for addresses, of emoji by name, and of Streamlit's own arrows."""
+    shown = literal(text)
+    plain = shown.replace("\\", "")
+    made = (
+        r"https?://", r"www\.", r"[-.\w+]+@[-\w]+\.", r":(\+1|-1|[\w-]+):", r":(material|streamlit)[/_:]", r"<-|->|--|>=|<=|~=",
+        r"(mailto|xmpp):\w",
+    )  # fmt: skip
+    assert not re.search("|".join(made), plain, re.IGNORECASE)
+    assert plain.replace("\u2060", "") == text
 
 
 @given(st.text(max_size=500), st.integers(2, 50))

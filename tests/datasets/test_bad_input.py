@@ -102,7 +102,7 @@ def test_two_columns_of_one_name(tmp_path):
     (tmp_path / "mine.csv").write_text("text,kind,kind\na b,1,2\n")
     refused("two columns called 'kind'", tmp_path / "mine.csv")
     (tmp_path / "mine.jsonl").write_text('{"text": "a", "text": "b"}\n')
-    refused("Line 1 .*two columns called 'text'", tmp_path / "mine.jsonl")
+    refused("Line 1 .*the key 'text' stands twice", tmp_path / "mine.jsonl")
     refused("two columns called 'text'", pd.DataFrame([["a", "b"]], columns=["text", "text"]))
 
 

@@ -5,13 +5,17 @@ A test that is about something else says by ``parametrize`` which one it takes.
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import fsspec
+import numpy as np
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 
@@ -81,3 +85,35 @@ def first_version(folder: Path, catalog: str | None) -> Path:
         connection.exec_driver_sql("UPDATE info SET value = '1' WHERE key = 'schema'")
         connection.commit()
     return folder
+
+
+@pytest.fixture(scope="session")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An honest study with a set, a run, a figure, a name, a note and a collection, as another user has left it."""
+    place = tmp_path_factory.mktemp("honest")
+    given, rng = place / "given", np.random.default_rng(0)
+    given.mkdir()
+    rows = pd.DataFrame({"example": range(160), "kind": ["left", "right"] * 80, "token": [f"word{i}" for i in range(160)]})
+    values = rng.normal(size=(160, 4)).astype(np.float16)
+    values[:, 0] += 4 * rows["kind"].eq("left").to_numpy()
+    np.save(given / "resid_post.0.npy", values)
+    rows.to_csv(given / "rows.csv", index=False)
+    with wb.open_study(place / "study") as study:
+        run = study.run("linear_probe", study.import_activations(given), labels="kind")
+        run.concepts[0].rename("what is left", "ada")
+        run.concepts[0].note("seen everywhere", "ada")
+        study.collections.add("kept", [run.concepts[0].id], "ada")
+        study.keep_recipe(wb.Recipe(name="a"))
+        assert study.verify().empty
+        assert run.figures
+    return place / "study"
+
+
+def state(folder: Path) -> dict[str, tuple[Any, ...]]:
+    """Every path below a folder, with its kind, its time and its content."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        status = path.lstat()
+        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        found[path.relative_to(folder).as_posix()] = (status.st_mode, status.st_mtime_ns, content)
+    return found

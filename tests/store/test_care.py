@@ -22,6 +22,8 @@ from workbench.processes import hold, identity
 from workbench.store import catalog as tables
 from workbench.store.texts import keep_texts
 
+ZEROS, ONES = "0" * 16, "1" * 16
+
 
 class Axes(Analysis):
     """Three coordinates as concepts, a table and tensors; for tests."""
@@ -193,18 +195,24 @@ def test_the_rests_of_killed_work_are_dropped_and_what_goes_on_is_kept(whole) ->
     dead = identity() | {"pid": 2**22 - 1}
     row = {"analysis": "x", "config": {}, "seed": 0, "inputs": {}, "started": tables.now(), "provenance": {"process": dead}}
     study.catalog.insert(tables.runs, [row | {"id": "killed", "status": "running"}, row | {"id": "old", "status": "failed"}])
-    for name in ("runs/killed.partial", "runs/old", "runs/lost.partial", "activations/0.partial", "activations/1.partial"):
+    for name in (
+        "runs/killed.partial",
+        "runs/old",
+        "runs/lost.partial",
+        f"activations/{ZEROS}.partial",
+        f"activations/{ONES}.partial",
+    ):
         (study.folder / name).mkdir()
-    (study.folder / "activations" / "1.partial" / "journal.jsonl").write_text("{}\n")
+    (study.folder / "activations" / f"{ONES}.partial" / "journal.jsonl").write_text("{}\n")
     found = findings(study)
     assert set(found) == {
         ("run", "killed", "", "broken"), ("run", "old", "", "broken"), ("run", "lost.partial", "", "broken"),
-        ("activations", "0.partial", "", "broken"), ("activations", "1.partial", "", "unfinished"),
+        ("activations", f"{ZEROS}.partial", "", "broken"), ("activations", f"{ONES}.partial", "", "unfinished"),
     }  # fmt: skip
-    with hold(study.folder / "activations" / "1.lock", "It"):
-        assert "captured now" in study.verify().set_index("name").loc["1.partial", "problem"]
+    with hold(study.folder / "activations" / f"{ONES}.lock", "It"):
+        assert "captured now" in study.verify().set_index("name").loc[f"{ONES}.partial", "problem"]
     study.repair()
-    assert findings(study) == [("activations", "1.partial", "", "unfinished")]
+    assert findings(study) == [("activations", f"{ONES}.partial", "", "unfinished")]
     assert study.catalog.run("killed")["status"] == "failed"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import zipfile
 from contextlib import closing
 from pathlib import Path
 
@@ -23,10 +24,8 @@ OLD = sorted((Path(__file__).parent / "old").glob("schema*.zip"))
 
 def extracted(path: Path, folder: Path) -> Path:
     """The study as it lies, before anything opens it."""
-    from workbench.store.packing import _extract
-
-    folder.mkdir()
-    _extract(path, folder)
+    with zipfile.ZipFile(path) as old:
+        old.extractall(folder)
     return folder
 
 

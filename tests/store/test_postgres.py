@@ -153,7 +153,8 @@ def test_a_study_of_others_does_not_lead_to_their_server(study, tmp_path) -> Non
         for name in archive.namelist():
             changed.writestr(name, theirs if name == STUDY_FILE else archive.read(name))
     with wb.unpack(tmp_path / "theirs.zip", tmp_path / "here") as here:
-        assert json.loads((here.folder / STUDY_FILE).read_text()) == {"format": 1, "name": "study"}
+        said = json.loads((here.folder / STUDY_FILE).read_text())
+        assert said == {"format": 1, "name": "study", "id": said["id"]}
         assert here.remote is None
 
 
@@ -207,7 +208,7 @@ def test_a_user_who_may_not_is_told_so(postgres, tmp_path) -> None:
     marker = study.folder / STUDY_FILE
     marker.write_text(marker.read_text().replace("tester", "guest"))
     with pytest.raises(StudyError, match=r"permission denied.*See that your user may read"):
-        wb.open_study(study.folder)
+        wb.open_study(study.folder, trust=True)
 
 
 def test_a_server_that_came_back_is_met_again(postgres, tmp_path) -> None:

@@ -39,7 +39,7 @@ def elsewhere(study, folder):
             with study.catalog.engine.connect() as connection:
                 connection.exec_driver_sql("pragma wal_checkpoint(truncate)")
             shutil.copy(study.folder / name, folder / name)
-    return wb.open_study(folder, create=False)
+    return wb.open_study(folder, create=False, trust=True)
 
 
 def contents(folder) -> dict[str, bytes]:

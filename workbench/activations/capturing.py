@@ -27,6 +27,7 @@ from workbench.memory import parse_size
 from workbench.models.base import Model
 from workbench.models.batch import InputError
 from workbench.models.sites import Site
+from workbench.paths import child
 from workbench.progress import text_work
 
 Progress = Callable[[int, int, dict[str, Any]], None]
@@ -115,7 +116,7 @@ def capture(
         model_dtype=None if model.dtype == "float32" else model.dtype,
     )
     request = known_request(Path(folder), request, dataset)
-    home = Path(folder) / request.id
+    home = child(Path(folder), request.id)
     if not whole(home) and fetch is not None:
         fetch(home)
     if not whole(home):

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from workbench.activations.manifest import INDEX, MANIFEST, Manifest, Stored, left_out, parse_manifest, wrong_length
-from workbench.errors import StudyError
+from workbench.errors import DataError, StudyError
+from workbench.parquet import read_table
+from workbench.paths import PARTIAL, child, is_id, odd, oddities
 
 # Path, length and time of change of every file that was found sound in this process.
 _SOUND: set[tuple[str, int, int]] = set()
@@ -24,6 +26,8 @@ def sync(path: Path) -> None:
     """Have a file, or the names in a folder, on the disk and not only on their way there."""
     if path.is_dir() and os.name != "posix":
         return
+    if (problem := odd(path)) is not None:
+        raise StudyError(f"{path} is {problem}: it is left as it is.")
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -59,15 +63,21 @@ def damage(folder: Path) -> Iterator[tuple[str, str]]:
     except StudyError as error:
         yield MANIFEST, str(error)
         return
+    if is_id("activations", folder.name) and manifest.request.id != folder.name.removesuffix(PARTIAL):
+        yield MANIFEST, "It is of another set than its folder is called after."
+        return
+    if strange := [(name, f"It is {problem}.") for name, problem in oddities(folder)]:
+        yield from strange
+        return
     if left_out(folder):
         return
     for name, length in manifest.lengths().items():
-        if state := wrong_length(folder / name, length):
+        if state := wrong_length(child(folder, name), length):
             yield name, f"It is {state}."
-        elif name in manifest.files and not _holds(folder / name, manifest.files[name]):
+        elif name in manifest.files and not _holds(child(folder, name), manifest.files[name]):
             yield name, "Its checksum is not that of what was captured."
-        elif name == INDEX and (found := _index_rows(folder / name)) != manifest.n_rows:
-            yield name, f"It has {found} rows instead of {manifest.n_rows}." if found >= 0 else "It cannot be read."
+        elif name == INDEX and (rows := _index_rows(child(folder, name))) != manifest.n_rows:
+            yield name, f"It has {rows} rows instead of {manifest.n_rows}." if rows >= 0 else "It cannot be read."
 
 
 def _holds(path: Path, stored: Stored) -> bool:
@@ -75,9 +85,7 @@ def _holds(path: Path, stored: Stored) -> bool:
 
 
 def _index_rows(path: Path) -> int:
-    import pyarrow.parquet as pq
-
     try:
-        return len(pq.read_table(path))
-    except (OSError, ValueError):
+        return len(read_table(path))
+    except DataError:
         return -1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from workbench.activations.dtypes import disk_dtype
 from workbench.errors import ConfigError, disk_errors
+from workbench.writing import folder_beside
 
 if TYPE_CHECKING:
     from workbench.activations.store import ActivationSet
@@ -31,19 +31,10 @@ def export_set(acts: ActivationSet, folder: Path) -> list[Path]:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} is there already; give a folder that does not exist yet.")
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        with disk_errors("the export"):
-            partial.mkdir(parents=True)
-            for site in map(str, acts.sites):
-                _write_site(acts, site, partial / f"{quote(site, safe='')}.safetensors")
-            acts.index.to_parquet(partial / "rows.parquet", index=False, compression="zstd")
-            if folder.exists():
-                folder.rmdir()
-            partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with disk_errors("the export"), folder_beside(folder) as partial:
+        for site in map(str, acts.sites):
+            _write_site(acts, site, partial / f"{quote(site, safe='')}.safetensors")
+        acts.index.to_parquet(partial / "rows.parquet", index=False, compression="zstd")
     return sorted(folder.iterdir())
 
 

@@ -30,6 +30,7 @@ from workbench.activations.writer import claimed, whole, writing
 from workbench.datasets.readers import read_table
 from workbench.errors import ConfigError, DataError, disk_errors
 from workbench.models.sites import Site
+from workbench.paths import child
 
 if TYPE_CHECKING:
     from workbench.activations.source import Examples
@@ -191,7 +192,13 @@ def _checked_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def import_set(
-    given: Given, dataset: Examples, model: dict[str, Any], folder: Path, pool: str | None = None, dtype: str | None = None
+    given: Given,
+    dataset: Examples,
+    model: dict[str, Any],
+    folder: Path,
+    pool: str | None = None,
+    dtype: str | None = None,
+    begin: Callable[[Path], None] = lambda _: None,
 ) -> ActivationSet:
     """Write what was given as a set, or open it when it was imported before.
 
@@ -202,6 +209,7 @@ def import_set(
         folder: Where the sets of the study lie.
         pool: How rows came about; ``token`` where they have positions, else ``mean``, when it is not said.
         dtype: How numbers lie on disk; as they were given, when it is not said and one holds for all.
+        begin: Called with the folder of a set that is not there yet.
 
     Raises:
         DataError: A number is not finite, or does not fit the dtype.
@@ -224,7 +232,9 @@ def import_set(
         pool=cast(Pool, pool), dtype=cast(Dtype, dtype),
     )  # fmt: skip
     request = known_request(folder, request, dataset)
-    home = folder / request.id
+    home = child(folder, request.id)
+    if not whole(home):
+        begin(home)
     with disk_errors("activations"), claimed(home):
         if not whole(home):
             with writing(home, request, {"import": _CHUNK_BYTES}) as writer:

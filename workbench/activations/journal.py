@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.activations.manifest import Stored
+from workbench.paths import child, is_name
+from workbench.shapes import shaped
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -84,7 +86,7 @@ class Journal:
         sound = len(self.chunks)
         for name in self.files():
             marks = [(number, chunk[name]) for number, chunk in enumerate(self.chunks[:sound]) if name in chunk]
-            sound = min(sound, _first_damaged(folder / name, marks, sound))
+            sound = min(sound, _first_damaged(child(folder, name), marks, sound))
         return sound
 
     def _cut(self, folder: Path) -> None:
@@ -101,7 +103,7 @@ class Journal:
             self._lengths[name] = stored.bytes
             # Only the files of the last chunk are appended to.
             if name in self.chunks[-1]:
-                with (folder / name).open("rb") as file:
+                with child(folder, name).open("rb") as file:
                     self._hashes[name] = hashlib.sha256()
                     _read(file, stored.bytes, self._hashes[name])
 
@@ -115,11 +117,12 @@ def _lines(path: Path) -> list[str]:
 
 def _parsed(lines: list[str]) -> list[dict[str, Stored]]:
     chunks = []
-    with suppress(ValueError, TypeError, AttributeError):
+    with suppress(ValueError):
         for line in lines:
-            chunk = {name: Stored(bytes=length, sha256=sha256) for name, (length, sha256) in json.loads(line).items()}
+            marks = shaped(line, dict[str, tuple[int, str]])
+            chunk = {name: Stored(bytes=length, sha256=sha256) for name, (length, sha256) in marks.items()}
             # A journal of somebody else must not lead outside its folder.
-            if not chunk or any(Path(name).name != name for name in chunk):
+            if not chunk or any(not is_name(name) for name in chunk):
                 break
             chunks.append(chunk)
     return chunks

@@ -5,17 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from workbench.activations.dtypes import Dtype, disk_dtype
 from workbench.conversations import DEFAULT_POSITIONS
 from workbench.errors import StudyError
+from workbench.paths import child, is_file, listed, oddities, read_bytes, shown
+from workbench.shapes import ShapeError, shaped
 
 if TYPE_CHECKING:
     from workbench.activations.source import Examples
 
+Size = Annotated[int, Field(ge=1, le=2**40)]
+HASH = "^[0-9a-f]{0,64}$"
+MOST_SHARDS, MOST_BYTES = 99_999, 2**50
+"""More than a name of a shard has digits for, or any disk has room for, no set has."""
 MANIFEST = "manifest.json"
 INDEX = "index.parquet"
 
@@ -42,12 +48,12 @@ class Request(BaseModel):
     """The edits that the model ran under."""
     dataset: str
     """What the data set was called; no part of what identifies a set, since format 2."""
-    dataset_hash: str
+    dataset_hash: str = Field(pattern=HASH)
     """Of the examples alone (``Dataset.content_hash``), so that labels, groups and splits can change without another capture; in
     format 1, of the data set with all of these (``Dataset.hash``)."""
     limit: int | None = None
-    sites: tuple[str, ...]
-    widths: tuple[int, ...]
+    sites: tuple[str, ...] = Field(min_length=1, max_length=999)
+    widths: tuple[Size, ...]
     pool: Pool
     dtype: Dtype
     """How numbers lie on disk."""
@@ -95,14 +101,14 @@ class Manifest(BaseModel):
     model: dict[str, Any]
     """The model's own description, with how to load it again."""
     dataset_source: dict[str, Any]
-    labels_hash: str = ""
+    labels_hash: str = Field(default="", pattern=HASH)
     """``Dataset.hash`` at the time of the capture: of the examples with their labels, groups and splits. Empty in format 1."""
-    n_examples: int = Field(ge=0)
+    n_examples: int = Field(ge=0, le=2**40)
     sample: dict[str, Any] | None = None
     """How the examples were drawn, ``{"seed": …, "by": …}``, where not all were captured."""
-    grid: tuple[int, int] | None = None
+    grid: tuple[Size, Size] | None = None
     """Height and width of the grid of positions, of a spatial set."""
-    shards: tuple[int, ...]
+    shards: tuple[Size, ...] = Field(min_length=1, max_length=MOST_SHARDS)
     """Rows of each shard; the same for every site."""
     cut_texts: int = Field(default=0, ge=0)
     """How many texts were longer than the model reads, and were cut."""
@@ -110,6 +116,14 @@ class Manifest(BaseModel):
     """How many tokens of them were cut off; estimated, of the end of very long texts."""
     files: dict[str, Stored] = Field(default_factory=dict)
     """The shards and the index, by name; empty in a set that was captured before there were checksums."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if len(self.request.widths) != len(self.request.sites):
+            raise ValueError("every site has a width")
+        if sum(self.shards) * self.request.row_bytes > MOST_BYTES:
+            raise ValueError("no disk has room for it")
+        return self
 
     @property
     def n_rows(self) -> int:
@@ -157,7 +171,7 @@ def left_out(folder: Path) -> bool:
 
 def set_folders(study: Path) -> list[Path]:
     """The folders of the sets of a study, whole or damaged, oldest first; not those that are still being written."""
-    found = [path for path in (study / "activations").glob(f"*/{MANIFEST}") if path.parent.suffix != ".partial"]
+    found = [path for folder in listed(study, "activations", partial=False) if is_file(path := folder / MANIFEST)]
     return [path.parent for path in sorted(found, key=lambda path: path.stat().st_mtime)]
 
 
@@ -168,7 +182,7 @@ def known_request(folder: Path, request: Request, dataset: Examples) -> Request:
         return request
     for digest in (dataset.hash, *dataset.earlier):
         old = request.model_copy(update={"format": 1, "dataset_hash": digest})
-        if (folder / old.id / MANIFEST).is_file():
+        if is_file(child(folder, old.id) / MANIFEST):
             return old
     return request
 
@@ -176,18 +190,18 @@ def known_request(folder: Path, request: Request, dataset: Examples) -> Request:
 def parse_manifest(folder: Path) -> Manifest:
     """The manifest alone, whatever lies beside it. `StudyError` when it is missing or damaged."""
     try:
-        text = (folder / MANIFEST).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        text = read_bytes(folder / MANIFEST)
+    except OSError:
         raise StudyError(f"{folder} holds no whole set of activations: capture it again.") from None
     try:
-        return Manifest.model_validate_json(text)
-    except ValidationError:
-        raise StudyError(f"The manifest of {folder} is damaged: remove the folder and capture again.") from None
+        return shaped(text, Manifest)
+    except ShapeError as error:
+        raise StudyError(f"The manifest of {folder} is damaged ({error}): remove the folder and capture again.") from None
 
 
 def wrong_length(path: Path, length: int | None) -> str | None:
     """What is wrong with a file that should have ``length`` bytes (None: any), or None."""
-    found = path.stat().st_size if path.is_file() else -1
+    found = path.stat().st_size if is_file(path) else -1
     if found < 0:
         return "missing"
     return None if length in {None, found} else f"{found} bytes long instead of {length}"
@@ -197,10 +211,12 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a set. `StudyError` when the folder is no set, or a file of it is not as long as it should
     be."""
     manifest = parse_manifest(folder)
+    for name, problem in oddities(folder):
+        raise StudyError(f"{folder} holds {shown(name)}, which is {problem}: remove the folder and capture again.")
     if left_out(folder):
         return manifest
     for name, length in manifest.lengths().items():
-        if state := wrong_length(folder / name, length):
+        if state := wrong_length(child(folder, name), length):
             what = "row index" if name == INDEX else "shard"
-            raise StudyError(f"The {what} {folder / name} is {state}: remove its folder and capture again.")
+            raise StudyError(f"The {what} {child(folder, name)} is {state}: remove its folder and capture again.")
     return manifest

@@ -17,6 +17,8 @@ from workbench.activations.dtypes import as_tensor, disk_dtype, unpacked
 from workbench.activations.manifest import INDEX, Manifest, left_out, read_manifest, shard_name
 from workbench.errors import ConfigError, StudyError, UnknownNameError
 from workbench.models.sites import Site
+from workbench.parquet import read_parquet
+from workbench.paths import child, is_id
 from workbench.seeds import check_seed
 
 if TYPE_CHECKING:
@@ -47,6 +49,10 @@ class ActivationSet:
         are somewhere else, when they are first read."""
         path = Path(folder)
         manifest = read_manifest(path)
+        if is_id("activations", path.name) and manifest.request.id != path.name:
+            raise StudyError(
+                f"{path} holds the set {manifest.request.id}: `workbench study repair` drops it, or rename the folder."
+            )
         return cls(path, manifest, [Site.parse(site) for site in manifest.request.sites], fetch)
 
     @property
@@ -82,10 +88,10 @@ class ActivationSet:
     @cached_property
     def index(self) -> pd.DataFrame:
         """One line a row: example, position, token, start, end. A pooled row has position -1 and no token."""
-        self._require_rows()
+        self.require_rows()
         require_sound(self.folder / INDEX, self.manifest)
         try:
-            table = pd.read_parquet(self.folder / INDEX)
+            table = read_parquet(self.folder / INDEX)
         except Exception as error:
             raise StudyError(f"The row index of {self.folder} is damaged: capture again.") from error
         if len(table) != self.n_rows:
@@ -139,6 +145,7 @@ class ActivationSet:
                 f"These activations come from {self.manifest.request.dataset}, not from this {dataset.name}: capture again."
             )
         if split is None:
+            self.require_rows()
             return np.arange(self.n_rows)
         splits = dataset.table["split"].to_numpy()
         if split not in set(splits):
@@ -162,6 +169,7 @@ class ActivationSet:
         or at once with ``close()`` or a ``with`` block.
         """
         place = self._site(site)
+        self.require_rows()
         numbers = np.arange(self.n_rows) if rows is None else self._numbers(rows)
         if batch_size < 1 or not len(numbers) or ahead < 0:
             raise ConfigError("Batches need at least one row, a batch size of at least one, and none or some ahead.")
@@ -209,7 +217,8 @@ class ActivationSet:
             raise ConfigError(f"Rows run from 0 to {self.n_rows - 1}: ask only for those.")
         return np.where(rows < 0, rows + self.n_rows, rows)
 
-    def _require_rows(self) -> None:
+    def require_rows(self) -> None:
+        """See that the rows are here, or bring them. `StudyError` where they were left out."""
         if self.left_out and self.fetch is not None:
             self.fetch(self.folder)
         if self.left_out:
@@ -220,11 +229,11 @@ class ActivationSet:
 
     def _shards(self, site: Site) -> list[np.memmap]:
         if site not in self._maps:
-            self._require_rows()
+            self.require_rows()
             number, dtype = self._number(site), disk_dtype(self.manifest.request.dtype)
             width = self.width(site)
             self._maps[site] = [
-                np.memmap(self.folder / shard_name(number, shard), dtype, "r", shape=(rows, width))
+                np.memmap(child(self.folder, shard_name(number, shard)), dtype, "r", shape=(rows, width))
                 for shard, rows in enumerate(self.manifest.shards)
             ]
         return self._maps[site]
@@ -234,6 +243,7 @@ class ActivationSet:
         require_sound(Path(str(shard.filename)), self.manifest)
 
     def _read(self, rows: slice | np.ndarray | None, site: Site, dtype: np.dtype) -> np.ndarray:
+        self.require_rows()
         if rows is None or (isinstance(rows, slice) and rows.step in {None, 1}):
             start, stop, _ = (rows or slice(None)).indices(self.n_rows)
             return self._slice(site, start, max(start, stop), dtype)

@@ -19,6 +19,7 @@ from workbench.activations.dtypes import disk_dtype
 from workbench.activations.journal import JOURNAL, Journal
 from workbench.activations.manifest import INDEX, MANIFEST, Manifest, Request, Stored, left_out, shard_name
 from workbench.errors import disk_errors
+from workbench.paths import LOCK, PARTIAL, child, require_plain
 from workbench.processes import hold
 
 SHARD_BYTES = 512 * 2**20
@@ -43,12 +44,14 @@ def whole(folder: Path) -> bool:
 def claimed(folder: Path) -> AbstractContextManager[None]:
     """Keep other processes from capturing the same set. `StudyError` when one does so now."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return hold(folder.with_name(f"{folder.name}.lock"), f"The set of activations {folder.name}")
+    for path in (folder, partial_of(folder)):
+        require_plain(path)
+    return hold(folder.with_name(f"{folder.name}{LOCK}"), f"The set of activations {folder.name}")
 
 
 def partial_of(folder: Path) -> Path:
     """Where a set lies until it is whole."""
-    return folder.with_name(f"{folder.name}.partial")
+    return folder.with_name(f"{folder.name}{PARTIAL}")
 
 
 def finish_sealed(folder: Path) -> bool:
@@ -76,7 +79,7 @@ def writing(folder: Path, request: Request, plan: dict[str, Any] | None = None) 
             yield writer
             writer.close()
             for name in (INDEX, MANIFEST):
-                sync(partial / name)
+                sync(child(partial, name))
             _seal(partial, folder)
     except BaseException:
         # Closing flushes, and on a full disk that fails again; the first error is the one to tell.
@@ -194,7 +197,7 @@ class Writer:
         """Append to a file, while its checksum is gone on with: what is handed out waits for that."""
         hashed = hashing.submit(self._journal.add, name, data)
         if name not in self._files:
-            self._files[name] = (self.folder / name).open("ab")
+            self._files[name] = child(self.folder, name).open("ab")
         self._files[name].write(data)
         return hashed
 

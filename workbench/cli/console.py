@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.console import Console
@@ -29,6 +30,9 @@ from workbench.numbers import count, number, p_value
 from workbench.progress import Progress as Report
 from workbench.progress import TimeLeft, silent, time_text
 
+if TYPE_CHECKING:
+    from workbench.store.study import Study
+
 console = Console(width=None if sys.stdout.isatty() else 180)
 errors = Console(stderr=True, width=None if sys.stderr.isatty() else 180)
 
@@ -47,10 +51,11 @@ class State:
     json: bool = False
     quiet: bool = False
     debug: bool = False
+    trust: bool = False
 
     def reset(self) -> None:
         """Back to the defaults, for a second call in one process."""
-        self.json = self.quiet = self.debug = False
+        self.json = self.quiet = self.debug = self.trust = False
 
 
 STATE = State()
@@ -100,6 +105,13 @@ def show_table(frame: pd.DataFrame, title: str = "", limit: int = 60) -> None:
     for row in zip(*cells, strict=True):
         table.add_row(*[Text(cell) for cell in row])
     console.print(table)
+
+
+def open_study(path: Path, **options: Any) -> Study:
+    """The study of a command; see :func:`workbench.open_study`. With ``--trust``, one from elsewhere is trusted."""
+    from workbench.store.study import open_study as opened
+
+    return opened(path, trust=STATE.trust, **options)
 
 
 def show_json(value: Any) -> None:

@@ -52,7 +52,7 @@ def run_demo(folder: Path, report: Path) -> None:
 
 def open_steer(folder: Path, report: Path) -> None:
     """Unpack the bundled study of a causal language model where it is not there yet, print who steers, and write its report."""
-    from workbench.store.packing import unpack
+    from workbench.store.unpacking import unpack
 
     if not (folder / STUDY_FILE).exists():
         unpack(STEER, folder).close()

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli.console import STATE, say, show_json
-from workbench.cli.options import CatalogUrl, RemoteUrl, Sites, StudyPath, loaded, many, with_data_options
+from workbench.cli.console import STATE, open_study, say, show_json
+from workbench.cli.options import CatalogUrl, Raw, RemoteUrl, Sites, StudyPath, loaded, many, with_data_options
 from workbench.errors import ConfigError
 
 
@@ -28,8 +28,6 @@ def bring_in(
     remote: RemoteUrl = None,
 ) -> None:
     """Import activations that something else made."""
-    from workbench.store.study import open_study
-
     if data_options and not data:
         raise ConfigError("--" + next(iter(data_options)).replace("_", "-") + " is of the data: give it with --data.")
     dataset = loaded(data, data_options) if data else None
@@ -48,8 +46,6 @@ def export_activations(
     sites: Sites = None,
 ) -> None:
     """Write activations as safetensors, one file a site, with a table of their rows."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened:
         found = opened.activation_set(acts)
         written = (found.select(many(sites) or []) if sites else found).export(folder)
@@ -63,12 +59,11 @@ def export_table(
     study: StudyPath,
     table: Annotated[str, typer.Argument(help="concepts, names, evidence, notes, collections, runs, or RUN.TABLE.")],
     file: Annotated[Path, typer.Argument(help="A file that ends in .csv or .parquet.")],
+    raw: Raw = False,
 ) -> None:
     """Write one table as CSV or Parquet."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened:
-        path = opened.export_table(table, file)
+        path = opened.export_table(table, file, raw)
     if STATE.json:
         show_json({"file": str(path)})
     else:

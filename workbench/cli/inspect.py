@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
-from workbench.cli.console import STATE, progress, say, show_json, show_table
+from workbench.cli.console import STATE, open_study, progress, say, show_json, show_table
 from workbench.cli.options import Check, Dtype, StudyPath, loaded, loaded_model, with_data_options
 from workbench.frames import records
 
@@ -98,8 +98,6 @@ def analyses(
 
 def show(study: StudyPath) -> None:
     """Show a study: model, activations, runs, and how runs that did not finish ended."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened:
         runs = opened.runs(status=None)
         acts = [
@@ -128,8 +126,6 @@ def concepts(
     limit: Annotated[int, typer.Option(help="At most so many.")] = 20,
 ) -> None:
     """Find concepts by name, by an input, or by evidence."""
-    from workbench.store.study import open_study
-
     where = {k: v for k, v in {"method": method, "site": site, "run": run}.items() if v}
     with open_study(study, create=False) as opened, progress() as show:
         found = opened.concepts(query, fires_on=fires_on, output=output, progress=show, **where)
@@ -153,8 +149,6 @@ def concepts(
 
 def concept(study: StudyPath, identifier: Annotated[str, typer.Argument(help="The concept's id.")]) -> None:
     """Show one concept: names, evidence, examples."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened:
         found = opened.concept(identifier)
         evidence, names, examples = found.evidence(), found.names(), found.examples(6)

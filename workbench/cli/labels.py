@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli.console import STATE, say, show_json, show_table
+from workbench.cli.console import STATE, open_study, say, show_json, show_table
 from workbench.cli.options import Encoding, Group, Labels, Missing, Split, StudyPath, many
 from workbench.frames import records
 
@@ -31,8 +31,6 @@ def labels(
     acts: Annotated[str | None, typer.Option(help="The activation set's id; the newest when left out.")] = None,
 ) -> None:  # fmt: skip
     """Show the columns that a study keeps of its data, or choose other labels, groups or splits; nothing is captured again."""
-    from workbench.store.study import open_study
-
     options = {"key": key, "labels": many(labels), "group": group, "split": split, "missing": many(missing), "encoding": encoding}
     options = {name: value for name, value in options.items() if value is not None}
     with open_study(study, create=False) as opened:

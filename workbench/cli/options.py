@@ -28,6 +28,9 @@ RemoteUrl = Annotated[
 Check = Annotated[bool, typer.Option(help="Compare the model with the Hugging Face model that it wraps.")]
 Dtype = Annotated[str, typer.Option(help="Of the model's weights: float32, bfloat16 or float16.")]
 SEVERAL = "several by commas, or by giving the option again"
+Raw = Annotated[
+    bool, typer.Option("--raw", help="Texts in CSV as they are, also those that a spreadsheet would run as formulas.")
+]
 Sites = Annotated[list[str] | None, typer.Option(help=f"Only these sites; {SEVERAL}.")]
 Labels = Annotated[
     list[str] | None, typer.Option(help=f"Columns with labels; {SEVERAL}. Guessed when left out; an empty text means none.")

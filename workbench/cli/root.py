@@ -37,9 +37,13 @@ def options(
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON, and nothing else, on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Open a study from elsewhere that names places to contact or was not closed: once."),
+    ] = False,
 ) -> None:
     """Options of every command."""
-    STATE.json, STATE.quiet, STATE.debug = as_json, quiet, debug
+    STATE.json, STATE.quiet, STATE.debug, STATE.trust = as_json, quiet, debug, trust
 
 
 @cache

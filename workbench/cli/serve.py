@@ -13,6 +13,8 @@ import typer
 
 from workbench.cli.console import console, say
 from workbench.errors import ConfigError, StudyError
+from workbench.memory import parse_size
+from workbench.serving import read_secrets, serving
 
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 
@@ -23,6 +25,17 @@ def app(
     address: Annotated[
         str, typer.Option(help="Address to listen on; other than localhost needs Streamlit's sign-in.")
     ] = "localhost",
+    url: Annotated[
+        list[str] | None, typer.Option(help="Address under which people reach it, such as https://x.example; any number.")
+    ] = None,
+    root: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder that its import and export reach; any number. [default: of the studies, and this one]"),
+    ] = None,
+    editor: Annotated[
+        list[str] | None, typer.Option(help="Mail address of somebody who may write after sign-in, any number; others read.")
+    ] = None,
+    max_upload: Annotated[str, typer.Option(help="Largest file that may be uploaded.")] = "200MB",
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = False,
 ) -> None:
     """Serve the app on this machine."""
@@ -30,35 +43,32 @@ def app(
     for folder in folders:
         if not folder.is_dir():
             raise StudyError(f"{folder} is not a folder; make a study first, for instance with `workbench demo --no-serve`.")
-    if address not in LOCAL and not _signs_in():
+    settings = serving(read_secrets([Path.home(), Path.cwd()]), url or [], root or [], editor or [])
+    if address not in LOCAL and not settings.providers:
         raise ConfigError(
             f"The app has no sign-in configured, so it is served on localhost only and not on {address}. Configure Streamlit's"
             " [auth] section in .streamlit/secrets.toml first."
         )
+    if settings.providers and find_spec("authlib") is None:
+        raise ConfigError("Sign-in needs Authlib: run `pip install 'streamlit[auth]'`.")
     spec = find_spec("app")
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError("The app is not installed; run `pip install concept-workbench` again.")
     main = Path(next(iter(spec.submodule_search_locations))) / "main.py"
+    megabytes = max(1, parse_size(max_upload) // 10**6)
     command = [
         sys.executable, "-m", "streamlit", "run", str(main), "--server.address", address, "--server.port", str(port),
         "--server.headless", "false" if browser else "true", "--browser.gatherUsageStats", "false",
         "--server.fileWatcherType", "none", "--client.toolbarMode", "viewer", "--client.showErrorDetails", "none",
+        "--server.maxUploadSize", str(megabytes),
     ]  # fmt: skip
-    environment = os.environ | {
-        "WORKBENCH_STUDIES": os.pathsep.join(map(str, folders)),
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }
+    environment = os.environ | settings.environment(folders) | {"HF_HUB_DISABLE_TELEMETRY": "1"}
     say(f"Serving {', '.join(f.name for f in folders)} at http://{address}:{port} (Ctrl-C stops it)")
     console.file.flush()
     try:
         raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
-
-
-def _signs_in() -> bool:
-    places = (Path.cwd() / ".streamlit" / "secrets.toml", Path.home() / ".streamlit" / "secrets.toml")
-    return any(p.is_file() and "[auth" in p.read_text(errors="replace") for p in places)
 
 
 def demo(
@@ -74,7 +84,7 @@ def demo(
     open_steer(steer, report.with_stem(f"{report.stem}-{STEER}"))
     run_demo(study, report)
     if serve:
-        app([study, steer], port=port, address="localhost", browser=False)
+        app([study, steer], port=port, address="localhost", max_upload="200MB", browser=False)
 
 
 def add_to(root: typer.Typer) -> None:

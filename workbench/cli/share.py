@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from workbench.cli.console import STATE, progress, say, show_json
+from workbench.cli.console import STATE, open_study, progress, say, show_json
 from workbench.cli.options import CatalogUrl, StudyPath
 
 
@@ -17,8 +17,6 @@ def pack(
     activations: Annotated[bool, typer.Option(help="Put the activations in as well.")] = False,
 ) -> None:
     """Write a study into one file, without its activations."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened:
         path = opened.pack(file or Path(f"{opened.name}.zip"), activations)
     size = path.stat().st_size
@@ -34,7 +32,7 @@ def unpack(
     catalog: CatalogUrl = None,
 ) -> None:
     """Make a study of a packed one."""
-    from workbench.store.packing import unpack as make
+    from workbench.store.unpacking import unpack as make
 
     with make(file, study or Path("studies") / Path(file).stem, catalog) as made:
         if STATE.json:
@@ -45,8 +43,6 @@ def unpack(
 
 def recapture(study: StudyPath) -> None:
     """Capture the activations again that were left out when the study was packed."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened, progress() as show:
         made = opened.recapture(show)
     if STATE.json:

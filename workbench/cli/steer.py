@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli.console import STATE, say, show_json, show_table
+from workbench.cli.console import STATE, open_study, say, show_json, show_table
 from workbench.cli.options import Check, Dtype, Sites, StudyPath, loaded_model, many
 from workbench.conversations import POSITIONS_HELP, check_positions
 from workbench.errors import ConfigError
@@ -39,7 +39,6 @@ def steer(
     """Continue a prompt with and without concepts of a study, side by side (causal language models)."""
     from workbench.models.generation import collect
     from workbench.recipes import Recipe
-    from workbench.store.study import open_study
 
     if (recipe is None) == (not concept):
         raise ConfigError("Give either --recipe FILE, or --concept ID=AMOUNT with a --prompt.")
@@ -81,8 +80,6 @@ def _said(prompt: str, chat: bool, system: str) -> dict[str, Any]:
 
 def steered(study: StudyPath) -> None:
     """List the concepts that were steered: effect on their own tokens, price, and what random directions reach."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened:
         table = opened.steered()
     if STATE.json:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import pandas as pd
 import typer
 
-from workbench.cli.console import STATE, progress, say, show_json, show_table
+from workbench.cli.console import STATE, open_study, progress, say, show_json, show_table
 from workbench.cli.options import (
     SEVERAL,
     CatalogUrl,
     Check,
     Dtype,
+    Raw,
     RemoteUrl,
     Sites,
     StudyPath,
@@ -27,6 +27,7 @@ from workbench.conversations import DEFAULT_POSITIONS, POSITIONS_HELP
 from workbench.errors import ConfigError
 from workbench.frames import records
 from workbench.numbers import counted
+from workbench.shapes import parse_json
 
 if TYPE_CHECKING:
     from workbench.activations.manifest import Pool
@@ -128,7 +129,6 @@ def run(
 ) -> None:
     """Run an analysis on captured activations, or repeat a run (exit code 1 when it does not find the same)."""
     from workbench.engines import find_engine
-    from workbench.store.study import open_study
 
     does = find_engine(engine, address, workers)
     if source is not None:
@@ -162,8 +162,6 @@ def run(
 
 
 def _repeat(study: Path, source: str, tolerance: float) -> None:
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened, progress() as show:
         done = opened.repeat(source, tolerance, show)
         facts = {"run": done.run.id, "repeats": done.first.id, "agrees": done.agrees, "tolerance": tolerance}
@@ -187,8 +185,6 @@ def name(
     vocabulary: Annotated[str, typer.Option(help="A bundled vocabulary, or a file with a word a line.")] = "common-words",
 ) -> None:
     """Name a run's discovered concepts from a vocabulary."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened, progress() as show:
         table = opened.get_run(run).concepts.name(vocabulary=vocabulary, progress=show)
     show_table(table.sort_values("confidence", ascending=False).head(20 if not STATE.json else len(table)))
@@ -201,8 +197,6 @@ def rename(
     author: Annotated[str, typer.Option(help="Who gives it.")] = "command line",
 ) -> None:
     """Give a concept a name; the earlier ones stay in its history."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened:
         found = opened.concept(concept)
         found.rename(text, author)
@@ -221,7 +215,6 @@ def examine(
 ) -> None:
     """Put a run's concepts on trial."""
     from workbench.evidence import FAMILIES
-    from workbench.store.study import open_study
 
     with open_study(study, create=False) as opened, progress() as show:
         found = opened.get_run(run)
@@ -251,8 +244,6 @@ def examine(
 
 def match(study: StudyPath) -> None:
     """List concepts that several methods found."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened, progress() as show:
         pairs = opened.counterparts(progress=show)
         names = dict(zip(*[opened.catalog.current_names()[c] for c in ("concept", "text")], strict=True))
@@ -268,8 +259,6 @@ def compare(
     second: Annotated[str, typer.Argument(help="Another run.")],
 ) -> None:
     """Put two runs side by side: options, metrics, and which concepts both found."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened:
         found = opened.get_run(first).compare(opened.get_run(second))
     if STATE.json:
@@ -290,6 +279,7 @@ def report(
     study: StudyPath,
     out: Annotated[Path, typer.Argument(help="The HTML file to write.")] = Path("report.html"),
     tables: Annotated[Path | None, typer.Option(help="Also write every table into this folder, as CSV and Parquet.")] = None,
+    raw: Raw = False,
     title: Annotated[str, typer.Option(help="What to call the report.")] = "",
     runs: Annotated[list[str] | None, typer.Option(help=f"Only these runs; {SEVERAL}.")] = None,
     concepts: Annotated[list[str] | None, typer.Option(help=f"A card for each of these concepts; {SEVERAL}.")] = None,
@@ -298,13 +288,12 @@ def report(
 ) -> None:
     """Write a report: one HTML file that opens without a network."""
     from workbench.reports import export_tables
-    from workbench.store.study import open_study
 
     with open_study(study, create=False) as opened:
         chosen = many(runs)
         cards = (many(concepts) or []) + (opened.collections[collection].ids if collection else [])
         path = opened.report(out, title=title, runs=chosen, concepts=cards or None, sections=many(sections))
-        written = export_tables(opened, tables, chosen) if tables else []
+        written = export_tables(opened, tables, chosen, raw) if tables else []
     if STATE.json:
         show_json({"report": str(path), "tables": [str(p) for p in written]})
     else:
@@ -319,8 +308,6 @@ def collection(
     author: Annotated[str, typer.Option(help="Who does it.")] = "command line",
 ) -> None:
     """List collections of concepts, or put concepts into one and take them out."""
-    from workbench.store.study import open_study
-
     with open_study(study, create=False) as opened:
         if name is not None and add:
             opened.collections.add(name, add, author)
@@ -334,13 +321,13 @@ def export(
     study: StudyPath,
     run: Annotated[str, typer.Argument(help="The run to export.")],
     folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
+    raw: Raw = False,
 ) -> None:
     """Write a run's concepts (an SAE in the format of sae-lens) and tables into a folder."""
     from workbench.reports import export_run
-    from workbench.store.study import open_study
 
     with open_study(study, create=False) as opened:
-        written = export_run(opened.get_run(run), folder)
+        written = export_run(opened.get_run(run), folder, raw)
     if STATE.json:
         show_json({"files": [str(p) for p in written]})
     else:
@@ -359,7 +346,7 @@ def parse_options(items: list[str]) -> dict[str, Any]:
         if not sign or not key:
             raise ConfigError(f"'{item}' is not an option; write --set name=value.")
         try:
-            options[key] = json.loads(value)
+            options[key] = parse_json(value)
         except ValueError:
             options[key] = value
     return options

@@ -15,6 +15,7 @@ from workbench.datasets.columns import IMAGE_SUFFIXES, listing, quote, require_c
 from workbench.datasets.readers import EncodingError, read_table, read_text, table_of_records
 from workbench.datasets.splits import split_name
 from workbench.errors import DataError, MissingExtraError
+from workbench.shapes import ShapeError, parse_json
 
 LABELS_FILE = "labels.csv"
 
@@ -84,9 +85,9 @@ def _content(path: Path, encoding: str | None) -> str:
     if path.suffix.lower() != ".json":
         return text
     try:
-        found = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{quote(path.name)} is not JSON: {error}.") from error
+        found = parse_json(text, numbers=False)
+    except ShapeError as error:
+        raise DataError(f"{quote(path.name)} cannot be read: {error}.") from error
     messages = found.get("messages") if isinstance(found, dict) else found
     if not is_conversation(messages):
         raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,12 +81,18 @@ def _inside(path: str, folder: Path | None, row: int) -> Path:
             f"The image {quote(path)} of row {row} (the first is 0) lies outside {quote(base)}:"
             " pass image_folder= with the folder that holds the images."
         )
+    if full.exists() and not full.is_file():
+        raise UnreadableError(f"The image {quote(path)} of row {row} (the first is 0) is no file.")
     return full
 
 
 def _from_pil(image: Image.Image) -> np.ndarray:
     from PIL import Image, ImageOps
 
+    width, height = image.size
+    # What a file says of itself, before it is unpacked: Pillow's own limit, which it only warns of.
+    if width * height > (Image.MAX_IMAGE_PIXELS or math.inf):
+        raise ValueError(f"it has {width:,} by {height:,} pixels, and no more than {Image.MAX_IMAGE_PIXELS:,} are read")
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image)

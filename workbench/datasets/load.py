@@ -187,6 +187,8 @@ def _existing(name_or_path: str | Path) -> Path:
         there = path.exists()
     except (OSError, ValueError):  # a name that is too long, or holds a NUL
         there = False
+    if there and not (path.is_file() or path.is_dir()):
+        raise DataError(f"{quote(text)} is neither a file nor a folder: give one.")
     if there:
         return path.resolve()
     if path.suffix or len(path.parts) > 1:

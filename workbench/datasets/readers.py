@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import json
 import re
 from itertools import islice
 from pathlib import Path
@@ -13,9 +12,12 @@ from typing import Any
 
 import pandas as pd
 
+from workbench import parquet
 from workbench.datasets.build import check_columns
 from workbench.datasets.columns import half_character, quote
 from workbench.errors import DataError
+from workbench.memory import free_memory, size_text
+from workbench.shapes import ShapeError, parse_json
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl")
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -29,6 +31,8 @@ _MARKS = {
 }
 # The first line of some spreadsheets' files says what separates the columns.
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
+# Of a text file: its bytes, its characters, and the rows that are made of them.
+_TEXT_TIMES = 4
 
 
 class EncodingError(DataError):
@@ -54,6 +58,11 @@ def read_table(path: Path, encoding: str | None = None, notes: list[str] | None 
 
 def read_text(path: Path, encoding: str | None = None) -> str:
     """A file's text, every character kept. UTF-8, UTF-16 or UTF-32, which is found out, unless ``encoding`` says otherwise."""
+    size, free = path.stat().st_size, free_memory()
+    if size * _TEXT_TIMES > free:
+        raise DataError(
+            f"{quote(path.name)} has {size_text(size)}, and {size_text(free)} of memory are free: split it, or write Parquet."
+        )
     raw = path.read_bytes()
     chosen = encoding or next((name for mark, name in _MARKS.items() if raw.startswith(mark)), None) or _without_mark(raw[:4])
     try:
@@ -188,22 +197,16 @@ def _read_json_lines(path: Path, encoding: str | None) -> pd.DataFrame:
         if not line.strip():
             continue
         try:
-            record = json.loads(line, object_pairs_hook=_pairs)
-        except DataError as error:
-            raise DataError(f"Line {number} of {quote(path.name)}: {error}") from error
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"Line {number} of {quote(path.name)} is not JSON: {error}.") from error
+            record = parse_json(line, numbers=False, halves=True)
+        except ShapeError as error:
+            raise DataError(f"Line {number} of {quote(path.name)} cannot be read: {error}.") from error
         if not isinstance(record, dict):
             raise DataError(f"Line {number} of {quote(path.name)} is no JSON object: write one {{...}} a line.")
+        check_columns(list(record))
         records.append(record)
     if not records:
         raise DataError(f"{quote(path.name)} is empty: it has no rows.")
     return table_of_records(records)
-
-
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    check_columns([name for name, _ in pairs])
-    return dict(pairs)
 
 
 def table_of_records(records: list[dict[str, Any]]) -> pd.DataFrame:
@@ -216,14 +219,7 @@ def table_of_records(records: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{quote(path.name)} is not a whole Parquet file: write it again.") from error
-    return read_arrow(table)
+    return read_arrow(parquet.read_table(path))
 
 
 def read_arrow(table: Any) -> pd.DataFrame:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel
 
 from workbench.conversations import conversation
 from workbench.datasets.columns import MISSING_WORDS, Label
 from workbench.datasets.readers import read_table
 from workbench.datasets.spans import PLACES, no_spans, read_spans
 from workbench.errors import DataError, disk_errors
+from workbench.shapes import shaped
+from workbench.writing import file_beside
 
 if TYPE_CHECKING:
     from workbench.datasets.dataset import Dataset
@@ -25,6 +27,25 @@ if TYPE_CHECKING:
 METADATA = b"concept_workbench"
 # Options that leave the meaning of a saved file's columns as it is.
 _HARMLESS = frozenset({"name_or_path", "name"})
+
+
+class _SavedLabel(BaseModel):
+    name: str
+    kind: Any
+    values: list[Any]
+
+
+class _About(BaseModel):
+    """What the file's metadata says of the data set."""
+
+    modality: Literal["text", "image"]
+    name: str
+    labels: list[_SavedLabel]
+    notes: list[str]
+    earlier: list[str]
+    source: dict[str, Any]
+    spans: str | None = None
+    conversations: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,11 +105,8 @@ def write_table(data: Dataset, path: Path) -> Path:
         about["spans"] = usual if usual not in columns else _free(f"labelled {usual}", columns)
         columns[about["spans"]] = pa.array(_span_cells(data), pa.string())
     table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps(about, default=str).encode()})
-    partial = path.with_name(path.name + ".partial")
-    with disk_errors(str(path)):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(str(path)), file_beside(path) as partial:
         pq.write_table(table, partial, compression="zstd")
-        os.replace(partial, path)
     return path
 
 
@@ -118,7 +136,7 @@ def read_saved_table(path: Path) -> Saved | None:
         return None
     frame = read_table(path)
     try:
-        about: dict[str, Any] = json.loads(metadata[METADATA])
+        about = shaped(metadata[METADATA], _About).model_dump(exclude_none=True)
         modality = about["modality"]
         for name in about.get("json", ()):
             frame[name] = pd.Series([None if cell is None else json.loads(cell) for cell in frame[name]], dtype=object)
@@ -130,7 +148,7 @@ def read_saved_table(path: Path) -> Saved | None:
         if "spans" in about:
             cells = list(frame.pop(about["spans"]))
             spans, scope = read_spans(cells, list(frame["text"]) if modality == "text" else None, modality)
-        _ = frame[["split", "group", *(label.name for label in labels)]], about["name"], about["notes"], about["earlier"]
+        _ = frame[["split", "group", *(label.name for label in labels)]]
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"'{path.name}' is not whole: a data set was saved in it, and part of it is missing.") from error
     return Saved(frame, spans, scope, labels, about, given)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -13,6 +12,7 @@ import pandas as pd
 from workbench.conversations import Conversation
 from workbench.datasets.columns import missing
 from workbench.errors import DataError
+from workbench.shapes import ShapeError, parse_json
 
 PLACES = {"text": ("start", "end"), "image": ("x0", "y0", "x1", "y1")}
 LEVELS = {"text": "token", "image": "region"}
@@ -60,8 +60,8 @@ def read_spans(cells: Sequence[Any], contents: Sequence[Any] | None, modality: s
 def _as_list(cell: Any, example: int, modality: str) -> Sequence[Any]:
     if isinstance(cell, str):
         try:
-            cell = json.loads(cell)
-        except (json.JSONDecodeError, RecursionError):
+            cell = parse_json(cell)
+        except ShapeError:
             cell = None
     if isinstance(cell, (list, tuple, np.ndarray)):
         return list(cell)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,15 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from workbench.errors import ConfigError
 from workbench.memory import rows_at_once
 from workbench.models.logits import TokenLogits
 from workbench.progress import Progress, silent
+from workbench.shapes import ShapeError, read_tensors, reading
+from workbench.writing import file_beside
 
 if TYPE_CHECKING:
     from workbench.models import Model, Site
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 WRITERS = ("embed", "resid_pre", "resid_post", "attn_out", "mlp_out", "final")
 TOP = 10
 ROWS = 256
+# The tensors of a kept map, by how many axes of the model's width they have.
+_SHAPES = {"jacobian": 2, "mean": 1, "covariance": 2}
 
 
 def writes_to_residual(site: str | Site) -> bool:
@@ -72,18 +75,20 @@ class DirectMap:
 
     def save(self, path: Path) -> None:
         """Write what was measured, without the unembedding, as safetensors."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Under a name of this process: two that write at once leave one whole file.
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        save_file({"jacobian": self.jacobian.cpu(), "mean": self.mean.cpu(), "covariance": self.covariance.cpu()}, partial)
-        partial.replace(path)
+        # Under a name of its own: two that write at once leave one whole file.
+        with file_beside(path) as partial:
+            save_file({"jacobian": self.jacobian.cpu(), "mean": self.mean.cpu(), "covariance": self.covariance.cpu()}, partial)
 
     @staticmethod
     def load(path: Path, model: Model) -> DirectMap:
         """Read what :meth:`save` wrote, for the same model."""
         weights = model.unembedding()
-        kept = {name: tensor.to(weights.device) for name, tensor in load_file(path).items()}
-        return DirectMap(weights, kept["jacobian"], kept["mean"], kept["covariance"])
+        with reading(str(path), "Remove it: it is measured again."):
+            kept = {name: tensor.to(weights.device) for name, tensor in read_tensors(path).items()}
+            width = weights.shape[1]
+            if {name: tuple(kept[name].shape) for name in _SHAPES} != {name: (width,) * rank for name, rank in _SHAPES.items()}:
+                raise ShapeError("it is of another model")
+            return DirectMap(weights, kept["jacobian"], kept["mean"], kept["covariance"])
 
 
 def direct_map(model: Model, texts: Sequence[str], rows: int = ROWS) -> DirectMap:

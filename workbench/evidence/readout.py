@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -16,14 +17,17 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from workbench.conversations import DEFAULT_POSITIONS
-from workbench.errors import DataError, disk_errors
+from workbench.errors import DataError, StudyError, disk_errors
 from workbench.evidence.scores import auroc_paired
 from workbench.models.chat import at_positions
+from workbench.paths import inside
 from workbench.progress import Progress, batch_work, text_work
+from workbench.shapes import ShapeError, read_shaped, read_tensors, reading
+from workbench.writing import file_beside, write_beside
 
 if TYPE_CHECKING:
     from workbench.datasets import Dataset
@@ -69,18 +73,19 @@ class Readout:
             "weights": self.weights.contiguous(), "bias": self.bias,
             "auroc": torch.from_numpy(self.auroc), "error": torch.from_numpy(self.error),
         }  # fmt: skip
-        save_file(tensors, folder / "readout.safetensors")
+        with file_beside(folder / "readout.safetensors") as partial:
+            save_file(tensors, partial)
         # The labels say that the readout is whole, so they come last, and at once.
-        partial = folder / "labels.json.partial"
-        partial.write_text(json.dumps(self.labels))
-        partial.replace(folder / "labels.json")
+        write_beside(folder / "labels.json", json.dumps(self.labels))
 
     @staticmethod
     def load(folder: Path) -> Readout:
         """Read what :meth:`save` wrote."""
-        tensors = load_file(folder / "readout.safetensors")
-        labels = json.loads((folder / "labels.json").read_text())
-        return Readout(labels, tensors["weights"], tensors["bias"], tensors["auroc"].numpy(), tensors["error"].numpy())
+        with reading(f"The readout {folder}", "Remove the folder: it is fitted again."):
+            tensors, labels = read_tensors(folder / "readout.safetensors"), read_shaped(folder / "labels.json", list[str])
+            if any(len(tensors[name]) != len(labels) for name in ("weights", "bias", "auroc", "error")):
+                raise ShapeError("its labels are not those of its weights")
+            return Readout(labels, tensors["weights"], tensors["bias"], tensors["auroc"].numpy(), tensors["error"].numpy())
 
 
 def study_readout(study: Study, dataset: Dataset, *, progress: Progress | None = None, examples: int = 800) -> Readout:
@@ -91,12 +96,14 @@ def study_readout(study: Study, dataset: Dataset, *, progress: Progress | None =
     key = f"{study.model_record()['weights_hash']}/{dataset.hash}/{examples}/1"
     if len(captured) < len(dataset):
         key += f"/{hashlib.sha256(captured.astype('<i8').tobytes()).hexdigest()[:16]}"
-    folder = study.folder / "cache" / "readouts" / hashlib.sha256(key.encode()).hexdigest()[:16]
-    if (folder / "labels.json").exists():
+    folder = inside(study.folder, "cache", "readouts", hashlib.sha256(key.encode()).hexdigest()[:16])
+    with suppress(StudyError):
+        # One that is not there or cannot be read is fitted.
         return Readout.load(folder)
     readout = fit_readout(study.model, dataset, examples, among=captured, progress=progress)
-    with disk_errors("the readout"):
-        readout.save(folder)
+    if not study.read_only:
+        with disk_errors("the readout"):
+            readout.save(folder)
     return readout
 
 

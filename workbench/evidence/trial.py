@@ -30,6 +30,7 @@ from workbench.evidence.metrics import FAMILIES
 from workbench.evidence.named import name_rows
 from workbench.evidence.stability import stability_rows
 from workbench.frames import records
+from workbench.paths import child
 from workbench.progress import Progress, silent
 from workbench.runner import execute, record_run
 from workbench.store import catalog as tables
@@ -409,4 +410,4 @@ class Trial:
 def _write_tables(folder: Path, result: Result) -> None:
     (folder / "tables").mkdir()
     for name, table in result.tables.items():
-        table.to_parquet(folder / "tables" / f"{name}.parquet", index=False, compression="zstd")
+        table.to_parquet(child(folder / "tables", f"{name}.parquet"), index=False, compression="zstd")

@@ -10,8 +10,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from workbench.errors import StudyError
 from workbench.memory import free_memory
 from workbench.models.base import Model
 from workbench.models.batch import Batch
@@ -32,6 +31,8 @@ from workbench.models.cache import cache_dir
 from workbench.models.sites import Site
 from workbench.models.text import DEFAULT_LENGTH, Tokens
 from workbench.models.transformer import mean_pooled
+from workbench.shapes import read_shaped
+from workbench.writing import write_beside
 
 # The largest relative difference of a row that counts as rounding. Faults that were seen differ by more than 0.1.
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
@@ -250,15 +251,12 @@ class Memory:
 
     def read(self) -> Differences | None:
         """What was measured, or None."""
-        try:
-            return {str(name): float(value) for name, value in json.loads(self._file.read_text(encoding="utf-8")).items()}
-        except (OSError, ValueError, AttributeError, TypeError):
-            return None
+        with suppress(StudyError):
+            # A difference may be beyond all numbers.
+            return read_shaped(self._file, dict[str, float], numbers=False)
+        return None
 
     def write(self, differences: Differences) -> None:
         """Keep it. A cache that cannot be written costs a check each time, and nothing else."""
         with suppress(OSError):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self._file.parent, suffix=".part", delete=False) as part:
-                json.dump(differences, part)
-            os.replace(part.name, self._file)
+            write_beside(self._file, json.dumps(differences))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +13,7 @@ from torch import Tensor
 from workbench.models.base import Model
 from workbench.models.cache import cache_dir
 from workbench.models.devices import choose_device
+from workbench.writing import file_beside
 
 SCRIBE_LENGTH = 256  # all that it was trained on
 
@@ -97,9 +96,6 @@ def _converted(pickled: Path) -> dict[str, Tensor]:
             return load_file(copy)
     state = {name: t.contiguous() for name, t in torch.load(pickled, weights_only=True, map_location="cpu").items()}
     # A cache that cannot be written costs a conversion each time, and nothing else.
-    with suppress(OSError, SafetensorError):
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=copy.parent) as place:
-            save_file(state, Path(place) / copy.name)
-            os.replace(Path(place) / copy.name, copy)
+    with suppress(OSError, SafetensorError), file_beside(copy) as partial:
+        save_file(state, partial)
     return state

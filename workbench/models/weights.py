@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
+from workbench.errors import StudyError
 from workbench.models.cache import cache_dir
+from workbench.shapes import read_shaped
+from workbench.writing import write_beside
 
 # How long files must have been left alone for their hash to be remembered; file systems tell times to 2 seconds at worst.
 _SETTLED_S = 3.0
@@ -80,20 +82,22 @@ def remembered_hash(files: Sequence[Path], kind: str, compute: Callable[[], str]
     before = _stamps(files)
     name = hashlib.sha256(json.dumps([str(files[0].resolve().parent), kind]).encode()).hexdigest()[:24]
     entry = cache_dir() / "hashes" / f"{name}.json"
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        known = json.loads(entry.read_text())
-        if known["files"] == before and len(known["hash"]) == hashlib.sha256().digest_size * 2:
-            return str(known["hash"])
+    with suppress(StudyError):
+        known = read_shaped(entry, _Remembered)
+        if known.files == before:
+            return known.hash
     digest = compute()
     newest = max(max(stamp[2:]) for stamp in before) / 1e9
     if _stamps(files) == before and newest < time.time() - _SETTLED_S:
         # A cache that cannot be written costs a computation each time, and nothing else.
         with suppress(OSError):
-            entry.parent.mkdir(parents=True, exist_ok=True)
-            partial = entry.with_suffix(f".{os.getpid()}.{threading.get_ident()}.partial")
-            partial.write_text(json.dumps({"files": before, "hash": digest}))
-            partial.replace(entry)
+            write_beside(entry, json.dumps({"files": before, "hash": digest}))
     return digest
+
+
+class _Remembered(BaseModel):
+    files: list[list[str | int]]
+    hash: str = Field(pattern="^[0-9a-f]{64}$")
 
 
 def _stamps(files: Sequence[Path]) -> list[list[Any]]:

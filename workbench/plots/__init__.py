@@ -15,9 +15,10 @@ from workbench.plots.figures import (
     steering_curves,
     value_histogram,
 )
+from workbench.plots.reading import read_figure, read_figure_file
 from workbench.plots.theme import COLOURS, FOUND, NULL, style, themed
 
 __all__ = [
-    "COLOURS", "FOUND", "NULL", "density_histogram", "dose_curve", "forest", "lines", "site_bands", "site_lines",
-    "steering_curves", "style", "themed", "value_histogram",
+    "COLOURS", "FOUND", "NULL", "density_histogram", "dose_curve", "forest", "lines", "read_figure", "read_figure_file",
+    "site_bands", "site_lines", "steering_curves", "style", "themed", "value_histogram",
 ]  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from workbench.plots.reading import read_figure
+
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
@@ -19,15 +21,18 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 
 
 def themed(figure: Figure, dark: bool) -> Figure:
-    """A copy of a figure for a light or a dark page: the ink, and on a dark page lighter shades of the same colours."""
+    """A copy of a figure for a light or a dark page: the ink, and on a dark page lighter shades of the same colours.
+
+    Raises:
+        DataError: It would load something from an address; see :func:`workbench.plots.reading.read_figure`.
+    """
     import plotly.graph_objects as go
-    import plotly.io as pio
 
     text = figure.to_json()
     if dark:
         for light, lighter in ON_DARK.items():
             text = text.replace(light, lighter)
-    copy = pio.from_json(text)
+    copy = read_figure(text)
     ink, paper = (INK_ON_DARK, "#1d232c") if dark else (INK, "#ffffff")
     template = go.layout.Template()
     template.layout = {"font": {"color": ink}, "hoverlabel": {"bgcolor": paper, "font": {"color": ink}}, "colorway": COLOURS}

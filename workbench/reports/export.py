@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from workbench.errors import ConfigError, disk_errors
+from workbench.paths import child
+from workbench.reports.parts import LeftOut
 from workbench.store.bound import concept_table
 from workbench.store.exchange import write_frame
+from workbench.writing import file_beside, folder_beside
 
 if TYPE_CHECKING:
     from workbench.store.runs import Run
     from workbench.store.study import Study
 
 
-def export_tables(study: Study, folder: Path, runs: Sequence[str] | None = None) -> list[Path]:
+def export_tables(study: Study, folder: Path, runs: Sequence[str] | None = None, raw: bool = False) -> list[Path]:
     """Write concepts, names, evidence and every run's tables, each as CSV and as Parquet.
 
     Args:
         study: The study.
         folder: Where to; it is made.
         runs: Only what belongs to these runs; everything when left out.
+        raw: Texts in CSV as they are; see :func:`workbench.store.exchange.write_frame`.
+
+    Returns:
+        The files. A table that is broken is left out, and named with the reason in one called ``left_out``.
 
     Raises:
         UnknownNameError: There is no such run.
     """
-    written: list[Path] = []
+    written, left_out = list[Path](), LeftOut()
     every = study.runs()["id"].tolist()
     chosen = every if runs is None else [study.get_run(i).id for i in runs]
     with disk_errors("the tables"):
@@ -42,25 +50,35 @@ def export_tables(study: Study, folder: Path, runs: Sequence[str] | None = None)
             names, evidence = (t[t["concept"].isin(concepts["id"])] for t in (names, evidence))
         frames = {"concepts": concepts, "names": names, "evidence": evidence}
         for run_id in chosen:
-            run = study.get_run(run_id)
-            frames |= {f"{run_id}.{name}": run.tables[name] for name in run.tables}
+            tables: dict[str, Callable[[], pd.DataFrame]] = left_out.unless_broken(
+                f"run {run_id}", functools.partial(_tables, study, run_id), {}
+            )
+            for name, read in tables.items():
+                frame = left_out.unless_broken(name, read, None)
+                frames |= {} if frame is None else {name: frame}
+        frames |= {"left_out": pd.DataFrame(left_out, columns=["what", "why"])} if left_out else {}
         for name, frame in frames.items():
-            written += _write(frame, folder / name)
+            written += _write(frame, folder, name, raw)
     return written
 
 
-def zip_tables(study: Study, path: Path, runs: Sequence[str] | None = None) -> Path:
+def _tables(study: Study, run_id: str) -> dict[str, Callable[[], pd.DataFrame]]:
+    run = study.get_run(run_id)
+    return {f"{run_id}.{name}": functools.partial(run.tables.__getitem__, name) for name in run.tables}
+
+
+def zip_tables(study: Study, path: Path, runs: Sequence[str] | None = None, raw: bool = False) -> Path:
     """Write what :func:`export_tables` writes, as one zip file."""
-    with tempfile.TemporaryDirectory() as folder, disk_errors("the tables"):
-        written = export_tables(study, Path(folder), runs)
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with tempfile.TemporaryDirectory() as folder, disk_errors("the tables"), file_beside(path) as partial:
+        written = export_tables(study, Path(folder), runs, raw)
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
             for one in written:
                 archive.write(one, one.name)
     return path
 
 
-def export_run(run: Run, folder: Path) -> list[Path]:
-    """Write a run's concept sets and tables into a new folder.
+def export_run(run: Run, folder: Path, raw: bool = False) -> list[Path]:
+    """Write a run's concept sets and tables into a new folder; ``raw`` is that of :func:`workbench.store.exchange.write_frame`.
 
     A sparse autoencoder's folder is what ``sae_lens.SAE.load_from_disk`` reads.
 
@@ -69,14 +87,14 @@ def export_run(run: Run, folder: Path) -> list[Path]:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} is there already; give a folder that does not exist yet.")
-    with disk_errors("the export"):
+    with disk_errors("the export"), folder_beside(folder) as partial:
         for number, concept_set in enumerate(run.sets):
-            concept_set.save(folder if len(run.sets) == 1 else folder / str(number))
+            concept_set.save(partial if len(run.sets) == 1 else child(partial, str(number)))
         for name in run.tables:
-            _write(run.tables[name], folder / "tables" / name)
-        shutil.copy(run.folder / "config.json", folder / "run.json")
+            _write(run.tables[name], partial / "tables", name, raw)
+        shutil.copy(run.folder / "config.json", partial / "run.json")
     return sorted(p for p in folder.rglob("*") if p.is_file())
 
 
-def _write(frame: pd.DataFrame, stem: Path) -> list[Path]:
-    return [write_frame(frame, stem.with_name(f"{stem.name}{end}")) for end in (".csv", ".parquet")]
+def _write(frame: pd.DataFrame, folder: Path, name: str, raw: bool) -> list[Path]:
+    return [write_frame(frame, child(folder, f"{name}{end}"), raw) for end in (".csv", ".parquet")]

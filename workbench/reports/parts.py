@@ -1,26 +1,59 @@
-"""Parts that several sections of a report have: figures, and examples with their activation."""
+"""Parts that several sections of a report have: figures, examples with their activation, and what had to be left out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from markupsafe import Markup
 
+from workbench.errors import DiskFullError, WorkbenchError
+from workbench.plots import read_figure
 from workbench.reports.highlight import highlight
 
 if TYPE_CHECKING:
     from workbench.store.concept import Concept
 
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class LeftOut(list[tuple[str, str]]):
+    """What a report does without because it is broken: what it was, and why."""
+
+    def unless_broken(self, what: str, make: Callable[[], T], otherwise: T) -> T:
+        """What ``make`` gives; ``otherwise``, and a note of it, where a file of the study does not hold what it should.
+
+        Raises:
+            DiskFullError: There is no room.
+        """
+        try:
+            return make()
+        except DiskFullError:
+            raise
+        except WorkbenchError as error:
+            self.append((what, str(error)))
+        except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+            # A file of somebody else's may hold anything: other columns, other types.
+            log.warning("%s was left out of a report", what, exc_info=error)
+            self.append((what, f"It does not hold what it should ({type(error).__name__}: {error})."))
+        return otherwise
+
 
 def figure_html(figure: Any) -> Markup:
-    """A figure as a part of a page that has Plotly already. Plotly writes ``<``, ``>`` and ``/`` in its data as escapes."""
+    """A figure as a part of a page that has Plotly already. Plotly writes ``<``, ``>`` and ``/`` in its data as escapes.
+
+    Raises:
+        DataError: It would load something from an address.
+    """
     config = {
         "displaylogo": False,
         "responsive": True,
         "modeBarButtonsToRemove": ["sendDataToCloud", "lasso2d", "select2d"],
     }
-    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config=config, default_width="100%"))
+    shown = read_figure(figure.to_json())
+    return Markup(shown.to_html(full_html=False, include_plotlyjs=False, config=config, default_width="100%"))
 
 
 def examples_html(concept: Concept, examples: Sequence[int], inputs: Sequence[Any]) -> list[Markup]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -17,14 +19,16 @@ from workbench.frames import records
 from workbench.numbers import number, p_value
 from workbench.plots import dose_curve, forest
 from workbench.reports.highlight import visible
-from workbench.reports.parts import examples_html, figure_html
+from workbench.reports.parts import LeftOut, examples_html, figure_html
 from workbench.reports.steering import steering_section
-from workbench.store.runs import Run, repetitions
+from workbench.store.runs import Run, newest_comparison, repetitions
+from workbench.writing import write_beside
 
 if TYPE_CHECKING:
     from workbench.store.concept import Concept
     from workbench.store.study import Study
 
+T = TypeVar("T")
 CARDS = 12
 
 
@@ -49,12 +53,14 @@ class Chosen:
         concepts: Ids of the concepts with a card.
         sections: Keys of :data:`SECTIONS`.
         every: Whether nobody chose among the runs.
+        left_out: What is broken, and why.
     """
 
     analyses: list[Run]
     concepts: list[str]
     sections: list[str]
     every: bool
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def takes(self, row: dict[str, Any]) -> bool:
         """Whether a run belongs to it: it was chosen, or it examined or compared one that was."""
@@ -77,13 +83,14 @@ def choose(
     for section in sections or []:
         if section not in SECTIONS:
             raise UnknownNameError("section of a report", section, SECTIONS)
-    analyses = _analyses(study) if runs is None else [study.get_run(i) for i in dict.fromkeys(runs)]
+    left_out = LeftOut()
+    analyses = _analyses(study, left_out) if runs is None else [study.get_run(i) for i in dict.fromkeys(runs)]
     wanted = [key for key in SECTIONS if sections is None or key in sections]
     if concepts is None:
         found = cards_of(study, runs=None if runs is None else [run.id for run in analyses])
     else:
         found = [study.concept(i).id for i in dict.fromkeys(concepts)]
-    return Chosen(analyses, found, wanted, runs is None)
+    return Chosen(analyses, found, wanted, runs is None, left_out)
 
 
 def expected_bytes(study: Study, chosen: Chosen) -> int:
@@ -94,7 +101,7 @@ def expected_bytes(study: Study, chosen: Chosen) -> int:
     if "analyses" in chosen.sections:
         for run in chosen.analyses:
             total += sum(path.stat().st_size for path in (run.folder / "figures").glob("*.json"))
-            total += ABOUT_ROW * min(len(run.metrics), 60)
+            total += ABOUT_ROW * min(LeftOut().unless_broken("metrics", partial(_rows, run), 0), 60)
     if "concepts" in chosen.sections:
         total += ABOUT_CARD * len(chosen.concepts)
     return total
@@ -104,7 +111,7 @@ def write_report(
     study: Study, path: Path, concepts: Sequence[str] | None = None, notes: str = "", title: str = "",
     runs: Sequence[str] | None = None, sections: Sequence[str] | None = None,
 ) -> Path:  # fmt: skip
-    """Write the report.
+    """Write the report. Methods are compared first when runs have come since, which adds a run to a study that may be written.
 
     Args:
         study: What to report.
@@ -130,9 +137,13 @@ def write_report(
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        # Names, methods and all else from a catalog: a direction mark among them does nothing.
+        finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
     environment.filters |= {"number": number, "p_value": p_value, "visible": visible}
     wanted = set(chosen.sections)
+    out: Any = chosen.left_out.unless_broken
+    runs_told = [row for row in records(study.runs()) if chosen.takes(row)]
     text = environment.get_template("report.html.j2").render(
         study=study,
         title=title.strip() or study.name,
@@ -140,24 +151,20 @@ def write_report(
         wanted=wanted,
         # Plotly's own code; "</script" does not occur in it, and it fetches nothing for the figures used here.
         plotly=Markup(get_plotlyjs()),
-        facts=_facts(study),
-        sections=[_section(run) for run in chosen.analyses] if "analyses" in wanted else [],
-        labels=_labels(study, chosen) if "labels" in wanted else [],
-        cards=[_card(study.concept(i)) for i in chosen.concepts] if "concepts" in wanted else [],
-        pairs=_pairs(study, chosen) if "same" in wanted else [],
-        steering=steering_section(study, chosen.holds) if "steering" in wanted else None,
+        facts=out("the facts of model and data", lambda: _facts(study), []),
+        sections=_each(chosen.analyses, lambda run: f"run {run.id}", lambda run: _section(run, out), out, "analyses" in wanted),
+        labels=out("the labels", lambda: _labels(study, chosen, out), []) if "labels" in wanted else [],
+        cards=_each(chosen.concepts, str, lambda i: _card(study.concept(i), out), out, "concepts" in wanted),
+        pairs=out("the pairs of concepts", lambda: _pairs(study, chosen), []) if "same" in wanted else [],
+        steering=out("steering", lambda: steering_section(study, chosen.holds), None) if "steering" in wanted else None,
         failures=_failures(study, chosen),
         unfinished=_unfinished(study),
-        runs=[row for row in records(study.runs()) if chosen.takes(row)],
+        runs=runs_told,
+        made_with=out("the versions of packages", lambda: _made_with(runs_told), ""),
+        left_out=chosen.left_out,
     )
     with disk_errors(f"the report {path}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.partial")
-        try:
-            partial.write_text(text, encoding="utf-8", errors="replace")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_beside(path, text.encode(errors="replace"))
     return path
 
 
@@ -191,14 +198,25 @@ def _facts(study: Study) -> list[tuple[str, str]]:
     return rows
 
 
-def _analyses(study: Study) -> list[Run]:
+def _rows(run: Run) -> int:
+    return len(run.metrics)
+
+
+def _analyses(study: Study, left_out: LeftOut) -> list[Run]:
     frame = study.runs()
     frame = frame[~frame["analysis"].isin(["examine", "counterparts"]) & ~repetitions(frame)]
     newest = frame.sort_values(["seed", "started"], ascending=[True, False]).drop_duplicates("analysis")
-    return [Run(study, row) for row in records(newest.sort_values("started"))]
+    rows = records(newest.sort_values("started"))
+    return _each(rows, lambda row: f"run {row['id']}", partial(Run, study), left_out.unless_broken, True)
 
 
-def _section(run: Run) -> dict[str, Any]:
+def _each(items: Sequence[T], called: Callable[[T], str], make: Callable[[T], Any], out: Any, wanted: bool) -> list[Any]:
+    """What is made of each item, without those that are broken."""
+    made = [out(called(item), partial(make, item), None) for item in items] if wanted else []
+    return [one for one in made if one is not None]
+
+
+def _section(run: Run, out: Any) -> dict[str, Any]:
     from workbench.analysis import find_analysis
 
     analysis = find_analysis(run.analysis)
@@ -216,32 +234,54 @@ def _section(run: Run) -> dict[str, Any]:
         "rows": records(rows),
         "total": len(table),
         "remarks": run.remarks,
-        "figures": [figure_html(figure) for figure in run.figures.values()],
+        "figures": _each(
+            list(run.figures),
+            lambda name: f"figure {name} of run {run.id}",
+            lambda name: figure_html(run.figures[name]),
+            out,
+            True,
+        ),
     }
 
 
-def _labels(study: Study, chosen: Chosen) -> list[Any]:
+def _labels(study: Study, chosen: Chosen, out: Any) -> list[Any]:
     frame = study.runs()
-    out = []
-    for row in records(frame[frame["analysis"].eq("examine") & ~repetitions(frame)]):
-        if not chosen.takes(row):
-            continue
-        run = Run(study, row)
-        parent = study.get_run(row["config"]["run"])
-        if row["config"]["numbers"] is not None or parent.concepts[0].label:
-            continue
-        table = run.tables["labels"]
-        evidence = run.tables["evidence"]
-        area = evidence[evidence["metric"].eq("detects.auroc")]
-        table = table.merge(area[["concept", "label", "value", "low", "high"]], on=["concept", "label"], how="inner")
-        table = table.sort_values("value", ascending=False).rename(columns={"label": "name"})
-        title = f"Best {parent.concepts[0].method} for each label, with its floors"
-        out.append(figure_html(forest(table, title, "AUROC on the test split", null=0.5)))
-    return out
+    rows = [row for row in records(frame[frame["analysis"].eq("examine") & ~repetitions(frame)]) if chosen.takes(row)]
+    made = _each(rows, lambda row: f"the labels of run {row['id']}", lambda row: _found_for_labels(study, row), out, True)
+    return [figure for figure in made if figure]
 
 
-def _card(concept: Concept) -> dict[str, Any]:
+def _found_for_labels(study: Study, row: dict[str, Any]) -> Markup:
+    """The best concept for each label of a run that was examined as a whole; nothing of one whose concepts have labels."""
+    run, parent = Run(study, row), study.get_run(row["config"]["run"])
+    if row["config"]["numbers"] is not None or parent.concepts[0].label:
+        return Markup()
+    table, evidence = run.tables["labels"], run.tables["evidence"]
+    area = evidence[evidence["metric"].eq("detects.auroc")]
+    table = table.merge(area[["concept", "label", "value", "low", "high"]], on=["concept", "label"], how="inner")
+    table = table.sort_values("value", ascending=False).rename(columns={"label": "name"})
+    title = f"Best {parent.concepts[0].method} for each label, with its floors"
+    return figure_html(forest(table, title, "AUROC on the test split", null=0.5))
+
+
+def _card(concept: Concept, out: Any) -> dict[str, Any]:
     evidence = concept.evidence()
+    return {
+        "concept": concept,
+        "name": concept.name,
+        "history": records(concept.names()),
+        "rows": [row | {"about": BY_KEY.get(row["metric"])} for row in records(evidence)],
+        "examples": out(f"the examples of {concept.id}", lambda: _examples(concept), []),
+        "curves": out(f"the dose curve of {concept.id}", lambda: _curves(concept, evidence), [])[-1:],
+    }
+
+
+def _examples(concept: Concept) -> list[Markup]:
+    examples = concept.examples(5)
+    return examples_html(concept, examples["example"].tolist(), examples["input"].tolist())
+
+
+def _curves(concept: Concept, evidence: pd.DataFrame) -> list[Markup]:
     curves = []
     for run_id in dict.fromkeys(evidence["run"]):
         run = concept.study.get_run(run_id)
@@ -250,19 +290,25 @@ def _card(concept: Concept) -> dict[str, Any]:
             if len(table):
                 label = str(table["label"].iloc[0])
                 curves.append(figure_html(dose_curve(table, f"Effect on the readout of {html.escape(visible(label))}")))
-    examples = concept.examples(5)
-    return {
-        "concept": concept,
-        "name": concept.name,
-        "history": records(concept.names()),
-        "rows": [row | {"about": BY_KEY.get(row["metric"])} for row in records(evidence)],
-        "examples": examples_html(concept, examples["example"].tolist(), examples["input"].tolist()),
-        "curves": curves[-1:],
-    }
+    return curves
+
+
+def _made_with(runs: list[dict[str, Any]]) -> str:
+    """The packages and the machine of the newest run."""
+    if not runs:
+        return ""
+    made = runs[-1]["provenance"]
+    packages = ", ".join(f"{package} {version}" for package, version in made["packages"].items())
+    machine = made["machine"]
+    return f"{packages}; Python {made['python']}; {machine['system']} {machine['processor']}, {machine['cores']} cores."
 
 
 def _pairs(study: Study, chosen: Chosen) -> list[dict[str, Any]]:
-    pairs = study.counterparts()
+    if study.read_only:
+        newest, _ = newest_comparison(study)
+        pairs = study.get_run(newest).tables["pairs"] if newest else pd.DataFrame()
+    else:
+        pairs = study.counterparts()
     if pairs.empty:
         return []
     names = study.catalog.current_names().set_index("concept")["text"].to_dict()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from workbench.activations.manifest import parse_manifest
 from workbench.activations.writer import whole
 from workbench.errors import StudyError
+from workbench.paths import LOCK, inside
 from workbench.processes import hold
 from workbench.store.remote import Remote
 
@@ -31,9 +32,10 @@ def brought(url: str, name: str, files: dict[str, Stored]) -> Path:
     from workbench.models.cache import cache_dir
 
     study = cache_dir() / "sets" / hashlib.sha256(url.encode()).hexdigest()[:16]
-    home = study / "activations" / name
-    study.mkdir(parents=True, exist_ok=True)
-    with hold(study / f"{name}.lock", f"The set of activations {name}", patient=True):
+    home = inside(study, "activations", name)
+    lock = inside(study, "cache", f"{name}{LOCK}")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with hold(lock, f"The set of activations {name}", patient=True):
         if whole(home) and parse_manifest(home).files != files:
             shutil.rmtree(home)
         Remote(study, url).fetch_set(name)

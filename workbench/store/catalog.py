@@ -18,7 +18,9 @@ import sqlalchemy as sa
 from workbench.errors import StudyError, disk_errors, disk_is_full
 from workbench.store.column_types import integer_type, json_type, text_type
 from workbench.store.migrations import FIRST_VERSION, SCHEMA_VERSION, migrate
+from workbench.store.run_record import require_records
 from workbench.store.sqlite import WRITES
+from workbench.writing import require_writable
 
 metadata = sa.MetaData()
 
@@ -29,7 +31,7 @@ runs = sa.Table(
     metadata,
     sa.Column("id", text_type(128), primary_key=True),
     sa.Column("analysis", text_type(64), index=True, nullable=False),
-    sa.Column("status", text_type(16), nullable=False),  # running, done, failed, cancelled
+    sa.Column("status", text_type(16), nullable=False),  # running, done, failed, cancelled, deleted
     sa.Column("config", json_type(), nullable=False),
     sa.Column("seed", integer_type(), nullable=False),
     sa.Column("inputs", json_type(), nullable=False),  # activations, dataset, model, parent runs
@@ -134,14 +136,17 @@ class Catalog:
     Args:
         url: An SQLAlchemy URL: ``sqlite:////path/to/catalog.db``, or one of PostgreSQL as
             :func:`workbench.store.postgres.known_url` takes it, with the study's schema.
+        read_only: Nothing is written.
 
     Attributes:
         called: What a person calls it: ``catalog.db``, or its place in PostgreSQL.
+        read_only: As given.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, read_only: bool = False) -> None:
         self.postgres = not url.startswith("sqlite")
-        self.engine = _make_engine(url)
+        self.read_only = read_only
+        self.engine = _make_engine(url, read_only)
         self.called = _called(url)
         self._writing = self.engine.execution_options(**{WRITES: True})
         with disk_errors("the study's catalog"):
@@ -170,7 +175,13 @@ class Catalog:
                 f" {SCHEMA_VERSION}). Upgrade with `pip install -U concept-workbench`."
             )
         if found == SCHEMA_VERSION and set(metadata.tables) <= there:
+            self._require_columns()
             return
+        if self.read_only:
+            raise StudyError(
+                f"The study's catalog is of schema {found or 'none'}, and this workbench reads {SCHEMA_VERSION}; the study may"
+                " not be written here, so it cannot be brought up. Copy it: `workbench unpack FOLDER NEW`."
+            )
         # In one transaction, and looked at again in it: of several processes that do this at once, one does.
         with self.changing() as connection:
             if self.postgres:
@@ -183,6 +194,17 @@ class Catalog:
             migrate(connection, found)
             connection.execute(sa.delete(info).where(info.c.key == "schema"))
             connection.execute(sa.insert(info).values(key="schema", value=str(max(found, SCHEMA_VERSION))))
+        self._require_columns()
+
+    def _require_columns(self) -> None:
+        """See that every table has its columns, and that none is a view."""
+        there = sa.inspect(self.engine)
+        for table in metadata.sorted_tables:
+            missing = {column.name for column in table.columns} - {column["name"] for column in there.get_columns(table.name)}
+            if missing:
+                raise StudyError(
+                    f"The table '{table.name}' of the study's catalog lacks the column '{min(missing)}'. {self._advice()}."
+                )
 
     def _version(self) -> int:
         with self.engine.connect() as connection:
@@ -210,6 +232,7 @@ class Catalog:
         Raises:
             StudyError: Another process has been writing for a minute.
         """
+        require_writable(self.read_only, "the study's catalog")
         try:
             with disk_errors("the study's catalog"), self._writing.begin() as connection:
                 yield connection
@@ -266,7 +289,11 @@ class Catalog:
         """One run's record, or None."""
         with self.engine.connect() as connection:
             row = connection.execute(sa.select(runs).where(runs.c.id == run)).mappings().first()
-            return dict(row) if row else None
+        if row is None:
+            return None
+        found = dict(row)
+        require_records([found], self.called)
+        return found
 
     def add_names(self, rows: Sequence[dict[str, Any]]) -> None:
         """Append names; each supersedes the name that is current now.
@@ -311,12 +338,14 @@ def newest_names(names: pd.DataFrame) -> pd.DataFrame:
     return names.assign(_human=human).sort_values(["_human", "id"]).groupby("concept").tail(1).drop(columns="_human")
 
 
-def _make_engine(url: str) -> sa.Engine:
+def _make_engine(url: str, read_only: bool) -> sa.Engine:
     if url.startswith("sqlite"):
         from workbench.store.sqlite import make_engine
-    else:
-        from workbench.store.postgres import make_engine
-    return make_engine(url)
+
+        return make_engine(url, read_only)
+    from workbench.store.postgres import make_engine as make_postgres
+
+    return make_postgres(url)
 
 
 def _called(url: str) -> str:
@@ -336,7 +365,11 @@ def _locked(error: sa.exc.DBAPIError) -> bool:
 def _version(connection: sa.Connection) -> int:
     found = connection.execute(sa.select(info.c.value).where(info.c.key == "schema")).scalar()
     # The first version named itself last, so one that was cut short has no name.
-    return FIRST_VERSION if found is None else int(found)
+    if found is None:
+        return FIRST_VERSION
+    if not str(found).isdecimal() or len(str(found)) > 9 or int(found) < FIRST_VERSION:
+        raise StudyError(f"The version of the study's catalog is damaged ({str(found)[:40]!r}): restore catalog.db from a copy.")
+    return int(found)
 
 
 def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from workbench.shapes import parse_json
+
 # PostgreSQL has no NUL in a text. A character that Unicode gives to nobody stands before a digit for it, and for itself.
 ESCAPE = "\ufdd0"
 _KEPT = {"\0": f"{ESCAPE}0", ESCAPE: f"{ESCAPE}1"}
@@ -43,7 +45,7 @@ class _JsonText(sa.TypeDecorator[Any]):
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
         """The value again."""
-        return None if value is None else json.loads(value)
+        return None if value is None else parse_json(value, numbers=False)
 
 
 def text_type(length: int | None = None) -> sa.types.TypeEngine[str]:

@@ -14,8 +14,17 @@ def copy_rows(source: Catalog, target: Catalog) -> None:
     """Copy a catalog into one that is new, in one transaction; what is written into the source meanwhile is left out.
 
     Raises:
-        StudyError: The target holds another study.
+        StudyError: The target holds another study; or the source has rows about what is not there.
     """
+    try:
+        _copy(source, target)
+    except sa.exc.IntegrityError as error:
+        raise StudyError(
+            "The study's catalog has rows about what is not there: run `workbench study repair` on it, and do this again."
+        ) from error
+
+
+def _copy(source: Catalog, target: Catalog) -> None:
     with source.engine.connect() as read, target.changing() as write:
         if source.postgres:
             # One view for all the tables, which SQLite's transactions have by themselves.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,10 @@ import pandas as pd
 import sqlalchemy as sa
 
 from workbench.errors import ConfigError, DataError, StudyError, UnknownNameError, disk_errors
+from workbench.paths import inside
 from workbench.store import catalog as tables
+from workbench.store.deleted import finish_deletions, revive
+from workbench.writing import file_beside
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
@@ -20,6 +25,9 @@ if TYPE_CHECKING:
     from workbench.models import Model
     from workbench.store.study import Study
 
+# What a spreadsheet takes for the beginning of a formula, or steps over before it looks for one; also as full-width characters.
+_FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)", re.ASCII)
 INDEX_COLUMNS = frozenset({"example", "position", "token", "start", "end", "text", "split", "group"})
 
 
@@ -52,6 +60,7 @@ def import_activations(
     """
     from workbench.activations.importing import import_set, read_given
 
+    study.require_writable("the study")
     given = read_given(folder, None if rows is None else Path(rows))
     if dataset is None:
         dataset, placed = _own_examples(given.rows, folder.name)
@@ -60,12 +69,13 @@ def import_activations(
         last = given.rows["example"].max()
         raise DataError(f"The table of rows has an example {last}, and {dataset.name} only {len(dataset)} of them, from 0 on.")
     described = _described(study, model, given.columns)
-    home = study.folder / "activations"
+    home = inside(study.folder, "activations")
     with disk_errors("activations"):
         home.mkdir(exist_ok=True)
     study.keep_dataset(dataset)
     study.use_dataset(dataset)
-    return import_set(given, dataset, described, home, pool, store_dtype)
+    finish_deletions(study)
+    return import_set(given, dataset, described, home, pool, store_dtype, begin=lambda folder: revive(study, folder.name))
 
 
 def _described(study: Study, model: Model | str | None, columns: list[Any]) -> dict[str, Any]:
@@ -78,9 +88,8 @@ def _described(study: Study, model: Model | str | None, columns: list[Any]) -> d
                 raise DataError(f"{column.site} has {column.width} numbers a row, and {width} in {model.name}.")
         study.use_model(model)
         return model.describe()
-    known = study.catalog.info("model")
-    if known is not None:
-        record: dict[str, Any] = json.loads(known)
+    record = study.known_model()
+    if record is not None:
         if model in {None, record["name"]}:
             return record
         raise StudyError(f"Study '{study.name}' is about the model '{record['name']}': import into another study.")
@@ -128,7 +137,7 @@ def table_names(study: Study) -> list[str]:
     return own + [f"{run}.{name}" for run in study.runs()["id"] for name in study.get_run(run).tables]
 
 
-def export_table(study: Study, table: str, path: Path) -> Path:
+def export_table(study: Study, table: str, path: Path, raw: bool = False) -> Path:
     """Write a table as one file.
 
     Args:
@@ -136,6 +145,7 @@ def export_table(study: Study, table: str, path: Path) -> Path:
         table: ``concepts``, ``names``, ``evidence``, ``notes``, ``collections`` or ``runs``; or a run's, such as
             ``linear_probe-1a2b3c4d.metrics``.
         path: Its ending decides: ``.csv`` or ``.parquet``.
+        raw: See :func:`write_frame`.
 
     Raises:
         UnknownNameError: There is no such table.
@@ -143,18 +153,42 @@ def export_table(study: Study, table: str, path: Path) -> Path:
     """
     if path.suffix not in {".csv", ".parquet"}:
         raise ConfigError(f"A table is written as .csv or .parquet, not as '{path.name}'.")
-    return write_frame(_frame(study, table), path)
+    return write_frame(_frame(study, table), path, raw)
 
 
-def write_frame(frame: pd.DataFrame, path: Path) -> Path:
-    """Write a table as CSV or Parquet, by the ending of the path."""
-    with disk_errors("the table"):
-        path.parent.mkdir(parents=True, exist_ok=True)
+def write_frame(frame: pd.DataFrame, path: Path, raw: bool = False) -> Path:
+    """Write a table as CSV or Parquet, by the ending of the path.
+
+    Args:
+        frame: The table.
+        path: The file.
+        raw: Write every text of a CSV as it is. Otherwise one that a spreadsheet would run as a formula begins with an
+            apostrophe, as in ``'=1+1``, which the spreadsheet does not show. Numbers and Parquet are always as they are.
+    """
+    with disk_errors("the table"), file_beside(path) as partial:
         if path.suffix == ".csv":
-            frame.to_csv(path, index=False)
+            safe = frame if raw else without_formulas(frame)
+            # Only a line feed has a text quoted of itself, and a carriage return outside of quotation marks begins another row.
+            texts = (text for name in safe for text in (name, *(safe[name] if safe[name].dtype.kind not in "biuf" else ())))
+            parted = any(isinstance(text, str) and "\r" in text for text in texts)
+            safe.to_csv(partial, index=False, quoting=csv.QUOTE_NONNUMERIC if parted else csv.QUOTE_MINIMAL)
         else:
-            frame.to_parquet(path, index=False, compression="zstd")
+            frame.to_parquet(partial, index=False, compression="zstd")
     return path
+
+
+def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table whose texts, and names of columns, no spreadsheet takes for formulas; texts that are numbers stay as they are."""
+    texts = [column for column in frame if not pd.api.types.is_numeric_dtype(frame[column].dtype)]
+    safe = frame.copy(deep=False)
+    for column in texts:
+        safe[column] = frame[column].astype(object).map(_no_formula)
+    return safe.rename(columns=_no_formula)
+
+
+def _no_formula(value: Any) -> Any:
+    # Nested values are written as JSON or as Python does, which begin with a bracket.
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value) else value
 
 
 def _frame(study: Study, table: str) -> pd.DataFrame:

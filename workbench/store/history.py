@@ -11,6 +11,7 @@ import pandas as pd
 from workbench.activations.manifest import parse_manifest, set_folders
 from workbench.errors import StudyError
 from workbench.frames import records
+from workbench.store.deleted import deleted_sets
 
 if TYPE_CHECKING:
     from workbench.store.study import Study
@@ -46,8 +47,14 @@ def _sets(study: Study) -> Iterator[dict[str, Any]]:
     for folder in set_folders(study.folder):
         with suppress(StudyError):
             request = parse_manifest(folder).request
-            blank = dict.fromkeys(("seed", "seconds", "peak_mib", "started"))
-            yield {"id": request.id, "what": "activations", "parents": [], "status": "done"} | blank
+            yield _set(request.id, "done")
+    for name in deleted_sets(study):
+        yield _set(name, "deleted")
+
+
+def _set(name: str, status: str) -> dict[str, Any]:
+    blank = dict.fromkeys(("seed", "seconds", "peak_mib", "started"))
+    return {"id": name, "what": "activations", "parents": [], "status": status} | blank
 
 
 def _runs(study: Study) -> Iterator[dict[str, Any]]:

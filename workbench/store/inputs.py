@@ -7,7 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ConfigDict
+from typing_extensions import TypedDict
+
 from workbench.errors import StudyError, disk_errors
+from workbench.shapes import reading, shaped
+from workbench.writing import require_writable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +23,25 @@ if TYPE_CHECKING:
     from workbench.store.catalog import Catalog
     from workbench.store.remote import Remote
     from workbench.store.runs import Run
+
+
+class ModelRecord(TypedDict):
+    """What the catalog keeps of the study's model: at least this."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    name: str
+    kind: str
+    weights_hash: str
+    source: dict[str, Any]
+
+
+class DatasetRecord(TypedDict):
+    """What the catalog keeps of the data set whose labels hold."""
+
+    name: str
+    hash: str
+    source: dict[str, Any]
 
 
 class Inputs:
@@ -41,6 +65,22 @@ class Inputs:
     def activation_set(self, identifier: str | None = None) -> ActivationSet:
         """An activation set of the study; see :meth:`Study.activation_set`."""
         raise NotImplementedError
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be written: that was asked for, or the folder was not writable when the study was opened."""
+        return self.catalog.read_only
+
+    def require_writable(self, what: str) -> None:
+        """See that the study can be written.
+
+        Args:
+            what: What is to be written, for the error.
+
+        Raises:
+            StudyError: It was opened for reading only.
+        """
+        require_writable(self.read_only, what)
 
     @property
     def model(self) -> Model:
@@ -76,11 +116,21 @@ class Inputs:
 
     def model_record(self) -> dict[str, Any]:
         """What is known of the model without loading it."""
-        known = self.catalog.info("model")
-        if known is None:
+        if (record := self.known_model()) is None:
             raise StudyError(f"Study '{self.name}' has no activations yet; capture some first: study.capture(model, data, …).")
-        record: dict[str, Any] = json.loads(known)
         return record
+
+    def known_model(self) -> dict[str, Any] | None:
+        """What is known of the model without loading it; None where there is none yet."""
+        return self._known("model", ModelRecord)
+
+    def _known(self, key: str, shape: type[Any]) -> dict[str, Any] | None:
+        """A record that the catalog keeps as JSON."""
+        known = self.catalog.info(key)
+        if known is None:
+            return None
+        with reading(f"The record {key!r} in {self.catalog.called}", "Restore the catalog from a copy."):
+            return dict(shaped(known, shape))
 
     def dataset_of(self, acts: ActivationSet) -> Dataset:
         """The data set that activations were captured from, with the labels, groups and splits that the study has for it now.
@@ -88,8 +138,7 @@ class Inputs:
         Raises:
             StudyError: It cannot be loaded again, or has changed since.
         """
-        known = self.catalog.info(_key(acts.manifest.request.dataset_hash))
-        return self._dataset(acts.dataset_record if known is None else json.loads(known))
+        return self._dataset(self._known(_key(acts.manifest.request.dataset_hash), DatasetRecord) or acts.dataset_record)
 
     def dataset_of_run(self, run: Run) -> Dataset:
         """The data set of a run, with the labels, groups and splits that the run was made with.
@@ -159,6 +208,7 @@ class Inputs:
         """Keep the table of a data set with the study, at its remote too, without changing which labels hold."""
         from workbench.store.texts import copy_path, keep_texts
 
+        self.require_writable("the study")
         with disk_errors("the data set"):
             written = keep_texts(self.folder, dataset)
         self._remember(written or dataset)

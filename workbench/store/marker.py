@@ -7,12 +7,20 @@ import os
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
 
 from workbench.errors import StudyError, disk_errors
+from workbench.paths import PARTIAL, inside, is_file
+from workbench.shapes import read_shaped
+from workbench.store import trust
+from workbench.writing import write_beside
 
 STUDY_FILE = "study.json"
 FORMAT = 1
 ELSEWHERE_FORMAT = 2
+_MOST_BYTES = 2**16
 """The format of a study that is not all in its folder: those who only know the first must not take it for an empty one."""
 
 
@@ -24,16 +32,28 @@ class Marker:
         name: What the folder was called when the study was made.
         catalog: The URL of the catalog in PostgreSQL, without a password; empty where it is ``catalog.db`` in the folder.
         remote: The URL of where runs and activations lie as well, without keys; empty where there is no such place.
+        id: What tells this study from another that is put in its place; empty in a study from before there were ids.
     """
 
     name: str
     catalog: str = ""
     remote: str = ""
+    id: str = ""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The places that are contacted when the study is opened."""
+        return tuple(place for place in (self.catalog, self.remote) if place)
 
     def text(self) -> str:
         """The file's content."""
-        elsewhere = {key: url for key, url in (("catalog", self.catalog), ("remote", self.remote)) if url}
-        return json.dumps({"format": ELSEWHERE_FORMAT if elsewhere else FORMAT, "name": self.name, **elsewhere}, indent=1)
+        more = {key: value for key in ("catalog", "remote", "id") if (value := getattr(self, key))}
+        return json.dumps({"format": ELSEWHERE_FORMAT if self.places else FORMAT, "name": self.name, **more}, indent=1)
+
+
+def new_id() -> str:
+    """An id for a study that is made now."""
+    return uuid.uuid4().hex
 
 
 def make_or_check(folder: Path, called: str, create: bool, catalog: str | None = None, remote: str | None = None) -> Marker:
@@ -51,12 +71,12 @@ def make_or_check(folder: Path, called: str, create: bool, catalog: str | None =
         ConfigError: The URL of the catalog cannot be used.
     """
     marker = folder / STUDY_FILE
-    wanted = Marker(folder.name) if catalog is None else moved(folder.name, catalog)
-    if not marker.exists():
+    wanted = Marker(folder.name, id=new_id()) if catalog is None else moved(folder.name, catalog)
+    if not os.path.lexists(marker):
         if not create:
             raise StudyError(f"There is no study at {called}. Make one with `workbench capture {called} …`.")
         # Looked for again, last: another process may be making the study at this moment, and what it makes is not in the way.
-        if folder.is_file() or (folder.is_dir() and not _just_begun(folder) and not marker.exists()):
+        if os.path.lexists(folder) and not (folder.is_dir() and (_just_begun(folder) or marker.exists())):
             raise StudyError(f"{called} is not a study and not empty; choose another folder for the study.")
         if wanted.catalog:
             from workbench.store.postgres import require_reachable
@@ -65,7 +85,9 @@ def make_or_check(folder: Path, called: str, create: bool, catalog: str | None =
         if remote is not None:
             _require_remote(folder, remote)
         with disk_errors("the study"):
-            (folder / "runs").mkdir(parents=True, exist_ok=True)
+            inside(folder, "runs").mkdir(parents=True, exist_ok=True)
+            # Before others can see it: a process that opens it at this moment must not take it for a stranger's.
+            trust.remember(folder, wanted.id, wanted.places)
             _write_once(marker, wanted)
     found = read(marker, called)
     if catalog is not None and not _same(found.catalog, catalog):
@@ -76,6 +98,14 @@ def make_or_check(folder: Path, called: str, create: bool, catalog: str | None =
     return found if remote is None else _with_remote(marker, found, called, remote)
 
 
+class _Header(BaseModel):
+    format: Any = None
+    name: str = ""
+    catalog: str = ""
+    remote: str = ""
+    id: str = ""
+
+
 def read(marker: Path, called: str) -> Marker:
     """What a study's file says.
 
@@ -83,15 +113,20 @@ def read(marker: Path, called: str) -> Marker:
         StudyError: It is damaged, or of a later format.
         ConfigError: The URL of the catalog cannot be used.
     """
-    try:
-        header = json.loads(marker.read_text())
-    except ValueError as error:
-        raise StudyError(f"{marker} is damaged: {error}. Restore it from a copy.") from error
-    if header.get("format") not in {FORMAT, ELSEWHERE_FORMAT}:
-        raise StudyError(
-            f"{called} is a study of format {header.get('format')}; this workbench reads format {ELSEWHERE_FORMAT}. Upgrade it."
-        )
-    return Marker(*(str(header.get(key, "")) for key in ("name", "catalog", "remote")))
+    from workbench.store.postgres import known_url
+    from workbench.store.remote import known_remote
+
+    header = read_shaped(marker, _Header, "Restore it from a copy.", most=_MOST_BYTES)
+    if header.format not in (FORMAT, ELSEWHERE_FORMAT):
+        said = str(header.format)[:40]
+        raise StudyError(f"{called} is a study of format {said}; this workbench reads format {ELSEWHERE_FORMAT}. Upgrade it.")
+    found = Marker(**header.model_dump(exclude={"format"}))
+    # Nothing else is ever opened for a study: no database in a file, and no place that only gives pages.
+    if found.catalog:
+        known_url(found.catalog)
+    if found.remote:
+        known_remote(found.remote)
+    return found
 
 
 def moved(name: str, catalog: str) -> Marker:
@@ -102,7 +137,7 @@ def moved(name: str, catalog: str) -> Marker:
     """
     from workbench.store.postgres import known_url, with_schema
 
-    return Marker(name, with_schema(known_url(catalog), name).render_as_string())
+    return Marker(name, with_schema(known_url(catalog), name).render_as_string(), id=new_id())
 
 
 def _require_remote(folder: Path, url: str) -> None:
@@ -123,9 +158,7 @@ def _with_remote(marker: Path, found: Marker, called: str, url: str) -> Marker:
     if not found.remote:
         _require_remote(marker.parent, url)
         with disk_errors("the study"):
-            partial = marker.with_name(f"{STUDY_FILE}.{uuid.uuid4().hex}.partial")
-            partial.write_text(wanted.text())
-            partial.replace(marker)
+            write_beside(marker, wanted.text())
     return wanted
 
 
@@ -143,7 +176,7 @@ def _same(kept: str, asked: str) -> bool:
 
 def _write_once(marker: Path, content: Marker) -> None:
     """Write the file where there is none: of several processes that make a study at once, all open what the first one made."""
-    partial = marker.with_name(f"{STUDY_FILE}.{uuid.uuid4().hex}.partial")
+    partial = marker.with_name(f".{uuid.uuid4().hex}{PARTIAL}")
     partial.write_text(content.text())
     try:
         os.link(partial, marker)
@@ -158,4 +191,4 @@ def _write_once(marker: Path, content: Marker) -> None:
 
 def _just_begun(folder: Path) -> bool:
     """Whether a folder holds no more than a study whose making was cut short."""
-    return all(path.name == "runs" or path.match(f"{STUDY_FILE}*.partial") for path in folder.rglob("*"))
+    return all(path.name == "runs" or (path.suffix == PARTIAL and is_file(path)) for path in folder.rglob("*"))

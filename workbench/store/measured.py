@@ -27,9 +27,11 @@ def typical_norm(study: Study, site: str) -> float:
         if not found:
             raise UnknownNameError("site with activations", site, [], "Capture it first.")
         acts = found[0].at(site)
+        acts.require_rows()
         rows = np.sort(np.random.default_rng(0).permutation(acts.n_rows)[:NORM_ROWS])
         known = repr(float(np.linalg.norm(acts.read(rows), axis=1).mean()))
-        study.catalog.set_info(key, known)
+        if not study.read_only:
+            study.catalog.set_info(key, known)
     return float(known)
 
 

@@ -126,6 +126,13 @@ def make_home(connection: sa.Connection) -> None:
     connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {path}")
 
 
+def bytes_taken(engine: sa.Engine) -> int:
+    """What the tables of the study's schema take in the database, with their indexes."""
+    sizes = "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    with engine.connect() as connection:
+        return int(connection.exec_driver_sql(f"{sizes} WHERE n.nspname = current_schema() AND c.relkind = 'r'").scalar_one())
+
+
 def locked(error: sa.exc.DBAPIError) -> bool:
     """Whether others held the catalog for longer than :data:`PATIENCE_S`, or the server let them go first."""
     return getattr(error.orig, "sqlstate", None) in _TURNED_AWAY

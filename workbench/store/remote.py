@@ -1,7 +1,7 @@
 """The part of a study that lies elsewhere: finished runs, whole sets and kept texts, on any file system that fsspec knows.
 
-What is there never changes, so it is copied whole or not at all: the file that names the others is written last, and what has
-none is not there. What comes back is held against its checksums before it gets its name in the study.
+What is there never changes, so it is copied whole or not at all: the file that names the others is written last and removed
+first, and what has none is not there. What comes back is held against its checksums before it gets its name in the study.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -20,8 +21,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from workbench.activations.manifest import MANIFEST, left_out, parse_manifest, set_folders
-from workbench.errors import ConfigError, MissingExtraError, StudyError, WorkbenchError, disk_errors
-from workbench.store.runs import CHECKSUMS
+from workbench.errors import ConfigError, DiskFullError, MissingExtraError, StudyError, WorkbenchError, disk_errors
+from workbench.memory import size_text
+from workbench.paths import PARTIAL, child, files_below, inside, is_file, is_id, listed, require_plain
+from workbench.store.runs import CHECKSUMS, parse_sums
 from workbench.store.scratch import scratch
 
 if TYPE_CHECKING:
@@ -31,6 +34,11 @@ LAST = {"runs": CHECKSUMS, "activations": MANIFEST, "left_out": MANIFEST}
 """The file of a run or a set that names the others; of a set whose rows were left out when it was packed, there are no others."""
 CALLED = {"runs": "The run", "activations": "The set of activations"}
 LOOK_EVERY_S = 30.0
+SCHEMES = frozenset({
+    "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "hdfs", "webhdfs", "sftp", "ssh", "smb", "webdav",
+    "webdavs", "file", "memory",
+})  # fmt: skip
+"""Of the file systems that fsspec knows, those that files can be kept on: a web page can only be read."""
 
 
 def known_remote(url: str) -> str:
@@ -39,9 +47,16 @@ def known_remote(url: str) -> str:
     Raises:
         ConfigError: It is none, or holds a password.
     """
-    parts = urlsplit(url)
-    if "::" in url or not parts.scheme or not (parts.netloc or parts.path.strip("/")):
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigError(
+            f"A remote is a URL such as s3://bucket/prefix or file:///folder, and this is none: {error}."
+        ) from error
+    if "::" in url or not url.isprintable() or not parts.scheme or not (parts.netloc or parts.path.strip("/")):
         raise ConfigError("A remote is a URL such as s3://bucket/prefix or file:///folder.")
+    if parts.scheme not in SCHEMES:
+        raise ConfigError(f"A remote is on a file system ({', '.join(sorted(SCHEMES))}), not on '{parts.scheme[:40]}'.")
     if "@" in parts.netloc or parts.query:
         raise ConfigError(
             "Leave keys and options out of the remote's URL, which is kept in the study's folder: give them as its library takes"
@@ -66,12 +81,14 @@ class Remote:
 
     def has(self, kind: str, name: str) -> bool:
         """Whether a run or a set is there, whole."""
+        inside(self.folder, "activations" if kind == "left_out" else kind, name)
         return self._exists(f"{kind}/{name}/{LAST[kind]}")
 
     def names(self, kind: str) -> list[str]:
-        """The runs or sets that are there, whole."""
+        """The runs or sets that are there, whole, by their names; what is called as none of ours is none."""
         with self._reaching() as (files, base):
-            return sorted(PurePosixPath(path).parent.name for path in files.glob(f"{base}/{kind}/*/{LAST[kind]}"))
+            found = {PurePosixPath(path).parent.name for path in files.glob(f"{base}/{kind}/*/{LAST[kind]}")}
+        return sorted(name for name in found if is_id("activations" if kind == "left_out" else kind, name) and "." not in name)
 
     def listing(self) -> dict[str, int]:
         """The bytes of everything that is there, by its path.
@@ -101,15 +118,16 @@ class Remote:
         Raises:
             StudyError: It could not be copied; here, it is as it was.
         """
-        folder, last = self.folder / kind / name, LAST[kind]
+        folder, last = inside(self.folder, kind, name), LAST[kind]
         if self.has(kind, name):
             return False
-        inside = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
-        beside = [path for path in inside if path != last]
+        require_plain(folder)
+        files = [path.relative_to(folder).as_posix() for path in files_below(folder)]
+        beside = [path for path in files if path != last]
         try:
             for path in beside:
-                self.upload(folder / path, f"{kind}/{name}/{path}")
-            self.write(f"{kind}/{name}/{last}", (folder / last).read_bytes() if last in inside else _sums(folder, beside))
+                self.upload(child(folder, path), f"{kind}/{name}/{path}")
+            self.write(f"{kind}/{name}/{last}", (folder / last).read_bytes() if last in files else _sums(folder, beside))
         except StudyError as error:
             raise StudyError(
                 f"{error} {CALLED[kind]} {name} is whole in the study's folder: `workbench study push {self.folder.name}` copies"
@@ -125,11 +143,25 @@ class Remote:
 
     def put_texts(self, anew: str = "") -> None:
         """Copy the study's own copies of data sets there, that called ``anew`` again: the table, then how to read it."""
-        for about in sorted((self.folder / "datasets").glob("*.json")):
+        for about in sorted(inside(self.folder, "datasets").glob("*.json")):
             table = about.with_suffix(".parquet")
-            if table.exists() and (about.stem == anew or not self._exists(f"datasets/{about.name}")):
+            if (
+                is_id("datasets", about.name)
+                and is_file(about)
+                and is_file(table)
+                and (about.stem == anew or not self._exists(f"datasets/{about.name}"))
+            ):
                 self.upload(table, f"datasets/{table.name}")
                 self.write(f"datasets/{about.name}", about.read_bytes())
+
+    def remove(self, kind: str, name: str) -> None:
+        """Remove a run or a set from there: first the file without which it is not there, so that none is ever there in part."""
+        home = f"{kind}/{name}"
+        inside(self.folder, "activations" if kind == "left_out" else kind, name)
+        with self._reaching() as (files, base):
+            there = [path.removeprefix(f"{base}/") for path in files.find(f"{base}/{home}")]
+            for path in sorted(there, key=lambda path: path != f"{home}/{LAST[kind]}"):
+                files.rm_file(f"{base}/{path}")
 
     # Back
 
@@ -139,14 +171,14 @@ class Remote:
         Raises:
             StudyError: It is not there, or damaged there: then nothing of it is kept.
         """
-        home = self.folder / "runs" / name
+        home = inside(self.folder, "runs", name)
         if home.is_dir() and not anew:
             return
         with self._scratch() as place:
-            folder = place / name
+            folder = child(place, name)
             for file, digest in self._run_files(name, folder).items():
-                self.download(f"runs/{name}/{file}", folder / file)
-                self._require(digest, folder / file, f"runs/{name}/{file}")
+                self.download(f"runs/{name}/{file}", child(folder, file))
+                self._require(digest, child(folder, file), f"runs/{name}/{file}")
             home.parent.mkdir(exist_ok=True)
             if anew:
                 shutil.rmtree(home, ignore_errors=True)
@@ -166,7 +198,7 @@ class Remote:
         from workbench.activations.checksums import damage
         from workbench.activations.writer import claimed, finish_sealed, partial_of, whole
 
-        home = self.folder / "activations" / name
+        home = inside(self.folder, "activations", name)
         with disk_errors("activations"), claimed(home):
             if whole(home):
                 return
@@ -176,31 +208,31 @@ class Remote:
                 manifest = place / MANIFEST
                 self.download(f"activations/{name}/{MANIFEST}", manifest)
                 for file in parse_manifest(place).lengths():
-                    self.download(f"activations/{name}/{file}", partial / file)
+                    self.download(f"activations/{name}/{file}", child(partial, file))
                 os.replace(manifest, partial / MANIFEST)
             if not finish_sealed(home):
                 file, problem = next(damage(partial))
                 shutil.rmtree(partial)
                 raise self._damaged(f"activations/{name}/{file}", problem)
 
-    def look(self, again: bool = False) -> None:
+    def look(self, again: bool = False, without: Collection[str] = ()) -> None:
         """Bring the manifests of sets that are not here, so that the study knows them; their rows come when they are read.
 
-        Twice a minute at most, unless ``again``.
+        Twice a minute at most, unless ``again``. Those ``without`` were deleted.
         """
         if time.monotonic() - self._looked < LOOK_EVERY_S and not again:
             return
-        (self.folder / "activations").mkdir(exist_ok=True)
+        inside(self.folder, "activations").mkdir(exist_ok=True)
         for kind in ("activations", "left_out"):
             for name in self.names(kind):
-                if not (self.folder / "activations" / name).exists():
+                if name not in without and not inside(self.folder, "activations", name).exists():
                     self._fetch_manifest(kind, name)
         self._looked = time.monotonic()
 
     def _fetch_manifest(self, kind: str, name: str) -> None:
-        home, path = self.folder / "activations" / name, f"{kind}/{name}/{MANIFEST}"
+        home, path = inside(self.folder, "activations", name), f"{kind}/{name}/{MANIFEST}"
         with self._scratch() as place:
-            manifest = place / name / MANIFEST
+            manifest = child(place, name) / MANIFEST
             self.download(path, manifest)
             try:
                 found = parse_manifest(manifest.parent).request.id
@@ -227,11 +259,11 @@ class Remote:
             return
         with self._scratch() as place:
             for name in (about.name, table.name):
-                self.download(f"datasets/{name}", place / "datasets" / name)
+                self.download(f"datasets/{name}", inside(place, "datasets", name))
             check_copy(place, record)
             table.parent.mkdir(exist_ok=True)
             for path in (about, table):
-                os.replace(place / "datasets" / path.name, path)
+                os.replace(inside(place, "datasets", path.name), path)
 
     # How
 
@@ -283,8 +315,9 @@ class Remote:
         """Write a small file that is there whole or not at all."""
         with self._reaching() as (files, base):
             self._make_room(files, f"{base}/{path}")
-            files.pipe_file(f"{base}/{path}.partial", content)
-            files.mv(f"{base}/{path}.partial", f"{base}/{path}")
+            partial = f"{base}/{path}.{secrets.token_hex(8)}{PARTIAL}"
+            files.pipe_file(partial, content)
+            files.mv(partial, f"{base}/{path}")
 
     def _make_room(self, files: Any, path: str) -> None:
         # A bucket has no folders, and is not made by the way.
@@ -297,6 +330,11 @@ class Remote:
         if not self._exists(path):
             raise StudyError(f"{path} is neither in the study's folder nor at {self.url}: push it from where it was made.")
         with self._reaching() as (files, base):
+            size, free = int(files.size(f"{base}/{path}") or 0), shutil.disk_usage(target.parent).free
+            if size > free:
+                raise DiskFullError(
+                    f"{path} at {self.url} has {size_text(size)}, and here are {size_text(free)} free: free some space."
+                )
             files.get_file(f"{base}/{path}", str(target))
 
     def _run_files(self, name: str, folder: Path) -> dict[str, str]:
@@ -326,21 +364,21 @@ class Remote:
 
 
 def push(study: Study, remote: Remote) -> list[str]:
-    """Copy everything that is whole here and not there; what was copied.
+    """Copy everything that is whole here and not there, and remove there what was deleted; what was copied.
 
     Raises:
         StudyError: Something is damaged here. All else was copied.
     """
     from workbench.activations.checksums import damage
     from workbench.activations.writer import whole
+    from workbench.store.deleted import remove_deleted
     from workbench.store.verify import damaged_files
 
+    remove_deleted(study)
     remote.put_texts()
     remote.put_known()
-    sets = [
-        folder for folder in sorted((study.folder / "activations").glob("*/")) if folder.suffix != ".partial" and whole(folder)
-    ]
-    runs = [study.folder / "runs" / str(run) for run in study.runs()["id"]]
+    sets = [folder for folder in listed(study.folder, "activations") if folder.suffix != PARTIAL and whole(folder)]
+    runs = [inside(study.folder, "runs", str(run)) for run in study.runs()["id"] if is_id("runs", str(run))]
     there = [("activations", folder) for folder in sets] + [("runs", folder) for folder in runs if folder.is_dir()]
     missing = [(kind, folder) for kind, folder in there if not remote.has(kind, folder.name)]
     hurt = [f for kind, f in missing if any((damage if kind == "activations" else damaged_files)(f))]
@@ -360,7 +398,7 @@ def pull(study: Study, remote: Remote, activations: bool = True) -> list[str]:
             remote.fetch_set(acts.id)
             brought.append(f"activations/{acts.id}")
     for run in study.runs()["id"]:
-        if not (study.folder / "runs" / run).is_dir():
+        if is_id("runs", run) and not inside(study.folder, "runs", run).is_dir():
             remote.fetch_run(run)
             brought.append(f"runs/{run}")
     return brought
@@ -370,22 +408,4 @@ def _sums(folder: Path, files: list[str]) -> bytes:
     """The checksums of a run from before there were any."""
     from workbench.activations.checksums import sha256_of
 
-    return json.dumps({file: sha256_of(folder / file) for file in files}, indent=1).encode()
-
-
-def parse_sums(text: bytes) -> dict[str, str]:
-    """The checksums of a run's files, from elsewhere. `StudyError` when they are none."""
-    try:
-        sums = json.loads(text)
-        # They must not lead outside the run.
-        sound = all(isinstance(sum_, str) and _inside(file) for file, sum_ in sums.items())
-    except (ValueError, AttributeError):
-        sound = False
-    if not sound:
-        raise StudyError("It cannot be read.")
-    return dict(sums)
-
-
-def _inside(path: str) -> bool:
-    parts = PurePosixPath(path)
-    return not (parts.is_absolute() or ".." in parts.parts or "\\" in path or ":" in path)
+    return json.dumps({file: sha256_of(child(folder, file)) for file in files}, indent=1).encode()

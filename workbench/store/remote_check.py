@@ -7,14 +7,15 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import ValidationError
-
 from workbench.activations.checksums import damage
 from workbench.activations.manifest import Manifest, set_folders
 from workbench.activations.writer import whole
 from workbench.errors import StudyError, WorkbenchError
-from workbench.store.remote import LAST, Remote, parse_sums
-from workbench.store.runs import CHECKSUMS
+from workbench.paths import child, inside, is_file, is_id
+from workbench.shapes import ShapeError, shaped
+from workbench.store.deleted import deleted_parts
+from workbench.store.remote import LAST, Remote
+from workbench.store.runs import CHECKSUMS, parse_sums
 from workbench.store.scratch import scratch
 from workbench.store.texts import check_copy, copy_path, kept_records
 from workbench.store.verify import damaged_files
@@ -43,9 +44,13 @@ def check(study: Study, remote: Remote, there: Listing, unsound: Collection[str]
         unsound: The runs and sets whose files here are damaged, as ``runs/ID``: nothing is held against them.
         content: Read every byte there, and hold it against its checksum.
     """
+    gone = set(deleted_parts(study))
     found = {kind: sorted(_names(there, kind)) for kind in LAST}
     for kind, names in found.items():
         for name in names:
+            if (_home(kind), name) in gone:
+                yield f"{kind}/{name}", "", "unfinished", "It was deleted: `workbench study push` removes it at the remote."
+                continue
             yield from _faults(study, remote, there, kind, name, f"{kind}/{name}" not in unsound, content)
     yield from _texts(study, remote, there, content)
     for place in _here(study):
@@ -68,7 +73,7 @@ def put_again(study: Study, remote: Remote, place: str, files: Collection[str]) 
 
 def _put_part(study: Study, remote: Remote, kind: str, name: str, files: Collection[str]) -> bool:
     place, last = f"{kind}/{name}", LAST[kind]
-    folder = study.folder / ("activations" if kind == "left_out" else kind) / name
+    folder = inside(study.folder, _home(kind), name)
     if not _sound(kind, folder):
         return False
     here = _of(kind, name, (folder / last).read_bytes())
@@ -85,7 +90,13 @@ def _put_part(study: Study, remote: Remote, kind: str, name: str, files: Collect
 
 def _names(there: Listing, kind: str) -> set[str]:
     parts = [PurePosixPath(path).parts for path in there]
-    return {path[1] for path in parts if len(path) == 3 and (path[0], path[2]) == (kind, LAST[kind])}
+    found = {path[1] for path in parts if len(path) == 3 and (path[0], path[2]) == (kind, LAST[kind])}
+    return {name for name in found if is_id(_home(kind), name)}
+
+
+def _home(kind: str) -> str:
+    """The folder of a study in which what is of a kind at a remote has its place."""
+    return "activations" if kind == "left_out" else kind
 
 
 def _faults(study: Study, remote: Remote, there: Listing, kind: str, name: str, sound: bool, content: bool) -> Iterator[Fault]:
@@ -101,7 +112,7 @@ def _faults(study: Study, remote: Remote, there: Listing, kind: str, name: str, 
         yield place, LAST[kind], "broken", str(error)
         return
     if kind == "runs" and sound:
-        known = _with_lengths(known, study.folder / place)
+        known = _with_lengths(known, inside(study.folder, kind, name))
     for file, (length, digest) in known.items():
         at = f"{place}/{file}"
         if at not in there:
@@ -117,9 +128,9 @@ def _of(kind: str, name: str, text: bytes) -> Known:
     if kind == "runs":
         return {file: (None, digest) for file, digest in parse_sums(text).items()}
     try:
-        manifest = Manifest.model_validate_json(text)
-    except ValidationError:
-        raise StudyError("It cannot be read.") from None
+        manifest = shaped(text, Manifest)
+    except ShapeError as error:
+        raise StudyError(f"It cannot be read: {error}.") from None
     if manifest.request.id != name:
         raise StudyError("It is of another set.")
     if kind == "left_out":
@@ -130,25 +141,26 @@ def _of(kind: str, name: str, text: bytes) -> Known:
 
 def _with_lengths(known: Known, folder: Path) -> Known:
     """The lengths of a run's files, where the same ones are here."""
-    if not (folder / CHECKSUMS).is_file():
+    if not is_file(folder / CHECKSUMS):
         return known
     here = parse_sums((folder / CHECKSUMS).read_bytes())
     return {
-        file: ((folder / file).stat().st_size if here.get(file) == digest else None, digest)
+        file: (child(folder, file).stat().st_size if here.get(file) == digest and is_file(child(folder, file)) else None, digest)
         for file, (_, digest) in known.items()
     }
 
 
 def _texts(study: Study, remote: Remote, there: Listing, content: bool) -> Iterator[Fault]:
     known = {copy_path(study.folder, record["hash"]).stem: record for record in kept_records(study.folder)}
-    for name in sorted(PurePosixPath(path).stem for path in there if fnmatch(path, "datasets/*.json")):
+    found = [PurePosixPath(path) for path in there if fnmatch(path, "datasets/*.json")]
+    for name in sorted(path.stem for path in found if is_id("datasets", path.name)):
         table = f"{name}.parquet"
         if not there.get(f"datasets/{table}"):
             yield f"datasets/{name}", table, "broken", "It is missing at the remote."
         elif content and name in known:
             with scratch(study.folder) as folder:
                 for file in (table, f"{name}.json"):
-                    remote.download(f"datasets/{file}", folder / "datasets" / file)
+                    remote.download(f"datasets/{file}", inside(folder, "datasets", file))
                 try:
                     check_copy(folder, known[name])
                 except (WorkbenchError, OSError, ValueError):
@@ -161,13 +173,13 @@ def _here(study: Study) -> Iterator[str]:
         if whole(folder):
             yield f"activations/{folder.name}"
     for run in study.runs()["id"]:
-        if (study.folder / "runs" / run).is_dir():
+        if is_id("runs", run) and inside(study.folder, "runs", run).is_dir():
             yield f"runs/{run}"
 
 
 def _sound(kind: str, folder: Path) -> bool:
     """Whether a run or a set is in the study's folder, every byte of it."""
-    if not (folder / LAST[kind]).is_file():
+    if not is_file(folder / LAST[kind]):
         return False
     return not any(damaged_files(folder)) if kind == "runs" else not any(damage(folder))
 
@@ -176,13 +188,13 @@ def _put(remote: Remote, folder: Path, place: str, files: Collection[str], last:
     """Copy files, the one that names the others after them."""
     for file in files:
         if file != last:
-            remote.upload(folder / file, f"{place}/{file}")
+            remote.upload(child(folder, file), f"{place}/{file}")
     if last in files:
         remote.write(f"{place}/{last}", (folder / last).read_bytes())
 
 
 def _put_texts(study: Study, remote: Remote, name: str) -> bool:
-    table = study.folder / "datasets" / f"{name}.parquet"
+    table = copy_path(study.folder, name)
     record = next((record for record in kept_records(study.folder) if copy_path(study.folder, record["hash"]) == table), None)
     if record is None or not table.is_file():
         return False

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from workbench.activations.manifest import MANIFEST, parse_manifest
 from workbench.errors import StudyError, disk_errors
 from workbench.frames import records
+from workbench.paths import PARTIAL, drop_strange, inside, is_id
 from workbench.runner import sweep
 from workbench.store import catalog as tables
 from workbench.store.scratch import drop_rests
@@ -49,8 +50,10 @@ def repair(study: Study, remote_content: bool = False) -> pd.DataFrame:
         DiskFullError: There is no room for that file; nothing in the catalog was dropped.
     """
     broken = [f for f in findings(study, remote_content) if f.state == "broken"]
+    study.require_writable("the study")
     done = _cache(study, broken) + _remote(study, broken)
     done += [_set(study, name) for name in _names(broken, "activations")]
+    done += [_strange(study, f) for f in broken if f.part == "files"]
     if any(f.part == "catalog" and f.name == "catalog.db" for f in broken):
         # What a damaged catalog says of runs is no reason to drop one.
         done.append(("catalog", "catalog.db", False, "The database is damaged: restore catalog.db from a copy."))
@@ -66,21 +69,36 @@ def _names(found: Sequence[Finding], part: str) -> list[str]:
 
 
 def _set(study: Study, name: str) -> tuple[str, str, bool, str]:
-    folder = study.folder / "activations" / name
+    folder = inside(study.folder, "activations", name)
     action = "The rest of a capture was dropped."
-    if folder.suffix != ".partial":
+    if folder.suffix != PARTIAL:
         action = "It was dropped: capture it again as it was captured."
         try:
-            edited = bool(parse_manifest(folder).request.edits)
+            request = parse_manifest(folder).request
+            again = request.id == name and not request.edits
         except StudyError:
-            edited = True
-        if not edited:
+            again = False
+        if again:
             # The manifest tells the runs what they read, and lets the rows be captured again.
             for path in [path for path in folder.iterdir() if path.name != MANIFEST]:
-                path.unlink()
+                _drop(path)
             return "activations", name, True, "Its rows were dropped: `workbench recapture` captures them again."
     shutil.rmtree(folder)
     return "activations", name, True, action
+
+
+def _strange(study: Study, finding: Finding) -> tuple[str, str, bool, str]:
+    """Drop a link or a pipe, and not what it leads to; what is only called wrongly may be somebody's."""
+    if drop_strange(study.folder, finding.name):
+        return "files", finding.name, True, "It was removed; what it led to, if anything, was left alone."
+    return "files", finding.name, False, "The workbench did not make it: look at it, and remove it."
+
+
+def _drop(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _runs(study: Study, broken: Sequence[Finding]) -> list[tuple[str, str, bool, str]]:
@@ -89,9 +107,13 @@ def _runs(study: Study, broken: Sequence[Finding]) -> list[tuple[str, str, bool,
     doomed: list[str] = []
     called = study.catalog.called
     for name in [name for name in _names(broken, "run") if name not in {swept for _, swept, *_ in done}]:
-        folder = study.folder / "runs" / name
         row = known.get(name)
-        if row is None and folder.suffix != ".partial":
+        if not is_id("runs", name):
+            # There can be no files of it.
+            doomed.append(name)
+            continue
+        folder = inside(study.folder, "runs", name)
+        if row is None and folder.suffix != PARTIAL:
             done.append(
                 ("run", name, False, f"The catalog does not know it: restore {called} from a copy, or remove the folder.")
             )
@@ -151,13 +173,14 @@ def _drop_runs(study: Study, doomed: list[str], known: dict[str, dict[str, Any]]
     for name in every:
         # What was made from the concepts of a dropped run speaks of concepts that are no more.
         every += [i for i, row in known.items() if name in row["inputs"].get("parents", []) and i not in every]
-    every = [name for name in every if known[name]["status"] == "done"]
+    every = [name for name in every if known[name]["status"] in {"done", "running"}]
     mine = sa.select(tables.concepts.c.id).where(tables.concepts.c.run.in_(every))
-    _keep_words(study, {table: sa.select(table).where(table.c.concept.in_(mine)) for table in BY_PEOPLE})
+    keep_words(study, {table: sa.select(table).where(table.c.concept.in_(mine)) for table in BY_PEOPLE})
     for name in every:
         study.catalog.remove_concepts(name)
         study.catalog.update_run(name, status="failed", error=WHY)
-        shutil.rmtree(study.folder / "runs" / name, ignore_errors=True)
+        if is_id("runs", name):
+            shutil.rmtree(inside(study.folder, "runs", name), ignore_errors=True)
         study._done.pop(name, None)
         why = "it is broken" if name in doomed else "it was made from one that is broken"
         done.append(("run", name, True, f"It was dropped with its concepts and evidence, for {why}: run it again."))
@@ -176,7 +199,7 @@ def _catalog(study: Study) -> list[tuple[str, str, bool, str]]:
     counts[tables.concepts.name] = len(study.catalog.frame(lost))
     if not any(counts.values()):
         return []
-    _keep_words(study, {table: doomed(table) for table in BY_PEOPLE})
+    keep_words(study, {table: doomed(table) for table in BY_PEOPLE})
     with study.catalog.changing() as connection:
         for table in tables.ABOUT_CONCEPTS:
             connection.execute(sa.delete(table).where(table.c.id.in_(sa.select(doomed(table).subquery().c.id))))
@@ -187,7 +210,7 @@ def _catalog(study: Study) -> list[tuple[str, str, bool, str]]:
     return done
 
 
-def _keep_words(study: Study, doomed: dict[sa.Table, sa.Select[Any]]) -> Path | None:
+def keep_words(study: Study, doomed: dict[sa.Table, sa.Select[Any]]) -> Path | None:
     """Write what people said of concepts that are about to be dropped into a file of the study; None where they said nothing."""
     kept: dict[str, Any] = {}
     for table, query in doomed.items():

@@ -11,6 +11,10 @@ import numpy as np
 import pandas as pd
 
 from workbench.errors import ConfigError
+from workbench.parquet import read_parquet
+from workbench.paths import child, files_below
+from workbench.shapes import read_tensors
+from workbench.store.runs import VERIFY
 
 if TYPE_CHECKING:
     from workbench.store.runs import Run
@@ -135,17 +139,17 @@ def compared(first: Run, again: Run, tolerance: float) -> pd.DataFrame:
     names = {
         path.relative_to(run.folder).as_posix()
         for run in (first, again)
-        for path in run.folder.rglob("*")
+        for path in files_below(run.folder)
         if path.suffix in COMPARED
     }
     parts: list[Part] = []
     for name in sorted(names):
-        one, two = first.folder / name, again.folder / name
+        one, two = child(first.folder, name), child(again.folder, name)
         if not (one.exists() and two.exists()):
             parts.append(_apart(name, f"only the {'first' if one.exists() else 'repeated'} run has it"))
         elif one.suffix == ".parquet":
             called = (first.id, again.id)
-            parts.append(_table(name, pd.read_parquet(one), pd.read_parquet(two), called, tolerance))
+            parts.append(_table(name, read_parquet(one), read_parquet(two), called, tolerance))
         else:
             parts.extend(_tensors(name, one, two, tolerance))
     return pd.DataFrame([asdict(part) for part in parts], columns=list(Part.__dataclass_fields__))
@@ -187,9 +191,7 @@ def _said(value: Any) -> str:
 
 
 def _tensors(name: str, one: Path, two: Path, tolerance: float) -> Iterator[Part]:
-    from safetensors.torch import load_file
-
-    left, right = load_file(one), load_file(two)
+    left, right = read_tensors(one, VERIFY), read_tensors(two, VERIFY)
     for key in sorted({*left, *right}):
         part = f"{name}: {key}"
         if key not in left or key not in right:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
+from collections.abc import Iterator, Mapping
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,10 @@ import pandas as pd
 from workbench.errors import StudyError, UnknownNameError
 from workbench.frames import records
 from workbench.numbers import counted
+from workbench.parquet import read_parquet
+from workbench.paths import child, files_below, inside, require_plain, shown
+from workbench.shapes import ShapeError, read_tensors, shaped
+from workbench.store.members import in_run
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from workbench.store.study import Study
 
 CHECKSUMS = "checksums.json"
+VERIFY = "`workbench study verify` says what is damaged."
 
 
 class Run:
@@ -39,11 +45,12 @@ class Run:
         self.study = study
         self.record = record
         self.id = str(record["id"])
-        self.folder = study.folder / "runs" / self.id
+        self.folder = inside(study.folder, "runs", self.id)
         if record["status"] == "done" and study.remote:
             study.remote.fetch_run(self.id)
         if record["status"] == "done" and not self.folder.is_dir():
             raise StudyError(f"The folder of run {self.id} is missing; run the analysis again with force=True.")
+        require_plain(self.folder)
 
     @property
     def analysis(self) -> str:
@@ -63,7 +70,7 @@ class Run:
         import workbench.dictionary  # noqa: F401  (makes its kind known)
         from workbench.concepts import ConceptSet
 
-        folders = sorted((self.folder / "concepts").glob("*"), key=lambda f: int(f.name))
+        folders = sorted((f for f in (self.folder / "concepts").glob("*") if f.name.isdecimal()), key=lambda f: int(f.name))
         return [ConceptSet.load(folder) for folder in folders]
 
     @cached_property
@@ -103,18 +110,13 @@ class Run:
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
         """The run's tensors, by name."""
-        from safetensors.torch import load_file
-
         path = self.folder / "tensors.safetensors"
-        return load_file(path) if path.exists() else {}
+        return read_tensors(path, VERIFY) if path.exists() else {}
 
     @cached_property
-    def figures(self) -> dict[str, Figure]:
+    def figures(self) -> Figures:
         """The run's figures, by name."""
-        import plotly.io as pio
-
-        paths = sorted((self.folder / "figures").glob("*.json"))
-        return {path.stem: pio.from_json(path.read_text()) for path in paths}
+        return Figures(self.folder / "figures")
 
     def compare(self, other: Run) -> Comparison:
         """This run and another side by side; see :func:`workbench.evidence.compare.compare_runs`."""
@@ -138,6 +140,29 @@ class Run:
         return f"<Run {self.id}: {counted(count, 'concept')}, {self.record['status']}{took}>"
 
 
+class Figures(Mapping[str, "Figure"]):
+    """Figures of a run, read when asked for; one that is damaged, or would load something, is a DataError then."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(path.stem for path in self.folder.glob("*.json")))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __getitem__(self, name: str) -> Figure:
+        from workbench.plots import read_figure_file
+
+        if name not in set(self):
+            raise UnknownNameError("figure", name, self)
+        return read_figure_file(child(self.folder, f"{name}.json"))
+
+    def __repr__(self) -> str:
+        return f"<Figures: {', '.join(self) or 'none'}>"
+
+
 class Tables:
     """Parquet tables of a run, read when asked for."""
 
@@ -145,7 +170,7 @@ class Tables:
         self.folder = folder
 
     def __contains__(self, name: str) -> bool:
-        return (self.folder / f"{name}.parquet").exists()
+        return name in set(self)
 
     def __iter__(self) -> Any:
         return iter(sorted(path.stem for path in self.folder.glob("*.parquet")))
@@ -153,13 +178,13 @@ class Tables:
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in set(self):
             raise UnknownNameError("table", name, self)
-        return pd.read_parquet(self.folder / f"{name}.parquet")
+        return read_parquet(child(self.folder, f"{name}.parquet"))
 
     def where(self, name: str, condition: str, values: list[Any]) -> pd.DataFrame:
         """Rows of a table by a DuckDB condition with ``?`` for values, without reading the rest."""
         if name not in set(self):
             raise UnknownNameError("table", name, self)
-        path = str(self.folder / f"{name}.parquet")
+        path = str(child(self.folder, f"{name}.parquet"))
         with _duckdb().cursor() as cursor:
             # Study paths are the user's own; the condition is ours and its values are bound.
             return cursor.execute(f"select * from read_parquet(?) where {condition}", [path, *values]).df()
@@ -182,10 +207,22 @@ def seal(folder: Path) -> None:
     """Keep the SHA-256 of every file of a run, which never changes once it is finished, and have all of it on the disk."""
     from workbench.activations.checksums import sha256_of, sync
 
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = list(files_below(folder))
     write_json(folder / CHECKSUMS, {path.relative_to(folder).as_posix(): sha256_of(path) for path in files})
     for path in [*folder.rglob("*"), folder]:
         sync(path)
+
+
+def parse_sums(text: bytes) -> dict[str, str]:
+    """The checksums of a run's files, from elsewhere. `StudyError` when they are none."""
+    try:
+        sums = shaped(text, dict[str, str])
+    except ShapeError as error:
+        raise StudyError(f"It cannot be read: {error}.") from None
+    # They must not lead outside the run.
+    if strange := next((file for file in sums if not in_run(file)), None):
+        raise StudyError(f"It cannot be read: it names {shown(strange)}, which is no file of a run.")
+    return sums
 
 
 def find_run(study: Study, identifier: str) -> dict[str, Any]:
@@ -212,6 +249,18 @@ def first_id(run: str) -> str:
 def repetitions(runs: pd.DataFrame) -> pd.Series:
     """Which of the runs were made to repeat another one."""
     return pd.Series([bool(facts.get("repeats")) for facts in runs["provenance"]], runs.index, dtype=bool)
+
+
+def newest_comparison(study: Study) -> tuple[str | None, bool]:
+    """The id of the newest comparison of methods that is kept, or None, and whether runs have come since; nothing is computed."""
+    runs = study.runs()
+    runs = runs[~repetitions(runs)]
+    compared = runs[runs["analysis"].eq("counterparts")]
+    if compared.empty:
+        return None, False
+    newest = compared.iloc[-1]
+    later = runs[~runs["analysis"].isin(["counterparts", "examine"]) & runs["started"].gt(newest["started"])]
+    return str(newest["id"]), len(later) > 0
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from workbench.paths import LOCK, inside, listed
 from workbench.processes import held, hold
 
 PREFIX = "fetched-"
@@ -16,7 +17,7 @@ PREFIX = "fetched-"
 @contextmanager
 def scratch(study: Path) -> Iterator[Path]:
     """A new folder in the cache of a study's folder, gone when the block ends; what killed processes have left goes as well."""
-    cache = study / "cache"
+    cache = inside(study, "cache")
     cache.mkdir(parents=True, exist_ok=True)
     drop_rests(study)
     folder = cache / f"{PREFIX}{uuid.uuid4().hex}"
@@ -31,7 +32,7 @@ def scratch(study: Path) -> Iterator[Path]:
 
 def rests(study: Path) -> list[Path]:
     """The folders of processes that were killed while they fetched."""
-    return [folder for folder in sorted((study / "cache").glob(f"{PREFIX}*/")) if not held(_lock(folder))]
+    return [folder for folder in listed(study, "cache") if folder.name.startswith(PREFIX) and not held(_lock(folder))]
 
 
 def drop_rests(study: Path) -> None:
@@ -42,4 +43,4 @@ def drop_rests(study: Path) -> None:
 
 
 def _lock(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.lock")
+    return folder.with_name(f"{folder.name}{LOCK}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from workbench.errors import StudyError
+from workbench.store.deleted import deleted_sets, revive
 from workbench.store.inputs import Inputs
 
 if TYPE_CHECKING:
@@ -27,11 +28,12 @@ class Sharing(Inputs):
 
     def look(self, again: bool = False) -> None:
         """Know the sets that others have put to the remote; they are looked for now and then, or at once when ``again``."""
-        if self.remote:
-            self.remote.look(again)
+        if self.remote and not self.read_only:
+            self.remote.look(again, without=deleted_sets(self))
 
     def fetch_set(self, folder: Path) -> None:
-        """Bring a set's rows from the remote, where it has them."""
+        """Bring a set's rows from the remote, where it has them; one that was deleted is about to be captured again."""
+        revive(self, folder.name)
         if self.remote and self.remote.has("activations", folder.name):
             self.remote.fetch_set(folder.name)
 
@@ -52,6 +54,7 @@ class Sharing(Inputs):
         """Bring what is at the remote and not here; see :func:`workbench.store.remote.pull`."""
         from workbench.store.remote import pull
 
+        self.require_writable("the study")
         return pull(cast("Study", self), self._required_remote(), activations)
 
     def _required_remote(self) -> Remote:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
+
+from workbench.errors import StudyError
+from workbench.shapes import ShapeError, parse_json
 
 WRITES = "workbench_writes"
 """The execution option of a connection that writes."""
@@ -14,14 +20,48 @@ PATIENCE_S = 60.0
 _NAP_S = 0.02
 
 
-def make_engine(url: str) -> sa.Engine:
-    """The engine of an SQLAlchemy URL; settings and transactions are ours where it is SQLite."""
-    lite = url.startswith("sqlite")
-    engine = sa.create_engine(url, connect_args={"timeout": PATIENCE_S} if lite else {})
-    if lite:
+def make_engine(url: str, read_only: bool = False) -> sa.Engine:
+    """The engine of a database file; settings and transactions are ours.
+
+    Args:
+        url: ``sqlite:///`` and the path, every character of which stands for itself.
+        read_only: Nothing is written, and no file is made beside it.
+    """
+    path = Path(url.removeprefix("sqlite:///"))
+    if read_only:
+        # A connection for each query: whether others write now decides how it reads.
+        pool: type[sa.Pool] = sa.NullPool
+        engine = sa.create_engine("sqlite://", creator=lambda: _reader(path), poolclass=pool, json_deserializer=_json)
+    else:
+        engine = sa.create_engine(
+            "sqlite://", creator=lambda: sqlite3.connect(path, timeout=PATIENCE_S, check_same_thread=False),
+            poolclass=sa.QueuePool, json_deserializer=_json,
+        )  # fmt: skip
         sa.event.listen(engine, "connect", _settings)
-        sa.event.listen(engine, "begin", _begin)
+    sa.event.listen(engine, "connect", _distrust)
+    sa.event.listen(engine, "begin", _begin)
     return engine
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    """A connection that reads: with what others have written ahead where they have, else the file as it lies."""
+    ahead = path.with_name(f"{path.name}-wal")
+    how = "mode=ro" if ahead.exists() and ahead.stat().st_size else "mode=ro&immutable=1"
+    name = f"file:{quote(os.fsencode(path))}?{how}"
+    return sqlite3.connect(name, uri=True, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False)
+
+
+def _json(text: str) -> Any:
+    try:
+        return parse_json(text, numbers=False)
+    except ShapeError as error:
+        raise StudyError(f"A value in the study's catalog is damaged ({error}): restore catalog.db from a copy.") from error
+
+
+def _distrust(connection: Any, _record: Any) -> None:
+    # Should others who share the study have put something into the schema: it is not run with more than it needs.
+    connection.execute("PRAGMA trusted_schema=OFF")
+    connection.execute("PRAGMA cell_size_check=ON")
 
 
 def locked(error: sa.exc.DBAPIError) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING, Any, Self
 import pandas as pd
 import sqlalchemy as sa
 
-from workbench.errors import StudyError, UnknownNameError, disk_errors
+from workbench.errors import StudyError, UnknownNameError, WorkbenchWarning, disk_errors
 from workbench.frames import records
 from workbench.numbers import counted
+from workbench.paths import inside
 from workbench.store import catalog as tables
+from workbench.store.caring import Caring
 from workbench.store.catalog import Catalog
+from workbench.store.deleted import finish_deletions
+from workbench.store.look import CATALOG
 from workbench.store.marker import make_or_check
+from workbench.store.opening import admit, writable
+from workbench.store.run_record import require_records
 from workbench.store.runs import Run, find_run
-from workbench.store.sharing import Sharing
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
@@ -34,7 +39,7 @@ if TYPE_CHECKING:
     from workbench.store.repeating import Repetition
 
 
-class Study(Sharing):
+class Study(Caring):
     """A study on disk. Open one with :func:`open_study`.
 
     Attributes:
@@ -81,10 +86,12 @@ class Study(Sharing):
         from workbench.memory import size_text
         from workbench.store.texts import known_examples
 
+        self.require_writable("the study")
+        finish_deletions(self)
         matched = model.match(sites)
         self.use_model(model)
         with disk_errors("activations"):
-            (self.folder / "activations").mkdir(exist_ok=True)
+            inside(self.folder, "activations").mkdir(exist_ok=True)
         dataset = known_examples(self, dataset)
         self.keep_dataset(dataset)
         self.use_dataset(dataset)
@@ -102,7 +109,7 @@ class Study(Sharing):
             dataset,
             sites=matched,
             pool=pool,
-            folder=self.folder / "activations",
+            folder=inside(self.folder, "activations"),
             progress=tell,
             fetch=self.fetch_set,
             **options,
@@ -192,7 +199,9 @@ class Study(Sharing):
     def runs(self, status: str | None = "done") -> pd.DataFrame:
         """The runs, oldest first."""
         query = sa.select(tables.runs).order_by(tables.runs.c.started, tables.runs.c.id)
-        return self.catalog.frame(query if status is None else query.where(tables.runs.c.status == status))
+        found = self.catalog.frame(query if status is None else query.where(tables.runs.c.status == status))
+        require_records(records(found), self.catalog.called)
+        return found
 
     def get_run(self, identifier: str) -> Run:
         """A run by its id or the first characters of it."""
@@ -317,38 +326,17 @@ class Study(Sharing):
 
         return write_report(self, Path(path), **options)
 
-    def export_table(self, table: str, path: str | Path) -> Path:
+    def export_table(self, table: str, path: str | Path, raw: bool = False) -> Path:
         """Write a table as CSV or Parquet; see :func:`workbench.store.exchange.export_table`."""
         from workbench.store.exchange import export_table
 
-        return export_table(self, table, Path(path))
+        return export_table(self, table, Path(path), raw)
 
     def pack(self, path: str | Path, activations: bool = False) -> Path:
         """Write the study into one file for others; see :func:`workbench.store.packing.pack`."""
         from workbench.store.packing import pack
 
         return pack(self, Path(path), activations)
-
-    # Care
-
-    def verify(self, remote_content: bool = False) -> pd.DataFrame:
-        """What is damaged or unfinished, one row a finding; see :func:`workbench.store.verify.verify`."""
-        from workbench.store.verify import verify
-
-        return verify(self, remote_content)
-
-    def repair(self, remote_content: bool = False) -> pd.DataFrame:
-        """Drop what is broken, and say what was dropped; see :func:`workbench.store.repair.repair`."""
-        from workbench.store.repair import repair
-
-        return repair(self, remote_content)
-
-    def log(self) -> pd.DataFrame:
-        """Activation sets and runs, each below what it came from; see :func:`workbench.store.history.history`."""
-        from workbench.store.history import history
-
-        self.look()
-        return history(self)
 
     def close(self) -> None:
         """Let go of the catalog."""
@@ -362,13 +350,20 @@ class Study(Sharing):
 
     def __repr__(self) -> str:
         counts = int(self.catalog.frame(sa.select(tables.concepts.c.id)).shape[0])
-        known = self.catalog.info("model")
-        model = json.loads(known)["name"] if known else "no model yet"
-        return f"<Study '{self.name}': {model}, {counted(len(self.runs()), 'run')}, {counted(counts, 'concept')}>"
+        known = self.known_model()
+        model = known["name"] if known else "no model yet"
+        how = ", read only" if self.read_only else ""
+        return f"<Study '{self.name}': {model}, {counted(len(self.runs()), 'run')}, {counted(counts, 'concept')}{how}>"
 
 
-def open_study(path: str | Path, create: bool = True, catalog: str | None = None, remote: str | None = None) -> Study:
+def open_study(
+    path: str | Path, create: bool = True, catalog: str | None = None, remote: str | None = None, trust: bool = False,
+    read_only: bool = False,
+) -> Study:  # fmt: skip
     """Open a study, and make it when it is not there.
+
+    A study that this user has not opened before is looked at first: a catalog that holds anything but our tables is refused. One
+    whose folder may not be written is opened for reading only (``study.read_only``), and a warning says so.
 
     Args:
         path: A folder.
@@ -377,12 +372,22 @@ def open_study(path: str | Path, create: bool = True, catalog: str | None = None
             in the folder when not given. A study keeps it, so that nobody has to give it again.
         remote: Where runs and activations are kept as well and fetched from when they are not here, such as
             ``s3://bucket/prefix``; kept like the catalog. A study that has none yet gets it.
+        trust: Say yes to what a study from elsewhere would do when it is opened; see :class:`workbench.errors.NotTrustedError`.
+            It is asked once.
+        read_only: Write nothing, although the folder may be written.
 
     Raises:
+        NotTrustedError: It is from elsewhere, and names places that would be contacted, or its catalog was not closed.
         StudyError: The folder holds something else, or cannot be read; or the catalog or remote cannot, or is another one.
         ConfigError: The catalog is in no database that can be used, or a URL has a password in it.
         MissingExtraError: There is no library for the database or the remote.
     """
     folder = Path(path).expanduser().resolve()
     marker = make_or_check(folder, str(path), create, catalog, remote)
-    return Study(folder, Catalog(marker.catalog or f"sqlite:///{folder.as_posix()}/catalog.db"), marker.remote)
+    admit(folder, str(path), marker, trust, catalog is not None, remote is not None)
+    if not read_only and (read_only := not writable(folder)):
+        text = f"The study {path} is open for reading only: its folder may not be written."
+        warnings.warn(text, WorkbenchWarning, stacklevel=2)
+    study = Study(folder, Catalog(marker.catalog or f"sqlite:///{folder.as_posix()}/{CATALOG}", read_only), marker.remote)
+    finish_deletions(study)
+    return study

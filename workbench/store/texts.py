@@ -9,13 +9,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from workbench.activations.manifest import parse_manifest, set_folders
 from workbench.activations.store import ActivationSet
 from workbench.errors import StudyError, WorkbenchError
+from workbench.paths import inside, is_id
+from workbench.shapes import read_shaped
+from workbench.writing import write_beside
 
 if TYPE_CHECKING:
     from workbench.datasets import Dataset
     from workbench.store.study import Study
+
+
+class About(BaseModel):
+    """What is kept beside the table of a data set."""
+
+    name: str
+    labels: list[str] = []
+    hash: str
 
 
 def keep_texts(folder: Path, dataset: Dataset) -> Dataset | None:
@@ -47,7 +60,7 @@ def keep_texts(folder: Path, dataset: Dataset) -> Dataset | None:
     write_table(dataset, path)
     # Written last: a remote takes a copy for whole when this file is there.
     about = {"name": dataset.name, "labels": [label.name for label in dataset.example_labels], "hash": dataset.hash}
-    path.with_suffix(".json").write_text(json.dumps(about))
+    write_beside(path.with_suffix(".json"), json.dumps(about))
     return dataset
 
 
@@ -120,8 +133,9 @@ def _copied(path: Path, record: dict[str, Any]) -> Dataset:
     saved = read_saved_table(path)
     if saved is None:
         # Kept before tables were kept whole.
-        about = json.loads(path.with_suffix(".json").read_text())
-        return load_as_before({"name_or_path": str(path), "text": "text", "split": "split", "group": "group", **about})
+        old = read_shaped(path.with_suffix(".json"), About)
+        columns = {"text": "text", "split": "split", "group": "group"}
+        return load_as_before({"name_or_path": str(path), **columns, "name": old.name, "labels": old.labels})
     table, about = saved.table, saved.about
     if about["modality"] == "image":
         images = load_dataset(**about["source"]).table["image"]
@@ -140,13 +154,14 @@ def kept_records(folder: Path) -> Iterator[dict[str, Any]]:
     for home in set_folders(folder):
         with suppress(StudyError):
             yield parse_manifest(home).dataset_record
-    for path in sorted((folder / "datasets").glob("*.json")):
-        with suppress(OSError, ValueError):
-            about = json.loads(path.read_text())
-            if isinstance(about, dict) and isinstance(about.get("hash"), str):
-                yield {"name": str(about.get("name", "")), "hash": about["hash"], "source": {}}
+    for path in sorted(inside(folder, "datasets").glob("*.json")):
+        with suppress(StudyError):
+            about = read_shaped(path, About)
+            if is_id("datasets", f"{about.hash}.json"):
+                yield {"name": about.name, "hash": about.hash, "source": {}}
 
 
 def copy_path(folder: Path, digest: str) -> Path:
-    """Where a study keeps its own copy of a data set of a hash."""
-    return folder / "datasets" / f"{digest[:16]}.parquet"
+    """Where a study keeps its own copy of a data set of a hash. `StudyError` when it is no hash, or not a file."""
+    inside(folder, "datasets", f"{digest[:16]}.json")
+    return inside(folder, "datasets", f"{digest[:16]}.parquet")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from workbench.errors import disk_errors
+from workbench.errors import StudyError, disk_errors
+from workbench.paths import child, require_plain
+from workbench.shapes import read_shaped, read_tensors
+from workbench.writing import folder_beside
 
 Made = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors by name, and facts that JSON can hold."""
@@ -31,17 +32,15 @@ class Unfinished:
 
     def once(self, name: str, make: Callable[[], Made]) -> Made:
         """What ``make`` gives, written before it is returned; what is there from an earlier attempt is returned as it is."""
-        place = self.folder / name
+        place = child(self.folder, name)
         if (found := _read(place)) is not None:
             return found
         tensors, facts = make()
-        partial = self.folder / f"{name}-{uuid.uuid4().hex}.partial"
-        with disk_errors("the intermediate results"):
-            partial.mkdir(parents=True)
+        with disk_errors("the intermediate results"), folder_beside(place) as partial:
             save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, partial / "tensors.safetensors")
             (partial / "facts.json").write_text(json.dumps(facts))
+            # What could not be read is in the way.
             shutil.rmtree(place, ignore_errors=True)
-            partial.rename(place)
         return tensors, facts
 
     def clear(self) -> None:
@@ -51,7 +50,9 @@ class Unfinished:
 
 def _read(place: Path) -> Made | None:
     try:
-        return load_file(place / "tensors.safetensors"), json.loads((place / "facts.json").read_text())
-    except (OSError, ValueError, SafetensorError):
+        require_plain(place)
+        # Facts may hold numbers that are not finite: of a loss, for instance.
+        return read_tensors(place / "tensors.safetensors"), read_shaped(place / "facts.json", dict[str, Any], numbers=False)
+    except StudyError:
         # Nothing there, or not whole: it is made again.
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,16 +15,33 @@ from workbench.activations.journal import JOURNAL
 from workbench.activations.manifest import MANIFEST, left_out, parse_manifest
 from workbench.errors import StudyError, WorkbenchError
 from workbench.frames import records
+from workbench.parquet import read_table
+from workbench.paths import (
+    KINDS,
+    LOCK,
+    PARTIAL,
+    child,
+    files_below,
+    inside,
+    is_file,
+    is_id,
+    listed,
+    oddities,
+    read_bytes,
+    strange,
+)
 from workbench.processes import has_ended, held
+from workbench.shapes import parse_json
 from workbench.store import catalog as tables
-from workbench.store.runs import CHECKSUMS, Run
+from workbench.store.members import in_run
+from workbench.store.runs import CHECKSUMS, Run, parse_sums
 from workbench.store.scratch import rests
 
 if TYPE_CHECKING:
     from workbench.store.study import Study
 
 State = Literal["broken", "unfinished", "unchecked"]
-Part = Literal["activations", "run", "catalog", "texts", "cache", "remote"]
+Part = Literal["activations", "run", "catalog", "texts", "cache", "files", "remote"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +49,7 @@ class Finding:
     """One thing that is not as it should be.
 
     Attributes:
-        part: ``activations``, ``run``, ``catalog``, ``texts``, ``cache`` or ``remote``.
+        part: ``activations``, ``run``, ``catalog``, ``texts``, ``cache``, ``files`` (links, pipes and the like) or ``remote``.
         name: Of the set, run or table; at the remote its path there, or the remote's URL when it was not reached.
         file: The file within its folder; empty when it is not about one file.
         state: ``broken`` cannot be used and is dropped by a repair; ``unfinished`` goes on when the same call is made again;
@@ -66,7 +82,11 @@ def verify(study: Study, remote_content: bool = False) -> pd.DataFrame:
 def findings(study: Study, remote_content: bool = False) -> list[Finding]:
     """The findings of :func:`verify`."""
     there, unreached = _elsewhere(study)
-    here = [*_activations(study), *_texts(study), *_runs(study, there), *_catalog(study), *_cache(study)]
+    strange_files = list(_files(study))
+    if any("/" not in found.name for found in strange_files):
+        # What lies in a folder that is a link is not of this study.
+        return [*strange_files, *unreached]
+    here = [*_activations(study), *_texts(study), *_runs(study, there), *_catalog(study), *_cache(study), *strange_files]
     if there is None:
         return [*here, *unreached]
     return [*here, *_remote(study, there, here, remote_content)]
@@ -97,14 +117,22 @@ def _remote(study: Study, there: dict[str, int], here: list[Finding], content: b
         yield Finding("remote", study.remote.url, "", "unchecked", f"The rest of what is there was not looked at. {error}")
 
 
+def _files(study: Study) -> Iterator[Finding]:
+    """What lies among the parts of a study and is none; within runs and sets it is a finding of those."""
+    for kind in KINDS:
+        for path, problem in strange(study.folder, kind):
+            name = path.relative_to(study.folder).as_posix()
+            yield Finding("files", name, "", "broken", f"It is {problem}. It is not read or followed.")
+
+
 def _cache(study: Study) -> Iterator[Finding]:
     for folder in rests(study.folder):
         yield Finding("cache", folder.name, "", "broken", "It is the rest of what a process fetched that was killed.")
 
 
 def _activations(study: Study) -> Iterator[Finding]:
-    for folder in sorted((study.folder / "activations").glob("*/")):
-        if folder.suffix == ".partial":
+    for folder in listed(study.folder, "activations"):
+        if folder.suffix == PARTIAL:
             yield from _partial_set(folder)
             continue
         found = list(damage(folder))
@@ -116,9 +144,11 @@ def _activations(study: Study) -> Iterator[Finding]:
 
 
 def _partial_set(folder: Path) -> Iterator[Finding]:
-    if held(folder.with_suffix(".lock")):
+    if held(folder.with_suffix(LOCK)):
         yield Finding("activations", folder.name, "", "unfinished", "It is being captured now.")
-    elif (folder / JOURNAL).is_file():
+    elif any(oddities(folder)):
+        yield Finding("activations", folder.name, "", "broken", "It is the rest of a capture, with links or pipes in it.")
+    elif is_file(folder / JOURNAL):
         yield Finding("activations", folder.name, "", "unfinished", "Its capture was cut short; the same capture goes on.")
     elif not any(damage(folder)):
         yield Finding("activations", folder.name, "", "unfinished", "It is whole; the same capture gives it its name.")
@@ -132,7 +162,11 @@ def _texts(study: Study) -> Iterator[Finding]:
 
     seen: set[str] = set()
     for record in kept_records(study.folder):
-        copy = copy_path(study.folder, record["hash"])
+        try:
+            copy = copy_path(study.folder, record["hash"])
+        except StudyError as error:
+            yield Finding("texts", record["name"], "", "broken", f"The kept texts cannot be read: {error}")
+            continue
         if copy.name in seen or not copy.exists():
             continue
         seen.add(copy.name)
@@ -145,7 +179,11 @@ def _texts(study: Study) -> Iterator[Finding]:
 def _runs(study: Study, there: dict[str, int] | None) -> Iterator[Finding]:
     known = {str(row["id"]): row for row in records(study.runs(status=None))}
     for name, row in known.items():
-        folder = study.folder / "runs" / name
+        if not is_id("runs", name):
+            if row["status"] in {"done", "running"}:
+                yield Finding("run", name, "", "broken", "It is called as the workbench calls no run: there are no files of it.")
+            continue
+        folder = inside(study.folder, "runs", name)
         if row["status"] == "running" and has_ended(row["provenance"].get("process", {})):
             yield Finding("run", name, "", "broken", "It is recorded as running, but its process has ended.")
         elif row["status"] == "done" and not folder.is_dir() and (there is None or f"runs/{name}/{CHECKSUMS}" in there):
@@ -154,11 +192,11 @@ def _runs(study: Study, there: dict[str, int] | None) -> Iterator[Finding]:
             yield Finding("run", name, "", "broken", "Its folder is missing.")
         elif row["status"] == "done":
             yield from _finished_run(study, row, folder)
-    for folder in sorted((study.folder / "runs").glob("*/")):
-        name = folder.name.removesuffix(".partial")
-        if name not in known or known[name]["status"] not in (
-            {"running"} if folder.suffix == ".partial" else {"running", "done"}
-        ):
+    for folder in listed(study.folder, "runs"):
+        name = folder.name.removesuffix(PARTIAL)
+        if name in known and known[name]["status"] == "deleted" and folder.suffix != PARTIAL:
+            yield Finding("run", name, "", "unfinished", "It was deleted; its files go when the study is opened next.")
+        elif name not in known or known[name]["status"] not in ({"running"} if folder.suffix == PARTIAL else {"running", "done"}):
             yield Finding("run", folder.name, "", "broken", "It is the rest of a run that did not finish.")
 
 
@@ -187,34 +225,37 @@ def _finished_run(study: Study, row: dict[str, Any], folder: Path) -> Iterator[F
 
 def damaged_files(folder: Path) -> Iterator[tuple[str, str]]:
     """Every file of a run that is damaged, with what is wrong with it. Reads every byte of the run."""
+    found = list(oddities(folder))
+    for name, problem in found:
+        yield name, f"It is {problem}."
     try:
-        sums: dict[str, str] = json.loads((folder / CHECKSUMS).read_text()) if (folder / CHECKSUMS).exists() else {}
-    except ValueError:
-        yield CHECKSUMS, "It cannot be read."
+        sums = parse_sums(read_bytes(folder / CHECKSUMS)) if (folder / CHECKSUMS).exists() else {}
+    except StudyError as error:
+        yield CHECKSUMS, str(error)
         return
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    there = {name for path in files_below(folder) if in_run(name := path.relative_to(folder).as_posix())}
+    sums = {name: sum_ for name, sum_ in sums.items() if name not in dict(found)}
     for name in sorted(set(sums) | there):
         if name not in there:
             yield name, "It is missing."
-        elif name in sums and sha256_of(folder / name) != sums[name]:
+        elif name in sums and sha256_of(child(folder, name)) != sums[name]:
             yield name, "Its checksum is not that of what was written."
-        elif problem := _unreadable(folder / name):
+        elif problem := _unreadable(child(folder, name)):
             yield name, problem
 
 
 def _unreadable(path: Path) -> str:
     """Why a file cannot be read as what its name says it is; empty when it can."""
-    import pyarrow.parquet as pq
     from safetensors import safe_open
 
     try:
         if path.suffix == ".parquet":
-            pq.read_table(path)
+            read_table(path)
         elif path.suffix == ".safetensors":
             with safe_open(path, "numpy") as file:
                 file.keys()
         elif path.suffix == ".json":
-            json.loads(path.read_text(encoding="utf-8"))
+            parse_json(read_bytes(path), numbers=False)
     except Exception as error:
         return f"It cannot be read: {error}".split("\n")[0]
     return ""

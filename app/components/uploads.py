@@ -1,0 +1,34 @@
+"""Files that come from the reader's own machine, and what is said of paths on the server's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from app.components.text import literal
+from workbench.errors import ConfigError
+from workbench.serving import roots
+
+
+def saved(files: Sequence[IO[bytes]], folder: Path) -> list[Path]:
+    """Write uploaded files into a new folder, under the last part of their names.
+
+    Raises:
+        ConfigError: Two have one name, or one has none.
+    """
+    folder.mkdir()
+    paths = []
+    for file in files:
+        name = file.name.replace("\\", "/").rpartition("/")[2]
+        path = folder / name
+        if name in {"", ".", ".."} or "\x00" in name or path in paths:
+            raise ConfigError(f"'{name[:80]}' cannot be the name of a file, or two files have it: rename it.")
+        path.write_bytes(file.read())
+        paths.append(path)
+    return paths
+
+
+def reached() -> str:
+    """Which folders the app reaches, as the help of a field."""
+    return literal(f"The app reaches only {', '.join(map(str, roots()))}; `workbench app --root FOLDER` says which.", 900)

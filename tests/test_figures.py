@@ -1,0 +1,142 @@
+"""Figures from a file draw, and load nothing."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import plotly.express as px
+import plotly.graph_objects as go
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workbench.errors import DataError
+from workbench.plots import COLOURS, read_figure, read_figure_file, themed
+from workbench.reports.parts import figure_html
+
+OUT = "http://a.example"
+MAPS = [
+    "choropleth",
+    "scattergeo",
+    "scattermap",
+    "choroplethmap",
+    "densitymap",
+    "scattermapbox",
+    "choroplethmapbox",
+    "densitymapbox",
+]
+SCATTER = {"type": "scatter", "x": [1, 2], "y": [3, 4]}
+LAYOUTS = [
+    {"images": [{"source": f"{OUT}/x.png", "xref": "paper", "yref": "paper"}]},
+    {"geo": {"scope": "world"}},
+    {"geo2": {"scope": "world"}},
+    {"map": {"style": f"{OUT}/style.json"}},
+    {"mapbox": {"style": f"{OUT}/style.json"}},
+    {"updatemenus": [{"buttons": [{"method": "relayout", "args": [{"images": [{"source": f"{OUT}/x.png"}]}]}]}]},
+    {"sliders": [{"steps": [{"method": "relayout", "args": [{"images": []}]}]}]},
+    {"scene": {"annotations": [{"text": "a", "href": OUT}]}},
+    {"unknown": 1},
+]
+TEXTS = [
+    f"<a href='{OUT}'>x</a>", f"<A\nHREF={OUT}>x", "<span style='background:url(http://a.example/x)'>x</span>",
+    f"<img src={OUT}/x.png>", "<script>alert(1)</script>", f"<b style='fill:url({OUT})'>x</b>", "<b/onclick=1>x",
+    f"</a ><a/href={OUT}>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MAPS)
+def test_no_map_is_drawn(kind: str) -> None:
+    with pytest.raises(DataError, match=kind):
+        read_figure(json.dumps({"data": [{"type": kind, "geojson": f"{OUT}/x.json"}], "layout": {}}))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=[next(iter(layout)) for layout in LAYOUTS])
+def test_no_part_of_a_layout_names_an_address(layout: dict) -> None:
+    with pytest.raises(DataError, match="cannot be shown"):
+        read_figure(json.dumps({"data": [SCATTER], "layout": layout}))
+
+
+@pytest.mark.parametrize("trace", [{"type": "image", "source": f"{OUT}/x.png"}, {"type": "bar", "y": [1], "geojson": OUT}])
+def test_no_trace_names_an_address(trace: dict) -> None:
+    with pytest.raises(DataError, match=r"loads? something"):
+        read_figure(json.dumps({"data": [trace], "layout": {}}))
+
+
+def test_a_template_brings_nothing_in() -> None:
+    template = {"layout": {"images": [{"source": f"{OUT}/x.png"}], "mapbox": {"style": OUT}}, "data": {"scattergeo": [{}]}}
+    read = read_figure(json.dumps({"data": [SCATTER], "layout": {"template": template, "title": {"text": "kept"}}}))
+    assert OUT not in read.to_json()
+    assert read.layout.title.text == "kept"
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_texts_of_a_figure_hold_no_link_and_no_style(text: str) -> None:
+    figure = go.Figure(go.Scatter(x=[text], y=[1], name=text, text=[text], hovertemplate=text), {"title": {"text": text}})
+    figure.add_annotation(text=text)
+    for shown in (read_figure(figure.to_json()), themed(figure, dark=True)):
+        trace = shown.data[0]
+        for one in (
+            trace.x[0],
+            trace.name,
+            trace.text[0],
+            trace.hovertemplate,
+            shown.layout.title.text,
+            shown.layout.annotations[0].text,
+        ):
+            assert "<" not in one.replace("</b>", ""), one
+            assert one.replace("&lt;", "<") == text
+
+
+def test_plain_marks_and_numbers_stay() -> None:
+    figure = go.Figure(go.Bar(x=["<b>a</b><br>H<sub>2</sub>O"], y=[1.5], hovertemplate="%{y}<extra></extra>"))
+    read = read_figure(figure.to_json())
+    assert read.data == figure.data
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        px.scatter(x=[1, 2], y=[2, 1], color=["a", "b"]), px.line(x=[1, 2], y=[2, 1]), px.imshow([[1, 2], [3, 4]]),
+        px.histogram(x=[1, 1, 2]), px.box(y=[1, 2, 3]), px.pie(values=[1, 2], names=["a", "b"]),
+        px.scatter_3d(x=[1], y=[2], z=[3]),
+        px.treemap(names=["a", "b"], parents=["", "a"], values=[2, 1]), px.parallel_coordinates({"a": [1, 2], "b": [2, 1]}),
+        px.scatter_polar(r=[1], theta=[2]), go.Figure(go.Sankey(link={"source": [0], "target": [1], "value": [1]})),
+        go.Figure(go.Table(cells={"values": [["x"]]})),
+    ],
+    ids=lambda figure: figure.data[0].type,
+)  # fmt: skip
+def test_what_people_draw_is_read_as_it_is(figure: go.Figure) -> None:
+    read = read_figure(figure.to_json())
+    assert [trace.to_plotly_json() for trace in read.data] == [
+        trace.to_plotly_json() for trace in read_figure(read.to_json()).data
+    ]
+    assert [trace.type for trace in read.data] == [trace.type for trace in figure.data]
+    assert "plotly-graph-div" in figure_html(figure)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda s: st.lists(s) | st.dictionaries(st.text(), s)))
+def test_any_json_is_a_figure_or_a_sentence(value: object) -> None:
+    for text in (json.dumps(value), json.dumps({"data": value}), json.dumps({"data": [value], "layout": value})):
+        # Any other error fails the test.
+        with suppress(DataError):
+            assert isinstance(read_figure(text), go.Figure)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"data": ' + '{"a":' * 50_000, '{"data": [{"type": ["bar"]}]}'])
+def test_what_is_no_figure_is_a_sentence(text: str) -> None:
+    with pytest.raises(DataError, match="cannot be shown"):
+        read_figure(text)
+
+
+def test_a_file_that_is_no_text_is_a_sentence_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "loss.json").write_bytes(b"\xff\xfe\x00")
+    for name in ("loss", "missing"):
+        with pytest.raises(DataError, match=f"'{name}'"):
+            read_figure_file(tmp_path / f"{name}.json")
+
+
+def test_a_dark_page_has_lighter_shades() -> None:
+    shown = themed(go.Figure(go.Bar(x=[1], y=[1], marker={"color": COLOURS[0]})), dark=True)
+    assert shown.data[0].marker.color == "#4BA3DB"

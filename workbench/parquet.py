@@ -1,0 +1,112 @@
+"""Parquet files from anywhere: what a table takes in memory is found out before it is read.
+
+A small file can unpack to any size: a long text that repeats lies in it once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import DataError
+from workbench.memory import free_memory, size_text
+from workbench.paths import is_file, odd, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ALWAYS_BYTES, MOST_TIMES = 256 * 2**20, 500
+"""What a table may take in memory whatever the length of its file, and how many times that length otherwise."""
+_CELL_BYTES = 8
+# How a column of texts lies in a file from which it comes out no larger than it is declared to be.
+_PLAIN = frozenset({"PLAIN", "RLE", "BIT_PACKED"})
+
+
+def read_table(path: Path) -> Any:
+    """The Arrow table of a file.
+
+    Raises:
+        DataError: It is no whole Parquet file, or unpacks to more than it may.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not is_file(path.resolve()):
+        raise DataError(f"{shown(path.name)} is {odd(path.resolve()) or 'no file'}: give a Parquet file.")
+    try:
+        with pq.ParquetFile(path) as file:
+            require_room(file, path)
+            return file.read()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{shown(path.name)} is not a whole Parquet file: write it again.") from error
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """The table of a file that pandas wrote. Errors are those of :func:`read_table`."""
+    import pyarrow as pa
+
+    table = read_table(path)
+    try:
+        return table.to_pandas()
+    except (pa.ArrowException, ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
+        raise DataError(f"{shown(path.name)} cannot be read as a table: {error}.") from error
+
+
+def require_room(file: Any, path: Path) -> None:
+    """Hold what a file unpacks to against its length and the free memory.
+
+    Args:
+        file: The open ``pyarrow.parquet.ParquetFile``.
+        path: Its path.
+
+    Raises:
+        DataError: It unpacks to too much.
+    """
+    length, free = path.stat().st_size, free_memory()
+
+    def hold(needed: int) -> None:
+        if needed > free or needed > max(ALWAYS_BYTES, length * MOST_TIMES):
+            raise DataError(
+                f"{shown(path.name)} has {size_text(length)} and unpacks to {size_text(needed)} or more, with"
+                f" {size_text(free)} of memory free: it is not read. Split it, or write it again without what repeats."
+            )
+
+    facts, needed, packed = file.metadata, 0, []
+    for group in range(facts.num_row_groups):
+        for column in range(facts.num_columns):
+            chunk = facts.row_group(group).column(column)
+            needed += max(chunk.total_uncompressed_size, chunk.num_values * _CELL_BYTES)
+            if chunk.physical_type in {"BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"} and not set(chunk.encodings) <= _PLAIN:
+                packed.append((group, column, chunk.num_values * chunk.total_uncompressed_size, set(chunk.encodings)))
+    hold(max(needed, facts.num_rows * _CELL_BYTES))
+    # No value is longer than all that its column holds.
+    if needed + sum(most for _, _, most, _ in packed) <= ALWAYS_BYTES:
+        return
+    for group, column, most, encodings in packed:
+        if encodings & {"DELTA_BYTE_ARRAY"}:
+            hold(needed + most)
+        needed += _unpacked(file, path, group, column)
+        hold(needed)
+
+
+def _unpacked(file: Any, path: Path, group: int, column: int) -> int:
+    """Bytes of the values of one column of texts, which is read as numbers of a dictionary and not unpacked."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    name = file.schema.column(column).path
+    with pq.ParquetFile(path, read_dictionary=[name]) as coded:
+        found = coded.read_row_group(group, columns=[name]).column(0)
+    total = 0
+    for chunk in found.chunks:
+        values = chunk
+        while not hasattr(values, "dictionary") and hasattr(values, "flatten") and values.type.num_fields:
+            # Lists and structures hold the column that was asked for, and nothing else.
+            parts = values.flatten()
+            values = parts[0] if isinstance(parts, list) else parts
+        if hasattr(values, "dictionary") and len(values.dictionary):
+            lengths = pc.binary_length(values.dictionary).cast("int64")
+            total += int(pc.sum(pc.take(lengths, values.indices)).as_py() or 0)
+    return total

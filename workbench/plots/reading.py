@@ -1,0 +1,118 @@
+"""Figures that come from a file or a plug-in: read so that they draw, and do nothing else.
+
+A figure of plotly may load pictures, maps and outlines of countries from any address, and its texts are read as HTML with links
+and styles. Here only the kinds of traces and the parts of a layout that load nothing are let through, and what is no plain mark
+of a text stays text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import DataError
+from workbench.paths import read_bytes
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+TRACES = re.compile(
+    r"bar|barpolar|box|candlestick|carpet|cone|contour|contourcarpet|funnel|funnelarea|heatmap|histogram(2d(contour)?)?"
+    r"|icicle|image|indicator|isosurface|mesh3d|ohlc|parcats|parcoords|pie|sankey|scatter(3d|carpet|gl|polar|polargl|smith|ternary)?"
+    r"|splom|streamtube|sunburst|surface|table|treemap|violin|volume|waterfall"
+)
+"""What may be drawn: every trace of plotly but the maps."""
+LAYOUT = re.compile(
+    r"(xaxis|yaxis|legend|coloraxis|polar|ternary|smith|scene)\d*|title|font|width|height|autosize|autotypenumbers|margin"
+    r"|min(reduced)?(width|height)|annotations|shapes|selections|grid|uniformtext|template|meta|calendar|separators|dragmode"
+    r"|clickmode|selectdirection|transition|modebar|hidesources|hiddenlabels|showlegend|hover\w+|spikedistance|\w*colorway"
+    r"|extend\w+colors|colorscale|(paper|plot)_bgcolor|(bar|box|violin|waterfall|funnel|scatter)(mode|norm|gap|groupgap|cornerradius)"
+    r"|(new|active)(shape|selection)|(data|edit|selection|ui)revision"
+)
+"""Parts of a layout: what is not among them is a map, a picture, or a button that changes the figure."""
+ADDRESSES = frozenset({"images", "geojson", "href", "url", "stylesheet"})
+# Marks of plotly's texts without attributes; of all others the angle bracket is written as an entity, which shows it.
+_MARKUP = re.compile(r"<(?!/?(?:b|i|u|s|em|strong|sub|sup|br|extra)\s*/?>)", re.IGNORECASE)
+_SCALARS = (int, float, bool, type(None))
+
+
+def read_figure(text: str, name: str = "figure") -> Figure:
+    """A figure of plotly from its JSON.
+
+    Args:
+        text: What ``figure.to_json()`` wrote.
+        name: What a message calls it.
+
+    Raises:
+        DataError: It is no figure, or would load something from an address.
+    """
+    import plotly.graph_objects as go
+
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        raise DataError(f"The figure '{name}' cannot be shown: it is not JSON.") from None
+    if problem := _problem(found):
+        raise DataError(f"The figure '{name}' cannot be shown: {problem}.")
+    try:
+        layout = {key: _plain(value) for key, value in found.get("layout", {}).items() if key != "template"}
+        return go.Figure(data=_plain(found.get("data", [])), layout=layout)
+    except (ValueError, TypeError, RecursionError, KeyError, AttributeError):
+        raise DataError(f"The figure '{name}' cannot be shown: it is no figure that plotly reads.") from None
+
+
+def read_figure_file(path: Path) -> Figure:
+    """A figure from its file; see :func:`read_figure`.
+
+    Raises:
+        DataError: It is not text, or no figure that may be shown.
+        StudyError: It is no file, or a larger one than figures have.
+    """
+    try:
+        return read_figure(read_bytes(path).decode(), path.stem)
+    except (OSError, UnicodeDecodeError):
+        raise DataError(f"The figure '{path.stem}' cannot be shown: its file cannot be read.") from None
+
+
+def _problem(figure: Any) -> str:
+    """What speaks against drawing it; empty where nothing does."""
+    if not isinstance(figure, dict) or set(figure) - {"data", "layout", "frames"}:
+        return "it holds other parts than data and layout"
+    data, layout = figure.get("data", []), figure.get("layout", {})
+    if not isinstance(data, list) or not all(isinstance(trace, dict) for trace in data) or not isinstance(layout, dict):
+        return "its data or layout is not what plotly writes"
+    if figure.get("frames"):
+        return "it is an animation"
+    kinds = (str(trace.get("type", "scatter"))[:40] for trace in data)
+    if (kind := next((kind for kind in kinds if not TRACES.fullmatch(kind)), None)) is not None:
+        return f"it has a trace of the kind {kind!r}, which may load a map"
+    if (part := next((part for part in layout if not LAYOUT.fullmatch(part)), None)) is not None:
+        return f"its layout has {part[:40]!r}, which may load something or change the figure"
+    try:
+        asks = _addresses([data, {key: value for key, value in layout.items() if key != "template"}])
+    except RecursionError:
+        asks = "more levels than a figure has"
+    return f"it has {asks!r}, which may load something from an address" if asks else ""
+
+
+def _addresses(value: Any) -> str:
+    """The first key, anywhere inside, whose value would be an address."""
+    if isinstance(value, dict):
+        found = next((key for key, one in value.items() if key in ADDRESSES or (key == "source" and isinstance(one, str))), "")
+        return found or next(filter(None, map(_addresses, value.values())), "")
+    if isinstance(value, list):
+        return next(filter(None, (_addresses(one) for one in value if not isinstance(one, (*_SCALARS, str)))), "")
+    return ""
+
+
+def _plain(value: Any) -> Any:
+    """The same value with its texts free of links, styles and scripts."""
+    if isinstance(value, str):
+        return _MARKUP.sub("&lt;", value)
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [one if isinstance(one, _SCALARS) else _plain(one) for one in value]
+    return value

@@ -1,0 +1,70 @@
+"""Runs and activation sets that the catalog records as deleted, and the files of them that are still there.
+
+A process that is killed after a deletion was recorded leaves files. They are removed when the study is opened next, on each
+machine that has some, and from its remote by the next push.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Literal
+
+import sqlalchemy as sa
+
+from workbench.paths import inside, is_id
+from workbench.shapes import reading, shaped
+from workbench.store import catalog as tables
+
+if TYPE_CHECKING:
+    from workbench.store.inputs import Inputs
+
+DELETED = "deleted"
+"""The status of a run whose record is kept; the key of a set's record begins with it."""
+SET_KEY = f"{DELETED} activations "
+
+
+def deleted_sets(study: Inputs) -> dict[str, dict[str, str]]:
+    """The records of the sets that were deleted and not captured again: ``at``, ``data`` and ``said``, by id."""
+    rows = study.catalog.frame(sa.select(tables.info).where(tables.info.c.key.like(f"{SET_KEY}%")))
+    with reading(f"The record of a deleted set in {study.catalog.called}", "Restore the catalog from a copy."):
+        return {
+            key.removeprefix(SET_KEY): shaped(value, dict[str, str])
+            for key, value in zip(rows["key"], rows["value"], strict=True)
+        }
+
+
+def deleted_parts(study: Inputs) -> list[tuple[Literal["runs", "activations"], str]]:
+    """The kinds and ids of the runs and sets that are recorded as deleted."""
+    runs = study.catalog.frame(sa.select(tables.runs.c.id).where(tables.runs.c.status == DELETED))["id"]
+    found: list[tuple[Literal["runs", "activations"], str]] = [("runs", run) for run in runs if is_id("runs", run)]
+    return found + [("activations", name) for name in deleted_sets(study) if is_id("activations", name)]
+
+
+def finish_deletions(study: Inputs) -> None:
+    """Remove the files of what the catalog records as deleted, which a killed process or another machine left here."""
+    if study.read_only:
+        return
+    for kind, name in deleted_parts(study):
+        if (folder := inside(study.folder, kind, name)).is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def revive(study: Inputs, name: str) -> None:
+    """A deleted set is about to be made again: from now on it is none that was deleted."""
+    if name in deleted_sets(study):
+        finish_deletions(study)
+        with study.catalog.changing() as connection:
+            connection.execute(sa.delete(tables.info).where(tables.info.c.key == f"{SET_KEY}{name}"))
+
+
+def remove_deleted(study: Inputs) -> list[str]:
+    """Remove at the remote what the catalog records as deleted; what was removed, such as ``runs/ID``."""
+    remote, doomed = study.remote, deleted_parts(study)
+    if remote is None or not doomed:
+        return []
+    there = {tuple(path.split("/")[:2]) for path in remote.listing()}
+    places = [(place, name) for kind, name in doomed for place in ((kind, "left_out") if kind == "activations" else (kind,))]
+    removed = [(place, name) for place, name in places if (place, name) in there]
+    for place, name in removed:
+        remote.remove(place, name)
+    return [f"{place}/{name}" for place, name in removed]

@@ -1,0 +1,34 @@
+"""What is looked at before a study is opened: whether its user knows it, and whether it can be written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from workbench.errors import NotTrustedError
+from workbench.store.look import CATALOG, look, side_files
+from workbench.store.marker import STUDY_FILE, Marker
+from workbench.store.trust import remember, trusted
+
+
+def admit(folder: Path, called: str, marker: Marker, trust: bool, catalog: bool, remote: bool) -> None:
+    """Look at a study that this user does not know, and keep that they know it. Places that they named need no other yes."""
+    known = trusted(folder, marker.id)
+    named = {marker.catalog} if catalog else set()
+    named |= {marker.remote} if remote else set()
+    places = [place for place in marker.places if place not in named and place not in (known or ())]
+    # A link or a pipe is refused whoever made the study.
+    open_files = [] if marker.catalog else side_files(folder)
+    asked = open_files if known is None else []
+    if (places or asked) and not trust:
+        raise NotTrustedError(called, places, asked)
+    if known is None and not marker.catalog and not open_files:
+        look(folder / CATALOG, called)
+    if known is None or not set(marker.places) <= known:
+        remember(folder, marker.id, marker.places)
+
+
+def writable(folder: Path) -> bool:
+    """Whether a study can be written, as far as permissions tell."""
+    files = [path for path in (folder / CATALOG, folder / STUDY_FILE) if path.exists()]
+    return os.access(folder, os.W_OK | os.X_OK) and all(os.access(path, os.W_OK) for path in files)

@@ -1,0 +1,138 @@
+"""Whether a row of a catalog is one that the workbench could have written: the types of its values, its ids, its JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+
+from workbench.paths import PARTIAL, is_id, shown
+from workbench.shapes import parse_json
+from workbench.store import catalog as tables
+from workbench.store.run_record import record_problem
+
+Row = dict[str, Any]
+STATUSES = frozenset({"running", "done", "failed", "cancelled", "deleted"})
+_JSON_BYTES = 2**24
+
+
+def problem_of(table: sa.Table, row: Row) -> str:
+    """What is wrong with a row, as part of a sentence; empty where nothing is. Values are as SQLite gives them."""
+    for name, value in row.items():
+        if not _fits(table.c[name], value):
+            return f"the column '{name}' holds {_called(value)}"
+    check = _CHECKS.get(table.name)
+    return check(row) if check else ""
+
+
+def read_json(text: str) -> Any:
+    """The value of a JSON text. `ValueError` where it is none, or longer than any of ours."""
+    if len(text) > _JSON_BYTES:
+        raise ValueError("it is too long")
+    return parse_json(text, numbers=False)
+
+
+def _fits(column: sa.Column[Any], value: Any) -> bool:
+    if value is None:
+        return bool(column.nullable)
+    kind = column.type
+    if isinstance(kind, sa.Boolean):
+        return value in {0, 1} and isinstance(value, int)
+    if isinstance(kind, sa.Integer):
+        return isinstance(value, int)
+    if isinstance(kind, sa.Float):
+        return isinstance(value, int | float)
+    return isinstance(value, str) and _unicode(value)
+
+
+def _unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _called(value: Any) -> str:
+    return "nothing" if value is None else f"{type(value).__name__} {shown(repr(value)[:100])}"
+
+
+def _run(row: Row) -> str:
+    if not is_id("runs", row.get("id")) or row["id"].endswith(PARTIAL):
+        return f"a run is called {shown(str(row.get('id')))}"
+    if row.get("status") not in STATUSES:
+        return f"a run has the status {shown(str(row.get('status')))}"
+    problem = record_problem({name: _object(row.get(name)) for name in ("config", "inputs", "provenance")})
+    return f"the record of a run is not as the workbench writes it: {problem}" if problem else ""
+
+
+def _concept(row: Row) -> str:
+    run, number = row.get("run"), row.get("number")
+    if not is_id("runs", run) or not isinstance(number, int) or number < 0 or row.get("id") != f"{run}.{number}":
+        return f"a concept is called {shown(str(row.get('id')))}"
+    return ""
+
+
+def _of_run(row: Row) -> str:
+    run = row.get("run")
+    return "" if run is None or is_id("runs", run) else f"a row is of the run {shown(run)}"
+
+
+def _intervention(row: Row) -> str:
+    try:
+        texts = read_json(row.get("texts", "null"))
+    except ValueError:
+        texts = None
+    return "" if _object(row.get("recipe")) is not None and _texts(texts) else "an intervention cannot be read"
+
+
+def _info(row: Row) -> str:
+    key, value = row.get("key"), row.get("value") or ""
+    if key == "schema":
+        return "" if value.isdecimal() and len(value) < 10 else "the version of the catalog is no number"
+    if key == "model":
+        record = _object(value)
+        texts = record is not None and all(isinstance(record.get(name), str) for name in ("name", "kind", "weights_hash"))
+        return "" if texts and isinstance(record.get("source"), dict) else "the record of the model cannot be read"  # type: ignore[union-attr]
+    if isinstance(key, str) and key.startswith("labels of "):
+        record = _object(value)
+        sound = record is not None and is_id("datasets", f"{record.get('hash')}.json") and isinstance(record.get("name"), str)
+        return "" if sound and isinstance(record.get("source"), dict) else "the record of a data set cannot be read"  # type: ignore[union-attr]
+    if isinstance(key, str) and key.startswith("deleted activations "):
+        record = _object(value)
+        sound = record is not None and _texts([record.get(name) for name in ("at", "data", "said")])
+        return "" if sound else "the record of a deleted set cannot be read"
+    if isinstance(key, str) and key.startswith("norm "):
+        return "" if _finite(value) else "a typical norm is no number"
+    return ""
+
+
+def _object(text: Any) -> dict[str, Any] | None:
+    try:
+        value = read_json(text)
+    except (ValueError, TypeError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+_CHECKS: dict[str, Callable[[Row], str]] = {
+    tables.info.name: _info,
+    tables.runs.name: _run,
+    tables.concepts.name: _concept,
+    tables.names.name: _of_run,
+    tables.evidence.name: _of_run,
+    tables.interventions.name: _intervention,
+}

@@ -1,0 +1,329 @@
+"""A study of our own, made of what somebody else gave: a packed study, or a folder that is not opened as it is.
+
+Nothing of it is opened in place. The files that a study has are copied, by their names and with their sizes watched; of the
+catalog the rows of our tables go into a catalog that is made here.
+"""
+
+from __future__ import annotations
+
+import errno
+import lzma
+import os
+import shutil
+import sqlite3
+import stat
+import struct
+import tempfile
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite as dialect
+from sqlalchemy.schema import CreateTable
+
+from workbench.errors import DiskFullError, StudyError, WorkbenchWarning, disk_errors
+from workbench.memory import size_text
+from workbench.paths import child, files_below, inside, is_file, shown
+from workbench.store import trust
+from workbench.store.catalog import Catalog, concepts, info, runs
+from workbench.store.copying import copy_rows
+from workbench.store.look import CATALOG, present, reading, rows
+from workbench.store.marker import STUDY_FILE, Marker, moved, new_id, read
+from workbench.store.members import belongs, run_of
+from workbench.store.study import Study, open_study
+from workbench.writing import folder_beside
+
+MAX_MEMBERS = 200_000
+MOST_TIMES, ALWAYS_BYTES = 100, 64 * 2**20
+"""A packed study may take so many times its size, and so many bytes whatever its size."""
+_BLOCK, _CHUNK_ROWS = 2**20, 5000
+_DAMAGED = (
+    zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, struct.error, ValueError,
+    OverflowError, IndexError, KeyError, MemoryError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file that is to be copied: its path in a study, its bytes as they are declared, and how it is opened."""
+
+    name: str
+    size: int
+    open: Callable[[], IO[bytes]]
+
+
+def unpack(path: str | Path, folder: str | Path, catalog: str | None = None) -> Study:
+    """Make a study of a packed one, or of the folder of somebody's study, and open it. A bundled study goes by its name.
+
+    What is no part of a study is left out, and so are rows of its catalog that the workbench would not have written; a warning
+    says so.
+
+    Args:
+        path: The file, or the folder.
+        folder: The folder to make.
+        catalog: Where its catalog is to be; see :func:`workbench.open_study`.
+
+    Raises:
+        ConfigError: The catalog is in no database that can be used.
+        StudyError: The file is no packed study, or the folder is taken.
+        DiskFullError: There is no room; nothing is left.
+    """
+    source, home = _source(path), Path(folder).expanduser().resolve()
+    if home.exists() and (not home.is_dir() or any(home.iterdir())):
+        raise StudyError(f"{folder} is there already; choose another folder, or remove it first.")
+    with (
+        disk_errors("the study"),
+        folder_beside(home) as made,
+        tempfile.TemporaryDirectory(dir=home.parent, prefix=".") as scratch,
+    ):
+        marker = _fill(source, made, Path(scratch), home.name)
+        if catalog is not None:
+            marker = _move_catalog(made, home.name, catalog)
+        (made / STUDY_FILE).write_text(marker.text())
+    trust.remember(home, marker.id, marker.places)
+    return open_study(home, create=False)
+
+
+def _source(path: str | Path) -> Path:
+    from workbench.datasets.paths import data_dir
+
+    source, packed = Path(path).expanduser(), data_dir() / "studies"
+    if source.is_file() or (source / STUDY_FILE).is_file():
+        return source
+    if (bundled := packed / f"{path}.zip").is_file():
+        return bundled
+    known = ", ".join(sorted(file.stem for file in packed.glob("*.zip")))
+    raise StudyError(f"There is no packed study at {path}: give a file that `workbench pack` wrote, or a bundled name: {known}.")
+
+
+def _fill(source: Path, home: Path, scratch: Path, name: str) -> Marker:
+    """Copy what belongs to a study into a new folder, its catalog anew; what its study file is to say."""
+    with _reading(source) as (members, size, strange):
+        if STUDY_FILE not in members or CATALOG not in members:
+            raise StudyError(
+                f"{source} is no packed study: it was not written by `workbench pack`, and is no folder with a {CATALOG}."
+            )
+        _require_room(source, home, members, size)
+        for part in [STUDY_FILE, *(part for part in members if part.startswith(CATALOG))]:
+            _copy(source, members[part], child(scratch, part))
+        said = read(scratch / STUDY_FILE, str(source))
+        lost = fresh_catalog(scratch / CATALOG, home / CATALOG, str(source))
+        done = _finished(home / CATALOG)
+        for member in members.values():
+            if (run := run_of(member.name)) is not None and run not in done:
+                strange.append(member.name)
+            elif not member.name.startswith((STUDY_FILE, CATALOG)):
+                _copy(source, member, child(home, member.name))
+    inside(home, "runs").mkdir(exist_ok=True)
+    if strange:
+        _warn(f"{len(strange):,} files of {source} are no part of a study, such as {shown(strange[0])}: they were left out.")
+    for table, count in lost.items():
+        _warn(f"{count:,} rows of '{table}' in {source} are not as the workbench writes them: they were left out.")
+    return Marker(said.name if 0 < len(said.name) <= 200 else name, id=new_id())
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, WorkbenchWarning, stacklevel=2)
+
+
+@contextmanager
+def _reading(source: Path) -> Iterator[tuple[dict[str, Member], int, list[str]]]:
+    """The files of a study by their names, the bytes that they take packed, and the names of those that are none of a study."""
+    if source.is_dir():
+        found = {path.relative_to(source).as_posix(): path for path in files_below(source)}
+        # A copy of what is written ahead is read beside a copy of the catalog. A journal never is: it can name other files.
+        ahead = {f"{CATALOG}-wal"} & set(found)
+        members = {name: _on_disk(name, path) for name, path in found.items() if belongs(name) or name in ahead}
+        yield members, sum(member.size for member in members.values()), []
+        return
+    try:
+        archive = zipfile.ZipFile(source)
+    except _DAMAGED as error:
+        raise _damaged(source, error) from error
+    with archive:
+        members, strange = _members(archive, source)
+        yield members, source.stat().st_size, strange
+
+
+def _damaged(source: Path, error: BaseException) -> StudyError:
+    reason = shown(str(error).strip() or type(error).__name__)
+    return StudyError(f"{source} is damaged or no packed study ({reason}). Fetch it again.")
+
+
+def _on_disk(name: str, path: Path) -> Member:
+    def opened() -> IO[bytes]:
+        if not is_file(path):
+            raise StudyError(f"{path} is no file any more: it was changed while it was copied.")
+        return path.open("rb")
+
+    return Member(name, os.lstat(path).st_size, opened)
+
+
+def _members(archive: zipfile.ZipFile, source: Path) -> tuple[dict[str, Member], list[str]]:
+    """What a packed study has that belongs to one, and the names of the rest.
+
+    Raises:
+        StudyError: A name leads outside, or something that belongs to a study is no plain file.
+    """
+    members: dict[str, Member] = {}
+    strange: list[str] = []
+    found = archive.infolist()
+    if len(found) > MAX_MEMBERS:
+        raise StudyError(f"{source} is no packed study: it holds {len(found):,} files.")
+    for one in found:
+        name, inside = one.filename, PurePosixPath(one.filename)
+        if inside.is_absolute() or ".." in inside.parts or "\\" in name or ":" in name:
+            raise StudyError(f"{source} holds a file named {shown(name)}, which lies outside the study: it is not opened.")
+        if not belongs(name):
+            strange += [] if name.endswith("/") else [name]
+            continue
+        kind = stat.S_IFMT(one.external_attr >> 16)
+        problem = (
+            "is there twice" if name in members
+            else "is encrypted" if one.flag_bits & 1
+            else "is no plain file" if kind not in {0, stat.S_IFREG}
+            else "is packed in an unusual way" if one.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+            else ""
+        )  # fmt: skip
+        if problem:
+            raise StudyError(f"{shown(name)} in {source} {problem}, which `workbench pack` does not do: it is not opened.")
+        members[name] = Member(name, one.file_size, lambda one=one: archive.open(one))  # type: ignore[misc]
+    return members, strange
+
+
+def _require_room(source: Path, home: Path, members: dict[str, Member], size: int) -> None:
+    """Hold what is declared against the size of the file and the room on the disk, before anything is written."""
+    needed = sum(member.size for member in members.values())
+    if needed > max(size * MOST_TIMES, ALWAYS_BYTES):
+        raise StudyError(
+            f"{source} has {size_text(size)} and says that it unpacks to {size_text(needed)}, as no study does: it is not opened."
+        )
+    # The catalog is there twice for a while.
+    needed += members[CATALOG].size
+    if needed > (free := shutil.disk_usage(home).free):
+        raise DiskFullError(
+            f"{source} unpacks to {size_text(needed)}, and {home.parent} has {size_text(free)} free: free some space."
+        )
+
+
+def _copy(source: Path, member: Member, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    written = 0
+    try:
+        with member.open() as read, target.open("xb") as write:
+            while block := read.read(_BLOCK):
+                written += len(block)
+                if written > member.size:
+                    break
+                write.write(block)
+    except FileExistsError as error:
+        raise StudyError(f"{shown(member.name)} is there twice in {source}: it is not opened.") from error
+    except _DAMAGED as error:
+        raise _damaged(source, error) from error
+    except OSError as error:
+        # A place in the file that cannot be.
+        if error.errno != errno.EINVAL:
+            raise
+        raise _damaged(source, error) from error
+    if written != member.size:
+        raise StudyError(
+            f"{shown(member.name)} in {source} has not the {member.size:,} bytes that it should have: fetch it again."
+        )
+
+
+def fresh_catalog(source: Path, target: Path, called: str) -> dict[str, int]:
+    """Copy the rows of our tables in a catalog from elsewhere into a new one of the same version.
+
+    Args:
+        source: A copy of a catalog that is ours alone, and what was written ahead of it, if anything.
+        target: The database to make.
+        called: What the source is called in errors.
+
+    Returns:
+        How many rows of each table were left out: those that are not as the workbench writes them, and those about them.
+
+    Raises:
+        StudyError: It is no catalog.
+    """
+    lost: dict[str, int] = {}
+    kept: dict[str, set[str]] = {runs.name: set(), concepts.name: set()}
+    ahead = source.with_name(f"{source.name}-wal").exists()
+    with closing(sqlite3.connect(target)) as write, reading(source, called, ahead) as read:
+        tables = present(read, called)
+        if info not in tables or runs not in tables:
+            raise StudyError(f"The catalog of {called} holds no study.")
+        for table in tables:
+            good: list[dict[str, object]] = []
+            before, seen = write.total_changes, 0
+            write.execute(
+                _create(table, [fact[1] for fact in read.execute(f'PRAGMA table_xinfo("{table.name}")') if not fact[6]])
+            )
+            for row, problem in rows(read, table, _size(source)):
+                if table is runs and row.get("status") == "running":
+                    continue
+                seen += 1
+                about = next(((key.column.table.name, row.get(key.parent.name)) for key in table.foreign_keys), None)
+                if problem or (about is not None and about[1] not in kept[about[0]]):
+                    continue
+                good.append(row)
+                if table.name in kept:
+                    kept[table.name].add(str(row["id"]))
+                if len(good) == _CHUNK_ROWS:
+                    _insert(write, table, good)
+            _insert(write, table, good)
+            if left := seen - (write.total_changes - before):
+                lost[table.name] = left
+        write.commit()
+    return lost
+
+
+def _size(path: Path) -> int:
+    beside = path.with_name(f"{path.name}-wal")
+    return path.stat().st_size + (beside.stat().st_size if beside.exists() else 0)
+
+
+def _create(table: sa.Table, there: list[str]) -> str:
+    """How a table of ours is made with those of its columns that are there: an older one has fewer."""
+    columns: list[sa.Column[object]] = [
+        sa.Column(
+            column.name, column.type, *(sa.ForeignKey(key.target_fullname) for key in column.foreign_keys),
+            primary_key=column.primary_key, nullable=column.nullable, autoincrement=column.autoincrement,
+        )
+        for column in table.columns
+        if column.name in there
+    ]  # fmt: skip
+    made = sa.MetaData()
+    for key in table.foreign_keys:
+        sa.Table(key.column.table.name, made, sa.Column(key.column.name, key.column.type, primary_key=True))
+    return str(CreateTable(sa.Table(table.name, made, *columns)).compile(dialect=dialect.dialect()))
+
+
+def _insert(write: sqlite3.Connection, table: sa.Table, found: list[dict[str, object]]) -> None:
+    if found:
+        names = list(found[0])
+        named, places = ", ".join(f'"{name}"' for name in names), ", ".join("?" * len(names))
+        # Of two rows of one id, the first.
+        statement = f'INSERT OR IGNORE INTO "{table.name}" ({named}) VALUES ({places})'
+        write.executemany(statement, [tuple(row.values()) for row in found])
+        found.clear()
+
+
+def _finished(path: Path) -> set[str]:
+    with closing(sqlite3.connect(path)) as made:
+        return {run for (run,) in made.execute("SELECT id FROM runs WHERE status = 'done'")}
+
+
+def _move_catalog(folder: Path, name: str, url: str) -> Marker:
+    """Move the catalog of a study that nobody has open into PostgreSQL."""
+    marker = moved(name, url)
+    with closing(Catalog(f"sqlite:///{folder.as_posix()}/{CATALOG}")) as source, closing(Catalog(marker.catalog)) as target:
+        copy_rows(source, target)
+    for file in folder.glob(f"{CATALOG}*"):
+        file.unlink()
+    return marker
