@@ -16,7 +16,7 @@ from workbench.datasets.columns import Label
 from workbench.datasets.readers import read_table
 from workbench.datasets.spans import PLACES, no_spans, read_spans
 from workbench.errors import DataError, disk_errors
-from workbench.shapes import shaped
+from workbench.shapes import reading, shaped
 from workbench.writing import file_beside
 
 if TYPE_CHECKING:
@@ -100,8 +100,9 @@ def read_saved(path: Path, source: dict[str, Any]) -> Dataset | None:
     if not set(source) <= _HARMLESS or (saved := read_saved_table(path)) is None or saved.about["modality"] != "text":
         return None
     name, about = source.get("name") or saved.about["name"], saved.about
-    found = finish(name, "text", saved.table, saved.spans, saved.span_scope, saved.labels, source, about["notes"])
-    return found.with_earlier(about["earlier"])
+    with reading(f"'{path.name}'", "A data set was saved in it, which is not whole.", DataError):
+        found = finish(name, "text", saved.table, saved.spans, saved.span_scope, saved.labels, source, about["notes"])
+        return found.with_earlier(about["earlier"])
 
 
 def read_saved_table(path: Path) -> Saved | None:
