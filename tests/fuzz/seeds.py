@@ -23,6 +23,11 @@ from workbench.store.texts import keep_texts
 
 CONVERSATION = [{"role": "user", "content": "How far is it?"}, {"role": "assistant", "content": "Two days."}]
 
+JOB = {
+    "analysis": AXES, "activations": "0" * 16, "sites": [], "options": {}, "seed": 0, "force": False,
+    "started": "2026-01-01T00:00:00+00:00",
+}  # fmt: skip
+
 
 def main() -> None:
     """Write all of it."""
@@ -112,8 +117,7 @@ def _others() -> None:
     for name, file, content in (
         ("recipes", "recipe.json", recipe.model_dump_json()), ("figures", "figure.json", figure.to_json()),
         ("conversations", "a.json", json.dumps(CONVERSATION)),
-        ("jobs", "20260101-000000-abcdef/job.json", json.dumps({"analysis": AXES, "activations": "0" * 16, "sites": [], "options": {},
-                                                                "seed": 0, "force": False, "started": "2026-01-01T00:00:00+00:00"})),
+        ("jobs", "20260101-000000-abcdef/job.json", json.dumps(JOB)),
         ("jobs", "20260101-000000-abcdef/end.json", json.dumps({"status": "done", "run": "", "error": "", "remarks": ["well"]})),
         ("jobs", "20260101-000000-abcdef/progress.json", json.dumps({"done": 3, "total": 4, "text": "fitting"})),
     ):  # fmt: skip
