@@ -1,4 +1,4 @@
-"""One case: a reader gives a result or a WorkbenchError of one sentence, in time, in memory, and touches nothing outside its folder."""
+"""One case: a reader gives a result or one sentence, in time and in memory, and touches nothing outside its folder."""
 
 from __future__ import annotations
 
