@@ -1,7 +1,8 @@
 """Gives every reader changed files for so many seconds: ``python -m tests.fuzz.fuzz --seconds 60``.
 
 Each process runs cases of all readers in turn. A case that fails is kept in a folder with what went wrong, and its path is
-printed; ``--again FILE`` runs one once more. A process that dies is a failure of the case that it was at, and another takes its place.
+printed; ``--again FILE`` runs one once more. A process that dies is a failure of the case that it was at, and another takes its
+place.
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 TOKENS = (
     b"NaN", b"Infinity", b"-Infinity", b"1e999", b"9" * 400, b"null", b"true", b"{", b"}", b"[", b"]", b"[" * 3000,
-    b'{"a":' * 3000, b'"', b"\\ud800", b"\\", b",", b";", b"\t", b"\r", b"\n", b"\0", b"\xff", b"\xef\xbb\xbf", b"\xff\xfe", b"\xed\xa0\x80",
-    b'""', b"../", b"PAR1", b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"SQLite format 3\0", b"\x93NUMPY", b"F64", b"BF16", b"<f8",
-    b"|O", b"True", b"-1", b"4294967295",
+    b'{"a":' * 3000, b'"', b"\\ud800", b"\\", b",", b";", b"\t", b"\r", b"\n", b"\0", b"\xff", b"\xef\xbb\xbf", b"\xff\xfe",
+    b"\xed\xa0\x80", b'""', b"../", b"PAR1", b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"SQLite format 3\0", b"\x93NUMPY",
+    b"F64", b"BF16", b"<f8", b"|O", b"True", b"-1", b"4294967295",
 )  # fmt: skip
 EXTREMES = (0, 1, 2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**63, 2**64 - 1)
 SQL_VALUES = (

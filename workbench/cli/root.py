@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = _run(arguments)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (BrokenPipeError, streams.NobodyReadsError):
         streams.let_go()
         code = 0
     except OSError as error:

@@ -9,6 +9,10 @@ import sys
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
+class NobodyReadsError(Exception):
+    """Whoever read the output has gone. A `BrokenPipeError` would be the parser's of the command line, which calls it a failure."""
+
+
 def prepare() -> None:
     """Have all three streams there, and no character that they cannot write.
 
