@@ -1,6 +1,7 @@
 # make demo   installs, runs the main job and serves the app (SERVE=0: without the app)
 # make test   installs and runs every test (make test-fast: without the slow ones)
 # make test-full  every case of the tests that run a sample of their cases each time
+# make fuzz SECONDS=60   changed files for every reader of what comes from elsewhere; cases that fail are kept
 # make lock   writes constraints.txt: the version of every package that is tested together
 # make test-latest   the fast tests with the newest release of everything, upper bounds left out
 # make check  format, lint, types, import direction
@@ -11,6 +12,7 @@ STAMP := .venv/.installed
 SERVE ?= 1
 PORT ?= 8501
 NAME ?=
+SECONDS ?= 60
 # Tests beside each other: each of them takes up to 3 GiB. Threads of two that wait for each other's cores are several times slower
 # than one thread each, and libraries look at their number when they are imported.
 JOBS ?= 2
@@ -26,7 +28,7 @@ VERSIONS := torch|transformers|transformer-lens|sae-lens|scikit-learn|numpy|pand
 TORCH := torch==2.13.0
 LATEST := .venv-latest/bin
 
-.PHONY: install demo lock test test-fast test-full test-latest check format bench clean
+.PHONY: install demo lock test test-fast test-full fuzz test-latest check format bench clean
 
 install: $(STAMP)
 
@@ -51,6 +53,9 @@ test-fast: install
 
 test-full: install
 	WORKBENCH_FULL=1 $(TESTS) -m full
+
+fuzz: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.fuzz --seconds $(SECONDS) --processes $(JOBS)
 
 lock:
 	rm -rf .venv-lock && $(PYTHON) -m venv --upgrade-deps .venv-lock

@@ -118,6 +118,11 @@ class Writer:
         show(0, 1, "mending or dropping")
         return self.study.repair(content)
 
+    def delete(self, ids: list[str], with_dependents: bool, show: Progress) -> pd.DataFrame:
+        """Delete runs and sets, and say what went."""
+        show(0, 1, "deleting")
+        return self.study.delete(ids, with_dependents)
+
     def push(self, address: str, show: Progress) -> list[str]:
         """Copy everything to the remote, and say what was copied."""
         show(0, 1, "copying runs and activations")

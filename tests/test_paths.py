@@ -42,7 +42,8 @@ JOINS = {
     "store/sqlite.py": {"path.with_name(f'{path.name}-wal')"},
     "store/trust.py": {"home / f'{key}.json'", "Path(tempfile.gettempdir()) / f'concept-workbench-{os.getuid()}'"},
     "store/unpacking.py": {"path.with_name(f'{path.name}-wal')", "source.with_name(f'{source.name}-wal')"},
-    "datasets/bundled.py": set(),
+    # The bundled tables, by our own names.
+    "datasets/paths.py": {"data_dir() / f'{name}.parquet'"},
 }
 KNOWING = {"paths.py", "writing.py"}
 """The two files that join what they have checked."""

@@ -2,10 +2,8 @@
 
 import io
 import re
-import shutil
 import zipfile
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -150,27 +148,23 @@ def test_the_tables_of_chosen_runs_are_packed(small_study, tmp_path) -> None:
     assert not [n for n in names if n.startswith("sparse_autoencoder")]
 
 
-def test_what_is_broken_is_left_out_by_name_and_the_rest_is_written(small_study, tmp_path) -> None:
-    import workbench as wb
-
-    folder = Path(shutil.copytree(small_study.folder, tmp_path / "broken"))
-    with wb.open_study(folder) as study:
-        probes, sae = study.get_run("linear_probe"), study.get_run("sparse_autoencoder")
-        (probes.folder / "figures" / "auroc.json").write_text('{"data": [{"type": "scattergeo"}]}')
-        (sae.folder / "tables" / "metrics.parquet").write_bytes(b"PAR1 is no table")
-        pd.DataFrame({"other": [1]}).to_parquet(sae.folder / "tables" / "histogram.parquet")
-    with wb.open_study(folder) as study:
-        text = study.report(tmp_path / "report.html", concepts=_latents(study)).read_text(encoding="utf-8")
-        chosen = choose(study)
-        assert expected_bytes(study, chosen) > 0
-        written = {path.name for path in export_tables(study, tmp_path / "tables")}
+def test_what_is_broken_is_left_out_by_name_and_the_rest_is_written(planted, tmp_path) -> None:
+    study, acts, _, _ = planted()
+    probes = study.run("linear_probe", acts, labels="kind", controls=False)
+    vectors = study.run("concept_activation", acts, labels="kind")
+    (probes.folder / "figures").mkdir(exist_ok=True)
+    (probes.folder / "figures" / "map.json").write_text('{"data": [{"type": "scattergeo"}]}')
+    (vectors.folder / "tables" / "metrics.parquet").write_bytes(b"PAR1 is no table")
+    pd.DataFrame({"other": [1]}).to_parquet(probes.folder / "tables" / "summary.parquet")
+    text = study.report(tmp_path / "report.html", concepts=[study.concepts(run=probes.id).ids[0]]).read_text(encoding="utf-8")
     shown = " ".join("".join(parsed(text).text).split())
-    assert f"figure auroc of run {probes.id}" in shown
+    assert f"figure map of run {probes.id}" in shown
     assert "may load a map" in shown
-    assert f"run {sae.id}" in shown
-    assert "Mutual information" in shown
-    assert "AUROC" in shown
-    assert f"{sae.id}.metrics.csv" not in written
+    assert f"run {vectors.id}" in shown
+    assert "Linear probes" in shown
+    assert "Provenance" in shown
+    assert expected_bytes(study, choose(study)) > 0
+    written = {path.name for path in export_tables(study, tmp_path / "tables")}
+    assert f"{vectors.id}.metrics.csv" not in written
     assert f"{probes.id}.metrics.csv" in written
-    left_out = pd.read_csv(tmp_path / "tables" / "left_out.csv")
-    assert left_out["what"].tolist() == [f"{sae.id}.metrics"]
+    assert pd.read_csv(tmp_path / "tables" / "left_out.csv")["what"].tolist() == [f"{vectors.id}.metrics"]

@@ -18,13 +18,25 @@ if TYPE_CHECKING:
 
 
 class WorkbenchError(Exception):
-    """Something the user can mend. ``exit_code`` is what the command line exits with."""
+    """Something the user can mend. ``exit_code`` is what the command line exits with.
+
+    Its text is one line of visible characters, whatever names and messages from elsewhere stand in it.
+    """
 
     exit_code = 2
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*(one_line(arg) if isinstance(arg, str) else arg for arg in args))
 
     def __reduce__(self) -> Any:
         # An error of a worker process arrives here as the sentence that it is: most are not made from that alone.
         return _again, (type(self), self.args, self.__dict__)
+
+
+def one_line(text: str, most: int = 2000) -> str:
+    """A text as one line of visible characters; of a long one its beginning and its end."""
+    text = "".join(c if c.isprintable() else "·" for c in text.replace("\n", " "))
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"
 
 
 def _again(kind: type[WorkbenchError], args: tuple[Any, ...], state: dict[str, Any]) -> WorkbenchError:

@@ -1,4 +1,4 @@
-"""What the app is told when it is started: under which addresses it answers, which folders it reaches, and who may write.
+"""How the app is started: under which addresses it answers, which folders it reaches, and who may write.
 
 The command line writes it into the environment of the server's process, and the app reads it there. Sign-in itself is
 Streamlit's: the section ``[auth]`` of ``.streamlit/secrets.toml``; beside it ``[workbench] editors = ["ada@example.org"]`` says

@@ -40,6 +40,28 @@ def bring_in(study: Study) -> None:
     if (writer := writer_of(study)) is None:
         no_writing(study)
         return
+    go, options, files, table = _import_form(study)
+    key = ("import", str(study.folder))
+    if go:
+        if "folder" not in options and not files:
+            raise ConfigError("Say which folder the activations are in, or upload the files.")
+        jobs.start(
+            key, "Bringing activations in", lambda show: _import(writer, options, files, [table] if table else [], show)
+        )  # fmt: skip
+        st.rerun()
+    job = jobs.find_job(key)
+    if job is None:
+        return
+    if not job.finished:
+        jobs.watch(key)
+    elif job.error:
+        st.error(literal(job.error, 900))
+    else:
+        st.success(literal(f"Brought in {job.result}.", 400))
+
+
+def _import_form(study: Study) -> tuple[bool, dict[str, Any], list[UploadedFile], UploadedFile | None]:
+    """The form: whether it was sent, the options that were filled in, and what was uploaded."""
     with st.form(f"import {study.folder}", border=True):
         files = st.file_uploader(
             "Files of activations, and the table of rows", type=["npy", "safetensors", "csv", "parquet"],
@@ -72,26 +94,10 @@ def bring_in(study: Study) -> None:
         )  # fmt: skip
         dtype = left.selectbox("Numbers on disk", DTYPES, index=None, placeholder="as they are", key="import dtype")
         go = st.form_submit_button("Bring in", icon=":material/download:", type="primary")
-    key = ("import", str(study.folder))
-    if go:
-        if not asked["folder"].strip() and not files:
-            raise ConfigError("Say which folder the activations are in, or upload the files.")
-        options: dict[str, Any] = {name: text.strip() for name, text in asked.items() if text.strip()}
-        options |= {"labels": [str(label) for label in labels]} if labels else {}
-        options |= {name: value for name, value in (("pool", pool), ("store_dtype", dtype)) if value}
-        jobs.start(
-            key, "Bringing activations in", lambda show: _import(writer, options, files, [table] if table else [], show)
-        )  # fmt: skip
-        st.rerun()
-    job = jobs.find_job(key)
-    if job is None:
-        return
-    if not job.finished:
-        jobs.watch(key)
-    elif job.error:
-        st.error(literal(job.error, 900))
-    else:
-        st.success(literal(f"Brought in {job.result}.", 400))
+    options: dict[str, Any] = {name: text.strip() for name, text in asked.items() if text.strip()}
+    options |= {"labels": [str(label) for label in labels]} if labels else {}
+    options |= {name: value for name, value in (("pool", pool), ("store_dtype", dtype)) if value}
+    return go, options, files, table
 
 
 def _import(

@@ -13,6 +13,7 @@ from app.components.caring import remote, whole
 from app.components.exchange import bring_in, take_out
 from app.components.labelling import choose_labels
 from app.components.page import empty, heading, sentences, title
+from app.components.sizes import size
 from app.components.text import literal, short
 from app.writer import writer_of
 from workbench.activations import ActivationSet
@@ -24,6 +25,7 @@ TASKS: dict[str, Callable[[Study], None]] = {
     "Labels": choose_labels,
     "Bring activations in": bring_in,
     "Take out": take_out,
+    "Size": size,
     "Remote": remote,
     "Add a study": lambda _study: add_packed(),
 }

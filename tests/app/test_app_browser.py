@@ -148,6 +148,7 @@ def test_hostile_names_texts_and_figures_do_nothing(
 
 
 def nothing_made_of_text(page: Any) -> None:
-    """No element was made of a text: no picture, no link to another host, no emoji, no formula."""
+    """No element was made of a text: no picture, no link to another host, no emoji, no formula; no table has a CSV of its own."""
+    assert not any(button.is_visible() for button in page.get_by_label("Download as CSV").all())
     assert page.locator("img[src=x], img[src*='a.example'], [href*='a.example'], .katex").count() == 0
     assert page.get_by_text("😄").count() == 0

@@ -25,6 +25,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from workbench.cli.streams import NobodyReadsError, only_ascii
 from workbench.frames import records
 from workbench.numbers import count, number, p_value
 from workbench.progress import Progress as Report
@@ -33,7 +34,14 @@ from workbench.progress import TimeLeft, silent, time_text
 if TYPE_CHECKING:
     from workbench.store.study import Study
 
-console = Console(width=None if sys.stdout.isatty() else 180)
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command's root, which ends as if all had been read."""
+        raise NobodyReadsError
+
+
+console = _Console(width=None if sys.stdout.isatty() else 180)
 errors = Console(stderr=True, width=None if sys.stderr.isatty() else 180)
 
 
@@ -116,7 +124,10 @@ def open_study(path: Path, **options: Any) -> Study:
 
 def show_json(value: Any) -> None:
     """Print JSON; numbers that JSON has no word for become null."""
-    print(json.dumps(_clean(value), ensure_ascii=False, default=str))
+    try:
+        print(json.dumps(_clean(value), ensure_ascii=only_ascii(), default=str), flush=True)
+    except BrokenPipeError:
+        raise NobodyReadsError from None
 
 
 def say(text: str) -> None:

@@ -8,14 +8,16 @@ import os
 import signal
 import sys
 import warnings
+from contextlib import suppress
 from functools import cache
 from typing import Annotated, Any
 
 import typer
 
+from workbench.cli import streams
 from workbench.cli.console import STATE, errors
 from workbench.cli.options import RENAMED
-from workbench.errors import WorkbenchError, WorkbenchWarning
+from workbench.errors import DiskFullError, WorkbenchError, WorkbenchWarning, one_line
 
 app = typer.Typer(
     name="workbench",
@@ -26,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-INTERRUPTED = 130
+FULL, INTERRUPTED = DiskFullError.exit_code, 130
 STOPPED = "Stopped. What was finished is kept: a capture goes on from there with the same command, a run begins again."
 # Typer brings its own copy of click in newer versions and uses the installed one in older: the base of its usage errors is this.
 UsageProblem: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -71,25 +73,37 @@ def main(arguments: list[str] | None = None) -> None:
     _load()
     STATE.reset()
     try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except (BrokenPipeError, streams.NobodyReadsError):
+        streams.let_go()
+        code = 0
+    except OSError as error:
+        if error.errno not in streams.DISK_FULL:
+            raise
+        streams.let_go()
+        code = _say("There is no room for what is written: free some space and run the same command again.", FULL, ended=True)
+    sys.exit(code)
+
+
+def _run(arguments: list[str] | None) -> int:
+    """Run a command, and say what went wrong; its exit code."""
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", WorkbenchWarning)
             warnings.showwarning = _noted
             code = app(args=arguments, standalone_mode=False)
     except UsageProblem as error:
-        _say(_usage(error), 2)
+        return _say(_usage(error), 2)
     except (KeyboardInterrupt, typer.Abort):
-        _say(STOPPED, INTERRUPTED)
+        return _say(STOPPED, INTERRUPTED)
     except WorkbenchError as error:
         if STATE.debug:
             raise
-        _say(str(error), error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    else:
-        if code == INTERRUPTED:
-            _say(STOPPED, INTERRUPTED)
-        sys.exit(code if isinstance(code, int) else 0)
+        return _say(str(error), error.exit_code)
+    if code == INTERRUPTED:
+        return _say(STOPPED, INTERRUPTED)
+    return code if isinstance(code, int) else 0
 
 
 def _noted(
@@ -97,7 +111,7 @@ def _noted(
 ) -> None:
     """A warning of the workbench as the sentence that it is; one of a library as Python shows it."""
     if issubclass(category, WorkbenchWarning):
-        errors.print(f"Note: {message}", markup=False, highlight=False, soft_wrap=True)
+        errors.print(f"Note: {one_line(str(message))}", markup=False, highlight=False, soft_wrap=True)
     else:
         (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
 
@@ -121,9 +135,12 @@ def _terminated(_signal: int, _frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _say(text: str, code: int) -> None:
-    if STATE.json:
+def _say(text: str, code: int, ended: bool = False) -> int:
+    """Say what went wrong, on standard output where JSON is wanted and that has not ended; the code, for convenience."""
+    if STATE.json and not ended:
         print(json.dumps({"error": text}))
-    else:
+        return code
+    # Where even this cannot be written, the code says it.
+    with suppress(OSError):
         errors.print(f"Error: {text}", markup=False, highlight=False, style="red", soft_wrap=True)
-    sys.exit(code)
+    return code

@@ -62,7 +62,9 @@ def app(
         "--server.fileWatcherType", "none", "--client.toolbarMode", "viewer", "--client.showErrorDetails", "none",
         "--server.maxUploadSize", str(megabytes),
     ]  # fmt: skip
-    environment = os.environ | settings.environment(folders) | {"HF_HUB_DISABLE_TELEMETRY": "1"}
+    # A study from elsewhere may name a model of the hub: one that is here already is loaded, and nobody is asked for another.
+    quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1")}
+    environment = os.environ | settings.environment(folders) | quiet
     say(f"Serving {', '.join(f.name for f in folders)} at http://{address}:{port} (Ctrl-C stops it)")
     console.file.flush()
     try:

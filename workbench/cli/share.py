@@ -27,11 +27,14 @@ def pack(
 
 
 def unpack(
-    file: Annotated[str, typer.Argument(help="A file that `workbench pack` wrote, or the name of a bundled study: steer.")],
+    file: Annotated[
+        str,
+        typer.Argument(help="A file that `workbench pack` wrote, the folder of a study, or the name of a bundled one: steer."),
+    ],
     study: Annotated[Path | None, typer.Argument(help="The folder to make; studies/NAME when left out.")] = None,
     catalog: CatalogUrl = None,
 ) -> None:
-    """Make a study of a packed one."""
+    """Make a study of a packed one, or of the folder of somebody else's: only what belongs to a study is taken."""
     from workbench.store.unpacking import unpack as make
 
     with make(file, study or Path("studies") / Path(file).stem, catalog) as made:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from workbench.conversations import conversation
 from workbench.datasets.columns import MISSING_WORDS, Label
 from workbench.datasets.readers import read_table
 from workbench.datasets.spans import PLACES, no_spans, read_spans
 from workbench.errors import DataError, disk_errors
-from workbench.shapes import shaped
+from workbench.shapes import reading, shaped
 from workbench.writing import file_beside
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ class _About(BaseModel):
     notes: list[str]
     earlier: list[str]
     source: dict[str, Any]
+    missing: list[str] | None = None
+    given: dict[str, str] = Field(default_factory=dict)
+    json_columns: list[str] = Field(default_factory=list, alias="json")
     spans: str | None = None
     conversations: bool = False
 
@@ -117,10 +120,20 @@ def read_saved(path: Path, source: dict[str, Any]) -> Dataset | None:
     if not set(source) <= _HARMLESS or (saved := read_saved_table(path)) is None or saved.about["modality"] != "text":
         return None
     name, about = source.get("name") or saved.about["name"], saved.about
-    found = finish(
-        name, "text", saved.table, saved.spans, saved.span_scope, saved.labels, source, about["notes"], saved.missing, saved.given
-    )
-    return found.with_earlier(about["earlier"])
+    with reading(f"'{path.name}'", "A data set was saved in it, which is not whole.", DataError):
+        found = finish(
+            name,
+            "text",
+            saved.table,
+            saved.spans,
+            saved.span_scope,
+            saved.labels,
+            source,
+            about["notes"],
+            saved.missing,
+            saved.given,
+        )
+        return found.with_earlier(about["earlier"])
 
 
 def read_saved_table(path: Path) -> Saved | None:
@@ -136,7 +149,7 @@ def read_saved_table(path: Path) -> Saved | None:
         return None
     frame = read_table(path)
     try:
-        about = shaped(metadata[METADATA], _About).model_dump(exclude_none=True)
+        about = shaped(metadata[METADATA], _About).model_dump(exclude_none=True, by_alias=True)
         modality = about["modality"]
         for name in about.get("json", ()):
             frame[name] = pd.Series([None if cell is None else json.loads(cell) for cell in frame[name]], dtype=object)

@@ -143,7 +143,7 @@ def write_report(
     environment.filters |= {"number": number, "p_value": p_value, "visible": visible}
     wanted = set(chosen.sections)
     out: Any = chosen.left_out.unless_broken
-    runs_told = [row for row in records(study.runs()) if chosen.takes(row)]
+    reported = [row for row in records(study.runs()) if chosen.takes(row)]
     text = environment.get_template("report.html.j2").render(
         study=study,
         title=title.strip() or study.name,
@@ -159,8 +159,8 @@ def write_report(
         steering=out("steering", lambda: steering_section(study, chosen.holds), None) if "steering" in wanted else None,
         failures=_failures(study, chosen),
         unfinished=_unfinished(study),
-        runs=runs_told,
-        made_with=out("the versions of packages", lambda: _made_with(runs_told), ""),
+        runs=reported,
+        made_with=out("the versions of packages", lambda: _made_with(reported), ""),
         left_out=chosen.left_out,
     )
     with disk_errors(f"the report {path}"):

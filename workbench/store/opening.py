@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from workbench.errors import NotTrustedError
+from workbench.errors import NotTrustedError, StudyError
 from workbench.store.look import CATALOG, look, side_files
 from workbench.store.marker import STUDY_FILE, Marker
 from workbench.store.trust import remember, trusted
@@ -13,17 +13,23 @@ from workbench.store.trust import remember, trusted
 
 def admit(folder: Path, called: str, marker: Marker, trust: bool, catalog: bool, remote: bool) -> None:
     """Look at a study that this user does not know, and keep that they know it. Places that they named need no other yes."""
+    # A link or a pipe is refused whoever made the study.
+    open_files = [] if marker.catalog else side_files(folder)
+    # Asked for after those: a process of this user that is opening it now keeps that it is known before it makes any.
     known = trusted(folder, marker.id)
     named = {marker.catalog} if catalog else set()
     named |= {marker.remote} if remote else set()
     places = [place for place in marker.places if place not in named and place not in (known or ())]
-    # A link or a pipe is refused whoever made the study.
-    open_files = [] if marker.catalog else side_files(folder)
     asked = open_files if known is None else []
     if (places or asked) and not trust:
         raise NotTrustedError(called, places, asked)
     if known is None and not marker.catalog and not open_files:
-        look(folder / CATALOG, called)
+        try:
+            look(folder / CATALOG, called)
+        except StudyError:
+            # Meanwhile such a process may have looked at it, and be bringing it up.
+            if trusted(folder, marker.id) is None:
+                raise
     if known is None or not set(marker.places) <= known:
         remember(folder, marker.id, marker.places)
 

@@ -56,7 +56,8 @@ def known_remote(url: str) -> str:
     if "::" in url or not url.isprintable() or not parts.scheme or not (parts.netloc or parts.path.strip("/")):
         raise ConfigError("A remote is a URL such as s3://bucket/prefix or file:///folder.")
     if parts.scheme not in SCHEMES:
-        raise ConfigError(f"A remote is on a file system ({', '.join(sorted(SCHEMES))}), not on '{parts.scheme[:40]}'.")
+        known = ", ".join(sorted(SCHEMES))
+        raise ConfigError(f"There is no file system for {parts.scheme[:40]}:// that a remote can be on. Known: {known}.")
     if "@" in parts.netloc or parts.query:
         raise ConfigError(
             "Leave keys and options out of the remote's URL, which is kept in the study's folder: give them as its library takes"

@@ -40,6 +40,7 @@ def make_engine(url: str, read_only: bool = False) -> sa.Engine:
         sa.event.listen(engine, "connect", _settings)
     sa.event.listen(engine, "connect", _distrust)
     sa.event.listen(engine, "begin", _begin)
+    sa.event.listen(engine, "handle_error", _damaged)
     return engine
 
 
@@ -62,6 +63,13 @@ def _distrust(connection: Any, _record: Any) -> None:
     # Should others who share the study have put something into the schema: it is not run with more than it needs.
     connection.execute("PRAGMA trusted_schema=OFF")
     connection.execute("PRAGMA cell_size_check=ON")
+
+
+def _damaged(context: sa.engine.ExceptionContext) -> None:
+    """One sentence for a file that is no whole database, wherever that shows."""
+    error = context.original_exception
+    if type(error) is sqlite3.DatabaseError or (isinstance(error, sqlite3.OperationalError) and "decode" in str(error)):
+        raise StudyError(f"The study's catalog is damaged ({error}): restore catalog.db from a copy.") from error
 
 
 def locked(error: sa.exc.DBAPIError) -> bool:

@@ -357,7 +357,7 @@ class Study(Caring):
 
 
 def open_study(
-    path: str | Path, create: bool = True, catalog: str | None = None, remote: str | None = None, trust: bool = False,
+    path: str | Path, create: bool = True, catalog: str | None = None, remote: str | None = None, trust: bool = False, *,
     read_only: bool = False,
 ) -> Study:  # fmt: skip
     """Open a study, and make it when it is not there.
@@ -369,11 +369,10 @@ def open_study(
         path: A folder.
         create: Make it when it does not exist; otherwise that is an error.
         catalog: Where the catalog of a new study is to be, such as ``postgresql+psycopg://user@host/database``; ``catalog.db``
-            in the folder when not given. A study keeps it, so that nobody has to give it again.
+            in the folder when not given. A study keeps it.
         remote: Where runs and activations are kept as well and fetched from when they are not here, such as
             ``s3://bucket/prefix``; kept like the catalog. A study that has none yet gets it.
-        trust: Say yes to what a study from elsewhere would do when it is opened; see :class:`workbench.errors.NotTrustedError`.
-            It is asked once.
+        trust: Say yes, once, to what a study from elsewhere does on opening; see :class:`workbench.errors.NotTrustedError`.
         read_only: Write nothing, although the folder may be written.
 
     Raises:

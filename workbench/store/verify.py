@@ -86,7 +86,8 @@ def findings(study: Study, remote_content: bool = False) -> list[Finding]:
     if any("/" not in found.name for found in strange_files):
         # What lies in a folder that is a link is not of this study.
         return [*strange_files, *unreached]
-    here = [*_activations(study), *_texts(study), *_runs(study, there), *_catalog(study), *_cache(study), *strange_files]
+    here = [*_activations(study), *_texts(study), *(_damaged(study) or [*_runs(study, there), *_catalog(study)])]
+    here += [*_cache(study), *strange_files]
     if there is None:
         return [*here, *unreached]
     return [*here, *_remote(study, there, here, remote_content)]
@@ -272,14 +273,20 @@ def lost_evidence(study: Study, run: Run) -> list[dict[str, Any]]:
     return records(table[table["concept"].isin(known)].assign(run=run.id))
 
 
+def _damaged(study: Study) -> list[Finding]:
+    """What SQLite itself finds wrong with the catalog; of one that is damaged nothing else is asked."""
+    if study.catalog.postgres:
+        return []
+    try:
+        with study.catalog.engine.connect() as connection:
+            said = connection.exec_driver_sql("pragma integrity_check").scalars().first()
+    except StudyError as error:
+        said = str(error)
+    problem = f"The database is damaged ({said}): restore catalog.db from a copy."
+    return [] if said == "ok" else [Finding("catalog", "catalog.db", "", "broken", problem)]
+
+
 def _catalog(study: Study) -> Iterator[Finding]:
-    with study.catalog.engine.connect() as connection:
-        if not study.catalog.postgres:
-            problems = connection.exec_driver_sql("pragma integrity_check").scalars().all()
-            if problems != ["ok"]:
-                problem = f"The database is damaged ({problems[0]}): restore catalog.db from a copy."
-                yield Finding("catalog", "catalog.db", "", "broken", problem)
-                return
     for table in tables.ABOUT_CONCEPTS:
         orphans = _count(study, orphaned(table))
         if orphans:
