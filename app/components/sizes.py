@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from app import jobs
-from app.access import no_writing
+from app.components.sign_in import no_writing
 from app.components.page import heading
 from app.components.text import literal, short
 from app.writer import Writer, writer_of

@@ -219,5 +219,5 @@ def test_half_a_character_in_a_class_or_a_name_and_endless_numbers_are_refused(t
     with pytest.raises(DataError, match=r"The name of the column 'half \\ud83d' holds half of a character"):
         load_dataset(tmp_path / "mine.jsonl")
     (tmp_path / "mine.jsonl").write_text('{"text": "one", "n": ' + "9" * 5000 + "}\n")
-    with pytest.raises(DataError, match=r"Line 1 of 'mine.jsonl' is not JSON"):
+    with pytest.raises(DataError, match=r"Line 1 of 'mine.jsonl' cannot be read: it is not JSON"):
         load_dataset(tmp_path / "mine.jsonl")

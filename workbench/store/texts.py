@@ -28,7 +28,7 @@ class About(BaseModel):
 
     name: str
     labels: list[str] = []
-    hash: str
+    hash: str = ""
 
 
 def keep_texts(folder: Path, dataset: Dataset) -> Dataset | None:
