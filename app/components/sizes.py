@@ -6,8 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from app import jobs
-from app.components.sign_in import no_writing
 from app.components.page import heading
+from app.components.sign_in import no_writing
 from app.components.text import literal, short
 from app.writer import Writer, writer_of
 from workbench.errors import WorkbenchError

@@ -159,7 +159,7 @@ def test_a_journal_never_leads_out_of_its_folder(vision, many, undisturbed, cut_
     (partial / "journal.jsonl").write_text("\n".join(lines) + "\n")
     (partial / "site000-00000.bin").unlink()
     (partial / "site000-00000.bin").symlink_to(victim)
-    with pytest.raises(StudyError, match="site000-00000.bin', which is a symbolic link: it is not read"):
+    with pytest.raises(StudyError, match=r"site000-00000\.bin', which is a symbolic link: it is not read"):
         capture(vision, many, folder=tmp_path / "damaged", **OPTIONS)
     (partial / "site000-00000.bin").unlink()
     capture(vision, many, folder=tmp_path / "damaged", **OPTIONS)

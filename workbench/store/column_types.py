@@ -45,7 +45,7 @@ class _JsonText(sa.TypeDecorator[Any]):
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
         """The value again."""
-        return None if value is None else parse_json(value, numbers=False)
+        return None if value is None else parse_json(value, numbers=False, halves=True)
 
 
 def text_type(length: int | None = None) -> sa.types.TypeEngine[str]:

@@ -111,7 +111,7 @@ def _clean_catalog(study: Study, path: Path) -> Path:
         copy.execute("pragma journal_mode = delete")
         copy.execute("delete from runs where status != 'done'")
         for run, record in copy.execute("select id, provenance from runs").fetchall():
-            kept = json.dumps(shareable(parse_json(record or "{}", numbers=False)))
+            kept = json.dumps(shareable(parse_json(record or "{}", numbers=False, halves=True)))
             copy.execute("update runs set provenance = ? where id = ?", (kept, run))
         copy.commit()
         copy.execute("vacuum")

@@ -31,7 +31,7 @@ def read_json(text: str) -> Any:
     """The value of a JSON text. `ValueError` where it is none, or longer than any of ours."""
     if len(text) > _JSON_BYTES:
         raise ValueError("it is too long")
-    return parse_json(text, numbers=False)
+    return parse_json(text, numbers=False, halves=True)
 
 
 def _fits(column: sa.Column[Any], value: Any) -> bool:

@@ -54,7 +54,7 @@ def _reader(path: Path) -> sqlite3.Connection:
 
 def _json(text: str) -> Any:
     try:
-        return parse_json(text, numbers=False)
+        return parse_json(text, numbers=False, halves=True)
     except ShapeError as error:
         raise StudyError(f"A value in the study's catalog is damaged ({error}): restore catalog.db from a copy.") from error
 

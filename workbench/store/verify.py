@@ -256,7 +256,7 @@ def _unreadable(path: Path) -> str:
             with safe_open(path, "numpy") as file:
                 file.keys()
         elif path.suffix == ".json":
-            parse_json(read_bytes(path), numbers=False)
+            parse_json(read_bytes(path), numbers=False, halves=True)
     except Exception as error:
         return f"It cannot be read: {error}".split("\n")[0]
     return ""
