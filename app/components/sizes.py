@@ -6,8 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from app import jobs
-from app.access import no_writing
 from app.components.page import heading
+from app.components.sign_in import no_writing
 from app.components.text import literal, short
 from app.writer import Writer, writer_of
 from workbench.errors import WorkbenchError
@@ -54,7 +54,7 @@ def _delete(study: Study, writer: Writer, table: pd.DataFrame) -> None:
     if not chosen:
         return
     try:
-        plan = study.delete(chosen, dry_run=True)
+        plan = writer.would_delete(chosen)
     except WorkbenchError as error:
         st.error(literal(str(error), 900))
         return

@@ -10,7 +10,7 @@ DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class NobodyReadsError(Exception):
-    """Whoever read the output has gone. A `BrokenPipeError` would be the parser's of the command line, which calls it a failure."""
+    """Whoever read the output has gone. The parser of the command line takes a `BrokenPipeError` for a failure."""
 
 
 def prepare() -> None:
