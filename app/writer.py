@@ -118,6 +118,10 @@ class Writer:
         show(0, 1, "mending or dropping")
         return self.study.repair(content)
 
+    def would_delete(self, ids: list[str]) -> pd.DataFrame:
+        """What a deletion of runs and sets would take, with what depends on them."""
+        return self.study.delete(ids, dry_run=True)
+
     def delete(self, ids: list[str], with_dependents: bool, show: Progress) -> pd.DataFrame:
         """Delete runs and sets, and say what went."""
         show(0, 1, "deleting")

@@ -59,7 +59,7 @@ def remote(study: Study) -> None:
     """Copy the study to its remote and back."""
     heading(
         "Remote",
-        "A place that has a copy of every finished run and whole set, such as a bucket. It loses only what is deleted here.",
+        "A place that has a copy of every finished run and whole set, such as a bucket. Only what is deleted here goes there.",
     )
     if (writer := writer_of(study)) is None:
         no_writing(study)

@@ -54,7 +54,7 @@ def _delete(study: Study, writer: Writer, table: pd.DataFrame) -> None:
     if not chosen:
         return
     try:
-        plan = study.delete(chosen, dry_run=True)
+        plan = writer.would_delete(chosen)
     except WorkbenchError as error:
         st.error(literal(str(error), 900))
         return

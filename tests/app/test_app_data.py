@@ -238,3 +238,24 @@ def test_a_quantity_stays_one_until_it_is_chosen_on_the_page(start: Start, folde
             now = study.dataset_of(study.activation_set())
             assert now.label("year").kind == kind
             assert now.table["group"].nunique() == 20
+
+
+def test_what_depends_on_a_run_is_shown_before_it_is_deleted(start: Start, folder: Path) -> None:
+    with open_study(folder, create=False) as study:
+        acts, runs = study.activation_set().id, set(study.runs()["id"])
+        sizes = study.usage().set_index("name")["files"]
+    test = page(start, folder, "Size")
+    shown = next(frame.value for frame in test.dataframe if "Needed by" in frame.value)
+    assert shown.set_index("Name").loc[acts, "Files"] == sizes[acts]
+    test.multiselect(key="to delete").set_value([acts]).run()
+    below = next(frame.value for frame in test.dataframe if "Why" in frame.value)
+    assert runs <= set(below["Name"])
+    button = next(b for b in test.button if b.label.startswith("Delete "))
+    assert button.disabled
+    labelled(test.checkbox, "Delete these as well").check().run()
+    next(b for b in test.button if b.label.startswith("Delete ")).click().run()
+    until(test, lambda page: any("Deleted" in box.value for box in page.success), 60)
+    with open_study(folder, create=False) as study:
+        assert study.runs().empty
+        assert study.activations() == []
+        assert study.verify().empty

@@ -10,7 +10,7 @@ DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class NobodyReadsError(Exception):
-    """Whoever read the output has gone. The parser of the command line would take a `BrokenPipeError` for a failure."""
+    """Whoever read the output has gone. The parser of the command line takes a `BrokenPipeError` for a failure."""
 
 
 def prepare() -> None:
