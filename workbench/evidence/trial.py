@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from workbench.analysis import CANNOT_MEASURE, Result, migrated
+from workbench.analysis import CANNOT_MEASURE, Result
 from workbench.concepts import ConceptSet
 from workbench.conversations import shortened
 from workbench.errors import ConfigError, DataError, UnknownNameError
@@ -28,11 +28,12 @@ from workbench.evidence.held_out import HeldOut, held_out
 from workbench.evidence.language import passages_from, steered_language
 from workbench.evidence.metrics import FAMILIES
 from workbench.evidence.named import name_rows
+from workbench.evidence.replica import find_replica
 from workbench.evidence.stability import stability_rows
 from workbench.frames import records
 from workbench.paths import child
 from workbench.progress import Progress, silent
-from workbench.runner import execute, record_run
+from workbench.runner import record_run
 from workbench.store import catalog as tables
 from workbench.store.bound import BoundConcepts, ConceptList
 from workbench.store.catalog import newest_names
@@ -379,32 +380,12 @@ class Trial:
             return {}, None
         try:
             if "replica" not in self.beside:
-                self.beside["replica"] = self._find_replica()
+                wanted = self.sites or list(dict.fromkeys(s.site for s in self.run.sets))
+                self.beside["replica"] = find_replica(self.study, self.run, wanted, self.replicate, self.progress)
             found = self.beside["replica"]
             return ({(s.site, s.level): s for s in self.study.get_run(found).sets} if found else {}), None
         except CANNOT_MEASURE as error:
             return {}, error
-
-    def _find_replica(self) -> str:
-        record = self.run.record
-        wanted = self.sites or list(dict.fromkeys(s.site for s in self.run.sets))
-        found: Run | None = None
-        for row in records(self.study.runs()):
-            same = all(row["inputs"].get(k) == record["inputs"].get(k) for k in ("activations", "dataset_hash", "weights_hash"))
-            if (
-                row["analysis"] == record["analysis"]
-                and row["seed"] != record["seed"]
-                and migrated(row["analysis"], row["config"]) == self.run.config
-            ):
-                found = Run(self.study, row) if same and set(wanted) <= set(row["inputs"]["sites"]) else found
-        if found is None and self.replicate:
-            acts = self.study.activation_set(record["inputs"]["activations"]).select(wanted)
-            seed = int(record["seed"]) + 1
-            found = execute(
-                self.study, record["analysis"], acts, self.run.config, seed, progress=self.progress,
-                dataset=self.study.dataset_of_run(self.run),
-            )  # fmt: skip
-        return found.id if found else ""
 
 
 def _write_tables(folder: Path, result: Result) -> None:

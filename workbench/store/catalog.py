@@ -379,7 +379,8 @@ def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str,
 
 def _insert_names(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
     current: dict[str, int] = {}
-    for part in _chunks([row["concept"] for row in rows], 500):
+    for start in range(0, len(rows), 500):
+        part = [row["concept"] for row in rows[start : start + 500]]
         query = sa.select(names.c.concept, sa.func.max(names.c.id)).where(names.c.concept.in_(part))
         current |= {row[0]: row[1] for row in connection.execute(query.group_by(names.c.concept))}
     at = now()
@@ -397,7 +398,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _chunks(items: list[str], size: int) -> Iterable[list[str]]:
-    return (items[i : i + size] for i in range(0, len(items), size))

@@ -23,12 +23,12 @@ from urllib.parse import urlsplit
 from workbench.activations.manifest import MANIFEST, left_out, parse_manifest, set_folders
 from workbench.errors import ConfigError, DiskFullError, MissingExtraError, StudyError, WorkbenchError, disk_errors
 from workbench.memory import size_text
-from workbench.paths import PARTIAL, child, files_below, inside, is_file, is_id, listed, require_plain
+from workbench.paths import PARTIAL, child, files_below, inside, is_file, is_id, require_plain
 from workbench.store.runs import CHECKSUMS, parse_sums
 from workbench.store.scratch import scratch
 
 if TYPE_CHECKING:
-    from workbench.store.study import Study
+    pass
 
 LAST = {"runs": CHECKSUMS, "activations": MANIFEST, "left_out": MANIFEST}
 """The file of a run or a set that names the others; of a set whose rows were left out when it was packed, there are no others."""
@@ -362,47 +362,6 @@ class Remote:
     def _scratch(self) -> Iterator[Path]:
         with disk_errors("what comes from the remote"), scratch(self.folder) as folder:
             yield folder
-
-
-def push(study: Study, remote: Remote) -> list[str]:
-    """Copy everything that is whole here and not there, and remove there what was deleted; what was copied.
-
-    Raises:
-        StudyError: Something is damaged here. All else was copied.
-    """
-    from workbench.activations.checksums import damage
-    from workbench.activations.writer import whole
-    from workbench.store.deleted import remove_deleted
-    from workbench.store.verify import damaged_files
-
-    remove_deleted(study)
-    remote.put_texts()
-    remote.put_known()
-    sets = [folder for folder in listed(study.folder, "activations") if folder.suffix != PARTIAL and whole(folder)]
-    runs = [inside(study.folder, "runs", str(run)) for run in study.runs()["id"] if is_id("runs", str(run))]
-    there = [("activations", folder) for folder in sets] + [("runs", folder) for folder in runs if folder.is_dir()]
-    missing = [(kind, folder) for kind, folder in there if not remote.has(kind, folder.name)]
-    hurt = [f for kind, f in missing if any((damage if kind == "activations" else damaged_files)(f))]
-    copied = [f"{kind}/{f.name}" for kind, f in missing if f not in hurt and remote.put(kind, f.name)]
-    if hurt:
-        names = ", ".join(folder.name for folder in hurt)
-        raise StudyError(f"Damaged, and not copied: {names}. `workbench study verify {study.name}` says what is wrong.")
-    return copied
-
-
-def pull(study: Study, remote: Remote, activations: bool = True) -> list[str]:
-    """Bring everything that is there and not here, with or without the rows of sets; what was brought."""
-    brought = []
-    for acts in study.activations():
-        remote.fetch_texts(acts.dataset_record)
-        if activations and acts.left_out and remote.has("activations", acts.id):
-            remote.fetch_set(acts.id)
-            brought.append(f"activations/{acts.id}")
-    for run in study.runs()["id"]:
-        if is_id("runs", run) and not inside(study.folder, "runs", run).is_dir():
-            remote.fetch_run(run)
-            brought.append(f"runs/{run}")
-    return brought
 
 
 def _sums(folder: Path, files: list[str]) -> bytes:

@@ -45,14 +45,14 @@ class Sharing(Inputs):
         return acts
 
     def push(self) -> list[str]:
-        """Copy what is whole here and not at the remote; see :func:`workbench.store.remote.push`."""
-        from workbench.store.remote import push
+        """Copy what is whole here and not at the remote; see :func:`workbench.store.remote_copy.push`."""
+        from workbench.store.remote_copy import push
 
         return push(cast("Study", self), self._required_remote())
 
     def pull(self, activations: bool = True) -> list[str]:
         """Bring what is at the remote and not here; see :func:`workbench.store.remote.pull`."""
-        from workbench.store.remote import pull
+        from workbench.store.remote_copy import pull
 
         self.require_writable("the study")
         return pull(cast("Study", self), self._required_remote(), activations)
