@@ -30,12 +30,13 @@ from workbench.store.texts import keep_texts
 
 ADA, BO = "ada@x.example", "bo@x.example"
 PAGES = ["", "concepts", "concept", "naming", "layers", "information", "runs", "compare", "report"]
-TASKS = ["Is it whole?", "Labels", "Bring activations in", "Take out", "Remote", "Add a study"]
+TASKS = ["Is it whole?", "Labels", "Bring activations in", "Take out", "Size", "Remote", "Add a study"]
 APP = MAIN.parent
 # Methods and functions of the workbench that change a study, or read and write where somebody says.
 WRITING = {
     "add_names", "cancel_job", "capture", "counterparts", "examine", "export", "import_activations", "keep_dataset",
-    "delete", "keep_recipe", "note", "pull", "push", "recapture", "relabel", "rename", "repair", "repeat", "set_info", "start_job",
+    "delete", "keep_recipe", "note",
+    "pull", "push", "recapture", "relabel", "rename", "repair", "repeat", "set_info", "start_job",
     "start_repetition", "sweep", "unpack", "update_run", "use_dataset", "use_model",
 }  # fmt: skip
 
