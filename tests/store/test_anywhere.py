@@ -96,6 +96,7 @@ def disk(tmp_path) -> Iterator[Callable[[int], Path]]:
         subprocess.run(["umount", "--lazy", str(place)], check=False)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_at_any_moment_leaves_what_is_whole(tmp_path, disk) -> None:
     assert work(tmp_path / "study", "make") == ""
     least = 1 + sum(path.stat().st_size + 4096 for path in (tmp_path / "study").rglob("*")) // 1024
