@@ -30,7 +30,7 @@ from workbench.store.texts import keep_texts
 
 ADA, BO = "ada@x.example", "bo@x.example"
 PAGES = ["", "concepts", "concept", "naming", "layers", "information", "runs", "compare", "report"]
-TASKS = ["Is it whole?", "Labels", "Bring activations in", "Take out", "Remote", "Add a study"]
+TASKS = ["Is it whole?", "Labels", "Bring activations in", "Take out", "Size", "Remote", "Add a study"]
 APP = MAIN.parent
 # Methods and functions of the workbench that change a study, or read and write where somebody says.
 WRITING = {
