@@ -10,6 +10,7 @@ import sqlite3
 import struct
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def mutated(content: bytes, suffix: str, rng: random.Random, others: list[bytes]
                 content = structured(content, rng)
                 continue
             except (ValueError, KeyError, IndexError, TypeError, RecursionError, zipfile.BadZipFile, struct.error, sqlite3.Error,
-                    NotImplementedError, OverflowError, UnicodeError, OSError, EOFError):  # fmt: skip
+                    NotImplementedError, OverflowError, UnicodeError, OSError, EOFError, zlib.error):  # fmt: skip
                 # An earlier change has left no structure.
                 pass
         content = _bytes(content, rng, others)
