@@ -5,8 +5,11 @@ A small file can unpack to any size: a long text that repeats lies in it once.
 
 from __future__ import annotations
 
+import atexit
+from functools import cache
+from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.errors import DataError
 from workbench.memory import free_memory, size_text
@@ -14,6 +17,7 @@ from workbench.paths import is_file, odd, shown
 
 if TYPE_CHECKING:
     import pandas as pd
+    from duckdb import DuckDBPyConnection
 
 ALWAYS_BYTES, MOST_TIMES = 256 * 2**20, 500
 """What a table may take in memory whatever the length of its file, and how many times that length otherwise."""
@@ -54,6 +58,42 @@ def read_parquet(path: Path) -> pd.DataFrame:
         raise DataError(f"{shown(path.name)} cannot be read as a table: {error}.") from error
 
 
+@cache
+def database() -> DuckDBPyConnection:
+    """A DuckDB in memory that holds nothing: to open one takes ten times as long as to read some rows. Threads have cursors."""
+    import duckdb
+
+    # What is still there when Python ends, its library takes for a leak and says so at length.
+    atexit.register(database.cache_clear)
+    return duckdb.connect()
+
+
+class _Chunk(NamedTuple):
+    """What a file says of one column in one group of rows."""
+
+    group: int
+    column: int
+    kind: str
+    values: int
+    unpacked: int
+    encodings: str
+
+
+def _chunks(path: Path) -> list[_Chunk]:
+    """What a file says of its columns. Read by DuckDB: Arrow ends the process where the statistics of a column make no sense."""
+    import duckdb
+
+    query = (
+        "select row_group_id, column_id, type, num_values, total_uncompressed_size, coalesce(encodings, '')"
+        " from parquet_metadata(?)"
+    )
+    try:
+        with database().cursor() as cursor:
+            return [_Chunk(*row) for row in cursor.execute(query, [escape(str(path))]).fetchall()]
+    except (duckdb.Error, UnicodeError) as error:
+        raise DataError(f"{shown(path.name)} is not a whole Parquet file: write it again.") from error
+
+
 def require_room(file: Any, path: Path) -> None:
     """Hold what a file unpacks to against its length and the free memory.
 
@@ -74,12 +114,11 @@ def require_room(file: Any, path: Path) -> None:
             )
 
     facts, needed, packed = file.metadata, 0, []
-    for group in range(facts.num_row_groups):
-        for column in range(facts.num_columns):
-            chunk = facts.row_group(group).column(column)
-            needed += max(chunk.total_uncompressed_size, chunk.num_values * _CELL_BYTES)
-            if chunk.physical_type in {"BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"} and not set(chunk.encodings) <= _PLAIN:
-                packed.append((group, column, chunk.num_values * chunk.total_uncompressed_size, set(chunk.encodings)))
+    for chunk in _chunks(path):
+        needed += max(chunk.unpacked, chunk.values * _CELL_BYTES)
+        encodings = set(chunk.encodings.split(", "))
+        if chunk.kind in {"BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"} and not encodings <= _PLAIN:
+            packed.append((chunk.group, chunk.column, chunk.values * chunk.unpacked, encodings))
     hold(max(needed, facts.num_rows * _CELL_BYTES))
     # No value is longer than all that its column holds.
     if needed + sum(most for _, _, most, _ in packed) <= ALWAYS_BYTES:

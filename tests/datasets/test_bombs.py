@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pytest
 import workbench as wb
 from workbench.datasets.images import UnreadableError, read_image
 from workbench.errors import DataError
+from workbench.parquet import read_table
 
 
 def repeated(path: Path, rows: int, characters: int, **options: object) -> Path:
@@ -94,3 +97,18 @@ def test_arrays_that_say_they_are_longer_than_their_file_are_refused(tmp_path: P
         (tmp_path / "embed.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(32))
         with pytest.raises(DataError, match="cannot be read"):
             study.import_activations(tmp_path)
+
+
+def test_statistics_that_make_no_sense_end_in_a_sentence_and_not_the_process() -> None:
+    # Found by the fuzzer: Arrow itself ends the process when it is asked what this file says of its columns.
+    code = "from workbench.parquet import read_table; from pathlib import Path; import sys; read_table(Path(sys.argv[1]))"
+    path = Path(__file__).with_name("statistics_of_another_type.parquet")
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "'statistics_of_another_type.parquet' is not a whole Parquet file: write it again." in done.stderr
+
+
+def test_a_file_is_taken_by_its_name_whatever_pattern_that_is(tmp_path: Path) -> None:
+    for name, rows in (("a[1]*.parquet", 3), ("a1x.parquet", 5)):
+        pq.write_table(pa.table({"text": ["one"] * rows}), tmp_path / name)
+    assert len(read_table(tmp_path / "a[1]*.parquet")) == 3

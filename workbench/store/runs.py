@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 from collections.abc import Iterator, Mapping
-from functools import cache, cached_property
+from functools import cached_property
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,12 @@ import pandas as pd
 from workbench.errors import StudyError, UnknownNameError
 from workbench.frames import records
 from workbench.numbers import counted
-from workbench.parquet import read_parquet
+from workbench.parquet import database, read_parquet
 from workbench.paths import child, files_below, inside, require_plain, shown
 from workbench.shapes import ShapeError, read_tensors, shaped
 from workbench.store.members import in_run
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
     from plotly.graph_objects import Figure
     from torch import Tensor
 
@@ -184,23 +183,13 @@ class Tables:
         """Rows of a table by a DuckDB condition with ``?`` for values, without reading the rest."""
         if name not in set(self):
             raise UnknownNameError("table", name, self)
-        path = str(child(self.folder, f"{name}.parquet"))
-        with _duckdb().cursor() as cursor:
+        path = escape(str(child(self.folder, f"{name}.parquet")))
+        with database().cursor() as cursor:
             # Study paths are the user's own; the condition is ours and its values are bound.
             return cursor.execute(f"select * from read_parquet(?) where {condition}", [path, *values]).df()
 
     def __repr__(self) -> str:
         return f"<Tables: {', '.join(self) or 'none'}>"
-
-
-@cache
-def _duckdb() -> DuckDBPyConnection:
-    """A database in memory that holds nothing: to open one takes ten times as long as to read some rows. Threads have cursors."""
-    import duckdb
-
-    # What is still there when Python ends, its library takes for a leak and says so at length.
-    atexit.register(_duckdb.cache_clear)
-    return duckdb.connect()
 
 
 def seal(folder: Path) -> None:
