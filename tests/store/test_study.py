@@ -222,7 +222,7 @@ def test_a_damaged_catalog_is_named(tmp_path) -> None:
     for path in (tmp_path / "study").glob("catalog.db*"):
         path.unlink()
     (tmp_path / "study" / "catalog.db").write_bytes(b"not a database at all, but long enough to look like a file" * 30)
-    with pytest.raises(StudyError, match="catalog cannot be read"):
+    with pytest.raises(StudyError, match=r"catalog is damaged \(.*\): restore catalog.db from a copy"):
         wb.open_study(tmp_path / "study")
 
 
