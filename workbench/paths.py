@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -169,6 +170,22 @@ def require_plain(folder: Path) -> None:
         raise StudyError(f"{folder} is {problem}: it is not followed. `workbench study repair` drops it.")
     for name, problem in oddities(folder):
         raise StudyError(f"{folder} holds {shown(name)}, which is {problem}: it is not read. `workbench study repair` drops it.")
+
+
+def require_utf_8(path: Path) -> Path:
+    """The path, of which the libraries that write files need every character.
+
+    Raises:
+        StudyError: Python was told to take paths to be in an encoding that lacks some, such as ASCII.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise StudyError(
+            f"{shown(str(path))} has characters that this process cannot read, since it takes paths to be in"
+            f" {sys.getfilesystemencoding()}: set PYTHONUTF8=1, or choose another folder."
+        ) from error
+    return path
 
 
 def read_bytes(path: Path, most: int = 2**26) -> bytes:

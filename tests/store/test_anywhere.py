@@ -64,9 +64,14 @@ def test_a_system_without_utf_8(tmp_path) -> None:
 @pytest.mark.full
 @pytest.mark.skipif(not EVERY_KIB, reason="one of the cases of `make test-full`")
 def test_all_of_it_at_once(tmp_path) -> None:
-    folder = tmp_path / ODD / "study"
+    folder = tmp_path / "a study\nof mine"
     assert work(folder, "all", few_files, "HOME XDG_CONFIG_HOME XDG_CACHE_HOME", DAYS_BACK="1", **NOT_UTF_8) == ""
     sound(folder)
+
+
+def test_a_path_that_this_system_cannot_spell_is_refused_and_nothing_is_made(tmp_path) -> None:
+    assert "since it takes paths to be in ascii: set PYTHONUTF8=1" in work(tmp_path / ODD / "study", "all", **NOT_UTF_8)
+    assert not (tmp_path / ODD).exists()
 
 
 def test_a_clock_that_was_set_back_a_day(tmp_path) -> None:

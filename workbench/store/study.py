@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from workbench.errors import StudyError, UnknownNameError, WorkbenchWarning, disk_errors
 from workbench.frames import records
 from workbench.numbers import counted
-from workbench.paths import inside
+from workbench.paths import inside, require_utf_8
 from workbench.store import catalog as tables
 from workbench.store.caring import Caring
 from workbench.store.catalog import Catalog
@@ -381,7 +381,7 @@ def open_study(
         ConfigError: The catalog is in no database that can be used, or a URL has a password in it.
         MissingExtraError: There is no library for the database or the remote.
     """
-    folder = Path(path).expanduser().resolve()
+    folder = require_utf_8(Path(path).expanduser().resolve())
     marker = make_or_check(folder, str(path), create, catalog, remote)
     admit(folder, str(path), marker, trust, catalog is not None, remote is not None)
     if not read_only and (read_only := not writable(folder)):

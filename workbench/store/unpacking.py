@@ -29,7 +29,7 @@ from sqlalchemy.schema import CreateTable
 
 from workbench.errors import DiskFullError, StudyError, WorkbenchWarning, disk_errors
 from workbench.memory import size_text
-from workbench.paths import child, files_below, inside, is_file, shown
+from workbench.paths import child, files_below, inside, is_file, require_utf_8, shown
 from workbench.store import trust
 from workbench.store.catalog import Catalog, concepts, info, runs
 from workbench.store.copying import copy_rows
@@ -74,7 +74,7 @@ def unpack(path: str | Path, folder: str | Path, catalog: str | None = None) -> 
         StudyError: The file is no packed study, or the folder is taken.
         DiskFullError: There is no room; nothing is left.
     """
-    source, home = _source(path), Path(folder).expanduser().resolve()
+    source, home = _source(path), require_utf_8(Path(folder).expanduser().resolve())
     if home.exists() and (not home.is_dir() or any(home.iterdir())):
         raise StudyError(f"{folder} is there already; choose another folder, or remove it first.")
     with (
