@@ -133,7 +133,9 @@ def show_json(value: Any) -> None:
 def say(text: str) -> None:
     """Print a sentence, unless only JSON is wanted."""
     if not STATE.json:
-        console.print(Text(text), soft_wrap=True)
+        # Line ends are ours; a name in the text must not steer the terminal.
+        lines = ("".join(c if c.isprintable() else "·" for c in line) for line in text.split("\n"))
+        console.print(Text("\n".join(lines)), soft_wrap=True)
 
 
 def _clean(value: Any) -> Any:

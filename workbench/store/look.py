@@ -23,6 +23,8 @@ from workbench.store.catalog import metadata
 from workbench.store.rows import Row, problem_of
 
 CATALOG = "catalog.db"
+# How every header of a journal begins, and how one that names another ends.
+_JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 SIDE_FILES = ("-journal", "-wal", "-shm")
 _TABLES = metadata.tables
 _COLUMNS = {name: {column.name for column in table.columns} for name, table in _TABLES.items()}
@@ -50,10 +52,24 @@ def side_files(folder: Path) -> list[str]:
         path = folder / f"{CATALOG}{ending}"
         if (problem := "a folder" if path.is_dir() and not path.is_symlink() else odd(path)) is not None:
             raise StudyError(f"{path} is {problem}: the study is not opened. Put a file in its place.")
+        if ending == "-journal" and names_another(path):
+            raise StudyError(
+                f"{path} names a journal of several databases, and SQLite would remove that file: the study is not opened, and"
+                " the workbench writes no such journal. Remove it, or fetch the study again."
+            )
         # SQLite makes the index of what is written ahead anew, whatever is in it.
         if ending in {"-journal", "-wal"} and path.exists() and path.stat().st_size:
             found.append(path.name)
     return found
+
+
+def names_another(journal: Path) -> bool:
+    """Whether a rollback journal ends in the name of a journal of several databases, which SQLite removes when it is done."""
+    if not journal.exists() or (size := journal.stat().st_size) < len(_JOURNAL_MAGIC):
+        return False
+    with journal.open("rb") as file:
+        file.seek(size - len(_JOURNAL_MAGIC))
+        return file.read() == _JOURNAL_MAGIC
 
 
 def look(path: Path, called: str) -> None:

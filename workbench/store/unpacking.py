@@ -213,16 +213,16 @@ def _require_room(source: Path, home: Path, members: dict[str, Member], size: in
 
 
 def _copy(source: Path, member: Member, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
     written = 0
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with member.open() as read, target.open("xb") as write:
             while block := read.read(_BLOCK):
                 written += len(block)
                 if written > member.size:
                     break
                 write.write(block)
-    except FileExistsError as error:
+    except (FileExistsError, NotADirectoryError) as error:
         raise StudyError(f"{shown(member.name)} is there twice in {source}: it is not opened.") from error
     except _DAMAGED as error:
         raise _damaged(source, error) from error
