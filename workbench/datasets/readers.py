@@ -235,5 +235,8 @@ def read_arrow(table: Any) -> pd.DataFrame:
         if pa.types.is_floating(values.type) or exact:
             columns[name] = values.to_pandas()
         else:
-            columns[name] = pd.Series(values.to_pylist(), dtype=object)
+            try:
+                columns[name] = pd.Series(values.to_pylist(), dtype=object)
+            except UnicodeDecodeError as error:
+                raise DataError(f"The column {quote(name)} holds a text that is not in UTF-8: write the table again.") from error
     return pd.DataFrame(columns)

@@ -113,9 +113,9 @@ class Needs:
         return found
 
 
-def run_of(concept: str) -> str:
-    """The run of a concept, which its id begins with."""
-    return concept.rpartition(".")[0]
+def run_of(concept: str | None) -> str:
+    """The run of a concept, which its id begins with; empty in a row that is about none."""
+    return (concept or "").rpartition(".")[0]
 
 
 def concepts_of(recipe: Any) -> set[str]:

@@ -114,7 +114,7 @@ def _fill(source: Path, home: Path, scratch: Path, name: str) -> Marker:
             _copy(source, members[part], child(scratch, part))
         said = read(scratch / STUDY_FILE, str(source))
         lost = fresh_catalog(scratch / CATALOG, home / CATALOG, str(source))
-        done = _finished(home / CATALOG)
+        done = _finished(home / CATALOG, source)
         for member in members.values():
             if (run := run_of(member.name)) is not None and run not in done:
                 strange.append(member.name)
@@ -314,9 +314,13 @@ def _insert(write: sqlite3.Connection, table: sa.Table, found: list[dict[str, ob
         found.clear()
 
 
-def _finished(path: Path) -> set[str]:
-    with closing(sqlite3.connect(path)) as made:
-        return {run for (run,) in made.execute("SELECT id FROM runs WHERE status = 'done'")}
+def _finished(path: Path, source: Path) -> set[str]:
+    """The runs of a new catalog that are done. `StudyError` where the source had no column for what they are."""
+    try:
+        with closing(sqlite3.connect(path)) as made:
+            return {run for (run,) in made.execute("SELECT id FROM runs WHERE status = 'done'")}
+    except sqlite3.Error as error:
+        raise StudyError(f"The catalog of {source} holds no runs as the workbench writes them ({error}).") from error
 
 
 def _move_catalog(folder: Path, name: str, url: str) -> Marker:
