@@ -112,3 +112,11 @@ def test_a_file_is_taken_by_its_name_whatever_pattern_that_is(tmp_path: Path) ->
     for name, rows in (("a[1]*.parquet", 3), ("a1x.parquet", 5)):
         pq.write_table(pa.table({"text": ["one"] * rows}), tmp_path / name)
     assert len(read_table(tmp_path / "a[1]*.parquet")) == 3
+
+
+def test_a_text_that_is_not_utf_8_is_named_by_its_column(tmp_path: Path) -> None:
+    # Found by the fuzzer: Arrow does not look at the bytes of a text before it makes one of them.
+    broken = pa.StringArray.from_buffers(1, pa.py_buffer(struct.pack("<ii", 0, 1)), pa.py_buffer(b"\xff"))
+    pq.write_table(pa.table({"text": broken}), tmp_path / "mine.parquet")
+    with pytest.raises(DataError, match="The column 'text' holds a text that is not in UTF-8"):
+        wb.load_dataset(tmp_path / "mine.parquet")

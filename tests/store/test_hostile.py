@@ -173,9 +173,9 @@ def test_what_the_look_cannot_clear_is_asked_once_and_by_name(copy: Path, own: P
         wb.open_study(copy)
     assert (asked.value.places, asked.value.side_files) == ((), ("catalog.db-wal",))
     # What was written ahead is read now, and what it holds is none of ours; no other question is asked.
-    for trust in (True, False):
+    for yes in (True, False):
         with pytest.raises(StudyError, match="the trigger 't', which is none of ours"):
-            wb.open_study(copy, trust=trust)
+            wb.open_study(copy, trust=yes)
 
 
 def test_a_place_that_a_study_names_is_asked_for_and_then_known(copy: Path, own: Path, tmp_path: Path) -> None:
