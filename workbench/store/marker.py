@@ -113,7 +113,7 @@ def read(marker: Path, called: str) -> Marker:
         StudyError: It is damaged, or of a later format.
         ConfigError: The URL of the catalog cannot be used.
     """
-    from workbench.store.postgres import SCHEMA_KEY, known_url
+    from workbench.store.postgres import known_url
     from workbench.store.remote import known_remote
 
     header = read_shaped(marker, _Header, "Restore it from a copy.", most=_MOST_BYTES)
@@ -122,8 +122,8 @@ def read(marker: Path, called: str) -> Marker:
         raise StudyError(f"{called} is a study of format {said}; this workbench reads format {ELSEWHERE_FORMAT}. Upgrade it.")
     found = Marker(**header.model_dump(exclude={"format"}))
     # Nothing else is ever opened for a study: no database in a file, and no place that only gives pages.
-    if found.catalog and SCHEMA_KEY not in known_url(found.catalog).query:
-        raise StudyError(f"{marker} names a catalog without its schema: restore it from a copy.")
+    if found.catalog:
+        known_url(found.catalog)
     if found.remote:
         known_remote(found.remote)
     return found

@@ -78,6 +78,8 @@ def make_engine(url: str) -> sa.Engine:
         # A server that was started again is met with a new connection.
         pool_pre_ping=True,
     )
+    if SCHEMA_KEY not in known.query:
+        raise StudyError("The study's file names a catalog without its schema: restore study.json from a copy.")
     schema = str(known.query[SCHEMA_KEY])
 
     def settings(connection: Any, _record: Any) -> None:
