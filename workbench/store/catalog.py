@@ -16,11 +16,10 @@ import pandas as pd
 import sqlalchemy as sa
 
 from workbench.errors import StudyError, disk_errors, disk_is_full
-from workbench.paths import shown
 from workbench.store.column_types import integer_type, json_type, text_type
 from workbench.store.migrations import FIRST_VERSION, SCHEMA_VERSION, migrate
 from workbench.store.run_record import require_records
-from workbench.store.sqlite import WRITES
+from workbench.store.sqlite import WRITES, require_plain
 from workbench.writing import require_writable
 
 metadata = sa.MetaData()
@@ -167,7 +166,8 @@ class Catalog:
 
     def _prepare(self) -> None:
         """Make the tables, or bring them to the present version; a study of a newer version is refused as it is."""
-        self._require_plain()
+        if not self.postgres:
+            require_plain(self.engine)
         # Looked up first: a study that is only read is not locked.
         there = set(sa.inspect(self.engine).get_table_names())
         found = self._version() if "info" in there else 0
@@ -197,18 +197,6 @@ class Catalog:
             connection.execute(sa.delete(info).where(info.c.key == "schema"))
             connection.execute(sa.insert(info).values(key="schema", value=str(max(found, SCHEMA_VERSION))))
         self._require_columns()
-
-    def _require_plain(self) -> None:
-        """See that an SQLite catalog holds nothing that runs by itself, each time: another may have been put in its place."""
-        if self.postgres:
-            return
-        strange = "SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'create virtual%'"
-        with self.engine.connect() as connection:
-            if (found := connection.exec_driver_sql(strange).first()) is not None:
-                raise StudyError(
-                    f"The study's catalog holds the {found[0]} {shown(str(found[1]))}, which is none of ours: it is not opened."
-                    " Copy what is ours into a study of your own: `workbench unpack FOLDER NEW`."
-                )
 
     def _require_columns(self) -> None:
         """See that every table has its columns, and that none is a view."""

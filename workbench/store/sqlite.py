@@ -12,6 +12,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from workbench.errors import StudyError
+from workbench.paths import shown
 from workbench.shapes import ShapeError, parse_json
 
 WRITES = "workbench_writes"
@@ -70,6 +71,21 @@ def _damaged(context: sa.engine.ExceptionContext) -> None:
     error = context.original_exception
     if type(error) is sqlite3.DatabaseError or (isinstance(error, sqlite3.OperationalError) and "decode" in str(error)):
         raise StudyError(f"The study's catalog is damaged ({error}): restore catalog.db from a copy.") from error
+
+
+def require_plain(engine: sa.Engine) -> None:
+    """See that a catalog holds nothing that runs by itself, each time: another may have been put in its place.
+
+    Raises:
+        StudyError: It holds a trigger, a view or a virtual table.
+    """
+    strange = "SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'create virtual%'"
+    with engine.connect() as connection:
+        if (found := connection.exec_driver_sql(strange).first()) is not None:
+            raise StudyError(
+                f"The study's catalog holds the {found[0]} {shown(str(found[1]))}, which is none of ours: it is not opened."
+                " Copy what is ours into a study of your own: `workbench unpack FOLDER NEW`."
+            )
 
 
 def locked(error: sa.exc.DBAPIError) -> bool:
