@@ -12,7 +12,7 @@ from statistics import median
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from workbench.evidence.scores import auroc_matrix
+from workbench.statistics.auroc import auroc_matrix
 
 ROWS, CONCEPTS, LABELS, PAIRS, ROUNDS = 15_000, 256, 24, 240, 5
 

@@ -137,7 +137,7 @@ def test_the_time_left_is_right_within_a_half_after_the_first_tenth(scribe, unev
     if what == "output":
         pooled_outputs(scribe, table, np.arange(len(uneven)), show)
     else:
-        readout = Readout(["kind=a"], torch.zeros(1, 256), torch.zeros(1), np.ones(1), np.zeros(1))
+        readout = Readout(["kind=a"], torch.zeros(1, 256), torch.zeros(1), np.ones(1), np.ones(1))
         output_gradients(scribe, table, readout, [scribe.site("embed")], ["kind=a"], per_label=400, progress=show)
     assert off(told, clock()) < 1.5
 

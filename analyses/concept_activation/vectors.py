@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from probes import estimate_directions
 from workbench.evidence.samples import Sample, samples
-from workbench.evidence.scores import auroc_interval, auroc_paired, independent_pairs
+from workbench.statistics.auroc import clustered_auroc
 
 if TYPE_CHECKING:
     from analyses.concept_activation.analysis import ConceptActivation
@@ -86,14 +86,14 @@ def _random(n: int, per_side: int, sets: int, rng: np.random.Generator) -> Float
 
 
 def _metrics(sample: Sample, margins: Float[np.ndarray, "m c"]) -> list[dict[str, Any]]:
-    value, error = auroc_paired(margins, sample.y_test, sample.clusters_test)
-    low, high = auroc_interval(value, error, independent_pairs(sample.y_test, sample.clusters_test))
+    area = clustered_auroc(margins, sample.y_test, sample.clusters_test)
+    low, high = area.interval()
     known = (~np.isnan(sample.y_test)).sum(0)
     return [
         {
             "metric": "cav.auroc",
             "label": label,
-            "value": value[i],
+            "value": area.value[i],
             "low": low[i],
             "high": high[i],
             "null": 0.5,

@@ -48,15 +48,7 @@ def variables(
     for sample in samples(context, site, labels, max_rows, skipped):
         found = list(_spans(sample)) if is_span(sample.labels[0]) else list(_columns(sample))
         if found:
-            train, test = sample.clusters_train, sample.clusters_test
-            yield Group(
-                sample.level,
-                found,
-                sample.x_train,
-                sample.x_test,
-                np.arange(len(sample.x_train)) if train is None else train,
-                np.arange(len(sample.x_test)) if test is None else test,
-            )
+            yield Group(sample.level, found, sample.x_train, sample.x_test, sample.clusters_train, sample.clusters_test)
 
 
 def _spans(sample: Sample) -> Iterator[Variable]:

@@ -15,8 +15,9 @@ from workbench.analysis import Context, Metric, Result, SiteAnalysis
 from workbench.concepts import LinearConcepts
 from workbench.errors import DataError
 from workbench.evidence.samples import Sample, samples
-from workbench.evidence.scores import auroc_interval, auroc_paired, average_precision, independent_pairs
 from workbench.plots import site_lines
+from workbench.statistics.auroc import average_precision, clustered_auroc
+from workbench.statistics.intervals import mean_interval, share_interval
 
 METRICS = (
     Metric(
@@ -152,8 +153,8 @@ class LinearProbes(SiteAnalysis):
 
 def _scores(sample: Sample, margins: np.ndarray) -> list[dict[str, Any]]:
     y, clusters = sample.y_test, sample.clusters_test
-    value, error = auroc_paired(margins, y, clusters)
-    low, high = auroc_interval(value, error, independent_pairs(y, clusters))
+    area = clustered_auroc(margins, y, clusters)
+    value, (low, high) = area.value, area.interval()
     precision, share = average_precision(margins, y), np.nanmean(y, axis=0)
     known = ~np.isnan(y)
     right = ((margins > 0) == (y == 1)) & known
@@ -162,13 +163,13 @@ def _scores(sample: Sample, margins: np.ndarray) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for i, label in enumerate(sample.labels):
         n = int(known[:, i].sum())
-        half = 1.96 * _clustered_error(right[:, i][known[:, i]], _pick(clusters, known[:, i], n))
+        within = share_interval(right[known[:, i]][:, [i]], clusters[known[:, i]])
         rows += [
             {"metric": "probe.auroc", "label": label, "value": value[i], "low": low[i], "high": high[i], "n": n},
             {"metric": "probe.ap", "label": label, "value": precision[i], "null": share[i], "n": n},
             {
-                "metric": "probe.accuracy", "label": label, "value": accuracy[i], "low": accuracy[i] - half,
-                "high": min(1.0, accuracy[i] + half), "null": majority[i], "n": n,
+                "metric": "probe.accuracy", "label": label, "value": accuracy[i], "low": within.low[0], "high": within.high[0],
+                "null": majority[i], "n": n,
             },
         ]  # fmt: skip
     return rows
@@ -178,8 +179,8 @@ def _controls(sample: Sample, margins: np.ndarray, count: int, seed: int) -> lis
     y, clusters = sample.y_test, sample.clusters_test
     # The shuffled probe is tried on labels shuffled in the same way: fitted to nothing, tried on nothing.
     shuffled = shuffled_labels(y, seed + 1, clusters)
-    value, error = auroc_paired(margins[:, count : 2 * count], shuffled, clusters)
-    low, high = auroc_interval(value, error, independent_pairs(shuffled, clusters))
+    area = clustered_auroc(margins[:, count : 2 * count], shuffled, clusters)
+    value, (low, high) = area.value, area.interval()
     random = random_direction_accuracy(sample.x_train, sample.y_train, sample.x_test, y, seed=seed)
     known = (~np.isnan(y)).sum(0)
     rows: list[dict[str, Any]] = [
@@ -203,15 +204,15 @@ def _controls(sample: Sample, margins: np.ndarray, count: int, seed: int) -> lis
         on_control = ((margins[:, 2 * count : 3 * count] > 0) == (control == 1)).astype(float)
         for i, name in enumerate(sample.labels):
             difference = (on_task - on_control)[ok[:, i], i]
-            half = 1.96 * _clustered_error(difference, _pick(clusters, ok[:, i], len(difference)))
+            within = mean_interval(difference[:, None], clusters[ok[:, i]])
             mean = float(difference.mean())
             rows.append(
                 {
                     "metric": "probe.selectivity",
                     "label": name,
                     "value": mean,
-                    "low": mean - half,
-                    "high": mean + half,
+                    "low": within.low[0],
+                    "high": within.high[0],
                     "null": 0.0,
                     "n": len(difference),
                 }
@@ -233,30 +234,20 @@ def _columns(sample: Sample, margins: np.ndarray) -> list[dict[str, Any]]:
         right = margins[known][:, places].argmax(1) == truth
         # Choosing the commonest value by the training split, as a guesser would.
         guess = int(np.nanmean(sample.y_train[:, places], axis=0).argmax())
-        half = 1.96 * float(right.std() / np.sqrt(max(len(right), 1)))
+        within = share_interval(right[:, None], sample.clusters_test[known])
         mean = float(right.mean())
         rows.append(
             {
                 "metric": "probe.column",
                 "label": column,
                 "value": mean,
-                "low": mean - half,
-                "high": mean + half,
+                "low": within.low[0],
+                "high": within.high[0],
                 "null": float((truth == guess).mean()),
                 "n": len(right),
             }
         )
     return rows
-
-
-def _pick(clusters: np.ndarray | None, known: np.ndarray, n: int) -> np.ndarray:
-    return np.arange(n) if clusters is None else clusters[known]
-
-
-def _clustered_error(values: np.ndarray, clusters: np.ndarray) -> float:
-    _, owner = np.unique(clusters, return_inverse=True)
-    sums = np.bincount(owner, weights=values - values.mean())
-    return float(np.sqrt(np.square(sums).sum()) / len(values))
 
 
 def _figure(metrics: pd.DataFrame) -> Any:

@@ -15,7 +15,7 @@ TEXTS = ["The committee met on Monday.", "She walked along the river.", "Prices 
 def readout() -> Readout:
     generator = torch.Generator().manual_seed(0)
     ones = np.ones(2)
-    return Readout(["a", "b"], torch.randn(2, 384, generator=generator), torch.zeros(2), ones, 0 * ones)
+    return Readout(["a", "b"], torch.randn(2, 384, generator=generator), torch.zeros(2), ones, 0.9 * ones)
 
 
 def test_steering_the_last_layer_moves_a_readout_by_the_dot_product(minilm, readout) -> None:
@@ -73,7 +73,7 @@ def test_a_rank_p_is_never_zero() -> None:
 
 
 def test_a_readout_that_cannot_tell_its_label_is_not_used() -> None:
-    weak = Readout(["a", "b"], torch.zeros(2, 3), torch.zeros(2), np.array([0.52, 0.8]), np.array([0.02, 0.05]))
+    weak = Readout(["a", "b"], torch.zeros(2, 3), torch.zeros(2), np.array([0.52, 0.8]), np.array([0.48, 0.7]))
     assert not weak.works_for("a")
     assert weak.works_for("b")
     assert not weak.works_for("c")

@@ -119,7 +119,7 @@ def rows_read(large, monkeypatch):
 def test_nothing_that_is_measured_makes_the_logits_of_a_whole_batch(large, rows_read):
     site = large.site("resid_post.0")
     directions = random_directions(2, large.width(site), 0)
-    readout = Readout(["a"], torch.ones(1, large.width("final")), torch.zeros(1), np.ones(1), np.zeros(1))
+    readout = Readout(["a"], torch.ones(1, large.width("final")), torch.zeros(1), np.ones(1), np.ones(1))
     response = dose_response(large, site, directions, TEXTS, readout, 2.0, (-0.5, 0.5))
     passages = steering.read_passages(large, TEXTS)
     reading = steering.steer_passages(large, site, directions, (0.5,), 2.0, passages, [torch.tensor([5, 6])])

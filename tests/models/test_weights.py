@@ -133,7 +133,7 @@ def test_a_model_in_half_precision_is_read_edited_and_known_by_it(folder, tmp_pa
         exact, exact.site("resid_post.0"), push, (0.5,), 1.0, steering.read_passages(exact, TEXTS), []
     )
     np.testing.assert_allclose(reading.divergence, again.divergence, atol=0.02)
-    readout = Readout(["a"], torch.ones(1, 16), torch.zeros(1), np.ones(1), np.zeros(1))
+    readout = Readout(["a"], torch.ones(1, 16), torch.zeros(1), np.ones(1), np.ones(1))
     assert np.isfinite(dose_response(half, site, push, TEXTS, readout, 1.0, (0.5, 1.0)).readout).all()
     with half.edited(steer(site, push[0])):
         assert half.generate("The people", max_new_tokens=3).tokens

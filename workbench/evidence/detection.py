@@ -12,12 +12,10 @@ from scipy.stats import norm
 from workbench.activations.labels import is_span
 from workbench.concepts import ConceptSet
 from workbench.evidence.held_out import HeldOut, codes
-from workbench.evidence.scores import (
-    auroc_interval,
+from workbench.statistics.auroc import (
     auroc_matrix,
-    auroc_paired,
     average_precision,
-    independent_pairs,
+    clustered_auroc,
     permuted_auroc,
 )
 
@@ -112,9 +110,9 @@ def _rows(
     targets = data.tokens if spans else data.wholes
     y = targets.values[:, [targets.names.index(label) for _, label in pairs]]
     z = codes_nc[:, places] if spans else data.means(codes_nc)[:, places]
-    clusters = data.segment if spans else None
-    value, error = auroc_paired(z, y, clusters)
-    low, high = auroc_interval(value, error, independent_pairs(y, clusters))
+    clusters = data.clusters if spans else data.documents
+    area = clustered_auroc(z, y, clusters)
+    value, (low, high) = area.value, area.interval()
     null = permuted_auroc(z, y, SHIFTS, seed, how="shift" if spans else "rows", paired=True)
     centre, spread = null.mean(0), null.std(0) + 1e-9
     p = norm.sf((value - centre) / spread)

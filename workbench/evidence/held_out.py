@@ -15,6 +15,7 @@ from workbench.activations.store import ActivationSet
 from workbench.concepts import ConceptSet
 from workbench.datasets import Dataset
 from workbench.errors import DataError
+from workbench.statistics.clusters import example_clusters
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class HeldOut:
         examples: The examples' numbers in the data set, ``[e]``.
         tokens: Span labels of the rows, ``[n, l]``.
         wholes: Labels of the examples, ``[e, m]``.
+        documents: The cluster of each example, ``[e]``: its document, else its content.
     """
 
     acts: ActivationSet
@@ -36,6 +38,12 @@ class HeldOut:
     examples: Int[np.ndarray, "e"]
     tokens: Targets
     wholes: Targets
+    documents: Int[np.ndarray, "e"]
+
+    @property
+    def clusters(self) -> Int[np.ndarray, "n"]:
+        """The cluster of each row: intervals and nulls are made over these."""
+        return self.documents[self.segment]
 
     @property
     def by_position(self) -> bool:
@@ -87,7 +95,9 @@ def held_out(
     wholes = [name for name in targets.names if not is_span(name)]
     first = np.searchsorted(segment, np.arange(len(chosen)))
     per_example = targets.only(wholes)
-    return HeldOut(acts, rows, segment, numbers[chosen], targets.only(spans), Targets(wholes, per_example.values[first]))
+    wholes_of = Targets(wholes, per_example.values[first])
+    examples = numbers[chosen]
+    return HeldOut(acts, rows, segment, examples, targets.only(spans), wholes_of, example_clusters(dataset, examples))
 
 
 def codes(concepts: ConceptSet, acts_nd: Float[Tensor, "n d"], chunk: int = 8192) -> Float[np.ndarray, "n c"]:

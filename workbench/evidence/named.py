@@ -11,9 +11,9 @@ from jaxtyping import Float
 
 from workbench.concepts import ConceptSet
 from workbench.evidence.held_out import HeldOut, codes, held_out
-from workbench.evidence.scores import auroc_interval, auroc_matrix, auroc_paired, independent_pairs
 from workbench.naming import word_at
 from workbench.progress import Progress, silent
+from workbench.statistics.auroc import auroc_matrix, clustered_auroc
 
 if TYPE_CHECKING:
     from workbench.datasets import Dataset
@@ -36,7 +36,7 @@ def name_rows(
     other concepts' names reach on the same concept: those of the set, and ``rivals``; of many, 400 drawn by the seed.
     """
     cut = int(np.searchsorted(data.rows, data.rows[min(max_rows, len(data.rows)) - 1])) + 1
-    codes_nc, segment = codes_nc[:cut], data.segment[:cut]
+    codes_nc, segment, clusters = codes_nc[:cut], data.segment[:cut], data.clusters[:cut]
     index = data.acts.index.iloc[data.rows[:cut]]
     texts = dataset.table["text"].to_numpy()[index["example"].to_numpy()]
     words = [word_at(t, int(s), int(e)) for t, s, e in zip(texts, index["start"], index["end"], strict=True)]
@@ -53,7 +53,7 @@ def name_rows(
         cosine = np.maximum.reduceat(cosine, starts, axis=0)
         counts = np.diff(np.append(starts, len(segment)))
         codes_nc = np.add.reduceat(codes_nc, starts, axis=0) / counts[:, None]
-        segment = np.arange(len(starts))
+        clusters = data.documents[: len(starts)]
     present = codes_nc > 0 if concepts.sparse else codes_nc > np.quantile(codes_nc, 1 - TOP_SHARE, axis=0)
     enough = np.minimum(present.sum(0), (~present).sum(0)) >= MIN_PRESENT
     tried = [i for i in range(len(names)) if enough[i] and names[i]]
@@ -69,8 +69,8 @@ def name_rows(
     y = present[:, tried].astype(np.float32)
     crossed = auroc_matrix(cosine[:, others], y)
     own = cosine[:, place[tried]]
-    value, error = auroc_paired(own, y, segment)
-    low, high = auroc_interval(value, error, independent_pairs(y, segment))
+    area = clustered_auroc(own, y, clusters)
+    value, (low, high) = area.value, area.interval()
     for k, i in enumerate(tried):
         null = crossed[others != place[i], k]
         common = {"place": i, "metric": "named.auroc", "label": "", "status": "ok", "n": int(y[:, k].sum())}

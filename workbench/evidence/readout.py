@@ -22,11 +22,12 @@ from torch import Tensor
 
 from workbench.conversations import DEFAULT_POSITIONS
 from workbench.errors import DataError, StudyError, disk_errors
-from workbench.evidence.scores import auroc_paired
 from workbench.models.chat import at_positions
 from workbench.paths import inside
 from workbench.progress import Progress, batch_work, text_work
 from workbench.shapes import ShapeError, read_shaped, read_tensors, reading
+from workbench.statistics.auroc import clustered_auroc
+from workbench.statistics.clusters import example_clusters
 from workbench.writing import file_beside, write_beside
 
 if TYPE_CHECKING:
@@ -46,32 +47,32 @@ class Readout:
         weights: ``[l, o]``.
         bias: ``[l]``.
         auroc: ``[l]``, on validation examples: how well the model's output tells the label at all.
-        error: ``[l]``, its standard error.
+        low: ``[l]``, the lower end of its 95% interval over documents; nan where there are too few of them.
     """
 
     labels: list[str]
     weights: Float[Tensor, "l o"]
     bias: Float[Tensor, "l"]
     auroc: Float[np.ndarray, "l"]
-    error: Float[np.ndarray, "l"]
+    low: Float[np.ndarray, "l"]
 
     def logits(self, pooled_bo: Float[Tensor, "b o"]) -> Float[Tensor, "b l"]:
         """Logits of every label."""
         return pooled_bo @ self.weights.to(pooled_bo).T + self.bias.to(pooled_bo)
 
     def works_for(self, label: str) -> bool:
-        """Whether the output tells the label better than chance: its AUROC less 1.96 standard errors is above one half."""
+        """Whether the output tells the label better than chance: the interval of its AUROC is above one half."""
         if label not in self.labels:
             return False
         i = self.labels.index(label)
-        return bool(self.auroc[i] - 1.96 * np.nan_to_num(self.error[i], nan=1.0) > 0.5)
+        return bool(self.low[i] > 0.5)
 
     def save(self, folder: Path) -> None:
         """Write into ``folder``, which is made."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {
             "weights": self.weights.contiguous(), "bias": self.bias,
-            "auroc": torch.from_numpy(self.auroc), "error": torch.from_numpy(self.error),
+            "auroc": torch.from_numpy(self.auroc), "low": torch.from_numpy(self.low),
         }  # fmt: skip
         with file_beside(folder / "readout.safetensors") as partial:
             save_file(tensors, partial)
@@ -83,9 +84,9 @@ class Readout:
         """Read what :meth:`save` wrote."""
         with reading(f"The readout {folder}", "Remove the folder: it is fitted again."):
             tensors, labels = read_tensors(folder / "readout.safetensors"), read_shaped(folder / "labels.json", list[str])
-            if any(len(tensors[name]) != len(labels) for name in ("weights", "bias", "auroc", "error")):
+            if any(len(tensors[name]) != len(labels) for name in ("weights", "bias", "auroc", "low")):
                 raise ShapeError("its labels are not those of its weights")
-            return Readout(labels, tensors["weights"], tensors["bias"], tensors["auroc"].numpy(), tensors["error"].numpy())
+            return Readout(labels, tensors["weights"], tensors["bias"], tensors["auroc"].numpy(), tensors["low"].numpy())
 
 
 def study_readout(study: Study, dataset: Dataset, *, progress: Progress | None = None, examples: int = 800) -> Readout:
@@ -93,7 +94,7 @@ def study_readout(study: Study, dataset: Dataset, *, progress: Progress | None =
     from workbench.store.measured import captured_examples
 
     captured = captured_examples(study, dataset)
-    key = f"{study.model_record()['weights_hash']}/{dataset.hash}/{examples}/1"
+    key = f"{study.model_record()['weights_hash']}/{dataset.hash}/{examples}/2"
     if len(captured) < len(dataset):
         key += f"/{hashlib.sha256(captured.astype('<i8').tobytes()).hexdigest()[:16]}"
     folder = inside(study.folder, "cache", "readouts", hashlib.sha256(key.encode()).hexdigest()[:16])
@@ -151,8 +152,8 @@ def fit_readout(
             " training split; a readout cannot be fitted. Label more examples."
         )
     W, b = np.stack(weights).astype(np.float32), np.array(bias, dtype=np.float32)
-    value, error = auroc_paired(held @ W.T + b, values[check][:, kept])
-    return Readout([names[i] for i in kept], torch.from_numpy(W), torch.from_numpy(b), value, error)
+    area = clustered_auroc(held @ W.T + b, values[check][:, kept], example_clusters(dataset, check))
+    return Readout([names[i] for i in kept], torch.from_numpy(W), torch.from_numpy(b), area.value, area.interval().low)
 
 
 def labels_of_examples(dataset: Dataset) -> tuple[list[str], Float[np.ndarray, "n l"]]:

@@ -12,6 +12,7 @@ from workbench.activations.labels import POSITION_POOLS, example_means, is_span
 from workbench.activations.store import ActivationSet
 from workbench.analysis import Context
 from workbench.evidence.held_out import HeldOut, held_out
+from workbench.statistics.clusters import example_clusters
 
 MIN_TRAIN, MIN_TEST = 20, 8
 MAX_EXAMPLES = 4000
@@ -27,7 +28,7 @@ class Sample:
         level: ``token`` or ``example``.
         labels: One a column.
         words_train: The token at each row, for the control task; None on the level of examples.
-        clusters_train: The example of each row.
+        clusters_train: The cluster of each row: its document, else its content.
         skipped: Labels with too few rows of a class, with the reason.
     """
 
@@ -37,8 +38,8 @@ class Sample:
     y_train: Float[np.ndarray, "n c"]
     x_test: Float[np.ndarray, "m d"]
     y_test: Float[np.ndarray, "m c"]
-    clusters_train: Int[np.ndarray, "n"] | None = None
-    clusters_test: Int[np.ndarray, "m"] | None = None
+    clusters_train: Int[np.ndarray, "n"]
+    clusters_test: Int[np.ndarray, "m"]
     words_train: list[str] | None = None
     words_test: list[str] | None = None
     skipped: list[dict[str, str]] = field(default_factory=list)
@@ -97,8 +98,8 @@ def _by_position(acts: ActivationSet, train: HeldOut, test: HeldOut, labels: lis
         y_train[a][:, keep],
         acts.read(test.rows[b]),
         y_test[b][:, keep],
-        train.segment[a],
-        test.segment[b],
+        train.clusters[a],
+        test.clusters[b],
         token.iloc[train.rows[a]].str.lower().tolist(),
         token.iloc[test.rows[b]].str.lower().tolist(),
         skipped,
@@ -118,8 +119,8 @@ def _by_example(acts: ActivationSet, context: Context, labels: list[str]) -> Sam
     y_train, y_test = values[train][:, columns], values[test][:, columns]
     keep, skipped = _usable(labels, y_train, y_test)
     if not keep:
-        none = np.empty((0, 0))
-        return Sample("example", [], none, none, none, none, skipped=skipped)
+        none, no_rows = np.empty((0, 0)), np.empty(0, dtype=np.int64)
+        return Sample("example", [], none, none, none, none, no_rows, no_rows, skipped=skipped)
     return Sample(
         "example",
         [labels[i] for i in keep],
@@ -127,5 +128,7 @@ def _by_example(acts: ActivationSet, context: Context, labels: list[str]) -> Sam
         y_train[:, keep],
         example_means(acts, test),
         y_test[:, keep],
+        example_clusters(dataset, train),
+        example_clusters(dataset, test),
         skipped=skipped,
     )

@@ -19,7 +19,18 @@ def _find_by_run(connection: sa.Connection) -> None:
         connection.execute(sa.text(f"CREATE INDEX IF NOT EXISTS ix_{table}_run ON {table} (run)"))
 
 
-STEPS: dict[int, Step] = {2: _find_by_run}
+def _both_p_values(connection: sa.Connection) -> None:
+    """Raw and corrected p values in columns of their own, and the clusters; what detection called p was Holm's correction."""
+    there = {column["name"] for column in sa.inspect(connection).get_columns("evidence")}
+    number, real = ("BIGINT", "DOUBLE PRECISION") if connection.dialect.name == "postgresql" else ("INTEGER", "FLOAT")
+    wanted = {"clusters": number, "clusters_positive": number, "p_corrected": real, "family": "TEXT"}
+    for name, kind in wanted.items():
+        if name not in there:
+            connection.execute(sa.text(f"ALTER TABLE evidence ADD COLUMN {name} {kind}"))
+    connection.execute(sa.text("UPDATE evidence SET p_corrected = p, p = NULL WHERE metric = 'detects.auroc' AND p IS NOT NULL"))
+
+
+STEPS: dict[int, Step] = {2: _find_by_run, 3: _both_p_values}
 """What makes a catalog one of this version, out of one of the version before."""
 FIRST_VERSION = 1
 SCHEMA_VERSION = max(STEPS)

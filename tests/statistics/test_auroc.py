@@ -9,15 +9,15 @@ from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from workbench.errors import ConfigError, DataError
-from workbench.evidence.ranks import midranks
-from workbench.evidence.scores import (
-    auroc_interval,
+from workbench.statistics.auroc import (
+    Area,
     auroc_matrix,
-    auroc_paired,
     average_precision,
-    independent_pairs,
+    clustered_auroc,
     permuted_auroc,
 )
+from workbench.statistics.clusters import Counts
+from workbench.statistics.ranks import midranks
 
 
 @st.composite
@@ -40,7 +40,7 @@ def test_every_score_agrees_with_sklearn_with_ties_and_unknown_rows(
 ) -> None:
     scores, labels = case
     matrix = auroc_matrix(scores, labels)
-    paired, _ = auroc_paired(scores, labels)
+    paired = clustered_auroc(scores, labels).value
     precision = average_precision(scores, labels)
     np.testing.assert_allclose(np.diag(matrix), paired, rtol=1e-9)
     for column in range(labels.shape[1]):
@@ -83,9 +83,9 @@ def test_delong_error_matches_the_definition() -> None:
     pos, neg = score[label == 1], score[label == 0]
     kernel = (pos[:, None] > neg) + 0.5 * (pos[:, None] == neg)
     variance = kernel.mean(1).var(ddof=1) / len(pos) + kernel.mean(0).var(ddof=1) / len(neg)
-    value, error = auroc_paired(score[:, None], label[:, None])
-    assert value[0] == pytest.approx(kernel.mean())
-    assert error[0] == pytest.approx(np.sqrt(variance))
+    area = clustered_auroc(score[:, None], label[:, None])
+    assert area.value[0] == pytest.approx(kernel.mean())
+    assert area.error[0] == pytest.approx(np.sqrt(variance))
 
 
 def clustered(rng: np.random.Generator, n_clusters: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -107,9 +107,7 @@ def test_clustered_intervals_cover_and_unclustered_ones_do_not() -> None:
     for _ in range(300):
         score, label, ids = clustered(rng, 50)
         for name, clusters in (("clustered", ids), ("rows", None)):
-            value, error = auroc_paired(score[:, None], label[:, None], clusters)
-            pairs = independent_pairs(label[:, None], clusters)
-            low, high = auroc_interval(value, error, pairs)
+            low, high = clustered_auroc(score[:, None], label[:, None], clusters).interval()
             hits[name] += int(low[0] <= truth <= high[0])
     assert 0.90 <= hits["clustered"] / 300 <= 0.985, hits
     assert hits["rows"] / 300 < 0.85, hits
@@ -123,12 +121,12 @@ def test_clustered_error_matches_the_cluster_bootstrap() -> None:
     for _ in range(400):
         rows = np.concatenate([members[k] for k in rng.integers(0, 80, 80)])
         draws.append(auroc_matrix(score[rows, None], label[rows, None])[0, 0])
-    _, error = auroc_paired(score[:, None], label[:, None], ids)
-    assert error[0] == pytest.approx(np.std(draws), rel=0.15)
+    assert clustered_auroc(score[:, None], label[:, None], ids).error[0] == pytest.approx(np.std(draws), rel=0.15)
 
 
 def test_intervals_stay_inside_and_a_perfect_score_is_not_certain() -> None:
-    low, high = auroc_interval(np.array([0.99, 1.0, 0.0]), np.array([0.05, 0.0, 0.0]), np.array([10, 10, 10]))
+    ten, many = np.full(3, 10), np.full(3, 20)
+    low, high = Area(np.array([0.99, 1.0, 0.0]), np.array([0.05, 0.0, 0.0]), np.full(3, 18.0), Counts(ten, ten, many)).interval()
     assert (low >= 0).all()
     assert (high <= 1).all()
     assert 0 < low[0] < 0.99 < high[0] < 1
@@ -140,11 +138,11 @@ def test_shuffled_labels_give_one_half_within_the_interval() -> None:
     rng = np.random.default_rng(5)
     scores = rng.standard_normal((500, 200))
     labels = (rng.random((500, 200)) < 0.3).astype(float)
-    value, error = auroc_paired(scores, labels)
-    low, high = auroc_interval(value, error, independent_pairs(labels))
+    area = clustered_auroc(scores, labels)
+    low, high = area.interval()
     inside = (low <= 0.5) & (high >= 0.5)
     assert inside.mean() > 0.9
-    assert value.mean() == pytest.approx(0.5, abs=0.01)
+    assert area.value.mean() == pytest.approx(0.5, abs=0.01)
 
 
 def test_the_permuted_null_is_centred_and_its_paired_form_is_its_diagonal() -> None:
@@ -173,18 +171,29 @@ def test_columns_in_blocks_equal_columns_at_once(monkeypatch: pytest.MonkeyPatch
     rng = np.random.default_rng(7)
     scores = np.maximum(rng.standard_normal((50, 9)) - 0.5, 0)
     labels = (rng.random((50, 9)) < 0.5).astype(float)
-    whole = auroc_matrix(scores, labels), auroc_paired(scores, labels), average_precision(scores, labels)
-    monkeypatch.setattr("workbench.evidence.scores._BLOCK_CELLS", 100)
+    whole = auroc_matrix(scores, labels), clustered_auroc(scores, labels).error, average_precision(scores, labels)
+    monkeypatch.setattr("workbench.statistics.auroc._BLOCK_CELLS", 100)
     np.testing.assert_array_equal(whole[0], auroc_matrix(scores, labels))
-    np.testing.assert_array_equal(whole[1], auroc_paired(scores, labels))
+    np.testing.assert_array_equal(whole[1], clustered_auroc(scores, labels).error)
     np.testing.assert_array_equal(whole[2], average_precision(scores, labels))
 
 
 def test_one_positive_cluster_has_no_error() -> None:
     labels = np.array([1.0, 1, 0, 0, 0, 0])[:, None]
-    value, error = auroc_paired(np.arange(6.0)[:, None], labels, np.array([0, 0, 1, 1, 2, 2]))
-    assert value[0] == 0
-    assert np.isnan(error[0])
+    area = clustered_auroc(np.arange(6.0)[:, None], labels, np.array([0, 0, 1, 1, 2, 2]))
+    assert area.value[0] == 0
+    assert np.isnan(area.error[0])
+
+
+def test_below_eight_clusters_of_a_class_there_is_no_interval() -> None:
+    score = np.random.default_rng(0).standard_normal((300, 1))
+    for positive in (7, 8):
+        label = np.repeat(np.arange(30) < positive, 10).astype(float)[:, None]
+        area = clustered_auroc(score, label, np.repeat(np.arange(30), 10))
+        assert area.counts.positive[0] == positive
+        assert np.isfinite(area.value[0])
+        assert np.isfinite(area.interval().low[0]) == (positive == 8)
+        assert ("7 positive clusters" in area.counts.reason(0)) == (positive == 7)
 
 
 def test_wrong_input_says_what_to_do() -> None:
@@ -194,9 +203,9 @@ def test_wrong_input_says_what_to_do() -> None:
     with pytest.raises(DataError, match="nan or infinity"):
         auroc_matrix(np.array([[0.0], [np.inf]]), good)
     with pytest.raises(DataError, match="do not fit"):
-        auroc_paired(np.zeros((2, 2)), good)
+        clustered_auroc(np.zeros((2, 2)), good)
     with pytest.raises(DataError, match="one cluster a row"):
-        auroc_paired(good, good, np.array([1]))
+        clustered_auroc(good, good, np.array([1]))
     with pytest.raises(ConfigError, match="'shift'"):
         permuted_auroc(good, good, how="blocks")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="at least one"):

@@ -9,15 +9,17 @@ column block, so memory stays near a few copies of ``[n, 64]``.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from scipy.special import expit, logit
-from scipy.stats import norm
 
 from workbench.errors import ConfigError, DataError
-from workbench.evidence.ranks import midranks_by_column, tie_groups
+from workbench.statistics.clusters import Counts, cluster_ids, count_clusters
+from workbench.statistics.intervals import LEVEL, Interval, reach
+from workbench.statistics.ranks import midranks_by_column, tie_groups
 
 _BLOCK_CELLS = 1 << 21
 """Cells of scores ranked at once: 16 MiB of float64."""
@@ -79,98 +81,78 @@ def average_precision(scores: Shaped[np.ndarray, "n c"], labels: Shaped[np.ndarr
     return values
 
 
-def auroc_paired(
+@dataclass(frozen=True)
+class Area:
+    """Areas under ROC curves, one a column, with what their uncertainty rests on; each ``[c]``.
+
+    Attributes:
+        value: nan where a label has one class only.
+        error: Standard error over clusters; nan where fewer than two clusters hold a positive, or a negative; 0 where the classes
+            are separated perfectly.
+        df: Degrees of freedom of that error (Satterthwaite's, of its positive and its negative part).
+        counts: Clusters with a positive, with a negative, and with either.
+    """
+
+    value: Float[np.ndarray, " c"]
+    error: Float[np.ndarray, " c"]
+    df: Float[np.ndarray, " c"]
+    counts: Counts
+
+    def interval(self, level: float = LEVEL) -> Interval:
+        """On the logit scale, so that it stays inside 0 to 1; nan where a class is in fewer clusters than `clusters.ENOUGH`.
+
+        Where the value is 0 or 1 its standard error is 0 and says nothing. There the far end is the area at which as many
+        independent pairs as there are clusters of the rarer class would all agree with probability (1 - level) / 2: .69 for 10.
+
+        Raises:
+            ConfigError: for a level outside (0, 1).
+
+        Source: Pepe (2003) for the logit scale; Clopper and Pearson (1934) for the boundary.
+        """
+        value = np.asarray(self.value, dtype=float)
+        inside = (value > 0) & (value < 1)
+        safe = np.where(inside, value, 0.5)
+        half = reach(self.df, level) * self.error / (safe * (1 - safe))
+        low, high = expit(logit(safe) - half), expit(logit(safe) + half)
+        pairs = np.minimum(self.counts.positive, self.counts.negative)
+        far = ((1 - level) / 2) ** (1 / np.maximum(pairs, 1))
+        low = np.where(inside, low, np.where(value == 1, far, value))
+        high = np.where(inside, high, np.where(value == 0, 1 - far, value))
+        known = self.counts.enough & np.isfinite(value)
+        return Interval(np.where(known, low, np.nan), np.where(known, high, np.nan))
+
+
+def clustered_auroc(
     scores: Shaped[np.ndarray, "n c"],
     labels: Shaped[np.ndarray, "n c"],
     clusters: Shaped[np.ndarray, " n"] | None = None,
-) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
-    """Area under the ROC curve of concept j for label j, with its standard error.
+) -> Area:
+    """Area under the ROC curve of concept j for label j, with its standard error over clusters.
 
-    Rows of one cluster (the tokens of one example) are not independent: give ``clusters`` and the error
-    accounts for it. Without clusters the error is DeLong's, of which the clustered one is the generalisation.
+    Rows of one cluster (of a document, or of copies) are not independent. Without clusters the error is DeLong's, of which the
+    clustered one is the generalisation.
 
     Args:
         scores: ``[n, c]``, finite.
         labels: ``[n, c]`` of 1, 0 and nan.
-        clusters: ``[n]`` the example of each row, any hashable type that sorts; None makes every row its own.
-
-    Returns:
-        value ``[c]`` and standard error ``[c]``. The error is nan where fewer than two clusters hold a
-        positive, or a negative. It is 0 where the classes are separated perfectly: :func:`auroc_interval`
-        then uses another bound.
+        clusters: ``[n]``, any hashable type that sorts; None makes every row its own.
 
     Raises:
         DataError: as :func:`average_precision`, and for clusters of another length.
 
-    Source: DeLong, DeLong and Clarke-Pearson (1988); Obuchowski (1997), "Nonparametric analysis of
-    clustered ROC curve data".
+    Source: DeLong, DeLong and Clarke-Pearson (1988); Obuchowski (1997), "Nonparametric analysis of clustered ROC curve data";
+    Satterthwaite (1946) for the degrees of freedom.
     """
     scores, labels = _checked(scores, labels, paired=True)
-    ids, n_clusters = _cluster_ids(clusters, len(scores))
-    value, error = np.empty(scores.shape[1]), np.empty(scores.shape[1])
+    ids, n_clusters = cluster_ids(clusters, len(scores))
+    value, error, df = (np.empty(scores.shape[1]) for _ in range(3))
+    counts = count_clusters(labels, clusters)
     for block in _column_blocks(len(scores), scores.shape[1]):
-        label = _by_column(labels, block)
-        value[block], error[block] = _clustered_area(_by_column(scores, block), label, ids, n_clusters)
-    return value, error
-
-
-def independent_pairs(
-    labels: Shaped[np.ndarray, "n c"], clusters: Shaped[np.ndarray, " n"] | None = None
-) -> Int[np.ndarray, " c"]:
-    """Count the independent pairs of each label: the smaller of its positive and its negative clusters."""
-    labels = _checked_labels(labels)
-    ids, n_clusters = _cluster_ids(clusters, len(labels))
-    counts = []
-    for wanted in (1, 0):
-        held = np.zeros((n_clusters, labels.shape[1]), dtype=bool)
-        rows, columns = np.nonzero(labels == wanted)
-        held[ids[rows], columns] = True
-        counts.append(held.sum(axis=0))
-    return np.minimum(counts[0], counts[1])
-
-
-class Interval(NamedTuple):
-    """The two ends of a confidence interval, each ``[c]``."""
-
-    low: Float[np.ndarray, " c"]
-    high: Float[np.ndarray, " c"]
-
-
-def auroc_interval(
-    value: Float[np.ndarray, " c"],
-    error: Float[np.ndarray, " c"],
-    pairs: Int[np.ndarray, " c"],
-    level: float = 0.95,
-) -> Interval:
-    """Interval of an AUROC on the logit scale, so that it stays inside [0, 1].
-
-    Where the estimate is 0 or 1 its standard error is 0 and says nothing. There the far end is the area at
-    which ``pairs`` independent pairs would all agree with probability (1 - level) / 2: .69 for 10 pairs at
-    95 %.
-
-    Args:
-        value: ``[c]`` from :func:`auroc_paired`.
-        error: ``[c]`` from :func:`auroc_paired`.
-        pairs: ``[c]`` from :func:`independent_pairs`.
-        level: coverage, in (0, 1).
-
-    Raises:
-        ConfigError: for a level outside (0, 1).
-
-    Source: Pepe (2003) for the logit interval; Clopper and Pearson (1934) for the boundary.
-    """
-    if not 0 < level < 1:
-        raise ConfigError(f"The level of an interval lies between 0 and 1, not {level}: pass .95, for example.")
-    value, error = np.asarray(value, dtype=float), np.asarray(error, dtype=float)
-    tail = (1 - level) / 2
-    inside = (value > 0) & (value < 1)
-    safe = np.where(inside, value, 0.5)
-    reach = norm.ppf(1 - tail) * error / (safe * (1 - safe))
-    low, high = expit(logit(safe) - reach), expit(logit(safe) + reach)
-    far = tail ** (1 / np.maximum(pairs, 1))
-    low = np.where(inside, low, np.where(value == 1, far, value))
-    high = np.where(inside, high, np.where(value == 0, 1 - far, value))
-    return Interval(low, high)
+        held = Counts(*(part[block] for part in counts))
+        value[block], error[block], df[block] = _clustered_area(
+            _by_column(scores, block), _by_column(labels, block), ids, n_clusters, held
+        )
+    return Area(value, error, df, counts)
 
 
 def permuted_auroc(
@@ -248,7 +230,8 @@ def _clustered_area(
     labels: Float[np.ndarray, "c n"],
     ids: Int[np.ndarray, " n"],
     n_clusters: int,
-) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
+    counts: Counts,
+) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
     positive, negative = labels == 1, labels == 0
     n_pos, n_neg = positive.sum(axis=1), negative.sum(axis=1)
     order, first, last = tie_groups(scores)
@@ -260,15 +243,16 @@ def _clustered_area(
         area = np.where(n_pos > 0, np.where(positive, below, 0).sum(axis=1) / n_pos, np.nan)
         centred_pos = _sum_by_cluster(np.where(positive, below - area[:, None], 0), ids, n_clusters)
         centred_neg = _sum_by_cluster(np.where(negative, above - area[:, None], 0), ids, n_clusters)
-        k_pos = (_sum_by_cluster(positive.astype(float), ids, n_clusters) > 0).sum(axis=1)
-        k_neg = (_sum_by_cluster(negative.astype(float), ids, n_clusters) > 0).sum(axis=1)
+        k_pos, k_neg, k_any = counts
         own_pos = k_pos / (k_pos - 1) * (centred_pos**2).sum(axis=1) / n_pos**2
         own_neg = k_neg / (k_neg - 1) * (centred_neg**2).sum(axis=1) / n_neg**2
-        k_any = (_sum_by_cluster((positive | negative).astype(float), ids, n_clusters) > 0).sum(axis=1)
         cross = k_any / (k_any - 1) * (centred_pos * centred_neg).sum(axis=1) / (n_pos * n_neg)
         error = np.sqrt(np.maximum(own_pos + own_neg + 2 * cross, 0))
+        df = (own_pos + own_neg) ** 2 / (own_pos**2 / (k_pos - 1) + own_neg**2 / (k_neg - 1))
     # k / (k - 1) is infinite at one cluster, and infinity times 0 is already nan.
-    return area, np.where((k_pos > 1) & (k_neg > 1), error, np.nan)
+    known = (k_pos > 1) & (k_neg > 1)
+    df = np.where(np.isfinite(df), df, np.minimum(k_pos, k_neg) - 1.0)
+    return area, np.where(known, error, np.nan), np.where(known, df, np.nan)
 
 
 def _count_below(
@@ -318,16 +302,6 @@ def _by_column(values: np.ndarray, block: slice) -> np.ndarray:
 def _rows_of_block(scores: np.ndarray, rows: Int[np.ndarray, " k"], block: slice) -> np.ndarray:
     picked = scores[:, block] if len(rows) == len(scores) else scores[rows, block]
     return np.ascontiguousarray(picked.T)
-
-
-def _cluster_ids(clusters: Shaped[np.ndarray, " n"] | None, n_rows: int) -> tuple[Int[np.ndarray, " n"], int]:
-    if clusters is None:
-        return np.arange(n_rows), n_rows
-    clusters = np.asarray(clusters)
-    if clusters.shape != (n_rows,):
-        raise DataError(f"There are {n_rows} rows and clusters of shape {clusters.shape}: give one cluster a row.")
-    names, ids = np.unique(clusters, return_inverse=True)
-    return ids, len(names)
 
 
 def _checked_labels(labels: Shaped[np.ndarray, "n l"]) -> Float[np.ndarray, "n l"]:

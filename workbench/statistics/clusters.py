@@ -1,0 +1,76 @@
+"""Clusters of rows that are not independent of each other: the rows of a document, of an example, or of copies of a text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int, Shaped
+
+from workbench.errors import DataError
+
+if TYPE_CHECKING:
+    from workbench.datasets import Dataset
+
+ENOUGH = 8
+"""Positive and negative clusters below which a score has neither an interval nor a p value."""
+
+
+class Counts(NamedTuple):
+    """How many clusters hold a row of each class, by label; each ``[c]``."""
+
+    positive: Int[np.ndarray, " c"]
+    negative: Int[np.ndarray, " c"]
+    every: Int[np.ndarray, " c"]
+
+    @property
+    def enough(self) -> np.ndarray:
+        """``[c]``: whether both classes are in at least `ENOUGH` clusters."""
+        return np.minimum(self.positive, self.negative) >= ENOUGH
+
+    def reason(self, number: int) -> str:
+        """Why the label of a number has no interval and no p value; empty where it has."""
+        if self.enough[number]:
+            return ""
+        least = int(min(self.positive[number], self.negative[number]))
+        which = "positive" if self.positive[number] <= self.negative[number] else "negative"
+        return f"no interval and no p value: {least} {which} clusters, fewer than {ENOUGH}"
+
+
+def cluster_ids(clusters: Shaped[np.ndarray, " n"] | None, n_rows: int) -> tuple[Int[np.ndarray, " n"], int]:
+    """Number the clusters from 0; without clusters every row is its own.
+
+    Raises:
+        DataError: There is not one cluster a row.
+    """
+    if clusters is None:
+        return np.arange(n_rows), n_rows
+    clusters = np.asarray(clusters)
+    if clusters.shape != (n_rows,):
+        raise DataError(f"There are {n_rows} rows and clusters of shape {clusters.shape}: give one cluster a row.")
+    names, ids = np.unique(clusters, return_inverse=True)
+    return ids, len(names)
+
+
+def example_clusters(dataset: Dataset, examples: Sequence[int] | np.ndarray) -> Int[np.ndarray, " e"]:
+    """The cluster of each example: its group, which joins the examples of a document and all copies of a content."""
+    codes, _ = pd.factorize(dataset.table["group"].to_numpy()[np.asarray(examples, dtype=np.int64)])
+    return codes.astype(np.int64)
+
+
+def count_clusters(labels: Float[np.ndarray, "n c"], clusters: Shaped[np.ndarray, " n"] | None = None) -> Counts:
+    """Count the clusters that hold a positive, a negative, and any known row of each label.
+
+    Args:
+        labels: ``[n, c]`` of 1, 0 and nan.
+        clusters: ``[n]``; None makes every row its own.
+    """
+    ids, n_clusters = cluster_ids(clusters, len(labels))
+    held = {}
+    for wanted in (1, 0):
+        held[wanted] = np.zeros((n_clusters, labels.shape[1]), dtype=bool)
+        rows, columns = np.nonzero(labels == wanted)
+        held[wanted][ids[rows], columns] = True
+    return Counts(held[1].sum(axis=0), held[0].sum(axis=0), (held[1] | held[0]).sum(axis=0))

@@ -1,0 +1,159 @@
+"""Confidence intervals of means, shares, ratios and correlations over clusters, with Student's t and the number of clusters."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from scipy.stats import t as student
+
+from workbench.errors import ConfigError, DataError
+from workbench.statistics.clusters import cluster_ids
+
+LEVEL = 0.95
+
+
+class Interval(NamedTuple):
+    """The two ends of a confidence interval, each ``[c]``; nan where there is none."""
+
+    low: Float[np.ndarray, " c"]
+    high: Float[np.ndarray, " c"]
+
+
+def reach(df: Float[np.ndarray, "*c"] | float, level: float = LEVEL) -> np.ndarray:
+    """How many standard errors an interval of Student's t reaches to either side; nan without a degree of freedom.
+
+    Raises:
+        ConfigError: for a level outside (0, 1).
+    """
+    if not 0 < level < 1:
+        raise ConfigError(f"The level of an interval lies between 0 and 1, not {level}: pass .95, for example.")
+    df = np.asarray(df, dtype=np.float64)
+    return np.where(df > 0, student.ppf((1 + level) / 2, np.where(df > 0, df, 1.0)), np.nan)
+
+
+def cluster_sums(values: Float[np.ndarray, "n c"], clusters: Shaped[np.ndarray, " n"] | None = None) -> Float[np.ndarray, "g c"]:
+    """Sum of each column over the rows of each cluster."""
+    ids, count = cluster_ids(clusters, len(values))
+    sums = np.zeros((count, values.shape[1]))
+    np.add.at(sums, ids, values)
+    return sums
+
+
+def mean_error(
+    values: Float[np.ndarray, "n c"], clusters: Shaped[np.ndarray, " n"] | None = None
+) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"], int]:
+    """Mean of each column over its rows, its standard error over clusters, and the number of clusters.
+
+    The mean is a ratio of sums over clusters of any size; its error is the linearised one with the factor ``g / (g - 1)``
+    (CR1), nan for one cluster.
+
+    Raises:
+        DataError: Values are not ``[n, c]``, or there is not one cluster a row.
+
+    Source: Cochran (1977), "Sampling techniques", 3rd edition, 6.4; Cameron and Miller (2015) for clusters.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 2:
+        raise DataError(f"Values have the shape {values.shape}: pass [rows, columns].")
+    if not len(values):
+        return np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan), 0
+    mean = values.mean(axis=0)
+    sums = cluster_sums(values - mean, clusters)
+    count = len(sums)
+    if count < 2:
+        return mean, np.full(values.shape[1], np.nan), count
+    return mean, np.sqrt(np.square(sums).sum(axis=0) * count / (count - 1)) / len(values), count
+
+
+def mean_interval(
+    values: Float[np.ndarray, "n c"], clusters: Shaped[np.ndarray, " n"] | None = None, level: float = LEVEL
+) -> Interval:
+    """Interval of the mean of each column: t with one degree of freedom less than there are clusters.
+
+    Args:
+        values: ``[n, c]``.
+        clusters: ``[n]``; None makes every row its own.
+        level: Coverage.
+
+    Returns:
+        nan where there are fewer than two clusters.
+
+    Assumes independent clusters, and a mean over them that is near to normal.
+    """
+    mean, error, count = mean_error(values, clusters)
+    half = reach(count - 1, level) * error
+    return Interval(mean - half, mean + half)
+
+
+def ratio_interval(
+    above: Float[np.ndarray, " n"], below: Float[np.ndarray, " n"], clusters: Shaped[np.ndarray, " n"] | None = None,
+    level: float = LEVEL,
+) -> tuple[float, float, float]:  # fmt: skip
+    """A ratio of two sums over rows, with its interval: ``value, low, high``.
+
+    Source: the linearised variance of a ratio, Cochran (1977), 6.4.
+    """
+    above, below = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
+    total = below.sum()
+    value = above.sum() / total
+    sums = cluster_sums(((above - value * below) / total)[:, None], clusters)[:, 0]
+    count = len(sums)
+    error = np.sqrt(np.square(sums).sum() * count / (count - 1)) if count > 1 else np.nan
+    half = float(reach(count - 1, level) * error)
+    return float(value), float(value - half), float(value + half)
+
+
+def share_interval(
+    hits: Shaped[np.ndarray, "n c"], clusters: Shaped[np.ndarray, " n"] | None = None, level: float = LEVEL
+) -> Interval:
+    """Interval of a share, inside 0 to 1: Wilson's, with as many trials as the clusters are worth.
+
+    Rows of a cluster that agree are worth fewer independent trials: ``m (1 - m) / error^2``, of the share m and its clustered
+    error, and at most n. Where all rows agree, there are as many trials as clusters.
+
+    Args:
+        hits: ``[n, c]`` of 0 and 1, or of shares of a row.
+        clusters: ``[n]``; None makes every row its own.
+        level: Coverage.
+
+    Source: Wilson (1927), "Probable inference"; the effective sample size of Korn and Graubard (1998).
+    """
+    hits = np.asarray(hits, dtype=np.float64)
+    mean, error, count = mean_error(hits, clusters)
+    if count < 2:
+        return Interval(np.full(len(mean), np.nan), np.full(len(mean), np.nan))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        worth = mean * (1 - mean) / np.square(error)
+    trials = np.where(error > 0, np.minimum(worth, len(hits)), count)
+    z = reach(count - 1, level)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centre = (mean + z**2 / (2 * trials)) / (1 + z**2 / trials)
+        half = z / (1 + z**2 / trials) * np.sqrt(mean * (1 - mean) / trials + z**2 / (4 * trials**2))
+    low, high = centre - half, centre + half
+    return Interval(np.clip(low, 0, 1), np.clip(high, 0, 1))
+
+
+def correlation_interval(
+    first: Float[np.ndarray, "n c"], second: Float[np.ndarray, "n c"], clusters: Shaped[np.ndarray, " n"] | None = None,
+    level: float = LEVEL,
+) -> tuple[Float[np.ndarray, " c"], Interval]:  # fmt: skip
+    """Pearson's correlation of each pair of columns, and its interval, made on Fisher's scale so that it ends within -1 and 1.
+
+    Returns:
+        The correlations ``[c]`` and the interval; nan where a column is constant.
+
+    Source: Fisher (1921); the variance is that of the correlation's influence function, summed over clusters.
+    """
+    first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        a, b = (first - first.mean(0)) / first.std(0), (second - second.mean(0)) / second.std(0)
+        r = (a * b).mean(0)
+        influence = a * b - r * (np.square(a) + np.square(b)) / 2
+        sums = cluster_sums(np.nan_to_num(influence), clusters)
+        count = len(sums)
+        spread = np.sqrt(np.square(sums).sum(0) * count / max(count - 1, 1)) / len(first) / (1 - np.square(r))
+        half = reach(count - 1, level) * spread
+        low, high = np.tanh(np.arctanh(r) - half), np.tanh(np.arctanh(r) + half)
+    return r, Interval(low, high)

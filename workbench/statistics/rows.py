@@ -1,0 +1,75 @@
+"""The one way to write a measured row: a value never stands without its null, or the reason why it has none."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Null:
+    """What a value would read if there were nothing to find.
+
+    Attributes:
+        value: Its expectation.
+        high: Its 95th percentile, of the size where the value has a sign.
+        p: Raw p value of the value against it; nan where none is claimed.
+        family: Which p values are corrected together; empty without a p.
+        p_corrected: Holm's over that family, once all of it is known.
+    """
+
+    value: float = math.nan
+    high: float = math.nan
+    p: float = math.nan
+    family: str = ""
+    p_corrected: float = math.nan
+
+
+@dataclass(frozen=True)
+class NoNull:
+    """Why a value has no null: it is a setting, or a count, or its null is a row of its own."""
+
+    reason: str
+
+
+def row(
+    metric: str,
+    value: float,
+    null: Null | NoNull,
+    *,
+    n: int,
+    low: float = math.nan,
+    high: float = math.nan,
+    clusters: int | None = None,
+    clusters_positive: int | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """A row of evidence or of metrics; failed, with the reason, where the value is not a number.
+
+    Args:
+        metric: A declared key.
+        value: What was measured.
+        null: What stands beside it.
+        n: Rows, or whatever was counted.
+        low, high: Of the interval.
+        clusters: Clusters of those rows; the interval and the p value are made over them.
+        clusters_positive: The fewer of the clusters that hold a positive and those that hold a negative.
+        more: Further columns: ``label``, ``site``, ``note`` and so on.
+
+    Raises:
+        ConfigError: A p value without its family.
+    """
+    if not math.isfinite(value):
+        return more | {"metric": metric, "status": "failed", "error": "the value is not a finite number", "n": n}
+    found = more | {"metric": metric, "status": "ok", "value": float(value), "low": low, "high": high, "n": n}
+    found |= {"clusters": clusters, "clusters_positive": clusters_positive}
+    if isinstance(null, NoNull):
+        return found
+    if not math.isnan(null.p) and not null.family:
+        raise ConfigError(f"The p value of {metric} belongs to no family: say which tests it is corrected with.")
+    return found | {
+        "null": null.value, "null_high": null.high, "p": null.p, "p_corrected": null.p_corrected, "family": null.family,
+    }  # fmt: skip
