@@ -80,16 +80,16 @@ evidence = sa.Table(
     sa.Column("low", sa.Float),
     sa.Column("high", sa.Float),
     sa.Column("n", integer_type()),
-    sa.Column("clusters", integer_type()),  # documents, else examples; copies are one
-    sa.Column("clusters_positive", integer_type()),  # the fewer of those with a positive and those with a negative
     sa.Column("null", sa.Float),
     sa.Column("null_high", sa.Float),
     sa.Column("p", sa.Float),
-    sa.Column("p_corrected", sa.Float),
-    sa.Column("family", text_type()),  # the tests that p_corrected corrects for
     sa.Column("dataset", text_type(200), nullable=False),
     sa.Column("run", text_type(128), index=True, nullable=False),
     sa.Column("error", text_type()),
+    sa.Column("clusters", integer_type()),  # documents, else examples; copies are one
+    sa.Column("clusters_positive", integer_type()),  # the fewer of those with a positive and those with a negative
+    sa.Column("p_corrected", sa.Float),
+    sa.Column("family", text_type()),  # the tests that p_corrected corrects for
 )
 
 notes = sa.Table(

@@ -7,6 +7,7 @@ once it is released. What a step does must be possible in a transaction, so that
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -28,6 +29,13 @@ def _both_p_values(connection: sa.Connection) -> None:
         if name not in there:
             connection.execute(sa.text(f"ALTER TABLE evidence ADD COLUMN {name} {kind}"))
     connection.execute(sa.text("UPDATE evidence SET p_corrected = p, p = NULL WHERE metric = 'detects.auroc' AND p IS NOT NULL"))
+
+
+def with_both_p_values(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of evidence of a run's own table, which may be older than the catalog: see `_both_p_values`."""
+    if "p_corrected" in row or row["metric"] != "detects.auroc":
+        return row
+    return row | {"p_corrected": row["p"], "p": None}
 
 
 STEPS: dict[int, Step] = {2: _find_by_run, 3: _both_p_values}

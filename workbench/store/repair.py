@@ -23,6 +23,7 @@ from workbench.frames import records
 from workbench.paths import PARTIAL, drop_strange, inside, is_id
 from workbench.runner import sweep
 from workbench.store import catalog as tables
+from workbench.store.migrations import with_both_p_values
 from workbench.store.scratch import drop_rests
 from workbench.store.verify import Finding, findings, lost_concepts, lost_evidence, orphaned
 
@@ -164,7 +165,8 @@ def _only_evidence_lost(study: Study, name: str, broken: Sequence[Finding]) -> l
     mine = [f for f in broken if f.part == "run" and f.name == name]
     if len(mine) != 1 or "lacks" not in mine[0].problem:
         return []
-    return [{c: row[c] for c in tables.EVIDENCE_COLUMNS} for row in lost_evidence(study, study.get_run(name))]
+    lost = [with_both_p_values(row) for row in lost_evidence(study, study.get_run(name))]
+    return [{c: row.get(c) for c in tables.EVIDENCE_COLUMNS} for row in lost]
 
 
 def _drop_runs(study: Study, doomed: list[str], known: dict[str, dict[str, Any]]) -> list[tuple[str, str, bool, str]]:
