@@ -91,18 +91,27 @@ class Area:
             are separated perfectly.
         df: Degrees of freedom of that error (Satterthwaite's, of its positive and its negative part).
         counts: Clusters with a positive, with a negative, and with either.
+        mostly_tied: Whether more than half of the rows have one and the same score.
     """
 
     value: Float[np.ndarray, " c"]
     error: Float[np.ndarray, " c"]
     df: Float[np.ndarray, " c"]
     counts: Counts
+    mostly_tied: Bool[np.ndarray, " c"]
 
-    def interval(self, level: float = LEVEL) -> Interval:
+    def interval(self, level: float = LEVEL, null_error: Float[np.ndarray, " c"] | None = None) -> Interval:
         """On the logit scale, so that it stays inside 0 to 1; nan where a class is in fewer clusters than `clusters.ENOUGH`.
 
         Where the value is 0 or 1 its standard error is 0 and says nothing. There the far end is the area at which as many
         independent pairs as there are clusters of the rarer class would all agree with probability (1 - level) / 2: .69 for 10.
+
+        Args:
+            level: Coverage.
+            null_error: ``[c]``, the deviation of the area under permuted labels (`permutation.Permuted.spread`), for scores that
+                are mostly tied, as those of a sparse latent: where hardly a positive cluster has the latent, the error of the
+                value cannot be seen in the sample, and is taken as at least that of the null, scaled as errors shrink
+                towards 0 and 1.
 
         Raises:
             ConfigError: for a level outside (0, 1).
@@ -112,7 +121,11 @@ class Area:
         value = np.asarray(self.value, dtype=float)
         inside = (value > 0) & (value < 1)
         safe = np.where(inside, value, 0.5)
-        half = reach(self.df, level) * self.error / (safe * (1 - safe))
+        error = self.error
+        if null_error is not None:
+            at_least = np.where(self.mostly_tied, 4 * safe * (1 - safe) * np.nan_to_num(null_error), 0.0)
+            error = np.maximum(error, at_least)
+        half = reach(self.df, level) * error / (safe * (1 - safe))
         low, high = expit(logit(safe) - half), expit(logit(safe) + half)
         pairs = np.minimum(self.counts.positive, self.counts.negative)
         far = ((1 - level) / 2) ** (1 / np.maximum(pairs, 1))
@@ -146,13 +159,15 @@ def clustered_auroc(
     scores, labels = _checked(scores, labels, paired=True)
     ids, n_clusters = cluster_ids(clusters, len(scores))
     value, error, df = (np.empty(scores.shape[1]) for _ in range(3))
+    tied = np.empty(scores.shape[1], dtype=bool)
     counts = count_clusters(labels, clusters)
     for block in _column_blocks(len(scores), scores.shape[1]):
         held = Counts(*(part[block] for part in counts))
         value[block], error[block], df[block] = _clustered_area(
-            _by_column(scores, block), _by_column(labels, block), ids, n_clusters, held
+            columns := _by_column(scores, block), _by_column(labels, block), ids, n_clusters, held
         )
-    return Area(value, error, df, counts)
+        tied[block] = (columns == np.median(columns, axis=1, keepdims=True)).mean(axis=1) > 0.5
+    return Area(value, error, df, counts, tied)
 
 
 def permuted_auroc(
@@ -243,16 +258,23 @@ def _clustered_area(
         area = np.where(n_pos > 0, np.where(positive, below, 0).sum(axis=1) / n_pos, np.nan)
         centred_pos = _sum_by_cluster(np.where(positive, below - area[:, None], 0), ids, n_clusters)
         centred_neg = _sum_by_cluster(np.where(negative, above - area[:, None], 0), ids, n_clusters)
-        k_pos, k_neg, k_any = counts
+        k_pos, k_neg, k_any = (_effective(sizes, ids, n_clusters) for sizes in (positive, negative, positive | negative))
         own_pos = k_pos / (k_pos - 1) * (centred_pos**2).sum(axis=1) / n_pos**2
         own_neg = k_neg / (k_neg - 1) * (centred_neg**2).sum(axis=1) / n_neg**2
         cross = k_any / (k_any - 1) * (centred_pos * centred_neg).sum(axis=1) / (n_pos * n_neg)
         error = np.sqrt(np.maximum(own_pos + own_neg + 2 * cross, 0))
         df = (own_pos + own_neg) ** 2 / (own_pos**2 / (k_pos - 1) + own_neg**2 / (k_neg - 1))
     # k / (k - 1) is infinite at one cluster, and infinity times 0 is already nan.
-    known = (k_pos > 1) & (k_neg > 1)
+    known = (counts.positive > 1) & (counts.negative > 1)
     df = np.where(np.isfinite(df), df, np.minimum(k_pos, k_neg) - 1.0)
     return area, np.where(known, error, np.nan), np.where(known, df, np.nan)
+
+
+def _effective(members: Bool[np.ndarray, "c n"], ids: Int[np.ndarray, " n"], n_clusters: int) -> Float[np.ndarray, " c"]:
+    """How many clusters of one size would vary as much: fewer than there are where some are much larger (Kish 1965)."""
+    sizes = _sum_by_cluster(members.astype(float), ids, n_clusters)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.square(sizes.sum(axis=1)) / np.square(sizes).sum(axis=1)
 
 
 def _count_below(
