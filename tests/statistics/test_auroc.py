@@ -8,13 +8,12 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from workbench.errors import ConfigError, DataError
+from workbench.errors import DataError
 from workbench.statistics.auroc import (
     Area,
     auroc_matrix,
     average_precision,
     clustered_auroc,
-    permuted_auroc,
 )
 from workbench.statistics.clusters import Counts
 from workbench.statistics.ranks import midranks
@@ -146,28 +145,6 @@ def test_shuffled_labels_give_one_half_within_the_interval() -> None:
     assert area.value.mean() == pytest.approx(0.5, abs=0.01)
 
 
-def test_the_permuted_null_is_centred_and_its_paired_form_is_its_diagonal() -> None:
-    rng = np.random.default_rng(2)
-    labels = (rng.random((300, 3)) < 0.3).astype(float)
-    labels[:50, 1] = np.nan
-    scores = rng.standard_normal((300, 3)) + np.nan_to_num(labels)
-    null = permuted_auroc(scores, labels, 200, seed=4)
-    paired = permuted_auroc(scores, labels, 200, seed=4, paired=True)
-    assert null.shape == (200, 3, 3)
-    np.testing.assert_allclose(np.diagonal(null, axis1=1, axis2=2), paired, rtol=1e-5)
-    assert np.abs(null.mean(axis=0) - 0.5).max() < 0.02
-    np.testing.assert_array_equal(null, permuted_auroc(scores, labels, 200, seed=4))
-
-
-def test_shifts_keep_autocorrelation_so_their_null_is_wider() -> None:
-    rng = np.random.default_rng(6)
-    runs = np.repeat(rng.standard_normal(100), 20)
-    labels = np.repeat((rng.random(100) < 0.5).astype(float), 20)
-    rows = permuted_auroc(runs[:, None], labels[:, None], 300)
-    shifts = permuted_auroc(runs[:, None], labels[:, None], 300, how="shift")
-    assert shifts.std() > 2.5 * rows.std()
-
-
 def test_columns_in_blocks_equal_columns_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(7)
     scores = np.maximum(rng.standard_normal((50, 9)) - 0.5, 0)
@@ -207,7 +184,3 @@ def test_wrong_input_says_what_to_do() -> None:
         clustered_auroc(np.zeros((2, 2)), good)
     with pytest.raises(DataError, match="one cluster a row"):
         clustered_auroc(good, good, np.array([1]))
-    with pytest.raises(ConfigError, match="'shift'"):
-        permuted_auroc(good, good, how="blocks")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="at least one"):
-        permuted_auroc(good, good, 0)

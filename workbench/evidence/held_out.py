@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workbench.activations.labels import POSITION_POOLS, Targets, is_span, ranges, row_targets
@@ -30,6 +30,7 @@ class HeldOut:
         tokens: Span labels of the rows, ``[n, l]``.
         wholes: Labels of the examples, ``[e, m]``.
         documents: The cluster of each example, ``[e]``: its document, else its content.
+        first_of_copies: Whether no example before has the same text, ``[e]``.
     """
 
     acts: ActivationSet
@@ -39,6 +40,7 @@ class HeldOut:
     tokens: Targets
     wholes: Targets
     documents: Int[np.ndarray, "e"]
+    first_of_copies: Bool[np.ndarray, "e"]
 
     @property
     def clusters(self) -> Int[np.ndarray, "n"]:
@@ -97,7 +99,14 @@ def held_out(
     per_example = targets.only(wholes)
     wholes_of = Targets(wholes, per_example.values[first])
     examples = numbers[chosen]
-    return HeldOut(acts, rows, segment, examples, targets.only(spans), wholes_of, example_clusters(dataset, examples))
+    documents = example_clusters(dataset, examples)
+    return HeldOut(acts, rows, segment, examples, targets.only(spans), wholes_of, documents, _first_of_copies(dataset, examples))
+
+
+def _first_of_copies(dataset: Dataset, examples: Int[np.ndarray, "e"]) -> Bool[np.ndarray, "e"]:
+    if dataset.modality != "text":
+        return np.ones(len(examples), dtype=bool)
+    return ~dataset.table["text"].iloc[examples].duplicated().to_numpy()
 
 
 def codes(concepts: ConceptSet, acts_nd: Float[Tensor, "n d"], chunk: int = 8192) -> Float[np.ndarray, "n c"]:

@@ -22,10 +22,12 @@ from workbench.errors import ConfigError, DataError, UnknownNameError
 from workbench.evidence.attempts import Found, attempted, failed
 from workbench.evidence.causes import RANDOM_DIRECTIONS as CONTROLS
 from workbench.evidence.causes import cause_rows, dose_response, random_directions, sensitivity_rows
-from workbench.evidence.detection import adjust, detect, locate
+from workbench.evidence.detection import detect
+from workbench.evidence.families import correct
 from workbench.evidence.floors import best_by_label, floor_table
 from workbench.evidence.held_out import HeldOut, held_out
 from workbench.evidence.language import passages_from, steered_language
+from workbench.evidence.location import locate
 from workbench.evidence.metrics import FAMILIES
 from workbench.evidence.named import name_rows
 from workbench.evidence.replica import find_replica
@@ -222,7 +224,7 @@ class Trial:
             first += len(whole)
         if not evidence:
             raise ConfigError(f"Run {self.run.id} has no concepts to examine at these sites.")
-        adjust([row for row in evidence if row["metric"] == "detects.auroc"], at_least=first)
+        correct(evidence, first)
         frame = pd.DataFrame(evidence).reindex(columns=tables.EVIDENCE_COLUMNS)
         return Result(tables={"evidence": frame} | {name: pd.concat(parts) for name, parts in found.items()}), evidence
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from scipy.special import expit, logit
 
-from workbench.errors import ConfigError, DataError
+from workbench.errors import DataError
 from workbench.statistics.clusters import Counts, cluster_ids, count_clusters
 from workbench.statistics.intervals import LEVEL, Interval, reach
 from workbench.statistics.ranks import midranks_by_column, tie_groups
@@ -168,71 +167,6 @@ def clustered_auroc(
         )
         tied[block] = (columns == np.median(columns, axis=1, keepdims=True)).mean(axis=1) > 0.5
     return Area(value, error, df, counts, tied)
-
-
-def permuted_auroc(
-    scores: Shaped[np.ndarray, "n c"],
-    labels: Shaped[np.ndarray, "n l"],
-    permutations: int = 100,
-    seed: int = 0,
-    *,
-    how: Literal["rows", "shift"] = "rows",
-    paired: bool = False,
-) -> Float[np.ndarray, "p c l"] | Float[np.ndarray, "p c"]:
-    """AUROC under labels that carry nothing about the scores: the null of :func:`auroc_matrix`.
-
-    ``how="rows"`` permutes rows and suits one row an example. Neighbouring tokens share labels and
-    activations, so for token rows use ``how="shift"``: it turns the sequence of labels by a random offset,
-    which keeps its runs (its autocorrelation) and breaks only its alignment with the scores. A null of
-    permuted token rows is too narrow.
-
-    Args:
-        scores: ``[n, c]``, finite; for ``"shift"``, rows in the order of the text.
-        labels: ``[n, l]`` of 1, 0 and nan. Only known rows are permuted among themselves.
-        permutations: how many nulls.
-        seed: of the permutations; the same seed gives the same null for every column.
-        how: ``"rows"`` or ``"shift"``.
-        paired: compare concept j with label j only; c must equal l.
-
-    Returns:
-        float32 ``[permutations, c, l]``, or ``[permutations, c]`` when paired; nan for a label with one
-        class.
-
-    Raises:
-        ConfigError: for an unknown ``how`` or fewer than one permutation.
-        DataError: as :func:`auroc_matrix`.
-    """
-    if how not in ("rows", "shift"):
-        raise ConfigError(f"The null is 'rows' or 'shift', not {how!r}: token rows need 'shift'.")
-    if permutations < 1:
-        raise ConfigError(f"A null needs at least one permutation, not {permutations}: pass 100, for example.")
-    scores, labels = _checked(scores, labels, paired=paired)
-    n_concepts, n_labels = scores.shape[1], labels.shape[1]
-    null = np.full((permutations, n_concepts) + (() if paired else (n_labels,)), np.nan, dtype=np.float32)
-    for rows, columns in _mask_groups(labels):
-        known = labels[np.ix_(rows, columns)]
-        positives = known.sum(axis=0)
-        turns = _permutations(len(rows), permutations, seed, how)
-        if paired:
-            ranks = midranks_by_column(np.ascontiguousarray(scores[np.ix_(rows, columns)].T))
-            for number, turn in enumerate(turns):
-                sums = np.einsum("cn,nc->c", ranks, known[turn])
-                null[number, columns] = _areas(sums, positives, len(rows))
-            continue
-        for block in _column_blocks(len(rows), n_concepts):
-            ranks = midranks_by_column(_rows_of_block(scores, rows, block))
-            for number, turn in enumerate(turns):
-                null[number][block, columns] = _areas(ranks @ known[turn], positives, len(rows))
-    return null
-
-
-def _permutations(n: int, count: int, seed: int, how: str) -> list[Int[np.ndarray, " n"]]:
-    rng = np.random.default_rng(seed)
-    if how == "rows":
-        return [rng.permutation(n) for _ in range(count)]
-    rows = np.arange(n)
-    # An offset of 0 would be the observed alignment itself.
-    return [(rows + rng.integers(1, max(n, 2))) % max(n, 1) for _ in range(count)]
 
 
 def _areas(rank_sums: Float[np.ndarray, "*c l"], positives: Float[np.ndarray, " l"], n: int) -> np.ndarray:

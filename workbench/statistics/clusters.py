@@ -30,11 +30,15 @@ class Counts(NamedTuple):
         """``[c]``: whether both classes are in at least `ENOUGH` clusters."""
         return np.minimum(self.positive, self.negative) >= ENOUGH
 
+    def fewer(self, number: int) -> int:
+        """The fewer of a label's clusters with a positive and those with a negative."""
+        return int(min(self.positive[number], self.negative[number]))
+
     def reason(self, number: int) -> str:
         """Why the label of a number has no interval and no p value; empty where it has."""
         if self.enough[number]:
             return ""
-        least = int(min(self.positive[number], self.negative[number]))
+        least = self.fewer(number)
         which = "positive" if self.positive[number] <= self.negative[number] else "negative"
         return f"no interval and no p value: {least} {which} clusters, fewer than {ENOUGH}"
 

@@ -1,8 +1,8 @@
 """Whether a score tells a label apart, by clusters: documents keep their scores and are dealt one another's labels.
 
-If score and label have nothing to do with each other, any document could as well have had the labels of any other. Labels stay in
-their order within a document, so that their runs are kept; a document gets those of others that are about as long or longer, as many
-as it has rows.
+If score and label have nothing to do with each other, any document could as well have had the labels of any other. Labels stay
+in their order within a document, so that their runs are kept; a document gets those of others that are about as long or longer,
+as many as it has rows.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import comb
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from scipy.stats import hypergeom, norm
 
 from workbench.errors import DataError
@@ -20,7 +20,7 @@ from workbench.statistics.ranks import midranks_by_column
 from workbench.statistics.saddlepoint import Sums, upper_tail
 
 _KINDS = 16_384
-"""Parts of one sum that are kept: of many clusters each is paired with some of the others' labels, drawn at random, not with all."""
+"""Parts of one sum that are kept: of many clusters each is paired with the labels of some others, drawn at random, not of all."""
 _GIVERS = 10
 """At least so many clusters whose labels another may get."""
 _COUNTED, _GRID = 40, 256
@@ -63,9 +63,9 @@ def permuted_by_cluster(
     Raises:
         DataError: The shapes do not fit.
 
-    The statistic is the sum of centred midranks over the positives, which is the area times the number of pairs, less one half. Its
-    tail is a saddlepoint approximation (`workbench.statistics.saddlepoint`), checked in the calibration against brute force; it is
-    never below one over the number of arrangements where labels are constant within clusters.
+    The statistic is the sum of centred midranks over the positives, which is the area times the number of pairs, less one half.
+    Its tail is a saddlepoint approximation (`workbench.statistics.saddlepoint`), checked in the calibration against brute
+    force; it is never below one over the number of arrangements where labels are constant within clusters.
     """
     if scores.ndim != 2 or scores.shape != labels.shape:
         raise DataError(f"Scores {scores.shape} and labels {labels.shape} do not fit: pass [n, c] and [n, c].")
@@ -85,6 +85,20 @@ def permuted_by_cluster(
             some = columns[begin : begin + step]
             p[some], high[some], spread[some] = deal.test(np.ascontiguousarray(scores[known][:, some].T))
     return Permuted(p, high, spread, counts)
+
+
+def dealt_labels(label: np.ndarray, clusters: Shaped[np.ndarray, " n"], deals: int, seed: int = 0) -> Bool[np.ndarray, "b n"]:
+    """Labels dealt out among clusters, as often as asked: draws of the null of `permuted_by_cluster`.
+
+    Args:
+        label: ``[n]`` of True and False, all known; rows in the order of the text within a cluster.
+        clusters: ``[n]``.
+        deals: How often.
+        seed: Of the deals.
+    """
+    ids, _ = cluster_ids(clusters, len(label))
+    rng = np.random.default_rng(seed)
+    return _Deal.of(np.asarray(label, dtype=bool), ids, rng).draw(deals, rng)
 
 
 @dataclass(frozen=True)
@@ -161,6 +175,25 @@ class _Deal:
         # Cornish and Fisher's expansion to the third cumulant.
         bent = mean + spread * (quantile + (quantile**2 - 1) * skew / 6)
         return p, 0.5 + bent / pairs, spread / pairs
+
+    def draw(self, deals: int, rng: np.random.Generator) -> Bool[np.ndarray, "b n"]:
+        """Labels of the rows in their own order."""
+        count, lengths = len(self.starts), np.diff(np.append(self.starts, len(self.label)))
+        drawn = np.empty((deals, len(self.label)), dtype=bool)
+        if self.constant:
+            first = self.label[self.starts]
+            for number in range(deals):
+                drawn[number] = np.repeat(first[rng.permutation(count)], lengths)
+        else:
+            for g, (begin, other) in enumerate(zip(self.starts, self.others, strict=True)):
+                kinds = rng.choice(self.weight.shape[1], deals, p=self.weight[g])
+                labels = np.zeros((self.weight.shape[1], lengths[g]), dtype=bool)
+                labels[1] = True
+                labels[2 : 2 + len(other)] = self.label[other]
+                drawn[:, begin : begin + lengths[g]] = labels[kinds]
+        back = np.empty_like(drawn)
+        back[:, self.order] = drawn
+        return back
 
     def _sums(self, ranks: Float[np.ndarray, "c n"]) -> Sums:
         parts = np.zeros((len(ranks), *self.weight.shape))

@@ -1,12 +1,12 @@
 """The upper tail of a sum over clusters whose labels are dealt out at random, to small probabilities, without drawing.
 
-Cluster g gets the labels of a cluster h that is drawn at random and adds ``A[g, h]`` to the sum. The draws are taken as independent,
-given that the labels dealt out hold as many positives as the true ones (``sum of s[h]``): where a label is constant within clusters this
-is sampling without replacement exactly. The tail is the conditional saddlepoint approximation, whose error is relative: a few per cent
-at 1e-5, where a normal tail is off by a factor of ten.
+Cluster g gets the labels of a cluster h that is drawn at random and adds ``A[g, h]`` to the sum. The draws are taken as
+independent, given that the labels dealt out hold as many positives as the true ones (``sum of s[h]``): where a label is
+constant within clusters this is sampling without replacement exactly. The tail is the conditional saddlepoint approximation,
+whose error is relative: a few per cent at 1e-5, where a normal tail is off by a factor of ten.
 
-Source: Skovgaard (1987), "Saddlepoint expansions for conditional distributions"; Robinson (1982) for permutation tests; Lugannani and
-Rice (1980).
+Source: Skovgaard (1987), "Saddlepoint expansions for conditional distributions"; Robinson (1982) for permutation tests;
+Lugannani and Rice (1980).
 """
 
 from __future__ import annotations

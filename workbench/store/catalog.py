@@ -90,6 +90,7 @@ evidence = sa.Table(
     sa.Column("clusters_positive", integer_type()),  # the fewer of those with a positive and those with a negative
     sa.Column("p_corrected", sa.Float),
     sa.Column("family", text_type()),  # the tests that p_corrected corrects for
+    sa.Column("note", text_type()),  # what has to be read with the number
 )
 
 notes = sa.Table(

@@ -24,7 +24,7 @@ def _both_p_values(connection: sa.Connection) -> None:
     """Raw and corrected p values in columns of their own, and the clusters; what detection called p was Holm's correction."""
     there = {column["name"] for column in sa.inspect(connection).get_columns("evidence")}
     number, real = ("BIGINT", "DOUBLE PRECISION") if connection.dialect.name == "postgresql" else ("INTEGER", "FLOAT")
-    wanted = {"clusters": number, "clusters_positive": number, "p_corrected": real, "family": "TEXT"}
+    wanted = {"clusters": number, "clusters_positive": number, "p_corrected": real, "family": "TEXT", "note": "TEXT"}
     for name, kind in wanted.items():
         if name not in there:
             connection.execute(sa.text(f"ALTER TABLE evidence ADD COLUMN {name} {kind}"))
