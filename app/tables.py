@@ -13,6 +13,7 @@ from workbench.analysis import Metric
 from workbench.errors import WorkbenchError
 from workbench.evidence import BY_KEY
 from workbench.models.sites import Site
+from workbench.statistics.rows import SHOWN
 from workbench.store.study import Study
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _metric_frame(folder: str, key: tuple[int, ...], _study: Study) -> pd.DataFr
     frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["metric", "value", "run", "analysis"])
     for column in ("site", "label", "class"):
         frame[column] = frame[column].fillna("").astype(str) if column in frame else ""
-    for column in ("low", "high", "null", "null_high", "p", "n"):
+    for column in SHOWN[1:]:
         if column not in frame:
             frame[column] = float("nan")
     return frame

@@ -13,7 +13,9 @@ from app.components.charts import chart
 from app.components.text import escape, short
 from app.tables import site_order
 from workbench.analysis import Metric
+from workbench.numbers import p_value
 from workbench.plots import COLOURS, site_bands
+from workbench.statistics.rows import P_VALUES, SHOWN
 
 SERIES = 6
 
@@ -70,15 +72,25 @@ def draw(rows: pd.DataFrame, y_title: str, key: str, neutral: float | None = Non
 
 def table(rows: pd.DataFrame, metric: Metric) -> None:
     """The numbers behind the lines."""
-    columns = ["series", "site", "value", "low", "high", "null", "null_high", "p", "n", "run"]
+    columns = ["series", "site", *SHOWN, "run"]
     shown = rows[[c for c in columns if c == "series" or rows[c].notna().any()]].assign(
         series=[short(s) for s in rows["series"]], site=[short(s) for s in rows["site"]], run=[short(r, 128) for r in rows["run"]]
     )
     number = st.column_config.NumberColumn
-    names = {"value": metric_name(metric), "low": "95% from", "high": "to", "null": "Null", "null_high": "Null, 95th", "p": "p"}
-    config: dict[str, Any] = {key: number(name, format="%.3f") for key, name in names.items()}
-    config |= {"series": "Label", "site": "Site", "n": number("n", format="localized"), "run": "Run"}
+    shown = shown.assign(**{c: shown[c].map(p_value) for c in P_VALUES if c in shown})
+    config = measurement_columns() | {"value": number(metric_name(metric), format="%.3f")}
+    config |= {"series": "Label", "site": "Site", "run": "Run"}
     st.dataframe(shown, hide_index=True, column_config=config, placeholder="–", height=min(420, 38 + 35 * len(shown)))
+
+
+def measurement_columns() -> dict[str, Any]:
+    """How a table shows the columns of measurements."""
+    number = st.column_config.NumberColumn
+    names = {"value": "Value", "low": "95% from", "high": "to", "null": "Null", "null_high": "Null, 95th"}
+    counts = {"n": "n", "clusters": "Clusters", "clusters_positive": "Rarer class"}
+    found: dict[str, Any] = {key: number(name, format="%.3f") for key, name in names.items()}
+    found |= {key: number(name, format="localized") for key, name in counts.items()}
+    return found | {"p": "p", "p_corrected": "Corrected p"}
 
 
 def about(metric: Metric) -> None:

@@ -12,9 +12,14 @@ from app.components.page import empty
 from app.components.text import escape, interval, number
 from workbench.analysis import Metric
 from workbench.evidence import BY_KEY, FAMILIES
+from workbench.evidence.verdict import verdict
 from workbench.numbers import p_value
+from workbench.statistics.rows import COUNTS, P_VALUES
 
-ALPHA = 0.05
+FACTS = {
+    "null": "null", "null_high": "null, 95th percentile", "p": "p", "p_corrected": "corrected p", "n": "n",
+    "clusters": "clusters", "clusters_positive": "of the rarer class",
+}  # fmt: skip
 
 
 def evidence_card(evidence: pd.DataFrame, key: str) -> None:
@@ -64,40 +69,14 @@ def row_html(row: dict[str, Any], metric: Metric | None = None) -> str:
     if row["status"] != "ok" or missing(row["value"]):
         reason = escape(row.get("error") or "no reason was recorded", 400)
         return f'<div class="cw-row cw-failed">{what}<div class="cw-wide cw-verdict cw-small">Failed: {reason}</div></div>'
-    beyond, words = reading(row, metric)
+    beyond, words = verdict(row, metric)
     range_ = interval(row["low"], row["high"])
     value = f'<div class="cw-value">{number(row["value"])} <span>{escape(metric.unit)}</span>'
     value += f'<div class="cw-soft cw-small" style="font-weight:400">{range_}</div></div>'
-    facts = [("null", row["null"]), ("null, 95th percentile", row["null_high"]), ("p", row["p"]), ("n", row["n"])]
-    shown = " · ".join(f"{name} {_fact(name, v)}" for name, v in facts if not missing(v))
+    shown = " · ".join(f"{name} {_fact(column, row[column])}" for column, name in FACTS.items() if not missing(row.get(column)))
     tone = {True: "cw-beyond", False: "cw-within", None: "cw-unknown"}[beyond]
-    below = f'<div class="cw-wide cw-verdict cw-small">{words} <span class="cw-soft cw-number">{shown}</span></div>'
+    below = f'<div class="cw-wide cw-verdict cw-small">{escape(words, 400)} <span class="cw-soft cw-number">{shown}</span></div>'
     return f'<div class="cw-row {tone}">{what}{value}{bar(row, metric)}{below}</div>'
-
-
-def reading(row: dict[str, Any], metric: Metric) -> tuple[bool | None, str]:
-    """Whether a value lies beyond its null, and the careful sentence that says so; None where that cannot be told."""
-    if not missing(row["p"]):
-        if row["p"] < ALPHA:
-            return True, "Beyond its null: chance would seldom give as much."
-        return False, "Not told apart from its null: chance may give as much."
-    value = abs(row["value"]) if metric.direction == "none" else row["value"]
-    if metric.direction != "down" and not missing(row["null_high"]):
-        return _against_percentile(value, row, metric)
-    if missing(row["null"]):
-        return None, "No null was measured, so it cannot be judged."
-    gain = row["null"] - value if metric.direction == "down" else value - row["null"]
-    if gain <= 0:
-        return False, "No better than its null."
-    return None, "Better than its null on average; how far chance strays was not measured."
-
-
-def _against_percentile(value: float, row: dict[str, Any], metric: Metric) -> tuple[bool | None, str]:
-    if value <= row["null_high"]:
-        return False, "Within its null: chance gives as much one time in twenty or more."
-    if metric.direction == "up" and not missing(row["low"]) and row["low"] <= row["null_high"]:
-        return None, "Above the 95th percentile of its null, but its interval reaches back into it."
-    return True, "Above the 95th percentile of its null."
 
 
 def bar(row: dict[str, Any], metric: Metric) -> str:
@@ -131,7 +110,7 @@ def missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value)) or bool(pd.isna(value))
 
 
-def _fact(name: str, value: float) -> str:
-    if name == "p":
+def _fact(column: str, value: float) -> str:
+    if column in P_VALUES:
         return escape(p_value(value))
-    return f"{int(value):,}" if name == "n" else number(float(value))
+    return f"{int(value):,}" if column in COUNTS else number(float(value))

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from app import state
+from app.components.by_site import measurement_columns
 from app.components.charts import chart
 from app.components.form import option_fields
 from app.components.page import empty, heading, sentences, title
@@ -22,6 +23,7 @@ from workbench.errors import WorkbenchError
 from workbench.frames import records
 from workbench.numbers import p_value
 from workbench.seeds import LARGEST
+from workbench.statistics.rows import P_VALUES, SHOWN
 from workbench.store.runs import Run
 from workbench.store.study import Study
 
@@ -188,16 +190,12 @@ def _metrics(run: Run, known: dict[str, Metric]) -> None:
         metric=[known[k].title if k in known else short(k) for k in table["metric"]],
         **{c: [short(v) for v in table[c]] for c in ("site", "label", "class") if c in table},
     )
-    first = [c for c in ("metric", "site", "label", "class", "value", "low", "high", "null", "null_high", "p", "n") if c in table]
+    first = [c for c in ("metric", "site", "label", "class", *SHOWN) if c in table]
     order = table["value"].sort_values(ascending=False).index[:ROWS_SHOWN]
-    number_ = st.column_config.NumberColumn
-    config = {c: number_(format="%.3f") for c in ("value", "low", "high", "null", "null_high")} | {
-        "n": number_(format="localized")
-    }
     shown = table.loc[order, first]
-    shown = shown.assign(p=shown["p"].map(p_value)) if "p" in shown else shown
+    shown = shown.assign(**{c: shown[c].map(p_value) for c in P_VALUES if c in shown})
     st.dataframe(
-        pd.DataFrame(records(shown)), hide_index=True, placeholder="–", column_config=config,
+        pd.DataFrame(records(shown)), hide_index=True, placeholder="–", column_config=measurement_columns(),
         height=min(420, 38 + 35 * len(order)),
     )  # fmt: skip
     for remark in run.remarks[:REMARKS_SHOWN]:

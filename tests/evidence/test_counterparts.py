@@ -6,7 +6,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.evidence.stability import cofiring, cofiring_interval
+from workbench.evidence.stability import cofiring
+from workbench.statistics.intervals import Interval, correlation_interval
+
+
+def cofiring_interval(first: np.ndarray, second: np.ndarray, cluster: np.ndarray) -> Interval:
+    return correlation_interval(first, second, cluster)[1]
 
 
 def correlated(rng: np.random.Generator, rho: float, clusters: int, each: int, columns: int) -> tuple[np.ndarray, ...]:

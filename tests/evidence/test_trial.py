@@ -4,13 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import binom
 
 from workbench.activations.labels import choose_labels, example_means, row_targets
 from workbench.analysis import Analysis, Result, register
 from workbench.concepts import LinearConcepts
 from workbench.errors import DataError, UnknownNameError
-from workbench.evidence.detection import adjust, detect, information, locate
+from workbench.evidence.detection import detect
+from workbench.evidence.families import correct
 from workbench.evidence.held_out import held_out
+from workbench.evidence.informs import information
+from workbench.evidence.location import locate
 
 
 class Given(Analysis):
@@ -162,30 +166,49 @@ def test_labels_are_chosen_by_name_column_or_kind(planted) -> None:
 def test_information_of_independent_codes_is_at_its_null() -> None:
     rng = np.random.default_rng(0)
     z, y = rng.normal(size=(4000, 20)), (rng.random((4000, 20)) < 0.3).astype(float)
-    found = information(z, y, np.arange(4000), seed=0, shift=False)
-    assert (found["value"] < 0.01).all()
-    assert (found["value"] <= found["null_high"]).mean() > 0.75
+    found = information(z, y, np.arange(4000), seed=0)
+    assert np.abs(found.value).max() < 0.01
+    assert np.abs(found.value.mean()) < 0.001
+    assert (found.value <= found.null_high).mean() > 0.75
+    assert (found.low <= 0).mean() > 0.8
 
 
 def test_information_of_a_copy_is_the_entropy() -> None:
     y = (np.random.default_rng(0).random((5000, 1)) < 0.25).astype(float)
-    found = information(y * 3.0, y, np.arange(5000), seed=0, shift=False)
+    found = information(y * 3.0, y, np.arange(5000), seed=0)
     share = y.mean()
     entropy = -share * np.log2(share) - (1 - share) * np.log2(1 - share)
-    assert found["value"][0] == pytest.approx(entropy, abs=1e-9)
+    # Less a bias of (bins - 1) / (2 n ln 2) bits.
+    assert found.value[0] == pytest.approx(entropy, abs=5e-4)
+    assert found.low[0] < found.value[0] < found.high[0]
 
 
-def test_holm_never_lowers_a_p_value_and_keeps_their_order() -> None:
-    rows = [{"p": p} for p in (0.04, 0.001, 0.5, 0.02)] + [{"p": None}]
-    adjust(rows)
-    assert [row["p"] for row in rows[:4]] == pytest.approx([0.08, 0.004, 0.5, 0.06])
-    assert rows[4]["p"] is None
+@pytest.mark.parametrize("follows", ["documents", "rows"])
+def test_information_covers_the_truth_and_nothing_where_there_is_none(follows: str) -> None:
+    rng = np.random.default_rng(4)
+    documents = np.repeat(np.arange(40), 15)
+    covered = []
+    for _ in range(12):
+        label = (rng.random((40, 25)) < 0.4)[documents] if follows == "documents" else rng.random((600, 25)) < 0.2
+        score = rng.normal(size=(40, 25))[documents] + rng.normal(size=(600, 25))
+        found = information(score, label.astype(float), documents, seed=1)
+        covered.append((found.low <= 0)[np.isfinite(found.low)])
+    assert binom.cdf(np.concatenate(covered).sum(), np.concatenate(covered).size, 0.95) > 0.001
+
+
+def test_p_and_corrected_p_are_both_kept_and_the_family_is_named() -> None:
+    rows = [{"metric": "causes.output", "p": p} for p in (0.04, 0.001, 0.5, 0.02)] + [{"metric": "causes.output", "p": None}]
+    correct(rows, concepts=100)
+    assert [row["p_corrected"] for row in rows[:4]] == pytest.approx([0.08, 0.004, 0.5, 0.06])
+    assert [row["p"] for row in rows] == [0.04, 0.001, 0.5, 0.02, None]
+    assert rows[0]["family"].endswith("4 tests")
+    assert "p_corrected" not in rows[4]
 
 
 def test_trying_few_of_many_corrects_for_the_many() -> None:
-    rows = [{"p": 0.01}, {"p": 0.002}]
-    adjust(rows, at_least=20)
-    assert [row["p"] for row in rows] == pytest.approx([0.19, 0.04])
+    rows = [{"metric": "detects.auroc", "p": 0.01}, {"metric": "detects.auroc", "p": 0.002}]
+    correct(rows, concepts=20)
+    assert [row["p_corrected"] for row in rows] == pytest.approx([0.19, 0.04])
 
 
 def test_a_flat_concept_points_no_better_than_chance(planted) -> None:

@@ -30,6 +30,7 @@ from workbench.frames import records
 from workbench.numbers import count, number, p_value
 from workbench.progress import Progress as Report
 from workbench.progress import TimeLeft, silent, time_text
+from workbench.statistics import rows
 
 if TYPE_CHECKING:
     from workbench.store.study import Study
@@ -46,8 +47,8 @@ errors = Console(stderr=True, width=None if sys.stderr.isatty() else 180)
 
 
 LINE_EVERY_S, LEAST_TOLD_S = 60.0, 2.0
-COUNTS = frozenset({"n", "clusters", "rows", "examples", "n_first", "n_second"})
-P_VALUES = frozenset({"p", "p_holm", "p_corrected"})
+COUNTS = frozenset({*rows.COUNTS, "rows", "examples", "n_first", "n_second"})
+P_VALUES = frozenset(rows.P_VALUES)
 # What is copied from the terminal into the next command.
 IDS = frozenset({"id", "concept", "other", "run"})
 

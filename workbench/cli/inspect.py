@@ -11,6 +11,7 @@ import typer
 from workbench.cli.console import STATE, open_study, progress, say, show_json, show_table
 from workbench.cli.options import Check, Dtype, StudyPath, loaded, loaded_model, with_data_options
 from workbench.frames import records
+from workbench.statistics.rows import SHOWN
 
 LABELS_SHOWN = 40
 
@@ -160,7 +161,8 @@ def concept(study: StudyPath, identifier: Annotated[str, typer.Argument(help="Th
         return
     say(title)
     show_table(names[["text", "source", "author", "at"]])
-    show_table(evidence[["metric", "label", "status", "value", "low", "high", "null", "null_high", "p", "n", "error"]])
+    said = evidence["note"].fillna("").where(evidence["error"].isna(), evidence["error"])
+    show_table(evidence[["metric", "label", "status", *SHOWN]].assign(note=said))
     show_table(examples[["value", "token", "input"]], limit=100)
 
 

@@ -28,6 +28,7 @@ from workbench.errors import ConfigError
 from workbench.frames import records
 from workbench.numbers import counted
 from workbench.shapes import parse_json
+from workbench.statistics.rows import SHOWN
 
 if TYPE_CHECKING:
     from workbench.activations.manifest import Pool
@@ -153,7 +154,7 @@ def run(
         return
     say(f"{done!r}")
     order = metrics.sort_values("value", ascending=False) if len(metrics) > 20 else metrics
-    columns = ("site", "label", "class", "metric", "value", "low", "high", "null", "p", "n")
+    columns = ("site", "label", "class", "metric", *SHOWN)
     show_table(order.head(20)[[c for c in columns if c in order]])
     for remark in remarks:
         say(remark)
@@ -227,9 +228,9 @@ def examine(
             replicate=replicate,
             progress=show,
         )
-    columns = ["concept", "metric", "label", "status", "value", "low", "high", "null", "p", "n"]
+    columns = ["concept", "metric", "label", "status", *SHOWN]
     if STATE.json:
-        show_table(rows[[*columns, "error"]])
+        show_table(rows[[*columns, "family", "note", "error"]])
         return
     measured = rows[rows["status"].eq("ok")]
     # What a person asks for first: the detection, or what was examined in its place.

@@ -18,8 +18,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.errors import ConfigError
-from workbench.evidence.causes import random_directions
 from workbench.evidence.stability import CONTROLS, best_cosines
+from workbench.statistics.directions import isotropic_directions
 
 if TYPE_CHECKING:
     from workbench.store.runs import Run
@@ -134,7 +134,7 @@ def _by_site(run: Run) -> dict[str, tuple[pd.DataFrame, Float[Tensor, "c d"]]]:
 def _matched(one: tuple[pd.DataFrame, Tensor], two: tuple[pd.DataFrame, Tensor], seed: int) -> pd.DataFrame:
     (table_a, a), (table_b, b) = one, two
     pairs = _pairs(table_a["label"].tolist(), table_b["label"].tolist(), a, b)
-    random = random_directions(CONTROLS, a.shape[1], seed)
+    random = isotropic_directions(CONTROLS, a.shape[1], seed)
     any_null = max(float(best_cosines(random, side)[0].quantile(0.95)) for side in (a, b))
     one_null = float((random @ b[0]).abs().quantile(0.95))
     rows = []

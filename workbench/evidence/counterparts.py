@@ -19,12 +19,13 @@ import pandas as pd
 
 from workbench.analysis import Result
 from workbench.concepts import ConceptSet
-from workbench.evidence.causes import random_directions
 from workbench.evidence.held_out import codes, held_out
-from workbench.evidence.stability import cofiring, cofiring_interval
+from workbench.evidence.stability import cofiring
 from workbench.frames import records
 from workbench.progress import Progress, silent
 from workbench.runner import record_run
+from workbench.statistics.directions import isotropic_directions
+from workbench.statistics.intervals import correlation_interval
 from workbench.store.runs import Run, first_id, repetitions
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def counterparts(study: Study, *, max_rows: int = 10_000, seed: int = 0, progres
         One row an ordered pair: ``concept, other, method, other_method, site, cosine, cosine_null_high, cofiring, cofiring_low,
         cofiring_high, cofiring_null_high, same_label, mutual, verdict``; the verdict is ``same``, ``related`` or ``different``.
         Of each concept and other method the best match is listed, and the concept of the same label. The interval is one of
-        95% over examples; it is missing where an older version compared.
+        95% over documents; it is missing where an older version compared.
     """
     runs = _runs(study)
     if len(runs) < 2:
@@ -131,7 +132,7 @@ def _compare(study: Study, runs: list[Run], max_rows: int, seed: int, progress: 
                 known[id(part)] = codes(part, test.read(part.site))
         whole = "example" in {a.level, b.level}
         za, zb = (test.means(known[id(p)]) if whole else known[id(p)] for p in (a, b))
-        table = _pair_table(a, b, za, zb, test.examples if whole else test.segment, seed)
+        table = _pair_table(a, b, za, zb, test.documents if whole else test.clusters, seed)
         methods = [study.concept(f"{r.id}.{n}").method for r, n in ((run_a, first_a), (run_b, first_b))]
         table["concept"] = [f"{run_a.id}.{first_a + i}" for i in table["a"]]
         table["other"] = [f"{run_b.id}.{first_b + i}" for i in table["b"]]
@@ -163,7 +164,7 @@ def _pair_table(
     b: ConceptSet,
     za: Float[np.ndarray, "n a"],
     zb: Float[np.ndarray, "n b"],
-    example: Int[np.ndarray, "n"],
+    clusters: Int[np.ndarray, "n"],
     seed: int,
 ) -> pd.DataFrame:
     together = cofiring(za, zb)
@@ -174,11 +175,11 @@ def _pair_table(
     pairs = {(i, int(j)) for i, j in enumerate(best_of_a)} | {(int(i), j) for j, i in enumerate(best_of_b)}
     pairs |= {(int(i), int(j)) for i, j in zip(*np.nonzero(same_label), strict=True)}
     i, j = (np.array(side) for side in zip(*sorted(pairs), strict=True))
-    random = random_directions(500, a.width, seed)
+    random = isotropic_directions(500, a.width, seed)
     cosine_null = float((random @ b.directions().T).max(1).values.quantile(0.95))
     cosine_back = float((random @ a.directions().T).max(1).values.quantile(0.95))
     shifted, shifted_back = _shifted_null(za, zb, seed)
-    low, high = cofiring_interval(za[:, i], zb[:, j], example)
+    _, (low, high) = correlation_interval(za[:, i], zb[:, j], clusters)
     table = pd.DataFrame(
         {
             "a": i, "b": j, "cosine": cosine[i, j], "cosine_null_high": cosine_null, "cosine_null_back": cosine_back,

@@ -25,7 +25,7 @@ class Bits(NamedTuple):
     Attributes:
         value: Plug-in estimate less its mean under dealt labels, which is its bias where there is nothing to find; it may be
             negative. The null is therefore 0.
-        low, high: Interval over clusters, not below 0.
+        low, high: Interval over clusters; it is below 0 only to hold a value below 0.
         null_high: The 95th percentile of the value under dealt labels.
     """
 
@@ -81,23 +81,26 @@ def _fill(
     sums = cluster_sums((contributions - found)[:, None], ids)[:, 0]
     count = len(sums)
     error = np.sqrt(np.square(sums).sum() * count / (count - 1)) / len(bins)
-    half = float(reach(count - 1)) * max(error, float(null.std(ddof=1)))
-    value = found - null.mean()
+    value, spread = found - null.mean(), float(null.std(ddof=1))
     out.value[column], out.null_high[column] = value, upper(null - null.mean())
-    out.low[column], out.high[column] = max(0.0, value - half), max(0.0, value + half)
+    # Information grows with the square of what is there, and its error with it: the interval is made on the scale of the root.
+    half = float(reach(count - 1)) * np.sqrt(error**2 + spread**2)
+    root = np.sqrt(max(value, half / 2, 1e-12))
+    around = half / (2 * root)
+    out.low[column] = (root - around) ** 2 if value > half / 2 else min(0.0, value)
+    out.high[column] = (root + around) ** 2
 
 
 def _bits(bins: Int[np.ndarray, "n"], labels: Float[np.ndarray, "b n"]) -> Float[np.ndarray, "b"]:
-    n = len(bins)
-    sizes = np.bincount(bins)
-    order = np.argsort(bins, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    present = sizes > 0
-    positive = np.add.reduceat(labels[:, order], starts[present], axis=1, dtype=np.float64)
-    negative = sizes[present] - positive
+    n, sizes = len(bins), np.bincount(bins)
+    # Counts are whole numbers below 2^24: exact in float32, and one product for all the labels dealt.
+    inside = np.zeros((n, len(sizes)), dtype=np.float32)
+    inside[np.arange(n), bins] = 1
+    positive = (labels @ inside).astype(np.float64)
+    negative = sizes - positive
     total = positive.sum(1)
     joint = xlogy(positive, positive).sum(1) + xlogy(negative, negative).sum(1)
-    apart = xlogy(sizes[present], sizes[present]).sum() + xlogy(total, total) + xlogy(n - total, n - total)
+    apart = xlogy(sizes, sizes).sum() + xlogy(total, total) + xlogy(n - total, n - total)
     found: Float[np.ndarray, "b"] = ((joint - apart) / n + np.log(n)) / np.log(2)
     return found
 

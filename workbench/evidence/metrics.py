@@ -18,7 +18,7 @@ TRIAL = (
         "detects.auroc",
         "AUROC",
         "Area under the ROC curve for the label that it detects best, chosen on the validation split and measured on the test"
-        " split; interval clustered by example (Obuchowski 1997); null: shifted labels.",
+        " split; interval over documents (Obuchowski 1997); null: documents dealt one another's labels.",
         neutral=0.5,
     ),
     Metric(
@@ -30,7 +30,8 @@ TRIAL = (
     Metric(
         "informs.bits",
         "Information",
-        "Mutual information of the concept, cut into up to nine bins, with the same label; null: shifted labels.",
+        "Mutual information of the concept, cut into up to nine bins, with the same label, less its bias: its mean when documents"
+        " are dealt one another's labels, so that the null is 0 and the value may be below it.",
         unit="bits",
         neutral=0.0,
     ),

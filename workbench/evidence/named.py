@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,8 @@ from workbench.evidence.held_out import HeldOut, codes, held_out
 from workbench.naming import word_at
 from workbench.progress import Progress, silent
 from workbench.statistics.auroc import auroc_matrix, clustered_auroc
+from workbench.statistics.nulls import rank_p, upper
+from workbench.statistics.rows import SHOWN, Null, row
 
 if TYPE_CHECKING:
     from workbench.datasets import Dataset
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 MIN_PRESENT = 8
 TOP_SHARE = 0.05
 OTHER_NAMES = 400
+# The 95th percentile needs 19 draws.
+LEAST_NAMES, NAMES_FOR_P = 5, 19
+FAMILY = "every concept of the run for its name"
 TRIED_ROWS = 6000
 
 
@@ -72,17 +77,20 @@ def name_rows(
     area = clustered_auroc(own, y, clusters)
     value, (low, high) = area.value, area.interval()
     for k, i in enumerate(tried):
-        null = crossed[others != place[i], k]
-        common = {"place": i, "metric": "named.auroc", "label": "", "status": "ok", "n": int(y[:, k].sum())}
-        if len(null) < 5:
-            rows.append({**common, "status": "failed", "error": "fewer than five other names to compare with"})
+        draws = crossed[others != place[i], k]
+        common: dict[str, Any] = {"place": i, "label": ""}
+        if len(draws) < LEAST_NAMES:
+            reason = f"fewer than {LEAST_NAMES} other names to compare with"
+            rows.append({**common, "metric": "named.auroc", "status": "failed", "error": reason})
             continue
-        p = float((1 + (null >= value[k]).sum()) / (1 + len(null)))
-        rows.append(
-            common
-            | {"value": value[k], "low": low[k], "high": high[k], "p": p}
-            | {"null": null.mean(), "null_high": np.quantile(null, 0.95)}
-        )
+        common |= {"n": int(y[:, k].sum()), "clusters": int(area.counts.every[k]), "clusters_positive": area.counts.fewer(k)}
+        common["note"] = area.counts.reason(k)
+        null = Null(draws.mean())
+        if len(draws) >= NAMES_FOR_P:
+            null = Null(draws.mean(), float(upper(draws)), rank_p(value[k], draws), FAMILY)
+        elif not common["note"]:
+            common["note"] = f"no p value: {len(draws)} other names, fewer than {NAMES_FOR_P}"
+        rows.append(row("named.auroc", value[k], null, low=low[k], high=high[k], **common))
     return rows
 
 
@@ -101,7 +109,7 @@ def try_names(concept: Concept, texts: Sequence[str], seed: int = 0) -> pd.DataF
     study, run = concept.study, concept.run
     acts = study.activation_set(run.record["inputs"]["activations"])
     dataset = study.dataset_for(run)
-    columns = ["text", "status", "value", "low", "high", "null", "null_high", "p", "n", "error"]
+    columns = ["text", "status", *SHOWN[:6], "n", "error"]
     if not texts or acts.pool != "token" or dataset.modality != "text":
         return pd.DataFrame(columns=columns)
     voted = run.tables.where("examples", "number = ?", [concept.number])["example"]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from workbench.concepts import ConceptSet
-from workbench.evidence.causes import random_directions
+from workbench.statistics.directions import isotropic_directions
+from workbench.statistics.nulls import rank_p, upper
+from workbench.statistics.rows import Null, row
 
 CONTROLS = 1000
+FAMILY = "every concept of the run against another seed"
 
 
 def best_cosines(
@@ -28,27 +31,21 @@ def stability_rows(concepts: ConceptSet, replica: ConceptSet, seed: int) -> list
     labelled concept is matched with the same label's; the null is a random direction's absolute cosine with it.
     """
     theirs = replica.directions()
-    random = random_directions(CONTROLS, concepts.width, seed)
-    any_null, _ = best_cosines(random, theirs)
-    one_null = (random @ theirs[0]).abs()
+    random = isotropic_directions(CONTROLS, concepts.width, seed)
+    any_null = best_cosines(random, theirs)[0].numpy()
+    one_null = (random @ theirs[0]).abs().numpy()
     free, _ = best_cosines(concepts.directions(), theirs)
     place_of = {label: i for i, label in enumerate(replica.table["label"]) if label}
     rows: list[dict[str, object]] = []
     for place, label in enumerate(concepts.table["label"]):
-        row: dict[str, object] = {"place": place, "metric": "stable.cosine", "label": label}
         if label and label not in place_of:
-            rows.append(row | {"status": "failed", "error": "the run with the other seed has no concept of this label"})
+            reason = "the run with the other seed has no concept of this label"
+            rows.append({"place": place, "metric": "stable.cosine", "label": label, "status": "failed", "error": reason})
             continue
-        null = one_null if label else any_null
+        draws = one_null if label else any_null
         value = float(concepts.directions()[place] @ theirs[place_of[label]]) if label else float(free[place])
-        rows.append(
-            row
-            | {"status": "ok", "value": value, "n": 1, "null": float(null.mean())}
-            | {
-                "null_high": float(null.quantile(0.95)),
-                "p": float((1 + (null >= value).sum()) / (1 + CONTROLS)),
-            }
-        )
+        null = Null(float(draws.mean()), float(upper(draws)), rank_p(value, draws), FAMILY)
+        rows.append(row("stable.cosine", value, null, n=1, place=place, label=label))
     return rows
 
 
@@ -56,30 +53,6 @@ def cofiring(first: Float[np.ndarray, "n a"], second: Float[np.ndarray, "n b"]) 
     """Pearson correlation of the codes of two sets on the same rows; zero where a code is constant."""
 
     return _standard(first).T @ _standard(second)
-
-
-def cofiring_interval(
-    first: Float[np.ndarray, "n p"], second: Float[np.ndarray, "n p"], cluster: Int[np.ndarray, "n"]
-) -> tuple[Float[np.ndarray, "p"], Float[np.ndarray, "p"]]:
-    """95% intervals of the correlations of paired columns, rows of one cluster not being independent.
-
-    The linearised variance of the correlation, summed over clusters, on Fisher's scale so that an interval ends within -1 and 1.
-    NaN where a code is constant.
-    """
-    clusters, owner = np.unique(cluster, return_inverse=True)
-    low, high = np.full(first.shape[1], np.nan), np.full(first.shape[1], np.nan)
-    for begin in range(0, first.shape[1], 256):
-        part = slice(begin, begin + 256)
-        u, v = _standard(first[:, part].astype(np.float64)), _standard(second[:, part].astype(np.float64))
-        r = np.clip((u * v).sum(0), -1 + 1e-9, 1 - 1e-9)
-        influence = u * v - r / 2 * (np.square(u) + np.square(v))
-        summed = np.zeros((len(clusters), influence.shape[1]))
-        np.add.at(summed, owner, influence)
-        spread = np.sqrt(np.square(summed).sum(0) * len(clusters) / max(len(clusters) - 1, 1)) / (1 - np.square(r))
-        known = (np.abs(u).sum(0) > 0) & (np.abs(v).sum(0) > 0)
-        low[part] = np.where(known, np.tanh(np.arctanh(r) - 1.96 * spread), np.nan)
-        high[part] = np.where(known, np.tanh(np.arctanh(r) + 1.96 * spread), np.nan)
-    return low, high
 
 
 def _standard(z: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:

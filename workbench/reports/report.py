@@ -13,8 +13,10 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from workbench.analysis import Metric
 from workbench.errors import UnknownNameError, disk_errors
 from workbench.evidence.metrics import BY_KEY
+from workbench.evidence.verdict import verdict
 from workbench.frames import records
 from workbench.numbers import number, p_value
 from workbench.plots import dose_curve, forest
@@ -260,7 +262,7 @@ def _found_for_labels(study: Study, row: dict[str, Any]) -> Markup:
     area = evidence[evidence["metric"].eq("detects.auroc")]
     table = table.merge(area[["concept", "label", "value", "low", "high"]], on=["concept", "label"], how="inner")
     table = table.sort_values("value", ascending=False).rename(columns={"label": "name"})
-    title = f"Best {parent.concepts[0].method} for each label, with its floors"
+    title = f"Best {parent.concepts[0].method} for each label, beside the best neuron and the best random concept"
     return figure_html(forest(table, title, "AUROC on the test split", null=0.5))
 
 
@@ -270,10 +272,16 @@ def _card(concept: Concept, out: Any) -> dict[str, Any]:
         "concept": concept,
         "name": concept.name,
         "history": records(concept.names()),
-        "rows": [row | {"about": BY_KEY.get(row["metric"])} for row in records(evidence)],
+        "rows": [row | _judged(row, BY_KEY.get(row["metric"])) for row in records(evidence)],
         "examples": out(f"the examples of {concept.id}", lambda: _examples(concept), []),
         "curves": out(f"the dose curve of {concept.id}", lambda: _curves(concept, evidence), [])[-1:],
     }
+
+
+def _judged(row: dict[str, Any], about: Metric | None) -> dict[str, Any]:
+    if about is None or row["status"] != "ok" or row["value"] is None:
+        return {"about": about, "verdict": ""}
+    return {"about": about, "verdict": verdict(row, about).sentence}
 
 
 def _examples(concept: Concept) -> list[Markup]:

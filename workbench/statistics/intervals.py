@@ -12,6 +12,8 @@ from workbench.errors import ConfigError, DataError
 from workbench.statistics.clusters import cluster_ids
 
 LEVEL = 0.95
+_COLUMNS = 256
+"""Pairs of columns at once: copies of them in float64 are made."""
 
 
 class Interval(NamedTuple):
@@ -146,14 +148,23 @@ def correlation_interval(
 
     Source: Fisher (1921); the variance is that of the correlation's influence function, summed over clusters.
     """
-    first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    value, low, high = (np.full(first.shape[1], np.nan) for _ in range(3))
+    for begin in range(0, first.shape[1], _COLUMNS):
+        part = slice(begin, begin + _COLUMNS)
+        value[part], low[part], high[part] = _correlation(first[:, part], second[:, part], clusters, level)
+    return value, Interval(low, high)
+
+
+def _correlation(
+    first: Float[np.ndarray, "n c"], second: Float[np.ndarray, "n c"], clusters: Shaped[np.ndarray, " n"] | None, level: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    a, b = (side.astype(np.float64) - side.mean(0, dtype=np.float64) for side in (first, second))
     with np.errstate(invalid="ignore", divide="ignore"):
-        a, b = (first - first.mean(0)) / first.std(0), (second - second.mean(0)) / second.std(0)
-        r = (a * b).mean(0)
-        influence = a * b - r * (np.square(a) + np.square(b)) / 2
-        sums = cluster_sums(np.nan_to_num(influence), clusters)
+        a, b = a / a.std(0), b / b.std(0)
+        # A correlation of 1 has no error of its own, and no place on Fisher's scale.
+        r = np.clip((a * b).mean(0), -1 + 1e-9, 1 - 1e-9)
+        sums = cluster_sums(np.nan_to_num(a * b - r * (np.square(a) + np.square(b)) / 2), clusters)
         count = len(sums)
         spread = np.sqrt(np.square(sums).sum(0) * count / max(count - 1, 1)) / len(first) / (1 - np.square(r))
         half = reach(count - 1, level) * spread
-        low, high = np.tanh(np.arctanh(r) - half), np.tanh(np.arctanh(r) + half)
-    return r, Interval(low, high)
+        return r, np.tanh(np.arctanh(r) - half), np.tanh(np.arctanh(r) + half)

@@ -8,6 +8,11 @@ from typing import Any
 
 from workbench.errors import ConfigError
 
+P_VALUES = ("p", "p_corrected")
+COUNTS = ("n", "clusters", "clusters_positive")
+SHOWN = ("value", "low", "high", "null", "null_high", *P_VALUES, *COUNTS)
+"""The columns of a measurement, in the order in which tables show them."""
+
 
 @dataclass(frozen=True)
 class Null:
