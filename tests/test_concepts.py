@@ -83,3 +83,19 @@ def test_what_cannot_be_read_says_so(tmp_path) -> None:
 
 def test_directions_of_zero_stay_finite() -> None:
     assert np.isfinite(LinearConcepts("final", torch.zeros(2, 3)).directions().numpy()).all()
+
+
+@pytest.mark.parametrize("architecture", ["standard", "topk", "abstopk", "jumprelu", "gated"])
+def test_some_latents_read_by_themselves_are_those_of_the_whole(architecture: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    count, width = 512, 32
+    weights = torch.randn(count, width, generator=generator)
+    tensors = {"W_enc": weights.T.contiguous(), "W_dec": weights, "b_dec": torch.randn(width, generator=generator)}
+    more = {"jumprelu": ("b_enc", "threshold"), "gated": ("b_gate", "b_mag", "r_mag")}.get(architecture, ("b_enc",))
+    tensors |= {name: 0.1 * torch.rand(count, generator=generator) for name in more}
+    whole = DictionaryConcepts("resid_post.0", tensors, {"architecture": architecture, "k": 16})
+    rows = torch.randn(3000, width, generator=generator)
+    found, truth = whole.subset([3, 77, 300]).encode(rows), whole.encode(rows)[:, [3, 77, 300]]
+    assert (truth > 0).sum() > 50
+    torch.testing.assert_close(found, truth, rtol=1e-5, atol=1e-5)
+    assert ((found != 0) == (truth != 0)).all()

@@ -103,15 +103,40 @@ class DictionaryConcepts(ConceptSet):
             )
         if self.architecture == "gated":
             return sparse_codes.gated(x, here.W_enc, here.b_gate, here.r_mag, here.b_mag)
-        pre = x @ here.W_enc + here.b_enc
-        if self._rescale:
-            pre = pre * here.W_dec.norm(dim=-1)
+        pre = here._before_activation(x, slice(None))
         if self.architecture == "standard":
             return pre.relu()
         if self.architecture == "jumprelu":
             return sparse_codes.jump_relu(pre, here.threshold)
         keep = sparse_codes.topk if self.architecture == "topk" else sparse_codes.abs_topk
         return keep(pre, int(self.config["k"]))
+
+    def _before_activation(self, x: Float[Tensor, "n d"], latents: slice | list[int]) -> Float[Tensor, "n c"]:
+        pre = x @ self.W_enc[:, latents] + self.b_enc[latents]
+        return pre * self.W_dec[latents].norm(dim=-1) if self._rescale else pre
+
+    def encode_some(self, acts_nd: Float[Tensor, "n d"], latents: list[int]) -> Float[Tensor, "n c"]:
+        """Codes of some latents, without the work for the others where they do not need it.
+
+        Latents of TopK compete: a row is encoded as a whole where one of these may be among its k largest, which is where it
+        exceeds the k-th largest of a part of the others.
+        """
+        here = self.on(acts_nd.device)
+        if self.architecture in ("standard", "jumprelu", "gated"):
+            tensors = {n: _of_latents(n, getattr(here, n), latents) for n in self._names}
+            return type(self)(self.site, tensors, self.config).encode(acts_nd)
+        every = range(0, len(self), 8)
+        k = int(self.config.get("k", 0))
+        if self.architecture != "topk" or len(latents) > len(every) or k > len(every):
+            return here.encode(acts_nd)[:, latents]
+        x = here._scaled(acts_nd).rows - here._input_bias
+        own = here._before_activation(x, latents)
+        least = here._before_activation(x, list(every)).topk(k, dim=-1, sorted=False).values.amin(-1, keepdim=True)
+        # Products of other shapes differ in the last bits.
+        near = ((own > 0) & (own >= least - 1e-3 * least.abs())).any(-1)
+        codes = own.new_zeros(own.shape)
+        codes[near] = here.encode(acts_nd[near])[:, latents]
+        return codes
 
     def decode(self, codes_nc: Float[Tensor, "n c"], acts_nd: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "n d"]:
         """The activations that the codes stand for.
@@ -198,6 +223,13 @@ class DictionaryConcepts(ConceptSet):
         return WEIGHTS_FILE
 
 
+def _of_latents(name: str, tensor: Tensor, latents: list[int]) -> Tensor:
+    """The part of a tensor of a dictionary that belongs to some latents."""
+    if name == "b_dec":
+        return tensor
+    return tensor[:, latents] if name == "W_enc" else tensor[latents]
+
+
 class DictionarySlice(ConceptSet):
     """Some latents of a dictionary. TopK latents compete, so the whole dictionary is kept to read them."""
 
@@ -218,7 +250,7 @@ class DictionarySlice(ConceptSet):
 
     def encode(self, acts_nd: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         """Codes of the chosen latents."""
-        return self.whole.encode(acts_nd)[:, self.indices]
+        return self.whole.encode_some(acts_nd, self.indices)
 
     def directions(self) -> Float[Tensor, "c d"]:
         """Unit-norm decoder rows."""

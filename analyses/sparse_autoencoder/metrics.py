@@ -15,7 +15,7 @@ from analyses.sparse_autoencoder.large_rows import Unexplained, of_large_norm, o
 from workbench.analysis import CANNOT_MEASURE, Metric, Result, failed_rows, measured
 from workbench.dictionary import DictionaryConcepts
 from workbench.errors import ConfigError, DataError
-from workbench.evidence.floors import random_like
+from workbench.evidence.baselines import random_like
 from workbench.models import Output
 from workbench.plots import density_histogram, lines
 from workbench.progress import text_work

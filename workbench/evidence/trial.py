@@ -20,11 +20,11 @@ from workbench.concepts import ConceptSet
 from workbench.conversations import shortened
 from workbench.errors import ConfigError, DataError, UnknownNameError
 from workbench.evidence.attempts import Found, attempted, failed
+from workbench.evidence.baselines import baseline_table, best_by_label
 from workbench.evidence.causes import RANDOM_DIRECTIONS as CONTROLS
 from workbench.evidence.causes import cause_rows, dose_response, random_directions, sensitivity_rows
 from workbench.evidence.detection import detect
 from workbench.evidence.families import correct
-from workbench.evidence.floors import best_by_label, floor_table
 from workbench.evidence.held_out import HeldOut, held_out
 from workbench.evidence.language import passages_from, steered_language
 from workbench.evidence.location import locate
@@ -242,8 +242,9 @@ class Trial:
         keep = {m for m in ("detects", "informs") if m in self.families}
         rows: list[dict[str, Any]] = [r for r in found.rows if str(r["metric"]).split(".")[0] in keep]
         labels = best_by_label(found.matrix)
-        if "detects" in self.families and len(labels):
-            labels = labels.merge(floor_table(part, validation, test, self.seed), on="label", how="left")
+        # The best of some concepts that were picked out is no fair match for the best of all random ones.
+        if "detects" in self.families and len(labels) and self.numbers is None:
+            labels = labels.merge(baseline_table(part, validation, test, self.seed), on="label", how="left")
         if "locates" in self.families and test.by_position and part.level != "example":
             self.progress(1, 5, f"location at {part.site}")
             rows += locate(len(part), found.codes, found.choice, test)

@@ -18,10 +18,10 @@ from scipy.special import expit, logit
 from workbench.errors import DataError
 from workbench.statistics.clusters import Counts, cluster_ids, count_clusters
 from workbench.statistics.intervals import LEVEL, Interval, reach
-from workbench.statistics.ranks import midranks_by_column, tie_groups
+from workbench.statistics.ranks import rank_sums, tie_groups
 
-_BLOCK_CELLS = 1 << 21
-"""Cells of scores ranked at once: 16 MiB of float64."""
+_BLOCK_CELLS = 1 << 22
+"""Cells of scores ranked at once: 32 MiB of float64."""
 
 
 def auroc_matrix(scores: Shaped[np.ndarray, "n c"], labels: Shaped[np.ndarray, "n l"]) -> Float[np.ndarray, "c l"]:
@@ -45,8 +45,8 @@ def auroc_matrix(scores: Shaped[np.ndarray, "n c"], labels: Shaped[np.ndarray, "
         known = labels[np.ix_(rows, columns)]
         positives = known.sum(axis=0)
         for block in _column_blocks(len(rows), scores.shape[1]):
-            ranks = midranks_by_column(_rows_of_block(scores, rows, block))
-            areas[block, columns] = _areas(ranks @ known, positives, len(rows))
+            picked = scores[:, block] if len(rows) == len(scores) else scores[rows, block]
+            areas[block, columns] = _areas(rank_sums(picked, known), positives, len(rows))
     return areas
 
 
@@ -253,11 +253,6 @@ def _column_blocks(n_rows: int, n_columns: int) -> Iterator[slice]:
 
 def _by_column(values: np.ndarray, block: slice) -> np.ndarray:
     return np.ascontiguousarray(values[:, block].T)
-
-
-def _rows_of_block(scores: np.ndarray, rows: Int[np.ndarray, " k"], block: slice) -> np.ndarray:
-    picked = scores[:, block] if len(rows) == len(scores) else scores[rows, block]
-    return np.ascontiguousarray(picked.T)
 
 
 def _checked_labels(labels: Shaped[np.ndarray, "n l"]) -> Float[np.ndarray, "n l"]:
