@@ -34,11 +34,11 @@ def locate(concepts_count: int, codes_nc: Float[np.ndarray, "n c"], choice: list
             continue
         z, within = codes_nc[use][:, places], inside[use]
         kept, segment = np.unique(data.segment[use], return_inverse=True)
-        rows += _location_rows(places, label, z, within, segment, data.documents[kept])
+        rows += location_rows(places, label, z, within, segment, data.documents[kept])
     return rows
 
 
-def _location_rows(
+def location_rows(
     places: list[int],
     label: str,
     z: Float[np.ndarray, "n c"],
@@ -46,6 +46,16 @@ def _location_rows(
     segment: Int[np.ndarray, "n"],
     documents: Int[np.ndarray, "e"],
 ) -> list[dict[str, object]]:
+    """Pointing and overlap of some concepts in examples that hold the span.
+
+    Args:
+        places: Of the concepts in their set, as the rows name them.
+        label: Of the span.
+        z: ``[n, c]`` codes, example by example.
+        within: ``[n]``, whether a row lies in the span.
+        segment: ``[n]``, which example a row belongs to, from 0.
+        documents: ``[e]``, the cluster of each example.
+    """
     starts = np.searchsorted(segment, np.arange(segment.max() + 1))
     peak = np.maximum.reduceat(z, starts, axis=0)
     at_peak = z >= peak[segment]

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from scipy.special import expit, logit
 
 from workbench.errors import DataError
-from workbench.statistics.clusters import Counts, cluster_ids, count_clusters
+from workbench.statistics.clusters import Counts, cluster_ids, count_clusters, effective_clusters
 from workbench.statistics.intervals import LEVEL, Interval, reach
 from workbench.statistics.ranks import rank_sums, tie_groups
 
@@ -192,7 +192,10 @@ def _clustered_area(
         area = np.where(n_pos > 0, np.where(positive, below, 0).sum(axis=1) / n_pos, np.nan)
         centred_pos = _sum_by_cluster(np.where(positive, below - area[:, None], 0), ids, n_clusters)
         centred_neg = _sum_by_cluster(np.where(negative, above - area[:, None], 0), ids, n_clusters)
-        k_pos, k_neg, k_any = (_effective(sizes, ids, n_clusters) for sizes in (positive, negative, positive | negative))
+        k_pos, k_neg, k_any = (
+            effective_clusters(_sum_by_cluster(held.astype(float), ids, n_clusters))
+            for held in (positive, negative, positive | negative)
+        )
         own_pos = k_pos / (k_pos - 1) * (centred_pos**2).sum(axis=1) / n_pos**2
         own_neg = k_neg / (k_neg - 1) * (centred_neg**2).sum(axis=1) / n_neg**2
         cross = k_any / (k_any - 1) * (centred_pos * centred_neg).sum(axis=1) / (n_pos * n_neg)
@@ -202,13 +205,6 @@ def _clustered_area(
     known = (counts.positive > 1) & (counts.negative > 1)
     df = np.where(np.isfinite(df), df, np.minimum(k_pos, k_neg) - 1.0)
     return area, np.where(known, error, np.nan), np.where(known, df, np.nan)
-
-
-def _effective(members: Bool[np.ndarray, "c n"], ids: Int[np.ndarray, " n"], n_clusters: int) -> Float[np.ndarray, " c"]:
-    """How many clusters of one size would vary as much: fewer than there are where some are much larger (Kish 1965)."""
-    sizes = _sum_by_cluster(members.astype(float), ids, n_clusters)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.square(sizes.sum(axis=1)) / np.square(sizes).sum(axis=1)
 
 
 def _count_below(

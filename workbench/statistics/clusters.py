@@ -58,6 +58,16 @@ def cluster_ids(clusters: Shaped[np.ndarray, " n"] | None, n_rows: int) -> tuple
     return ids, len(names)
 
 
+def effective_clusters(sizes: Float[np.ndarray, "*c g"]) -> Float[np.ndarray, "*c"]:
+    """How many clusters of one size would vary as much: fewer than there are where some are much larger.
+
+    Source: Kish (1965), "Survey sampling".
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: Float[np.ndarray, "*c"] = np.square(sizes.sum(axis=-1)) / np.square(sizes).sum(axis=-1)
+    return found
+
+
 def example_clusters(dataset: Dataset, examples: Sequence[int] | np.ndarray) -> Int[np.ndarray, " e"]:
     """The cluster of each example: its group, which joins the examples of a document and all copies of a content."""
     codes, _ = pd.factorize(dataset.table["group"].to_numpy()[np.asarray(examples, dtype=np.int64)])

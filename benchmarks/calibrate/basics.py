@@ -1,0 +1,92 @@
+"""The intervals that all scores share, over documents: of means, shares, ratios and correlations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from benchmarks.calibrate.trials import Case, Trials
+from workbench.statistics.intervals import correlation_interval, mean_interval, ratio_interval, share_interval
+
+SETTINGS = ("independent", "documents", "eight documents", "unequal documents", "heavy tails", "copies")
+
+
+def _documents(setting: str, rng: np.random.Generator) -> np.ndarray:
+    if setting == "independent":
+        return np.arange(120)
+    if setting == "unequal documents":
+        return np.repeat(np.arange(30), np.maximum(1, rng.lognormal(1.5, 0.7, 30)).astype(np.int64))
+    return np.repeat(np.arange(8 if setting == "eight documents" else 30), 6)
+
+
+def _values(setting: str, document: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    own = rng.normal(size=document.max() + 1)[document]
+    if setting == "copies":
+        return own
+    inside = rng.standard_t(3, len(document)) if setting == "heavy tails" else rng.normal(size=len(document))
+    return (0 if setting == "independent" else own) + inside
+
+
+def means(setting: str, draws: int, seed: int) -> Trials:
+    """Of values whose expectation is 0."""
+    rng, covered = np.random.default_rng(seed), []
+    for _ in range(draws):
+        document = _documents(setting, rng)
+        low, high = mean_interval(_values(setting, document, rng)[:, None], document)
+        covered.append(low[0] <= 0 <= high[0])
+    return Trials(covered=np.array(covered))
+
+
+def shares(setting: str, draws: int, seed: int, share: float) -> Trials:
+    """Of rows that are hits with a given probability; in documents, half of what decides is the document's."""
+    rng, covered = np.random.default_rng(seed), []
+    for _ in range(draws):
+        document = _documents(setting, rng)
+        whole = (rng.random(document.max() + 1) < share)[document]
+        alone = rng.random(len(document)) < share
+        follows = (rng.random(document.max() + 1) < 0.5)[document] if setting != "copies" else np.ones(len(document), dtype=bool)
+        hits = alone if setting == "independent" else np.where(follows, whole, alone)
+        low, high = share_interval(hits[:, None], document)
+        covered.append(low[0] <= share <= high[0])
+    return Trials(covered=np.array(covered))
+
+
+def ratios(setting: str, draws: int, seed: int) -> Trials:
+    """Of sums whose ratio is 2."""
+    rng, covered = np.random.default_rng(seed), []
+    for _ in range(draws):
+        document = _documents(setting, rng)
+        below = rng.uniform(1, 3, document.max() + 1)[document]
+        _, low, high = ratio_interval((2 + 0.5 * _values(setting, document, rng)) * below, below, document)
+        covered.append(low <= 2 <= high)
+    return Trials(covered=np.array(covered))
+
+
+def correlations(setting: str, draws: int, seed: int, rho: float) -> Trials:
+    """Of pairs of values with a given correlation, within documents and between them."""
+    rng, covered = np.random.default_rng(seed), []
+    for _ in range(draws):
+        document = _documents(setting, rng)
+        first = _values(setting, document, rng)
+        second = rho * first + np.sqrt(1 - rho**2) * _values(setting, document, rng)
+        _, (low, high) = correlation_interval(first[:, None], second[:, None], document)
+        covered.append(low[0] <= rho <= high[0])
+    return Trials(covered=np.array(covered))
+
+
+def _cases(name: str, draw: Callable[..., Trials], **how: float) -> list[Case]:
+    more = "".join(f", {value:g}" for value in how.values())
+    return [Case(name, f"{setting}{more}", partial(draw, setting, **how), most=20_000) for setting in SETTINGS]
+
+
+CASES = [
+    *_cases("interval of a mean", means),
+    *_cases("interval of a share", shares, share=0.1),
+    *_cases("interval of a share", shares, share=0.5),
+    *_cases("interval of a share", shares, share=0.95),
+    *_cases("interval of a ratio", ratios),
+    *_cases("interval of a correlation", correlations, rho=0.0),
+    *_cases("interval of a correlation", correlations, rho=0.8),
+]

@@ -1,0 +1,84 @@
+"""Does every p value, interval and threshold of the product hold? Worlds with nothing to find, and with something planted.
+
+Run with `make bench NAME=calibration`; it writes `docs/calibration.md` and what the app shows of it. `DRAWS=2000` makes a short
+one, `ONLY=tcav` those scores alone, which are printed and not written; `KEEP=folder` keeps the draws of each case there, so that
+a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import torch
+
+from benchmarks.calibrate.cases import cases
+from benchmarks.calibrate.table import write
+from benchmarks.calibrate.trials import Case, Judged, Trials, joined, judge, load, save
+
+DRAWS = 100_000
+PART = 2_500
+
+
+def drawn(index: int, draws: int, seed: int) -> Trials:
+    """A part of the draws of one case, in a process of its own."""
+    torch.set_num_threads(1)
+    return cases()[index].draw(draws, seed)
+
+
+def calibrate(chosen: list[int], draws: int) -> list[Judged]:
+    """Draw and judge the cases of some numbers."""
+    every: list[tuple[Case, Trials]] = []
+    kept = Path(os.environ["KEEP"]) if "KEEP" in os.environ else None
+    with ProcessPoolExecutor(max_workers=min(len(os.sched_getaffinity(0)), 8)) as pool:
+        waiting = []
+        for index in chosen:
+            case = cases()[index]
+            count = min(draws, case.most)
+            if kept and (path := kept / _name(case, count)).exists():
+                every.append((case, load(path)))
+                continue
+            parts = [pool.submit(drawn, index, min(PART, count), 1000 * index + part) for part in range(-(-count // PART))]
+            waiting.append((case, parts))
+        for case, parts in waiting:
+            start = time.monotonic()
+            trials = joined([part.result() for part in parts])
+            every.append((case, trials))
+            if kept:
+                save(trials, kept / _name(case, min(draws, case.most)))
+            print(f"{case.metric:22s} {case.setting:36s} {time.monotonic() - start:6.0f} s", flush=True)
+    numbers = sum(len(judge(case, trials, 1)) for case, trials in every)
+    return [number for case, trials in every for number in judge(case, trials, numbers)]
+
+
+def _name(case: Case, draws: int) -> str:
+    return f"{re.sub('[^a-z0-9]+', '-', f'{case.metric} {case.setting}'.lower())}-{draws}.npz"
+
+
+def main() -> None:
+    """Measure, print, and write the table."""
+    draws, only = int(os.environ.get("DRAWS", DRAWS)), os.environ.get("ONLY", "")
+    chosen = [i for i, case in enumerate(cases()) if case.metric.startswith(only)]
+    found = calibrate(chosen, draws)
+    for one in found:
+        if not one.ok or only:
+            print(
+                f"{'ok' if one.ok else 'FAILS'}: {one.metric}, {one.setting}: {one.what} {one.value:.4f} (limit {one.limit:.4f})"
+            )
+    if not only and draws >= DRAWS:
+        write(found, Path(__file__).parent.parent)
+    result = {
+        "name": "calibration", "setting": f"{draws} draws a p value, {len(chosen)} cases", "unit": "numbers that hold",
+        "ours": sum(one.ok for one in found), "peers": {}, "ratio": {}, "equal": f"of {len(found)} numbers",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }  # fmt: skip
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
