@@ -19,6 +19,8 @@ from workbench.statistics.nulls import rank_p, upper
 
 CONCEPTS = 40
 NAMES = 60
+DIRECTIONS = 20
+"""Of a run: they are held against the same random directions, so few of them are taken from each."""
 
 
 def locates(setting: str, draws: int, seed: int, metric: str) -> Trials:
@@ -51,11 +53,11 @@ def _location(scores: np.ndarray, inside: np.ndarray, example: np.ndarray, docum
 def stable(kind: str, draws: int, seed: int) -> Trials:
     """Directions of one run and of another that have nothing in common."""
     p, above = [], []
-    for number in range(max(1, draws // 500)):
+    for number in range(max(1, draws // DIRECTIONS)):
         made = torch.Generator().manual_seed(seed * 1000 + number)
-        labels = [f"a{i}" for i in range(500)] if kind == "labelled" else [""] * 500
+        labels = [f"a{i}" for i in range(DIRECTIONS)] if kind == "labelled" else [""] * DIRECTIONS
         first, second = (
-            LinearConcepts("resid_post.0", torch.randn(500, 64, generator=made), table=pd.DataFrame({"label": labels}))
+            LinearConcepts("resid_post.0", torch.randn(DIRECTIONS, 64, generator=made), table=pd.DataFrame({"label": labels}))
             for _ in range(2)
         )
         rows = stability_rows(first, second, number)
@@ -88,7 +90,7 @@ CASES = [
         for metric in ("locates.pointing", "locates.overlap")
         for setting in SETTINGS
     ),
-    *(Case("stable.cosine", kind, partial(stable, kind)) for kind in ("discovered", "labelled")),
+    *(Case("stable.cosine", kind, partial(stable, kind), most=20_000) for kind in ("discovered", "labelled")),
     *(
         Case("named.auroc", setting, partial(named, setting), most=20_000)
         for setting in ("independent", "documents", "runs", "copies")

@@ -106,7 +106,7 @@ def save(trials: Trials, path: Path) -> None:
 def load(path: Path) -> Trials:
     """Read what :func:`save` kept."""
     with np.load(path) as kept:
-        own = {name: kept[name] if name in kept else None for name in ("p", "above", "covered")}
+        own = {name: kept.get(name) for name in ("p", "above", "covered")}
         effects = dict.fromkeys(name.split(" ", 2)[2] for name in kept if name.startswith("power"))
         power = {effect: (kept[f"power 0 {effect}"], kept[f"power 1 {effect}"]) for effect in effects}
         return Trials(**own, power=power, reference=str(kept["reference"]))

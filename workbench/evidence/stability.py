@@ -28,12 +28,12 @@ def stability_rows(concepts: ConceptSet, replica: ConceptSet, seed: int) -> list
     """Cosine of each concept with its match in a run with another seed.
 
     A discovered concept may match any of the replica's; the null is the best match that random directions find there. A
-    labelled concept is matched with the same label's; the null is a random direction's absolute cosine with it.
+    labelled concept is matched with the same label's; the null is a random direction's cosine with it.
     """
     theirs = replica.directions()
     random = isotropic_directions(CONTROLS, concepts.width, seed)
     any_null = best_cosines(random, theirs)[0].numpy()
-    one_null = (random @ theirs[0]).abs().numpy()
+    one_null = (random @ theirs[0]).numpy()
     free, _ = best_cosines(concepts.directions(), theirs)
     place_of = {label: i for i, label in enumerate(replica.table["label"]) if label}
     rows: list[dict[str, object]] = []
