@@ -69,6 +69,7 @@ def _starter(writer: Writer) -> None:
     about = " ".join((analysis.__doc__ or "").split())
     st.html(f'<div class="cw-soft">{escape(analysis.title)}. {escape(about, 900)}</div>')
     choices = label_choices(study, chosen)
+    st.html("".join(f'<div class="cw-soft cw-small">{escape(line, 400)}</div>' for line in planned(study, chosen)))
     with st.form(f"start {study.folder} {name} {chosen}", border=True):
         sites = _sites(analysis, [str(s) for s in sets[chosen].sites], f"sites {name} {chosen}")
         options = option_fields(analysis, str(study.folder), choices)
@@ -108,6 +109,19 @@ def _label_choices(folder: str, activations: str, labels: str, _study: Study) ->
     uses = dataset.columns()
     kept = [str(name) for name in uses.loc[uses["use"].eq("kept"), "column"]]
     return {"labels": [*columns, *spans, *all_labels(dataset), *kept], "columns": [*columns, *kept]}
+
+
+def planned(study: Study, activations: str) -> list[str]:
+    """What the data can show, in sentences."""
+    acts = study.activation_set(activations)
+    return _planned(str(study.folder), activations, study.dataset_of(acts).hash, study)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Counting documents …")
+def _planned(folder: str, activations: str, labels: str, _study: Study) -> list[str]:
+    from workbench.evidence.plan import said
+
+    return said(_study.plan(_study.activation_set(activations)))
 
 
 def _list(study: Study, runs: pd.DataFrame) -> str:

@@ -19,7 +19,7 @@ from workbench.statistics.nulls import rank_p, upper
 
 CONCEPTS = 40
 NAMES = 60
-DIRECTIONS = 20
+DIRECTIONS = 5
 """Of a run: they are held against the same random directions, so few of them are taken from each."""
 
 

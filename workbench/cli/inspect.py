@@ -115,6 +115,26 @@ def show(study: StudyPath) -> None:
     show_table(runs[columns])
 
 
+def plan(
+    study: StudyPath,
+    acts: Annotated[str | None, typer.Option(help="Activations by id; the newest when left out.")] = None,
+    concepts: Annotated[list[int] | None, typer.Option(help="How many concepts are tested together; may be repeated.")] = None,
+) -> None:
+    """Show what the data can show: by label, the smallest effects that are found four times in five."""
+    from workbench.evidence.plan import TESTS, said
+
+    with open_study(study, create=False) as opened:
+        table = opened.plan(opened.activation_set(acts), concepts=tuple(concepts or TESTS))
+    if STATE.json:
+        show_json({"plan": records(table), "said": said(table)})
+        return
+    for line in said(table):
+        say(line)
+    wide = table.pivot(index="label", columns="concepts", values="auroc").add_prefix("AUROC over ")
+    facts = table.drop_duplicates("label").set_index("label")[["documents", "positive", "negative", "note"]]
+    show_table(facts.join(wide).reset_index()[["label", "documents", "positive", "negative", *wide.columns, "note"]])
+
+
 def concepts(
     study: StudyPath,
     query: Annotated[str | None, typer.Argument(help="Words to find by name or meaning.")] = None,
@@ -168,5 +188,5 @@ def concept(study: StudyPath, identifier: Annotated[str, typer.Argument(help="Th
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    for command in (models, sites, data, analyses, show, concepts, concept):
+    for command in (models, sites, data, analyses, show, plan, concepts, concept):
         app.command()(command)

@@ -47,7 +47,7 @@ class Readout:
         weights: ``[l, o]``.
         bias: ``[l]``.
         auroc: ``[l]``, on validation examples: how well the model's output tells the label at all.
-        low: ``[l]``, the lower end of its 95% interval over documents; nan where there are too few of them.
+        low: ``[l]``, the lower end of its 95% interval over documents; nan where fewer than two of them hold it.
     """
 
     labels: list[str]
@@ -153,7 +153,7 @@ def fit_readout(
         )
     W, b = np.stack(weights).astype(np.float32), np.array(bias, dtype=np.float32)
     area = clustered_auroc(held @ W.T + b, values[check][:, kept], example_clusters(dataset, check))
-    return Readout([names[i] for i in kept], torch.from_numpy(W), torch.from_numpy(b), area.value, area.interval().low)
+    return Readout([names[i] for i in kept], torch.from_numpy(W), torch.from_numpy(b), area.value, area.interval(least=2).low)
 
 
 def labels_of_examples(dataset: Dataset) -> tuple[list[str], Float[np.ndarray, "n l"]]:

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from workbench.analysis import Metric
 from workbench.errors import UnknownNameError, disk_errors
 from workbench.evidence.metrics import BY_KEY
+from workbench.evidence.plan import said
 from workbench.evidence.verdict import verdict
 from workbench.frames import records
 from workbench.numbers import number, p_value
@@ -156,6 +157,7 @@ def write_report(
         facts=out("the facts of model and data", lambda: _facts(study), []),
         sections=_each(chosen.analyses, lambda run: f"run {run.id}", lambda run: _section(run, out), out, "analyses" in wanted),
         labels=out("the labels", lambda: _labels(study, chosen, out), []) if "labels" in wanted else [],
+        plan=out("what the data can show", lambda: said(study.plan()), []) if "labels" in wanted and study.activations() else [],
         cards=_each(chosen.concepts, str, lambda i: _card(study.concept(i), out), out, "concepts" in wanted),
         pairs=out("the pairs of concepts", lambda: _pairs(study, chosen), []) if "same" in wanted else [],
         steering=out("steering", lambda: steering_section(study, chosen.holds), None) if "steering" in wanted else None,

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from scipy.special import expit, logit
 
 from workbench.errors import DataError
-from workbench.statistics.clusters import Counts, cluster_ids, count_clusters, effective_clusters
+from workbench.statistics.clusters import ENOUGH, Counts, cluster_ids, count_clusters, effective_clusters
 from workbench.statistics.intervals import LEVEL, Interval, reach
 from workbench.statistics.ranks import rank_sums, tie_groups
 
@@ -99,8 +99,8 @@ class Area:
     counts: Counts
     mostly_tied: Bool[np.ndarray, " c"]
 
-    def interval(self, level: float = LEVEL, null_error: Float[np.ndarray, " c"] | None = None) -> Interval:
-        """On the logit scale, so that it stays inside 0 to 1; nan where a class is in fewer clusters than `clusters.ENOUGH`.
+    def interval(self, level: float = LEVEL, null_error: Float[np.ndarray, " c"] | None = None, least: int = ENOUGH) -> Interval:
+        """On the logit scale, so that it stays inside 0 to 1; nan where a class is in fewer clusters than ``least``.
 
         Where the value is 0 or 1 its standard error is 0 and says nothing. There the far end is the area at which as many
         independent pairs as there are clusters of the rarer class would all agree with probability (1 - level) / 2: .69 for 10.
@@ -111,6 +111,8 @@ class Area:
                 are mostly tied, as those of a sparse latent: where hardly a positive cluster has the latent, the error of the
                 value cannot be seen in the sample, and is taken as at least that of the null, scaled as errors shrink
                 towards 0 and 1.
+            least: Clusters of each class. Fewer than `clusters.ENOUGH` are for a choice that nobody is shown, where a wide
+                interval is better than none.
 
         Raises:
             ConfigError: for a level outside (0, 1).
@@ -130,7 +132,7 @@ class Area:
         far = ((1 - level) / 2) ** (1 / np.maximum(pairs, 1))
         low = np.where(inside, low, np.where(value == 1, far, value))
         high = np.where(inside, high, np.where(value == 0, 1 - far, value))
-        known = self.counts.enough & np.isfinite(value)
+        known = (pairs >= least) & np.isfinite(value) & np.isfinite(self.df)
         return Interval(np.where(known, low, np.nan), np.where(known, high, np.nan))
 
 

@@ -260,6 +260,12 @@ class Study(Caring):
         """The newest evidence of every concept."""
         return self.catalog.evidence(metrics=metrics)
 
+    def plan(self, acts: ActivationSet | None = None, **options: Any) -> pd.DataFrame:
+        """What effects the labels of some activations' data can show; see `workbench.evidence.plan.plan`."""
+        from workbench.evidence.plan import plan
+
+        return plan(self, acts, **options)
+
     def steered(self) -> pd.DataFrame:
         """Every concept that was steered, with effect, price and verdict; see :func:`workbench.evidence.steered_concepts`."""
         from workbench.evidence.steered import steered_concepts
