@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from workbench.errors import UnknownNameError
 from workbench.progress import Progress, silent
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.bound import ConceptList
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from workbench.errors import StudyError, UnknownNameError, WorkbenchWarning, dis
 from workbench.frames import records
 from workbench.numbers import counted
 from workbench.paths import inside, require_utf_8
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.caring import Caring
 from workbench.store.catalog import Catalog
 from workbench.store.deleted import finish_deletions
