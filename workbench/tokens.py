@@ -39,11 +39,10 @@ def study_map(study: Study, dataset: Dataset, progress: Progress = silent) -> Di
         if key not in study.shared:
             train = np.flatnonzero(dataset.table["split"].ne("test").to_numpy())
             chosen = np.random.default_rng(0).permutation(train)[:MAP_TEXTS]
-            study.shared[key] = direct_map(study.model, dataset.inputs(chosen.tolist()))
+            study.shared[key] = direct_map(study.model, dataset.inputs(chosen.tolist()), progress=progress)
             if not study.read_only:
                 with disk_errors("the map to the vocabulary"):
                     study.shared[key].save(path)
-        progress(1, 1, "map to the vocabulary")
     found: DirectMap = study.shared[key]
     return found
 
@@ -69,12 +68,10 @@ def token_tables(
     vocabulary = study.model.vocabulary()
     following = next_tokens(study.model, dataset, acts, rows, progress)
     own, effects, first = [], [], 0
-    for done, concepts in enumerate(sets):
-        progress(done, len(sets), "tokens of concepts")
-        own.append(own_tokens(concepts, acts.at(concepts.site), rows, following, vocabulary, first))
+    for concepts in sets:
+        own.append(own_tokens(concepts, acts.at(concepts.site), rows, following, vocabulary, first, progress))
         if writes_to_residual(concepts.site):
             mapping = study_map(study, dataset, progress)
             effects.append(effects_table(mapping, concepts.directions(), vocabulary, first, progress=progress))
         first += len(concepts)
-    progress(len(sets), len(sets), "tokens of concepts")
     return {"tokens": pd.concat(own)} | ({"effects": pd.concat(effects)} if effects else {})

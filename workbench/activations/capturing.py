@@ -27,8 +27,8 @@ from workbench.memory import parse_size
 from workbench.models.base import Model
 from workbench.models.batch import InputError
 from workbench.models.sites import Site
+from workbench.models.work import reading_work
 from workbench.paths import child
-from workbench.progress import text_work
 
 Progress = Callable[[int, int, dict[str, Any]], None]
 
@@ -226,9 +226,8 @@ class _Capture:
 
     def _work(self, numbers: np.ndarray) -> list[int]:
         """About how much work it is to read each of the examples."""
-        if self.model.modality == "image":
-            return [1] * len(numbers)
-        return text_work(self.dataset.table["text"].iloc[self.drawn.ids[numbers]].tolist(), self.model.max_length)
+        column = self.dataset.table[self.model.modality]
+        return reading_work(self.model, column.iloc[self.drawn.ids[numbers]].tolist())
 
     def write(self, writer: Writer, engine: Engine, progress: Progress | None) -> None:
         """Every chunk that the writer does not have yet, in order.

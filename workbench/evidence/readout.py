@@ -24,8 +24,9 @@ from workbench.conversations import DEFAULT_POSITIONS
 from workbench.errors import DataError, StudyError, disk_errors
 from workbench.evidence.scores import auroc_paired
 from workbench.models.chat import at_positions
+from workbench.models.work import reading_work
 from workbench.paths import inside
-from workbench.progress import Progress, batch_work, text_work
+from workbench.progress import Progress, batch_work
 from workbench.shapes import ShapeError, read_shaped, read_tensors, reading
 from workbench.writing import file_beside, write_beside
 
@@ -178,7 +179,7 @@ def pooled_outputs(
     """The model's pooled output on examples, in their order, in main memory."""
     inputs = dataset.inputs(examples.tolist())
     order = by_length(inputs)
-    work = batch_work(text_work([inputs[i] for i in order], model.max_length), batch_size)
+    work = batch_work(reading_work(model, [inputs[i] for i in order]), batch_size)
     parts: list[Tensor] = []
     for number, begin in enumerate(range(0, len(order), batch_size)):
         part = order[begin : begin + batch_size]
@@ -217,7 +218,7 @@ def output_gradients(
         pairs += [(int(e), label) for e in rng.permutation(found)[:per_label]]
     inputs = dataset.inputs([e for e, _ in pairs])
     order, size = by_length(inputs), 16
-    work = batch_work(text_work([inputs[i] for i in order], model.max_length), size)
+    work = batch_work(reading_work(model, [inputs[i] for i in order]), size)
     out: dict[str, dict[str, list[Tensor]]] = {str(s): {label: [] for label in labels} for s in sites}
     for number, begin in enumerate(range(0, len(order), size)):
         if progress:
