@@ -14,7 +14,7 @@ USUAL_RATIO = 1.65
 # Steps of a kind whose median is its cost.
 _RECENT, _LEAST = 25, 3
 # What the whole of a training is told as.
-WHOLE = 10_000
+WHOLE = 100_000
 
 
 class StepCosts:
@@ -29,13 +29,20 @@ class StepCosts:
         self._steps, self._window = steps, window
         self._plain: list[float] = []
         self._dear: list[float] = []
-        self._dear_soon = True
-        self._done = 0
+        self._done = 0.0
 
     def add(self, seconds: float, *, dear: bool, dear_soon: bool) -> None:
-        """A step took so long; it was one with dead latents, and the coming ones will be."""
+        """A step took so long; it was one with dead latents, and the coming ones are likely to be."""
         (self._dear if dear else self._plain).append(seconds)
-        self._dear_soon = dear or dear_soon
+        did = len(self._plain) + len(self._dear)
+        left = self._steps - did
+        # Before the window is over no step has dead latents.
+        plain = min(left, max(0, self._window - did)) if dear or dear_soon else left
+        rest = plain + (left - plain) * self.ratio
+        cost = self.ratio if dear else 1.0
+        # Of what was left, the share that this step is of it and the rest, as that looks now: what was thought before of the
+        # rest does not change the pace.
+        self._done += (1 - self._done) * cost / (cost + rest)
 
     @property
     def ratio(self) -> float:
@@ -45,11 +52,5 @@ class StepCosts:
         return median(self._dear[:_RECENT]) / median(self._plain[-_RECENT:])
 
     def progress(self) -> tuple[int, int]:
-        """The work done and the whole work, in parts of the same cost. The work done never falls back."""
-        plain, dear = len(self._plain), len(self._dear)
-        left = self._steps - plain - dear
-        # Before the window is over no step has dead latents.
-        cheap = left if not self._dear_soon else min(left, max(0, self._window - plain - dear))
-        did, rest = plain + dear * self.ratio, cheap + (left - cheap) * self.ratio
-        self._done = max(self._done, round(WHOLE * did / (did + rest)))
-        return (self._done if left else WHOLE), WHOLE
+        """The work done and the whole work. Equal parts of it take the same time, as far as that is known."""
+        return round(WHOLE * self._done), WHOLE

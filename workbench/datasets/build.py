@@ -52,7 +52,7 @@ class Choice:
 
 def build(frame: pd.DataFrame, choice: Choice, *, name: str, source: dict[str, Any], notes: Sequence[str] = ()) -> Dataset:
     """The data set of a table. DataError, in one sentence, for anything that cannot be used as it is."""
-    check_columns(frame.columns)
+    c.check_columns(frame.columns)
     if not len(frame):
         raise DataError(f"{quote(name)} is empty: it has no rows.")
     frame = frame.reset_index(drop=True)
@@ -270,15 +270,6 @@ def with_conversations(column: pd.Series) -> pd.Series:
         # One in which nobody says anything is as blank as an empty text.
         cells[row] = read if any(message.content.strip() for message in read.messages) else None
     return objects(cells)
-
-
-def check_columns(names: Sequence[Any] | pd.Index) -> None:
-    """DataError where two columns have one name."""
-    seen: set[str] = set()
-    for name in map(str, names):
-        if name in seen:
-            raise DataError(f"There are two columns called {quote(name)}: rename one of them.")
-        seen.add(name)
 
 
 def _content(frame: pd.DataFrame, choice: Choice) -> tuple[Literal["text", "image"], str]:

@@ -13,8 +13,7 @@ from typing import Any
 import pandas as pd
 
 from workbench import parquet
-from workbench.datasets.build import check_columns
-from workbench.datasets.columns import half_character, quote
+from workbench.datasets.columns import check_columns, half_character, quote
 from workbench.errors import DataError
 from workbench.memory import free_memory, size_text
 from workbench.shapes import ShapeError, parse_json
