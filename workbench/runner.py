@@ -117,7 +117,7 @@ def execute(
                 dataset,
                 seed,
                 progress,
-                model=lambda: study.model,
+                model=lambda: study.model_for(progress),
                 readout=lambda: study.readout(dataset, progress=progress),
                 gradients=lambda sites, labels, count: study.gradients(dataset, sites, labels, count, acts.positions, progress),
                 engine=does,
@@ -271,7 +271,7 @@ def profile_tables(result: Result, acts: ActivationSet, dataset: Dataset, study:
         show = part_of(progress, done * len(rows), total)
         parts.append(profile(concept_set, acts.at(concept_set.site), rows, first, progress=show))
         first += len(concept_set)
-    progress(total, total, "profiling concepts")
+    progress(total, total, "examples and histograms of concepts")
     return _token_tables(result, acts, rows, study, progress) | {
         "summary": pd.concat([p.summary for p in parts]),
         "examples": pd.concat([p.examples for p in parts]),

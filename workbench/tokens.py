@@ -36,6 +36,7 @@ def study_map(study: Study, dataset: Dataset, progress: Progress = silent) -> Di
         with suppress(StudyError):
             # One that is not there or cannot be read is measured.
             study.shared[key] = DirectMap.load(path, study.model)
+            progress(1, 1, "map to the vocabulary")
         if key not in study.shared:
             train = np.flatnonzero(dataset.table["split"].ne("test").to_numpy())
             chosen = np.random.default_rng(0).permutation(train)[:MAP_TEXTS]
@@ -65,7 +66,7 @@ def token_tables(
     if study.model_record()["kind"] != "decoder" or acts.pool != "token":
         return {}
     dataset = study.dataset_of(acts)
-    vocabulary = study.model.vocabulary()
+    vocabulary = study.model_for(progress).vocabulary()
     following = next_tokens(study.model, dataset, acts, rows, progress)
     own, effects, first = [], [], 0
     for concepts in sets:

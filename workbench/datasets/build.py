@@ -139,14 +139,18 @@ def _examples(
         contents = list(frame[content])
         keys = list(contents) if modality == "text" else list(map(str, rows))
     again = copies(keys)
+    these = f"{int(again.sum()):,} of {len(rows):,} {modality}s"
+    one = int(again.sum()) == 1
     if choice.drop_duplicates and again.any():
-        notes.append(f"{int(again.sum()):,} of {len(rows):,} {modality}s were copies of an earlier one and were left out.")
+        notes.append(
+            f"{these} {'was a copy' if one else 'were copies'} of an earlier one and {'was' if one else 'were'} left out."
+        )
         _note_other_labels(keys, {name: column.iloc[rows] for name, column in labels.items()}, notes)
         kept = np.flatnonzero(~again)
         return rows[kept], [contents[i] for i in kept], [keys[i] for i in kept]
     if again.any() and choice.rules > 1:
         notes.append(
-            f"{int(again.sum()):,} of {len(rows):,} {modality}s are copies of an earlier one; all copies are in one split. Pass"
+            f"{these} {'is a copy' if one else 'are copies'} of an earlier one; all copies are in one split. Pass"
             " drop_duplicates=True (--drop-duplicates) to keep only the first of each."
         )
     return rows, contents, keys

@@ -101,7 +101,7 @@ def study_readout(study: Study, dataset: Dataset, *, progress: Progress | None =
     with suppress(StudyError):
         # One that is not there or cannot be read is fitted.
         return Readout.load(folder)
-    readout = fit_readout(study.model, dataset, examples, among=captured, progress=progress)
+    readout = fit_readout(study.model_for(progress), dataset, examples, among=captured, progress=progress)
     if not study.read_only:
         with disk_errors("the readout"):
             readout.save(folder)

@@ -121,7 +121,7 @@ def _raising(study: Study, table: pd.DataFrame, word: str, progress: Progress) -
     from workbench.evidence.direct import writes_to_residual
     from workbench.tokens import study_map
 
-    wanted = study.model.token_ids(word)
+    wanted = study.model_for(progress).token_ids(word)
     if not wanted:
         raise ConfigError(f"'{word[:60]}' is no single token of {study.model.name}: search for a shorter or commoner word.")
     mapping = study_map(study, study.datasets()[0], progress)

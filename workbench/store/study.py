@@ -102,7 +102,7 @@ class Study(Caring):
             if show:
                 rate = facts["tokens"] / max(facts["seconds"], 1e-9)
                 read = f"{done:,} of {total:,} examples, {rate:,.0f} {unit}/s, {size_text(facts['bytes'])} written"
-                show(facts["work"], facts["whole_work"], f"capturing {len(matched)} sites, {read}")
+                show(facts["work"], facts["whole_work"], f"capturing {counted(len(matched), 'site')}, {read}")
 
         acts = capture(
             model,
