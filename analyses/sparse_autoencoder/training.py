@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from analyses.sparse_autoencoder.step_costs import StepCosts
+from analyses.sparse_autoencoder.step_costs import WHOLE, StepCosts
 from workbench.models.devices import choose_device
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def train(
     steps = max(1, options.samples // options.batch_size)
     # A latent is dead when a tenth of the training has gone by without it.
     window = max(10, steps // 10)
+    # sae-lens takes some seconds to import.
+    context.progress(0, WHOLE, f"training {options.d_sae:,} latents")
     trainer, scale = _trainer(options, context, rows, steps, window)
     costs, losses, mse, dead = StepCosts(steps, window), [], float("nan"), 0
     for step in range(steps):

@@ -270,7 +270,8 @@ def with_conversations(column: pd.Series) -> pd.Series:
         try:
             read = conversation(cell)
         except DataError as error:
-            raise DataError(f"Row {row} (the first is 0) holds no conversation, and row {found} does: {error}") from error
+            others = f", and row {found} does" if row != found else " that can be read"
+            raise DataError(f"Row {row} (the first is 0) holds no conversation{others}: {error}") from error
         # One in which nobody says anything is as blank as an empty text.
         cells[row] = read if any(message.content.strip() for message in read.messages) else None
     return objects(cells)
