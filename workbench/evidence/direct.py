@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 WRITERS = ("embed", "resid_pre", "resid_post", "attn_out", "mlp_out", "final")
 TOP = 10
 ROWS = 256
+TEXTS_AT_ONCE = 4
 # So few at once that progress is told often.
 TOKENS_AT_ONCE, DIRECTIONS_AT_ONCE = 8192, 128
 # The tensors of a kept map, by how many axes of the model's width they have.
@@ -108,8 +109,14 @@ def direct_map(model: Model, texts: Sequence[str], rows: int = ROWS, *, progress
     last = [site for site in model.sites if str(site).startswith("resid_post.")][-1:]
     if model.kind != "decoder" or not last:
         raise ConfigError(f"{model.name} has no vocabulary to write to: direct effects need a causal language model.")
-    batch = model.batch(list(texts))
-    hidden = model.activations(batch, last)[last[0]][batch.keep][:rows]
+    parts: list[Tensor] = []
+    # No more texts than have the rows: reading them all would take most of the time.
+    for begin in range(0, len(texts), TEXTS_AT_ONCE):
+        batch = model.batch(list(texts[begin : begin + TEXTS_AT_ONCE]))
+        parts.append(model.activations(batch, last)[last[0]][batch.keep])
+        if sum(map(len, parts)) >= rows:
+            break
+    hidden = torch.cat(parts)[:rows]
     weights, jacobian = model.unembedding(), model.norm_jacobian(hidden) * model.logit_scale
     mean, covariance = _moments(weights, progress)
     wide = jacobian.double()
