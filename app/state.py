@@ -23,7 +23,7 @@ from app.access import is_editor
 from app.components.text import short
 from workbench.errors import StudyError, UnknownNameError
 from workbench.serving import served_folders
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.marker import STUDY_FILE
 from workbench.store.runs import newest_comparison
 from workbench.store.study import Study, open_study

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 import workbench as wb
+from analyses.sparse_autoencoder.step_costs import StepCosts
 from workbench.cli import console
 from workbench.errors import ConfigError
 from workbench.evidence.readout import Readout, output_gradients, pooled_outputs
 from workbench.memory import VARIABLE, memory_budget, parse_size, rows_at_once
+from workbench.models.work import reading_work
 from workbench.progress import TimeLeft, part_of, step_name, text_work, time_text, with_time_left
 
 
@@ -49,6 +51,89 @@ def test_time_left_is_of_the_step_and_begins_anew_with_each():
     clock.now = 10
     left.update(4, 4, "writing")
     assert left.seconds == 0
+
+
+def test_a_slow_beginning_is_forgotten():
+    clock = Clock()
+    left = TimeLeft(clock)
+    left.update(0, 100, "reading")
+    for done, now in ((10, 100), (20, 101), (30, 102), (40, 103)):
+        clock.now = now
+        left.update(done, 100, "reading")
+    assert left.seconds == pytest.approx(6)
+
+
+@pytest.mark.parametrize("ratio", [1.3, 1.6, 2.1])
+@pytest.mark.parametrize(("window", "first_dead"), [(20, 21), (20, 28), (20, 10**6)])
+def test_the_time_left_of_a_training_counts_that_dead_latents_cost_more(ratio, window, first_dead):
+    """Plain steps of a second until the first latent is dead, and steps with the auxiliary loss from then on."""
+    clock, steps = Clock(), 200
+    left, told, costs = TimeLeft(clock), [], StepCosts(steps, window)
+    for step in range(steps):
+        dear = step >= first_dead
+        clock.now += ratio if dear else 1.0
+        # A latent that will be dead has been silent for as long as there was time.
+        costs.add(ratio if dear else 1.0, dear=dear, dear_soon=step >= first_dead - window / 2)
+        done, whole = costs.progress()
+        left.update(done, whole, "training")
+        told.append((clock.now, done / whole, left.seconds))
+    assert done == whole
+    assert [share for _, share, _ in told] == sorted(share for _, share, _ in told)
+    after = [(now, share, seconds) for now, share, seconds in told if now >= clock.now / 10]
+    assert off(after, clock.now) < 1.5
+
+
+def test_a_training_with_latents_that_die_tells_its_time_left(planted, monkeypatch):
+    """Real steps on a clock that counts their products: with the auxiliary loss a step has half as many again."""
+    from sae_lens.saes.topk_sae import TopKTrainingSAE
+
+    study, acts, _, _ = planted(examples=400)
+    clock, told = Clock(), []
+    left, loss = TimeLeft(clock), TopKTrainingSAE.calculate_aux_loss
+
+    def counted(self, step_input, *args, **options):
+        clock.now += 1.5 if bool(step_input.dead_neuron_mask.any()) else 1.0
+        return loss(self, step_input, *args, **options)
+
+    def show(done: int, total: int, text: str) -> None:
+        if text.startswith("training"):
+            left.update(done, total, text)
+            told.append((clock.now, done / total, left.seconds))
+
+    monkeypatch.setattr(TopKTrainingSAE, "calculate_aux_loss", counted)
+    monkeypatch.setattr("analyses.sparse_autoencoder.training.time.perf_counter", clock)
+    study.run("sparse_autoencoder", acts, d_sae=512, k=1, samples=16_000, batch_size=128, progress=show)
+    assert 125 < clock.now < 187.5
+    assert off([(now, max(share, 0.1), s) for now, share, s in told if now >= clock.now / 10 and share < 0.9], clock.now) < 1.5
+
+
+def test_embedding_is_counted_by_the_length_of_texts(planted, monkeypatch):
+    """Short texts come first: by their number, half of the time is left when hardly any is gone."""
+    study, *_ = planted(examples=60)
+    embedder, clock, told = study.embedder(), Clock(), []
+    left = TimeLeft(clock)
+
+    def embedded(_model, texts: list[str]) -> np.ndarray:
+        clock.now += sum(map(len, texts))
+        return np.zeros((len(texts), 4), np.float32)
+
+    def show(done: int, total: int, text: str) -> None:
+        left.update(done, total, text)
+        told.append((clock.now, done / total, left.seconds))
+
+    monkeypatch.setattr("workbench.embedding._embedded", embedded)
+    embedder.embed([f"{i} " + "word " * (5 if i < 4000 else 200) for i in range(6000)], show)
+    assert off(told, clock.now) < 1.5
+
+
+@pytest.mark.parametrize("text", ["war and peace " * 3, "海の戦争と平和の国の人々", "a b"])
+def test_work_is_counted_by_the_tokens_of_the_tokenizer(scribe, text):
+    """A text is read as far as the model reads it, however many characters its tokens have."""
+    short, long = " ".join([text] * 3), " ".join([text] * 400)
+    work = reading_work(scribe, [short, long])
+    tokens = [int(n) for n in scribe.batch([short, long]).keep.sum(1)]
+    assert tokens[1] == pytest.approx(scribe.max_length, abs=2)
+    assert 0.5 < (work[1] / work[0]) / (tokens[1] / tokens[0]) < 2
 
 
 def test_parts_of_a_step_are_counted_on():

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from workbench.errors import StudyError, disk_errors
 from workbench.paths import inside
+from workbench.progress import text_work
 from workbench.shapes import ShapeError, read_tensors, reading
 from workbench.writing import file_beside
 
@@ -58,10 +59,11 @@ class Embedder:
         model = self._model()
         # Texts of like length go together, so that little of a batch is padding.
         order = sorted(missing, key=lambda d: len(missing[d]))
-        parts = []
+        work, done, parts = text_work([missing[d] for d in order]), 0, []
         for begin in range(0, len(order), 512):
             if progress:
-                progress(begin, len(order), "embedding texts")
+                progress(done, sum(work), "embedding texts")
+            done += sum(work[begin : begin + 512])
             part = [missing[d] for d in order[begin : begin + 512]]
             parts.append(_embedded(model, part))
         fresh = np.concatenate(parts).astype(np.float16)

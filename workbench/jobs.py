@@ -29,7 +29,7 @@ from workbench.processes import Identity, find_process, has_ended, identity
 from workbench.progress import TimeLeft, with_time_left
 from workbench.runner import CUT_OFF, sweep
 from workbench.shapes import read_shaped
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.writing import write_beside
 
 if TYPE_CHECKING:

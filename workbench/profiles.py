@@ -21,6 +21,8 @@ from workbench.progress import Progress, silent
 
 BINS = 24
 TOP = 12
+# In a histogram: so few that progress is told often.
+CONCEPTS_AT_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,6 @@ def profile(
         where = torch.cat([where, index + begin]).gather(0, order)
         best = merged
         sample.append(codes[-begin % step :: step].half())
-    progress(0, 1, "examples and histograms of concepts")
     over = fired.clamp(min=1).double() if concepts.sparse else torch.full((count,), float(len(units)), dtype=torch.float64)
     mean = total / over
     deviation = (squares / over - mean.square()).clamp(min=0).sqrt()
@@ -98,7 +99,7 @@ def profile(
         }
     )
     examples = _examples(best, where, units, acts, whole, concepts.sparse, first_number)
-    return Profile(summary, examples, _histogram(torch.cat(sample), concepts.sparse, first_number))
+    return Profile(summary, examples, _histogram(torch.cat(sample), concepts.sparse, first_number, len(rows), progress))
 
 
 def _examples(
@@ -134,10 +135,13 @@ def _examples(
     return table.reset_index(drop=True)
 
 
-def _histogram(sample: Float[Tensor, "n c"], sparse: bool, first_number: int) -> pd.DataFrame:
-    """Counts of a sample of codes in bins of their own for each concept, some concepts at a time."""
-    step = rows_at_once(max(len(sample), 1), 12)
-    parts = [_counts(part.float(), sparse, first_number + i * step) for i, part in enumerate(sample.split(step, dim=1))]
+def _histogram(sample: Float[Tensor, "n c"], sparse: bool, first_number: int, work: int, progress: Progress) -> pd.DataFrame:
+    """Counts of a sample of codes in bins of their own for each concept, some concepts at a time; ``work`` is told when done."""
+    step = min(CONCEPTS_AT_ONCE, rows_at_once(max(len(sample), 1), 12))
+    parts = []
+    for begin in range(0, sample.shape[1], step):
+        progress(int(begin / sample.shape[1] * work), work, "examples and histograms of concepts")
+        parts.append(_counts(sample[:, begin : begin + step].float(), sparse, first_number + begin))
     return pd.concat(parts).reset_index(drop=True)
 
 

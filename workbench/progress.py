@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 Progress = Callable[[int, int, str], None]
@@ -15,7 +16,7 @@ the step; what changes while it runs follows after a comma and a space (``traini
 # An estimate from less of the work than this says nothing.
 _LEAST_SHARE = 0.01
 # Characters that stand for the tokens which the tokenizer adds to a text, and the usual characters of a token.
-_TEXT_OVERHEAD, _CHARACTERS_A_TOKEN = 12, 4
+_TEXT_OVERHEAD, CHARACTERS_A_TOKEN = 12, 4.0
 
 
 def silent(_done: int, _total: int, _text: str) -> None:
@@ -34,10 +35,10 @@ def part_of(progress: Progress | None, before: int, total: int) -> Progress:
     return lambda done, _total, text: progress(before + done, total, text)
 
 
-def text_work(inputs: Sequence[object], max_length: int = 0) -> list[int]:
+def text_work(inputs: Sequence[object], max_length: int = 0, characters_a_token: float = CHARACTERS_A_TOKEN) -> list[int]:
     """About how much work it is to read each input: the characters of a text, as far as a model of ``max_length`` tokens reads
     it, plus a constant; the same for every image."""
-    most = max_length * _CHARACTERS_A_TOKEN if max_length else None
+    most = max(1, round(max_length * characters_a_token)) if max_length else None
     return [_TEXT_OVERHEAD + (len(item[:most]) if isinstance(item, str) else 0) for item in inputs]
 
 
@@ -48,38 +49,47 @@ def batch_work(work: Sequence[int], size: int) -> list[int]:
 
 
 class TimeLeft:
-    """Estimates how long the current step still takes, from the work done since it began.
+    """Estimates how long the current step still takes, from the time that the later half of the work done so far took.
 
-    A new step begins when its name changes, when its whole work changes, or when the work done falls back.
+    A slow beginning is soon forgotten, and so is a machine that had more to do, or less, than it has now. A new step begins when
+    its name changes, when its whole work changes, or when the work done falls back.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self.name = ""
-        self._total = self._first = self._last = 0
-        self._since = 0.0
+        self._total = self._last = 0
+        # The work done and the time at each update of this step.
+        self._done: list[int] = [0]
+        self._times: list[float] = [0.0]
 
     def update(self, done: int, total: int, text: str) -> bool:
         """Note how far the step is; true when it is a new one."""
         name = step_name(text)
         new = name != self.name or total != self._total or done < self._last
         if new:
-            self.name, self._total, self._first, self._since = name, total, done, self._clock()
+            self.name, self._total, self._done, self._times = name, total, [], []
+        if new or done > self._last:
+            self._done.append(done)
+            self._times.append(self._clock())
         self._last = done
         return new
 
     @property
     def elapsed(self) -> float:
         """Seconds since the step began."""
-        return self._clock() - self._since
+        return self._clock() - self._times[0]
 
     @property
     def seconds(self) -> float | None:
         """Seconds left, or None where too little is done to tell."""
-        did = self._last - self._first
-        if self._last >= self._total or did <= 0 or did < _LEAST_SHARE * (self._total - self._first):
+        first = self._done[0]
+        did = self._last - first
+        if self._last >= self._total or did <= 0 or did < _LEAST_SHARE * (self._total - first):
             return 0.0 if self._total and self._last >= self._total else None
-        return self.elapsed * (self._total - self._last) / did
+        half = bisect_right(self._done, first + did / 2) - 1
+        rate = (self._times[-1] - self._times[half]) / (self._last - self._done[half])
+        return rate * (self._total - self._last)
 
 
 def with_time_left(text: str, seconds: float | None) -> str:

@@ -31,7 +31,7 @@ from workbench.paths import PARTIAL, child, inside
 from workbench.processes import has_ended, identity, shareable
 from workbench.progress import Progress, part_of, silent
 from workbench.seeds import check_seed
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.runs import Run, seal, write_json
 from workbench.store.unfinished import Unfinished
 
@@ -103,6 +103,8 @@ def execute(
     inputs["splits_hash"] = splits_hash(dataset)
     if not (analysis.reads_labels or force or repeats) and (same := same_splits(study, f"{name}-{digest}", key, inputs)):
         return same
+    if force or repeats or (found := study.catalog.run(f"{name}-{digest}")) is None or found["status"] != "done":
+        analysis.check(acts, dataset)
     study.keep_dataset(dataset)
     unfinished = Unfinished(inside(study.folder, "cache", "unfinished", f"{name}-{digest}"))
     # A repetition shows what comes out when everything is done again.
@@ -115,7 +117,7 @@ def execute(
                 dataset,
                 seed,
                 progress,
-                model=lambda: study.model,
+                model=lambda: study.model_for(progress),
                 readout=lambda: study.readout(dataset, progress=progress),
                 gradients=lambda sites, labels, count: study.gradients(dataset, sites, labels, count, acts.positions, progress),
                 engine=does,
@@ -269,7 +271,7 @@ def profile_tables(result: Result, acts: ActivationSet, dataset: Dataset, study:
         show = part_of(progress, done * len(rows), total)
         parts.append(profile(concept_set, acts.at(concept_set.site), rows, first, progress=show))
         first += len(concept_set)
-    progress(total, total, "profiling concepts")
+    progress(total, total, "examples and histograms of concepts")
     return _token_tables(result, acts, rows, study, progress) | {
         "summary": pd.concat([p.summary for p in parts]),
         "examples": pd.concat([p.examples for p in parts]),

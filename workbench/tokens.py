@@ -36,14 +36,14 @@ def study_map(study: Study, dataset: Dataset, progress: Progress = silent) -> Di
         with suppress(StudyError):
             # One that is not there or cannot be read is measured.
             study.shared[key] = DirectMap.load(path, study.model)
+            progress(1, 1, "map to the vocabulary")
         if key not in study.shared:
             train = np.flatnonzero(dataset.table["split"].ne("test").to_numpy())
             chosen = np.random.default_rng(0).permutation(train)[:MAP_TEXTS]
-            study.shared[key] = direct_map(study.model, dataset.inputs(chosen.tolist()))
+            study.shared[key] = direct_map(study.model, dataset.inputs(chosen.tolist()), progress=progress)
             if not study.read_only:
                 with disk_errors("the map to the vocabulary"):
                     study.shared[key].save(path)
-        progress(1, 1, "map to the vocabulary")
     found: DirectMap = study.shared[key]
     return found
 
@@ -66,15 +66,13 @@ def token_tables(
     if study.model_record()["kind"] != "decoder" or acts.pool != "token":
         return {}
     dataset = study.dataset_of(acts)
-    vocabulary = study.model.vocabulary()
+    vocabulary = study.model_for(progress).vocabulary()
     following = next_tokens(study.model, dataset, acts, rows, progress)
     own, effects, first = [], [], 0
-    for done, concepts in enumerate(sets):
-        progress(done, len(sets), "tokens of concepts")
-        own.append(own_tokens(concepts, acts.at(concepts.site), rows, following, vocabulary, first))
+    for concepts in sets:
+        own.append(own_tokens(concepts, acts.at(concepts.site), rows, following, vocabulary, first, progress))
         if writes_to_residual(concepts.site):
             mapping = study_map(study, dataset, progress)
             effects.append(effects_table(mapping, concepts.directions(), vocabulary, first, progress=progress))
         first += len(concepts)
-    progress(len(sets), len(sets), "tokens of concepts")
     return {"tokens": pd.concat(own)} | ({"effects": pd.concat(effects)} if effects else {})

@@ -20,6 +20,7 @@ from workbench.frames import records
 from workbench.plots import site_lines
 
 if TYPE_CHECKING:
+    from workbench.activations import ActivationSet
     from workbench.datasets import Dataset
 
 METRICS = (
@@ -90,6 +91,14 @@ class ConceptActivation(SiteAnalysis):
     per_side: int = Field(200, ge=10, description="Rows with and without the concept to fit from.")
     random_sets: int = Field(29, ge=19, description="Random sets; 19 is the least for a p of .05.")
     per_class: int = Field(30, ge=10, description="Held-out inputs a class.")
+
+    def check(self, activations: ActivationSet, dataset: Dataset) -> None:
+        """See that there are such labels, and a column of classes of that name."""
+        choose_labels(dataset, self.labels)
+        columns = [label.name for label in dataset.example_labels if label.kind == "class"]
+        if self.classes is not None and self.classes not in columns:
+            known = ", ".join(columns) or "none"
+            raise ConfigError(f"classes='{self.classes}' is no label column of data set '{dataset.name}'; it has {known}.")
 
     def shared(self, context: Context) -> _Shared:
         """The labels, and the gradients of one pass on which every site is scored."""

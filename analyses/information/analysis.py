@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,10 @@ from workbench.analysis import Context, Metric, Result, SiteAnalysis, failed_row
 from workbench.concepts import ConceptSet, LinearConcepts
 from workbench.errors import DataError
 from workbench.plots import site_lines
+
+if TYPE_CHECKING:
+    from workbench.activations import ActivationSet
+    from workbench.datasets import Dataset
 
 METRICS = (
     Metric(
@@ -75,6 +79,10 @@ class MutualInformation(SiteAnalysis):
     neighbours: int = Field(5, ge=2, le=50, description="Neighbours.")
     max_rows: int = Field(8_000, ge=200, description="Rows to fit on; the neighbour estimates use up to an eighth as many.")
     permutations: int = Field(10, ge=5, le=1000, description="Permutations for the floors.")
+
+    def check(self, activations: ActivationSet, dataset: Dataset) -> None:
+        """See that there are such labels."""
+        choose_labels(dataset, self.labels)
 
     def shared(self, context: Context) -> list[str]:
         """The labels."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,10 @@ from workbench.evidence.samples import Sample, samples
 from workbench.plots import site_lines
 from workbench.statistics.auroc import average_precision, clustered_auroc
 from workbench.statistics.intervals import mean_interval, share_interval
+
+if TYPE_CHECKING:
+    from workbench.activations import ActivationSet
+    from workbench.datasets import Dataset
 
 METRICS = (
     Metric(
@@ -91,6 +95,10 @@ class LinearProbes(SiteAnalysis):
     max_rows: int = Field(40_000, ge=100, description="Rows to train on, drawn by whole examples.")
     max_iter: int = Field(200, ge=1, description="Largest number of solver steps.")
     controls: bool = Field(True, description="Also fit the control probes.")
+
+    def check(self, activations: ActivationSet, dataset: Dataset) -> None:
+        """See that there are such labels."""
+        choose_labels(dataset, self.labels)
 
     def shared(self, context: Context) -> list[str]:
         """The labels."""

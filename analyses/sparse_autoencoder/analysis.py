@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 from pydantic import Field
@@ -13,6 +13,10 @@ from workbench.analysis import Analysis, Context, Metric, Result
 from workbench.dictionary import DictionaryConcepts
 from workbench.errors import ConfigError
 from workbench.frames import records
+
+if TYPE_CHECKING:
+    from workbench.activations import ActivationSet
+    from workbench.datasets import Dataset
 
 
 class SparseAutoencoder(Analysis):
@@ -37,22 +41,26 @@ class SparseAutoencoder(Analysis):
     lr: float = Field(1e-3, gt=0, description="Peak learning rate of Adam.")
     aux: float = Field(1 / 32, ge=0, description="Weight of the auxiliary loss that revives dead latents.")
 
-    def run(self, context: Context) -> Result:
-        """Train on the training split, measure on the test split. What was trained is kept before it is measured."""
-        acts = context.activations
-        if len(acts.sites) != 1:
-            sites = ", ".join(str(s) for s in acts.sites)
+    def check(self, activations: ActivationSet, dataset: Dataset) -> None:
+        """See that there is one site, with rows for a batch, and that the sizes fit each other."""
+        if len(activations.sites) != 1:
+            sites = ", ".join(str(s) for s in activations.sites)
             raise ConfigError(
                 f"A sparse autoencoder is trained on one site, and these activations have {sites}: use acts.at(site)."
             )
         if self.k > self.d_sae:
             raise ConfigError(f"k={self.k} latents cannot be active in a dictionary of {self.d_sae}: lower k or raise d_sae.")
-        site = str(acts.sites[0])
-        rows = acts.rows("train", context.dataset)
-        if len(rows) < self.batch_size:
+        rows = len(activations.rows("train", dataset))
+        if rows < self.batch_size:
             raise ConfigError(
-                f"{len(rows):,} training rows are fewer than a batch of {self.batch_size:,}: capture more, or lower batch_size."
+                f"{rows:,} training rows are fewer than a batch of {self.batch_size:,}: capture more, or lower batch_size."
             )
+
+    def run(self, context: Context) -> Result:
+        """Train on the training split, measure on the test split. What was trained is kept before it is measured."""
+        self.check(context.activations, context.dataset)
+        site = str(context.activations.sites[0])
+        rows = context.activations.rows("train", context.dataset)
 
         def trained() -> tuple[dict[str, Any], dict[str, Any]]:
             (tensors, config), losses = train(self, context, rows)

@@ -17,8 +17,9 @@ from workbench.dictionary import DictionaryConcepts
 from workbench.errors import ConfigError, DataError
 from workbench.evidence.baselines import random_like
 from workbench.models import Output
+from workbench.models.work import reading_work
 from workbench.plots import density_histogram, lines
-from workbench.progress import text_work
+from workbench.progress import Progress, part_of
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -86,10 +87,9 @@ class Held:
 def measured_dictionary(dictionary: DictionaryConcepts, context: Context) -> Result:
     """The dictionary with what was measured of it; a measurement that cannot be made is a failed row with its reason."""
     site = dictionary.site
-    context.progress(0, 1, f"measuring {len(dictionary):,} latents on held-out rows")
     try:
         held = held_out_rows(context)
-        rows, fired = quality(dictionary, held, context.seed)
+        rows, fired = quality(dictionary, held, context.seed, context.progress)
     except CANNOT_MEASURE as error:
         rows, fired = failed_rows([m.key for m in METRICS], error, site=site), None
     else:
@@ -118,13 +118,15 @@ def held_out_rows(context: Context) -> Held:
     return Held(x, acts.index["example"].to_numpy()[held], sample.mean(0), ordinary_mean(sample))
 
 
-def quality(dictionary: DictionaryConcepts, held: Held, seed: int) -> tuple[list[dict[str, Any]], Float[np.ndarray, "c"]]:
+def quality(
+    dictionary: DictionaryConcepts, held: Held, seed: int, progress: Progress
+) -> tuple[list[dict[str, Any]], Float[np.ndarray, "c"]]:
     """Metric rows with intervals over examples, and every latent's density on the held-out rows."""
     x, example, mean = held.x, held.example, held.mean
     null = random_like(dictionary, mean, seed)
     assert isinstance(null, DictionaryConcepts)
-    error, fired, active, cosine = _reconstruct(dictionary, x)
-    null_error, _, _, _ = _reconstruct(null, x)
+    error, fired, active, cosine = _reconstruct(dictionary, x, part_of(progress, 0, 2 * len(x)))
+    null_error, _, _, _ = _reconstruct(null, x, part_of(progress, len(x), 2 * len(x)))
     spread = (x - mean).square().sum(-1)
     mean_cosine = torch.nn.functional.cosine_similarity(x, mean[None].expand_as(x), dim=-1)
     dead = float((fired == 0).float().mean())
@@ -180,7 +182,7 @@ def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str,
     where = model.site(site)
     ours, floor = [], []
     inputs = dataset.inputs(chosen.tolist())
-    work, done = text_work(inputs, model.max_length), 0
+    work, done = reading_work(model, inputs), 0
     # A few texts at a time: with a large vocabulary a batch of many would be silent for long.
     for begin in range(0, len(chosen), SPLICED_AT_ONCE):
         part = slice(begin, begin + SPLICED_AT_ONCE)
@@ -229,11 +231,12 @@ def loss_figure(losses: pd.DataFrame) -> Figure:
 
 
 def _reconstruct(
-    dictionary: DictionaryConcepts, x: Float[Tensor, "n d"], chunk: int = 4096
+    dictionary: DictionaryConcepts, x: Float[Tensor, "n d"], progress: Progress, chunk: int = 1024
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     errors, active, cosines = [], [], []
     fired = torch.zeros(len(dictionary))
-    for part in x.split(chunk):
+    for number, part in enumerate(x.split(chunk)):
+        progress(number * chunk, len(x), f"measuring {len(dictionary):,} latents on held-out rows")
         codes = dictionary.encode(part)
         back = dictionary.decode(codes, part)
         errors.append((part - back).square().sum(-1))

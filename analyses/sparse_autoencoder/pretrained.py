@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from analyses.sparse_autoencoder.metrics import METRICS, measured_dictionary
 from workbench.analysis import Analysis, Context, Metric, Result
@@ -14,6 +14,10 @@ from workbench.dictionary import DictionaryConcepts
 from workbench.errors import ConfigError
 from workbench.models.sites import Site
 from workbench.sae_lens_format import same_place, trained_at
+
+if TYPE_CHECKING:
+    from workbench.activations import ActivationSet
+    from workbench.datasets import Dataset
 
 
 class PretrainedDictionary(Analysis):
@@ -36,12 +40,29 @@ class PretrainedDictionary(Analysis):
     )  # fmt: skip
     other_site: bool = Field(False, description="Take it although it was trained at another site than the activations are of.")
 
+    # What was read when it was checked, with its site: a dictionary can be of gigabytes.
+    _read: tuple[str, DictionaryConcepts] | None = PrivateAttr(None)
+
+    def check(self, activations: ActivationSet, dataset: Dataset) -> None:
+        """See that the folder holds a dictionary of the site of the activations."""
+        self._dictionary(activations)
+
     def run(self, context: Context) -> Result:
         """Read it, and measure it on the test split."""
-        acts = context.activations
+        return measured_dictionary(self._dictionary(context.activations), context)
+
+    def _dictionary(self, acts: ActivationSet) -> DictionaryConcepts:
+        """Read it.
+
+        Raises:
+            ConfigError: It does not fit the activations, or there are several sites.
+            StudyError: It cannot be read.
+        """
         if len(acts.sites) != 1:
             sites = ", ".join(str(s) for s in acts.sites)
             raise ConfigError(f"A dictionary reads one site, and these activations have {sites}: use acts.at(site).")
+        if self._read is not None and self._read[0] == str(acts.sites[0]):
+            return self._read[1]
         bundled = data_dir() / self.folder
         folder = bundled if self.folder == Path(self.folder).name and bundled.is_dir() else Path(self.folder).expanduser()
         dictionary = DictionaryConcepts.from_sae_lens(folder, str(acts.sites[0]))
@@ -52,7 +73,8 @@ class PretrainedDictionary(Analysis):
             )
         if not self.other_site:
             _check_site(dictionary, acts.sites[0])
-        return measured_dictionary(dictionary, context)
+        self._read = str(acts.sites[0]), dictionary
+        return dictionary
 
 
 def _check_site(dictionary: DictionaryConcepts, site: Site) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from analyses.sparse_autoencoder.step_costs import WHOLE, StepCosts
 from workbench.models.devices import choose_device
 
 if TYPE_CHECKING:
@@ -28,6 +30,30 @@ def train(
     options: SparseAutoencoder, context: Context, rows: np.ndarray
 ) -> tuple[tuple[dict[str, Tensor], dict[str, Any]], pd.DataFrame]:
     """Train and return the exported weights and configuration, and the losses: ``samples, mse, dead``."""
+    steps = max(1, options.samples // options.batch_size)
+    # A latent is dead when a tenth of the training has gone by without it.
+    window = max(10, steps // 10)
+    # sae-lens takes some seconds to import.
+    context.progress(0, WHOLE, f"training {options.d_sae:,} latents")
+    trainer, scale = _trainer(options, context, rows, steps, window)
+    costs, losses, mse, dead = StepCosts(steps, window), [], float("nan"), 0
+    for step in range(steps):
+        began, revives = time.perf_counter(), bool(trainer.dead_neurons.any())
+        output = trainer.step(next(trainer.data_provider))
+        trainer.n_training_steps += 1
+        # A latent that was silent for half of what makes one dead is likely to become so.
+        soon = int(trainer.n_forward_passes_since_fired.max()) > min(window, step + 1) / 2
+        costs.add(time.perf_counter() - began, dear=revives, dear_soon=soon)
+        if step % LOG_EVERY == 0 or step == steps - 1:
+            mse, dead = float(output.losses["mse_loss"].detach()), int(trainer.dead_neurons.sum())
+            losses.append({"samples": (step + 1) * options.batch_size, "mse": mse, "dead": dead})
+        context.progress(*costs.progress(), f"training {options.d_sae:,} latents, loss {mse:.3f}, {dead} dead")
+    trainer.sae.fold_activation_norm_scaling_factor(scale)
+    return _exported(trainer.sae), pd.DataFrame(losses)
+
+
+def _trainer(options: SparseAutoencoder, context: Context, rows: np.ndarray, steps: int, window: int) -> tuple[Any, float]:
+    """sae-lens' trainer, and the factor by which it scales activations."""
     # sae-lens imports wandb, which must neither ask nor call anyone.
     os.environ.setdefault("WANDB_MODE", "disabled")
     from sae_lens.config import LoggingConfig, SAETrainerConfig
@@ -36,7 +62,6 @@ def train(
 
     acts, device = context.activations, choose_device()
     torch.manual_seed(context.seed)
-    steps = max(1, options.samples // options.batch_size)
     config = TopKTrainingSAEConfig(
         d_in=acts.width(),
         d_sae=options.d_sae,
@@ -63,24 +88,14 @@ def train(
             lr_scheduler_name="constant",
             lr_warm_up_steps=min(20, steps // 5),
             lr_decay_steps=steps // 3,
-            # A latent is dead when a tenth of the training has gone by without it.
-            dead_feature_window=max(10, steps // 10),
+            dead_feature_window=window,
             logger=LoggingConfig(log_to_wandb=False),
         ),
         sae,
         (batch.to(device) for batch in _batches(options, context, rows)),
     )
     trainer.activation_scaler.scaling_factor = scale
-    losses = []
-    for step in range(steps):
-        output = trainer.step(next(trainer.data_provider))
-        trainer.n_training_steps += 1
-        if step % LOG_EVERY == 0 or step == steps - 1:
-            mse, dead = float(output.losses["mse_loss"].detach()), int(trainer.dead_neurons.sum())
-            losses.append({"samples": (step + 1) * options.batch_size, "mse": mse, "dead": dead})
-            context.progress(step + 1, steps, f"training {options.d_sae:,} latents, loss {mse:.3f}, {dead} dead")
-    sae.fold_activation_norm_scaling_factor(scale)
-    return _exported(sae), pd.DataFrame(losses)
+    return trainer, scale
 
 
 def _batches(options: SparseAutoencoder, context: Context, rows: np.ndarray) -> Iterator[Tensor]:

@@ -166,4 +166,4 @@ def test_the_command_names_the_size_and_shows_the_rate(tmp_path, capsys, monkeyp
     said = capsys.readouterr()
     assert end.value.code == 0
     assert "ActivationSet" in said.out
-    assert re.search(r"capturing 1 sites, \d+ of 40 examples, [\d,]+ tokens/s, 0\.0 MiB written, \d+% done, \d+ s left", said.err)
+    assert re.search(r"capturing 1 site, \d+ of 40 examples, [\d,]+ tokens/s, 0\.0 MiB written, \d+% done, \d+ s left", said.err)

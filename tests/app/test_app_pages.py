@@ -8,7 +8,7 @@ import pytest
 from harness import HOSTILE, Start, examined, on_page, said, until
 from streamlit.testing.v1 import AppTest
 
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.study import open_study
 
 pytestmark = pytest.mark.slow

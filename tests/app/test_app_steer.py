@@ -60,7 +60,7 @@ def test_a_recipe_of_another_model_is_refused_in_a_sentence(start: Start, folder
     with open_study(folder) as study:
         good = study.keep_recipe(Recipe.made(prompt="Once", name="mine"), ["a", "b"], "Ada")
         row = good.model_copy(update={"weights_hash": "0" * 64, "name": "<script>alert(1)</script>"})
-        from workbench.store import catalog as tables
+        from workbench.store import tables
 
         kept = {"name": row.name, "recipe": row.model_dump(), "texts": [], "author": "Eve", "at": tables.now()}
         study.catalog.insert(tables.interventions, [kept])

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from app.components.form import LEFT_OUT
 from workbench.jobs import jobs
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.study import open_study
 
 pytestmark = pytest.mark.slow

@@ -15,6 +15,7 @@ from PIL import Image
 
 from workbench.datasets import dataset_from_table, load_dataset
 from workbench.datasets.groups import copies
+from workbench.datasets.readers import read_table
 from workbench.datasets.splits import assign_splits, deal_out
 from workbench.errors import DataError, WorkbenchWarning
 from workbench.models.images import rgb
@@ -209,6 +210,20 @@ def test_commas_stay_the_delimiter_where_they_give_columns(tmp_path) -> None:
     assert "The columns of two.csv are separated by commas, though vertical bars would give columns as well." in data.notes
     (tmp_path / "one.csv").write_text("text\none|two\nthree\n")
     assert load_dataset(tmp_path / "one.csv", text="text").inputs() == ["one|two", "three"]
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_one_row_that_is_too_short_or_too_long_does_not_hide_the_delimiter(tmp_path, mark) -> None:
+    lines = ["text;kind;size", "one;a;1", "two;b;2", "three;a"]
+    (tmp_path / "short.csv").write_text("\n".join(lines).replace(";", mark))
+    assert list(read_table(tmp_path / "short.csv").columns) == ["text", "kind", "size"]
+    assert read_table(tmp_path / "short.csv")["size"].tolist() == ["1", "2", None]
+    (tmp_path / "long.csv").write_text("\n".join([*lines[:3], "three;a;3;4"]).replace(";", mark))
+    with pytest.raises(DataError, match=r"Line 4 of 'long\.csv' has 4 fields where the header has 3"):
+        read_table(tmp_path / "long.csv")
+    # A header of one column that holds such a mark, over texts that do not.
+    (tmp_path / "one.csv").write_text("text; as it was said\none\ntwo\nthree\n".replace(";", mark))
+    assert read_table(tmp_path / "one.csv").shape == (3, 1)
 
 
 @pytest.fixture

@@ -252,7 +252,10 @@ def test_data_sets_of_conversations_from_files(tmp_path):
     [
         ([SHORT, "plain"], "Row 1 .* holds no conversation"),
         ([[{"role": "owner", "content": "x"}]], "role of a message is one of system"),
-        ([[{"role": "user", "content": None}]], "content of a message is text"),
+        (
+            [[{"role": "user", "content": None}]],
+            "^Row 0 [^,]* holds no conversation that can be read: The content of a message is text",
+        ),
         ([[{"role": 3, "content": "x"}]], "role of a message"),
         ([SHORT, [{"role": "user", "content": "  "}]], "row 1 .* is blank"),
     ],

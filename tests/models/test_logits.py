@@ -165,6 +165,34 @@ def test_few_positions_of_a_large_vocabulary_are_evenly_spaced():
     assert np.ptp(np.diff(few[2].nonzero()[:, 0])) <= 2
 
 
+def test_the_check_of_a_large_vocabulary_compares_some_positions_and_finds_as_much(tmp_path, monkeypatch):
+    from transformers import AutoModelForCausalLM
+
+    from workbench.models import checks
+
+    few = checks.logit_places(2, 128, 262_144).tolist()
+    assert few[:5] == [0, 1, 2, 3, 4]
+    assert few[-4:] == [124, 125, 126, 127]
+    assert 24 <= len(few) <= 32
+    assert checks.logit_places(2, 128, 50_257).tolist() == list(range(128))
+    folder = save_large_vocabulary(tmp_path / "model", size=400, width=16)
+    model = wb.load_model(folder)
+    net = AutoModelForCausalLM.from_pretrained(folder).eval()
+    whole = checks.compare(model, checks.reference(net, model.tokens, decoder=True))
+    monkeypatch.setattr(checks, "_LOGITS", 1)
+    expected = checks.reference(net, model.tokens, decoder=True)
+    assert expected.logits.shape == (2, len(expected.places), 400)
+    assert len(expected.places) < 20
+    some = checks.compare(model, expected)
+    assert set(some) == set(whole) == {"layers", "logits", "cache", "lens", "padding"}
+    assert all(checks.agrees(some, what, torch.float32) for what in some)
+    # What a softcap, a scale or another unembedding would do shows at every position.
+    with torch.no_grad():
+        net.lm_head.weight.mul_(1.3)
+    wrong = checks.compare(model, checks.reference(net, model.tokens, decoder=True))
+    assert wrong["logits"] == pytest.approx(0.3 / 1.3, abs=1e-3)
+
+
 def test_a_module_that_is_no_bridge_ends_before_its_logits_as_well(tmp_path):
     from workbench.models.hugging_face import Loader, Placed
     from workbench.models.module import ModuleModel

@@ -21,7 +21,7 @@ import workbench as wb
 from tests.conftest import planted_table, word_index, write_activations
 from tests.store.axes import AXES
 from workbench.errors import WorkbenchError
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.texts import keep_texts
 
 if days:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.study import Study, open_study
 
 

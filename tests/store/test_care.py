@@ -19,7 +19,7 @@ from workbench.cli import main
 from workbench.concepts import LinearConcepts
 from workbench.errors import StudyError
 from workbench.processes import hold, identity
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.texts import keep_texts
 
 ZEROS, ONES = "0" * 16, "1" * 16

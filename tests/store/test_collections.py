@@ -7,7 +7,7 @@ import torch
 from workbench.analysis import Analysis, Result, register
 from workbench.concepts import LinearConcepts
 from workbench.errors import ConfigError, UnknownNameError
-from workbench.store import catalog as tables
+from workbench.store import tables
 
 CATALOGS = ("sqlite", "postgresql")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 import workbench as wb
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.migrations import SCHEMA_VERSION
 from workbench.store.sqlite import PATIENCE_S
 

@@ -21,7 +21,7 @@ from tests.store.test_remote_care import unused_port
 from workbench.cli import main
 from workbench.errors import StudyError, UnknownNameError, WorkbenchWarning
 from workbench.recipes import Recipe
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.texts import keep_texts
 
 CATALOGS = ("sqlite", "postgresql")

@@ -101,7 +101,7 @@ def test_a_jobs_id_is_never_a_path(study, name: str) -> None:
 
 
 def test_sweeping_leaves_alone_what_is_alive_or_elsewhere(study) -> None:
-    from workbench.store import catalog as tables
+    from workbench.store import tables
 
     row = {"analysis": "x", "status": "running", "config": {}, "seed": 0, "inputs": {}, "started": tables.now()}
     dead = identity() | {"pid": 2**22 - 1}

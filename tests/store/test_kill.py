@@ -92,6 +92,6 @@ def same(study, whole) -> None:
 def _all_evidence():
     import sqlalchemy as sa
 
-    from workbench.store import catalog
+    from workbench.store import tables
 
-    return sa.select(catalog.evidence.c.id)
+    return sa.select(tables.evidence.c.id)

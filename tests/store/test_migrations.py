@@ -15,8 +15,7 @@ import sqlalchemy as sa
 import workbench as wb
 from tests.store.conftest import unprepared
 from workbench.errors import StudyError
-from workbench.store import catalog as tables
-from workbench.store import migrations
+from workbench.store import migrations, tables
 
 CATALOGS = ("sqlite", "postgresql")
 OLD = sorted((Path(__file__).parent / "old").glob("schema*.zip"))

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 import workbench as wb
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.bound import concept_table
 
 CATALOGS = ("sqlite", "postgresql")

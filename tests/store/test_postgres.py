@@ -15,8 +15,8 @@ import sqlalchemy as sa
 import workbench as wb
 from workbench.cli import main
 from workbench.errors import ConfigError, StudyError
-from workbench.store import catalog as tables
 from workbench.store import postgres as store
+from workbench.store import tables
 from workbench.store.marker import STUDY_FILE
 from workbench.store.texts import keep_texts
 

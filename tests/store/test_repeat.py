@@ -12,8 +12,8 @@ from workbench.analysis import Analysis, Result, register
 from workbench.cli import main
 from workbench.concepts import LinearConcepts
 from workbench.errors import ConfigError
-from workbench.store.catalog import runs
 from workbench.store.repeating import compared
+from workbench.store.tables import runs
 
 
 class Forgetful(Analysis):

@@ -14,7 +14,7 @@ from workbench.cli import main
 from workbench.concepts import LinearConcepts
 from workbench.errors import ConfigError
 from workbench.evidence.trial import Trial
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.texts import keep_texts
 
 FAMILIES = ("detects", "informs", "locates", "stable", "named")

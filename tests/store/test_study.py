@@ -15,7 +15,7 @@ from tests.store.member import rename
 from workbench.analysis import Analysis, Result, register
 from workbench.concepts import LinearConcepts
 from workbench.errors import ConfigError, DiskFullError, StudyError, UnknownNameError
-from workbench.store import catalog
+from workbench.store import catalog, tables
 
 CATALOGS = ("sqlite", "postgresql")
 
@@ -84,10 +84,10 @@ def test_a_run_stopped_at_its_very_end_leaves_no_concepts(planted, monkeypatch) 
 def test_what_enters_the_catalog_enters_whole_or_not_at_all(planted) -> None:
     study, acts, _, _ = planted()
     concept = study.run("identity_for_tests", acts).concepts[0]
-    note = {"concept": concept.id, "text": "kept", "author": "ada", "at": catalog.now()}
+    note = {"concept": concept.id, "text": "kept", "author": "ada", "at": tables.now()}
     with pytest.raises(sqlalchemy.exc.IntegrityError):
-        study.catalog.insert(catalog.notes, [note, note | {"concept": "no such concept"}])
-    assert study.catalog.frame(sqlalchemy.select(catalog.notes)).empty
+        study.catalog.insert(tables.notes, [note, note | {"concept": "no such concept"}])
+    assert study.catalog.frame(sqlalchemy.select(tables.notes)).empty
     name = {"concept": concept.id, "text": "kept", "source": "human", "author": "ada"}
     with pytest.raises(sqlalchemy.exc.IntegrityError):
         study.catalog.add_names([name, name | {"concept": "no such concept"}])

@@ -27,8 +27,8 @@ from workbench.memory import parse_size
 from workbench.models.base import Model
 from workbench.models.batch import InputError
 from workbench.models.sites import Site
+from workbench.models.work import reading_work
 from workbench.paths import child
-from workbench.progress import text_work
 
 Progress = Callable[[int, int, dict[str, Any]], None]
 
@@ -97,24 +97,7 @@ def capture(
     drawn = draw(dataset, limit, seed, sample_by)
     if limit is not None and sample_by is not None:
         warn_of_short_values(dataset, limit, sample_by)
-    request = Request(
-        model=model.name,
-        model_kind=model.kind,
-        weights_hash=model.weights_hash,
-        inputs=model.input_options(),
-        edits=[edit.to_dict() for edit in model.active_edits],
-        dataset=dataset.name,
-        dataset_hash=dataset.content_hash,
-        limit=None if len(drawn.ids) == len(dataset) else len(drawn.ids),
-        sites=tuple(map(str, places)),
-        widths=tuple(map(model.width, places)),
-        pool=rows,
-        dtype=cast(Dtype, store_dtype),
-        positions=positions,
-        chat_template=_chat_template(model, dataset, drawn, positions),
-        drawn=drawn.digest,
-        model_dtype=None if model.dtype == "float32" else model.dtype,
-    )
+    request = _request(model, dataset, places, drawn, rows, store_dtype, positions)
     request = known_request(Path(folder), request, dataset)
     home = child(Path(folder), request.id)
     if not whole(home) and fetch is not None:
@@ -128,6 +111,30 @@ def capture(
     if cut := acts.manifest.cut():
         warnings.warn(cut, WorkbenchWarning, stacklevel=2)
     return acts
+
+
+def _request(
+    model: Model, dataset: Examples, sites: list[Site], drawn: Drawn, pool: Pool, store_dtype: str, positions: str
+) -> Request:
+    """What decides the bytes of a capture."""
+    return Request(
+        model=model.name,
+        model_kind=model.kind,
+        weights_hash=model.weights_hash,
+        inputs=model.input_options(),
+        edits=[edit.to_dict() for edit in model.active_edits],
+        dataset=dataset.name,
+        dataset_hash=dataset.content_hash,
+        limit=None if len(drawn.ids) == len(dataset) else len(drawn.ids),
+        sites=tuple(map(str, sites)),
+        widths=tuple(map(model.width, sites)),
+        pool=pool,
+        dtype=cast(Dtype, store_dtype),
+        positions=positions,
+        chat_template=_chat_template(model, dataset, drawn, positions),
+        drawn=drawn.digest,
+        model_dtype=None if model.dtype == "float32" else model.dtype,
+    )
 
 
 def _chat_template(model: Model, dataset: Examples, drawn: Drawn, positions: str) -> str | None:
@@ -226,9 +233,8 @@ class _Capture:
 
     def _work(self, numbers: np.ndarray) -> list[int]:
         """About how much work it is to read each of the examples."""
-        if self.model.modality == "image":
-            return [1] * len(numbers)
-        return text_work(self.dataset.table["text"].iloc[self.drawn.ids[numbers]].tolist(), self.model.max_length)
+        column = self.dataset.table[self.model.modality]
+        return reading_work(self.model, column.iloc[self.drawn.ids[numbers]].tolist())
 
     def write(self, writer: Writer, engine: Engine, progress: Progress | None) -> None:
         """Every chunk that the writer does not have yet, in order.

@@ -62,7 +62,9 @@ def choose_labels(dataset: Dataset, labels: str | Sequence[str] | None) -> list[
     """
     every = all_labels(dataset)
     if not every:
-        raise DataError(f"Data set '{dataset.name}' has no labels; load it with labels=[…] or a column of spans.")
+        kept = _kept(dataset, [])
+        known = f" Columns that can be labels: {', '.join(kept[:30])}." if kept else ""
+        raise DataError(f"Data set '{dataset.name}' has no labels; name them by labels=[…], or load a column of spans.{known}")
     if labels is None:
         return every
     chosen: list[str] = []
@@ -75,12 +77,17 @@ def choose_labels(dataset: Dataset, labels: str | Sequence[str] | None) -> list[
     return chosen
 
 
+def _kept(dataset: Dataset, columns: Sequence[str]) -> list[str]:
+    """The columns that could be labels, besides those that are."""
+    return [str(name) for name in dataset.table.columns if name not in {*columns, dataset.modality, "split", "group"}]
+
+
 def _no_such_label(dataset: Dataset, item: str, every: list[str]) -> str:
     numbers = [label.name for label in dataset.example_labels if label.kind == "numeric"]
     if item in numbers:
         return f"'{item}' of data set '{dataset.name}' is a quantity, not a label with classes: choose another."
     columns = sorted({n.split("=")[0] if "=" in n and not is_span(n) else n for n in every})
-    kept = [str(name) for name in dataset.table.columns if name not in {*columns, dataset.modality, "split", "group"}]
+    kept = _kept(dataset, columns)
     close = difflib.get_close_matches(item, [*columns, *kept], n=1)
     meant = f" Did you mean '{close[0]}'?" if close else ""
     more = f" Kept columns that can be labels: {', '.join(kept[:30])}." if kept else ""

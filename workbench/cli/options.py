@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from workbench.cli.console import progress
+
 if TYPE_CHECKING:
     from workbench.datasets import Dataset
     from workbench.models import Model
@@ -106,7 +108,13 @@ def loaded_model(name: str, check: bool = True, dtype: str = "float32", **option
     # A number of 0 was given all the same.
     used = {key: value for key, value in options.items() if value is not None and value is not False}
     # What bundled models know no option for is passed only where it was asked for.
-    return load_model(name, **used, **({} if check else {"check": False}), **({} if dtype == "float32" else {"dtype": dtype}))
+    options = used | ({} if check else {"check": False}) | ({} if dtype == "float32" else {"dtype": dtype})
+    with progress() as show:
+        # A large one takes long.
+        show(0, 1, f"loading the model {name}")
+        found = load_model(name, **options)
+        show(1, 1, f"loading the model {name}")
+    return found
 
 
 def loaded(data: str, data_options: dict[str, Any]) -> Dataset:

@@ -52,7 +52,7 @@ class Choice:
 
 def build(frame: pd.DataFrame, choice: Choice, *, name: str, source: dict[str, Any], notes: Sequence[str] = ()) -> Dataset:
     """The data set of a table. DataError, in one sentence, for anything that cannot be used as it is."""
-    check_columns(frame.columns)
+    c.check_columns(frame.columns)
     if not len(frame):
         raise DataError(f"{quote(name)} is empty: it has no rows.")
     frame = frame.reset_index(drop=True)
@@ -139,14 +139,18 @@ def _examples(
         contents = list(frame[content])
         keys = list(contents) if modality == "text" else list(map(str, rows))
     again = copies(keys)
+    these = f"{int(again.sum()):,} of {len(rows):,} {modality}s"
+    one = int(again.sum()) == 1
     if choice.drop_duplicates and again.any():
-        notes.append(f"{int(again.sum()):,} of {len(rows):,} {modality}s were copies of an earlier one and were left out.")
+        notes.append(
+            f"{these} {'was a copy' if one else 'were copies'} of an earlier one and {'was' if one else 'were'} left out."
+        )
         _note_other_labels(keys, {name: column.iloc[rows] for name, column in labels.items()}, notes)
         kept = np.flatnonzero(~again)
         return rows[kept], [contents[i] for i in kept], [keys[i] for i in kept]
     if again.any() and choice.rules > 1:
         notes.append(
-            f"{int(again.sum()):,} of {len(rows):,} {modality}s are copies of an earlier one; all copies are in one split. Pass"
+            f"{these} {'is a copy' if one else 'are copies'} of an earlier one; all copies are in one split. Pass"
             " drop_duplicates=True (--drop-duplicates) to keep only the first of each."
         )
     return rows, contents, keys
@@ -266,19 +270,11 @@ def with_conversations(column: pd.Series) -> pd.Series:
         try:
             read = conversation(cell)
         except DataError as error:
-            raise DataError(f"Row {row} (the first is 0) holds no conversation, and row {found} does: {error}") from error
+            others = f", and row {found} does" if row != found else " that can be read"
+            raise DataError(f"Row {row} (the first is 0) holds no conversation{others}: {error}") from error
         # One in which nobody says anything is as blank as an empty text.
         cells[row] = read if any(message.content.strip() for message in read.messages) else None
     return objects(cells)
-
-
-def check_columns(names: Sequence[Any] | pd.Index) -> None:
-    """DataError where two columns have one name."""
-    seen: set[str] = set()
-    for name in map(str, names):
-        if name in seen:
-            raise DataError(f"There are two columns called {quote(name)}: rename one of them.")
-        seen.add(name)
 
 
 def _content(frame: pd.DataFrame, choice: Choice) -> tuple[Literal["text", "image"], str]:

@@ -317,3 +317,12 @@ def listing(names: Iterable[object]) -> str:
     """The first twelve names, for a message."""
     shown = [quote(name) for name in names]
     return ", ".join(shown[:12]) + (f" and {len(shown) - 12} more" if len(shown) > 12 else "") if shown else "none"
+
+
+def check_columns(names: Sequence[Any] | pd.Index) -> None:
+    """DataError where two columns have one name."""
+    seen: set[str] = set()
+    for name in map(str, names):
+        if name in seen:
+            raise DataError(f"There are two columns called {quote(name)}: rename one of them.")
+        seen.add(name)

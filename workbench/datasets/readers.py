@@ -13,8 +13,7 @@ from typing import Any
 import pandas as pd
 
 from workbench import parquet
-from workbench.datasets.build import check_columns
-from workbench.datasets.columns import half_character, quote
+from workbench.datasets.columns import check_columns, half_character, quote
 from workbench.errors import DataError
 from workbench.memory import free_memory, size_text
 from workbench.shapes import ShapeError, parse_json
@@ -90,18 +89,24 @@ def _delimiters(text: str, usual: str) -> list[str]:
     """What may separate the columns, best first: the usual, and others by which the header and the first rows agree on columns.
 
     The usual comes first unless it gives no columns and another does; of others, the one that gives most. Every row looked at
-    must have as many fields as the header.
+    must have as many fields as the header; if there is no such delimiter, and the usual is not in the header, most rows.
     """
     columns: dict[str, int] = {}
+    mostly: dict[str, int] = {}
     for delimiter in sorted(DELIMITERS, key=lambda one: one != usual):
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         try:
-            counts = {len(row) for row in islice(rows, _LOOKED_AT + 1) if row}
-        except csv.Error:
+            header, *counts = [len(row) for row in islice(rows, _LOOKED_AT + 1) if row]
+        except (csv.Error, ValueError):
             continue
-        if len(counts) == 1:
-            columns[delimiter] = counts.pop()
+        if set(counts) <= {header}:
+            columns[delimiter] = header
+        if delimiter != usual or header > 1:
+            mostly[delimiter] = header if 2 * counts.count(header) >= len(counts) else 1
     fitting = [delimiter for delimiter, count in columns.items() if count > 1]
+    if not fitting and usual not in mostly:
+        # A row that is cut short or has a field too many: by line, it is filled up or refused.
+        columns, fitting = mostly, [delimiter for delimiter, count in mostly.items() if count > 1]
     return sorted(fitting, key=lambda delimiter: (delimiter != usual, -columns[delimiter])) or [usual]
 
 

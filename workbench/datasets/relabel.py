@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from workbench.datasets import columns as c
-from workbench.datasets.build import KEEP_WORDS, RESERVED, check_columns, finish, note_missing
+from workbench.datasets.build import KEEP_WORDS, RESERVED, finish, note_missing
 from workbench.datasets.columns import Label, listing, quote
 from workbench.datasets.groups import ABOUT_GROUPS, ABOUT_SPLITS, arrange, content_keys
 from workbench.datasets.readers import read_table
@@ -146,7 +146,7 @@ def _with_columns(
         if not path.is_file():
             raise DataError(f"There is no file {quote(table)}: check the path.")
         table = read_table(path, encoding, notes)
-    check_columns(table.columns)
+    c.check_columns(table.columns)
     given = table.reset_index(drop=True)
     given.columns = list(map(str, given.columns))
     theirs, ours = _keys(data, frame, given, key)

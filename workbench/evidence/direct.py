@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 WRITERS = ("embed", "resid_pre", "resid_post", "attn_out", "mlp_out", "final")
 TOP = 10
 ROWS = 256
+TEXTS_AT_ONCE = 4
+# So few at once that progress is told often.
+TOKENS_AT_ONCE, DIRECTIONS_AT_ONCE = 8192, 128
 # The tensors of a kept map, by how many axes of the model's width they have.
 _SHAPES = {"jacobian": 2, "mean": 1, "covariance": 2}
 
@@ -91,13 +94,14 @@ class DirectMap:
             return DirectMap(weights, kept["jacobian"], kept["mean"], kept["covariance"])
 
 
-def direct_map(model: Model, texts: Sequence[str], rows: int = ROWS) -> DirectMap:
+def direct_map(model: Model, texts: Sequence[str], rows: int = ROWS, *, progress: Progress = silent) -> DirectMap:
     """Measure the map on some texts.
 
     Args:
         model: A causal language model.
         texts: A few; up to ``rows`` of their tokens are used.
         rows: Over how many residual rows the Jacobian is averaged.
+        progress: Called with ``(done, total, text)``.
 
     Raises:
         ConfigError: The model is no decoder.
@@ -105,21 +109,28 @@ def direct_map(model: Model, texts: Sequence[str], rows: int = ROWS) -> DirectMa
     last = [site for site in model.sites if str(site).startswith("resid_post.")][-1:]
     if model.kind != "decoder" or not last:
         raise ConfigError(f"{model.name} has no vocabulary to write to: direct effects need a causal language model.")
-    batch = model.batch(list(texts))
-    hidden = model.activations(batch, last)[last[0]][batch.keep][:rows]
+    parts: list[Tensor] = []
+    # No more texts than have the rows: reading them all would take most of the time.
+    for begin in range(0, len(texts), TEXTS_AT_ONCE):
+        batch = model.batch(list(texts[begin : begin + TEXTS_AT_ONCE]))
+        parts.append(model.activations(batch, last)[last[0]][batch.keep])
+        if sum(map(len, parts)) >= rows:
+            break
+    hidden = torch.cat(parts)[:rows]
     weights, jacobian = model.unembedding(), model.norm_jacobian(hidden) * model.logit_scale
-    mean, covariance = _moments(weights)
+    mean, covariance = _moments(weights, progress)
     wide = jacobian.double()
     return DirectMap(weights, jacobian, (mean @ wide).to(jacobian), ((wide.T @ covariance) @ wide).to(jacobian))
 
 
-def _moments(weights: Float[Tensor, "v d"]) -> tuple[Float[Tensor, "d"], Float[Tensor, "d d"]]:
+def _moments(weights: Float[Tensor, "v d"], progress: Progress) -> tuple[Float[Tensor, "d"], Float[Tensor, "d d"]]:
     """Mean and covariance of the rows, in float64."""
     count, width = weights.shape
-    step = rows_at_once(width, 6, str(weights.device))
+    step = min(TOKENS_AT_ONCE, rows_at_once(width, 6, str(weights.device)))
     mean = torch.stack([part.double().sum(0) for part in weights.split(step)]).sum(0) / count
     covariance = torch.zeros(width, width, dtype=torch.float64, device=weights.device)
-    for part in weights.split(step):
+    for number, part in enumerate(weights.split(step)):
+        progress(number * step, count, "map to the vocabulary")
         centred = part.double() - mean
         covariance += centred.T @ centred
     return mean, covariance / max(count - 1, 1)
@@ -140,7 +151,7 @@ def effects_table(
     """
     parts = []
     size = len(mapping.unembedding)
-    step = rows_at_once(size, 4, str(mapping.unembedding.device))
+    step = min(DIRECTIONS_AT_ONCE, rows_at_once(size, 4, str(mapping.unembedding.device)))
     for begin in range(0, len(directions), step):
         progress(begin, len(directions), "direct effects on the vocabulary")
         part = directions[begin : begin + step]

@@ -72,6 +72,24 @@ class HeldOut:
         return np.maximum.reduceat(values_nc, np.searchsorted(self.segment, np.arange(len(self.examples))), axis=0)
 
 
+def require_splits(acts: ActivationSet, dataset: Dataset, *splits: str) -> None:
+    """See that some of the captured examples are of each split.
+
+    Raises:
+        DataError: None is.
+    """
+    captured = set(dataset.table["split"].to_numpy()[acts.index["example"].unique()])
+    for split in splits:
+        if split not in captured:
+            raise _none_of(dataset, split)
+
+
+def _none_of(dataset: Dataset, split: str) -> DataError:
+    return DataError(
+        f"None of the captured examples of '{dataset.name}' is in the {split} split; capture more, or give a split column."
+    )
+
+
 def held_out(
     acts: ActivationSet, dataset: Dataset, split: str, max_rows: int, seed: int, without: Collection[int] = ()
 ) -> HeldOut:
@@ -84,9 +102,7 @@ def held_out(
     numbers, starts, counts = np.unique(example, return_index=True, return_counts=True)
     inside = np.flatnonzero((dataset.table["split"].to_numpy()[numbers] == split) & ~np.isin(numbers, list(without)))
     if not len(inside):
-        raise DataError(
-            f"None of the captured examples of '{dataset.name}' is in the {split} split; capture more, or give a split column."
-        )
+        raise _none_of(dataset, split)
     order = np.random.default_rng(seed).permutation(inside)
     cut = int(np.searchsorted(np.cumsum(counts[order]), max_rows)) + 1
     chosen = np.sort(order[:cut])

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from workbench.models import Model
 
 TOP = 10
+# Whose tokens are ranked at once, and which are encoded: so few that progress is told often.
+CONCEPTS_AT_ONCE, ROWS_AT_ONCE = 64, 2048
 STRONGEST = 0.02
 LEAST_COUNT = 3
 
@@ -57,6 +59,7 @@ def own_tokens(
     following: Int[np.ndarray, "n"],
     vocabulary: Sequence[str],
     first_number: int = 0,
+    progress: Progress = silent,
 ) -> pd.DataFrame:
     """The tokens most over-represented after the rows where each concept is strongest.
 
@@ -71,6 +74,7 @@ def own_tokens(
         following: The token after each row, -1 where there is none.
         vocabulary: Text of every token id.
         first_number: The number of the first concept within its run.
+        progress: Called with ``(done, total, text)``.
 
     Returns:
         ``number, rank, id, token, count, z``, at most ten tokens a concept; only those with z above zero.
@@ -80,13 +84,14 @@ def own_tokens(
     words, place = np.unique(following, return_inverse=True)
     word = sparse.csr_matrix((np.ones(len(rows), np.float32), (np.arange(len(rows)), place)), shape=(len(rows), len(words)))
     total = np.asarray(word.sum(0)).ravel()
-    present = _present(concepts, acts, rows)
+    present = _present(concepts, acts, rows, progress)
     # [c, w]: how often each word came after each concept; few of the words of a large vocabulary come after any one.
     every = (present.T @ word).tocsr()
     tables = []
     # Some concepts at a time: the z-scores are float64, several arrays of them.
-    step = rows_at_once(max(len(words), 1), 20)
+    step = min(CONCEPTS_AT_ONCE, rows_at_once(max(len(words), 1), 20))
     for begin in range(0, len(concepts), step):
+        progress(begin, len(concepts), "tokens of concepts")
         counts = every[begin : begin + step].toarray()
         z = log_odds_z(counts, total)
         z[counts < LEAST_COUNT] = -np.inf
@@ -118,14 +123,15 @@ def log_odds_z(counts: np.ndarray, total: np.ndarray, prior: float = 500.0) -> n
     return found
 
 
-def _present(concepts: ConceptSet, acts: ActivationSet, rows: Int[np.ndarray, "n"]) -> sparse.csr_matrix:
+def _present(concepts: ConceptSet, acts: ActivationSet, rows: Int[np.ndarray, "n"], progress: Progress) -> sparse.csr_matrix:
     """``[n, c]``: 1 where a concept is among its strongest rows."""
     whole = concepts.level == "example"
     example = acts.index["example"].to_numpy()[rows]
     units, unit_of = np.unique(example, return_inverse=True) if whole else (rows, np.arange(len(rows)))
     codes = []
-    for begin in range(0, len(units), 8192):
-        part = units[begin : begin + 8192]
+    for begin in range(0, len(units), ROWS_AT_ONCE):
+        progress(begin, len(units), "rows where concepts are strongest")
+        part = units[begin : begin + ROWS_AT_ONCE]
         acts_nd = example_means(acts, part) if whole else acts.read(part)
         code = concepts.encode(torch.from_numpy(acts_nd))
         codes.append(sparse.csr_matrix(code.numpy()) if concepts.sparse else code.numpy().astype(np.float32))

@@ -23,8 +23,9 @@ from torch import Tensor
 from workbench.conversations import DEFAULT_POSITIONS
 from workbench.errors import DataError, StudyError, disk_errors
 from workbench.models.chat import at_positions
+from workbench.models.work import reading_work
 from workbench.paths import inside
-from workbench.progress import Progress, batch_work, text_work
+from workbench.progress import Progress, batch_work
 from workbench.shapes import ShapeError, read_shaped, read_tensors, reading
 from workbench.statistics.auroc import clustered_auroc
 from workbench.statistics.clusters import example_clusters
@@ -101,7 +102,7 @@ def study_readout(study: Study, dataset: Dataset, *, progress: Progress | None =
     with suppress(StudyError):
         # One that is not there or cannot be read is fitted.
         return Readout.load(folder)
-    readout = fit_readout(study.model, dataset, examples, among=captured, progress=progress)
+    readout = fit_readout(study.model_for(progress), dataset, examples, among=captured, progress=progress)
     if not study.read_only:
         with disk_errors("the readout"):
             readout.save(folder)
@@ -179,7 +180,7 @@ def pooled_outputs(
     """The model's pooled output on examples, in their order, in main memory."""
     inputs = dataset.inputs(examples.tolist())
     order = by_length(inputs)
-    work = batch_work(text_work([inputs[i] for i in order], model.max_length), batch_size)
+    work = batch_work(reading_work(model, [inputs[i] for i in order]), batch_size)
     parts: list[Tensor] = []
     for number, begin in enumerate(range(0, len(order), batch_size)):
         part = order[begin : begin + batch_size]
@@ -218,7 +219,7 @@ def output_gradients(
         pairs += [(int(e), label) for e in rng.permutation(found)[:per_label]]
     inputs = dataset.inputs([e for e, _ in pairs])
     order, size = by_length(inputs), 16
-    work = batch_work(text_work([inputs[i] for i in order], model.max_length), size)
+    work = batch_work(reading_work(model, [inputs[i] for i in order]), size)
     out: dict[str, dict[str, list[Tensor]]] = {str(s): {label: [] for label in labels} for s in sites}
     for number, begin in enumerate(range(0, len(order), size)):
         if progress:

@@ -25,7 +25,7 @@ from workbench.evidence.causes import RANDOM_DIRECTIONS as CONTROLS
 from workbench.evidence.causes import cause_rows, dose_response, random_directions, sensitivity_rows
 from workbench.evidence.detection import detect
 from workbench.evidence.families import correct
-from workbench.evidence.held_out import HeldOut, held_out
+from workbench.evidence.held_out import HeldOut, held_out, require_splits
 from workbench.evidence.language import passages_from, steered_language
 from workbench.evidence.location import locate
 from workbench.evidence.metrics import FAMILIES
@@ -36,11 +36,11 @@ from workbench.frames import records
 from workbench.paths import child
 from workbench.progress import Progress, silent
 from workbench.runner import record_run
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.bound import BoundConcepts, ConceptList
-from workbench.store.catalog import newest_names
 from workbench.store.concept import Concept
 from workbench.store.runs import Run, first_id
+from workbench.store.tables import newest_names
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
@@ -75,8 +75,7 @@ def examine(
         dataset: The data of the concepts' activations when left out; another one must have activations in the study.
         families: Which of ``detects, informs, locates, causes, stable, named``; ``informs`` comes with ``detects``.
         sites: Only the concepts at these sites.
-        steer: How many concepts of a set get a measured dose-response curve, those that detect best first; every concept gets
-            its sensitivity.
+        steer: How many concepts of a set get a measured dose-response curve, those that detect best first; all get a sensitivity.
         replicate: Run the analysis again with the next seed for stability, when no such run is there.
         max_rows: About how many rows of the test split.
         seed: Every random choice comes from it.
@@ -170,6 +169,7 @@ class Trial:
         With ``repeats``, the id of the examination that this one repeats, it is done in any case, and the catalog keeps the
         evidence that it has: that of the repetition is in its own tables. ``names`` are scored instead of the current ones.
         """
+        self._require()
         self.names = names = self._names() if names is None else names
         config = {
             "run": self.run.id, "numbers": self.numbers, "families": self.families, "sites": self.sites, "steer": self.steer,
@@ -195,6 +195,14 @@ class Trial:
             self.study, run_id, "examine", config, self.seed, inputs, work, _write_tables, force or bool(repeats),
             evidence=evidence, made={"repeats": repeats} if repeats else {},
         )  # fmt: skip
+
+    def _require(self) -> None:
+        """See that there are concepts to examine and examples to examine them on, before anything is recorded."""
+        places = [part.site for part in self.run.sets for _ in range(len(part))]
+        numbers = range(len(places)) if self.numbers is None else self.numbers
+        if not any(self.sites is None or places[number] in self.sites for number in numbers):
+            raise ConfigError(f"Run {self.run.id} has no concepts to examine at these sites.")
+        require_splits(self.acts, self.dataset, "validation", "test")
 
     def _names(self) -> dict[str, str]:
         return names_of(self.run, self.study.catalog.names()) if "named" in self.families else {}
@@ -222,8 +230,6 @@ class Trial:
                     bound = table.assign(site=whole.site, concept=[ids[p] for p in table["place"]])
                     found.setdefault(name, []).append(bound.drop(columns="place"))
             first += len(whole)
-        if not evidence:
-            raise ConfigError(f"Run {self.run.id} has no concepts to examine at these sites.")
         correct(evidence, first)
         frame = pd.DataFrame(evidence).reindex(columns=tables.EVIDENCE_COLUMNS)
         return Result(tables={"evidence": frame} | {name: pd.concat(parts) for name, parts in found.items()}), evidence

@@ -16,11 +16,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from inspect import signature
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from workbench.errors import StudyError
@@ -41,6 +42,9 @@ TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 _LONG, _SHORT, _HALF_LONG = DEFAULT_LENGTH, 5, 12
 # How many tokens of the longer text are read by single steps with the cache.
 _STEPS = 3
+# How many logits of the batch are compared: all of them with a vocabulary of up to 65,536 tokens. After the last block nothing
+# passes from one position to another, so with a larger one some positions show what all of them would.
+_LOGITS = 2**24
 _FORMAT = 2
 _EXACT = " in float32"
 # A copy in float32 has 4 bytes a weight, and 2 while it is made.
@@ -59,8 +63,9 @@ class Reference:
     Attributes:
         batch: Two texts of random tokens, padded on the right.
         blocks: Input of the first block and output of each, ``[b, t, d]``; empty where the blocks were not found.
-        logits: ``[b, t, v]``; None of an encoder.
+        logits: ``[b, p, v]``, at ``places``; None of an encoder.
         pooled: ``[b, d]``: the mean over tokens of an encoder's last layer; None of a decoder.
+        places: ``[p]``: the positions whose logits are compared, ascending; the last steps among them.
         multiple: Batches are padded to a multiple of so many tokens.
     """
 
@@ -68,6 +73,7 @@ class Reference:
     blocks: list[Tensor]
     logits: Tensor | None
     pooled: Tensor | None
+    places: Tensor
     multiple: int = 1
 
 
@@ -86,19 +92,37 @@ def random_batch(tokens: Tokens, vocabulary: int, longest: int) -> Batch:
     return Batch(inputs, attended, attended).to(tokens.device)
 
 
+def logit_places(batch: int, width: int, vocabulary: int) -> Int[Tensor, "p"]:
+    """The positions of a batch whose logits are compared: all, or the first ones, the last steps, and some evenly between."""
+    most = max(2 * (_SHORT + _STEPS), _LOGITS // (batch * vocabulary))
+    if width <= most:
+        return torch.arange(width)
+    between = torch.linspace(0, width - 1, most - _SHORT - _STEPS).long()
+    return torch.cat([torch.arange(_SHORT), between, torch.arange(width - _STEPS - 1, width)]).unique()
+
+
 def reference(net: nn.Module, tokens: Tokens, *, decoder: bool) -> Reference:
     """The blocks and logits of a Hugging Face model that nothing has wrapped yet."""
     config: Any = net.config
     text = config.get_text_config()
     half = next(net.parameters()).dtype != torch.float32
     batch = random_batch(tokens, text.vocab_size, _HALF_LONG if half else _LONG)
-    options = {"use_cache": False} if decoder else {}
+    width = batch.attention.shape[1]
+    places = logit_places(len(batch), width, text.vocab_size)
+    options: dict[str, Any] = {"use_cache": False} if decoder else {}
+    if decoder and len(places) < width and "logits_to_keep" in signature(net.forward).parameters:
+        options["logits_to_keep"] = places
     with _reading_blocks(net, text.num_hidden_layers) as blocks, torch.no_grad():
         raw = net(**batch.inputs, **options)
-    logits = raw.logits.cpu() if decoder else None
+    logits = _at_places(raw.logits, places).cpu() if decoder else None
     hidden = None if decoder else getattr(raw, "last_hidden_state", None)
     pooled = None if hidden is None else mean_pooled(hidden, batch.attention).cpu()
-    return Reference(batch, [block.cpu() for block in blocks], logits, pooled, tokens.multiple)
+    return Reference(batch, [block.cpu() for block in blocks], logits, pooled, places, tokens.multiple)
+
+
+def _at_places(logits: Float[Tensor, "b t v"], places: Int[Tensor, "p"]) -> Float[Tensor, "b p v"]:
+    """Logits at some positions, of a model that gives them there or everywhere."""
+    return logits if logits.shape[1] == len(places) else logits[:, places.to(logits.device)]
 
 
 def exact_copy(net: nn.Module) -> nn.Module | None:
@@ -166,14 +190,17 @@ def compare(model: Model, expected: Reference, *, typical: bool = False) -> Diff
     if residual:
         pairs = zip(residual, expected.blocks, strict=True)
         found["layers"] = max(of_rows(seen[site].cpu()[keep], block[keep]) for site, block in pairs)
-    if expected.logits is not None:
-        logits = output.logits.cpu() if output.logits is not None else torch.full_like(expected.logits, torch.inf)
-        found["logits"] = of_rows(logits[keep], expected.logits[keep])
-        found["cache"] = of_rows(*_with_cache(model, batch, logits[0]))
-        if residual:
-            found["lens"] = of_rows(model.lens(seen[residual[-1]][0]).cpu(), logits[0])
     if expected.pooled is not None:
         found["output"] = of_rows(output.pooled.cpu(), expected.pooled)
+    if expected.logits is not None:
+        places = expected.places
+        whole = output.logits
+        logits = torch.full_like(expected.logits, torch.inf) if whole is None else _at_places(whole, places).cpu()
+        del output, whole
+        found["logits"] = of_rows(logits[keep[:, places]], expected.logits[keep[:, places]])
+        found["cache"] = of_rows(*_with_cache(model, batch, logits[0, -_STEPS - 1 :]))
+        if residual:
+            found["lens"] = of_rows(model.lens(seen[residual[-1]][0, places.to(batch.attention.device)]).cpu(), logits[0])
     found["padding"] = of_rows(*_without_padding(model, batch, seen[model.sites[-1]], expected.multiple))
     return found
 
@@ -183,7 +210,7 @@ def _residual(model: Model, layers: int) -> Sequence[Site]:
     return wanted if layers > 0 and set(wanted) <= set(model.sites) else []
 
 
-def _with_cache(model: Model, batch: Batch, whole: Float[Tensor, "t v"]) -> tuple[Tensor, Tensor]:
+def _with_cache(model: Model, batch: Batch, last: Float[Tensor, "s v"]) -> tuple[Tensor, Tensor]:
     """The logits of single steps that follow a prefix, infinite where there can be none, and those of the whole pass."""
     ids = batch.inputs["input_ids"][:1]
     prefix = ids.shape[1] - _STEPS
@@ -194,8 +221,8 @@ def _with_cache(model: Model, batch: Batch, whole: Float[Tensor, "t v"]) -> tupl
             steps.append(logits[0].cpu())
     except (TypeError, ValueError, AttributeError, RuntimeError, IndexError, KeyError):
         # An architecture whose state is no key-value cache: it cannot be gone on with by this interface.
-        steps = [torch.full_like(row, torch.inf) for row in whole[prefix - 1 :]]
-    return torch.stack(steps), whole[prefix - 1 :]
+        steps = [torch.full_like(row, torch.inf) for row in last]
+    return torch.stack(steps), last
 
 
 def _without_padding(model: Model, batch: Batch, seen: Float[Tensor, "b t d"], multiple: int) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from workbench.errors import UnknownNameError
 from workbench.numbers import counted
-from workbench.store import catalog as tables
+from workbench.store import tables
 
 if TYPE_CHECKING:
     from workbench.concepts import ConceptSet

@@ -9,7 +9,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from workbench.errors import UnknownNameError
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.bound import ConceptList
 
 if TYPE_CHECKING:

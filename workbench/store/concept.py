@@ -10,7 +10,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from workbench.errors import ConfigError, UnknownNameError
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.runs import repetitions
 
 if TYPE_CHECKING:

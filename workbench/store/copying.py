@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from workbench.errors import StudyError
-from workbench.store.catalog import Catalog, info, metadata
+from workbench.store.catalog import Catalog
+from workbench.store.tables import info, metadata
 
 CHUNK = 5000
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from workbench.paths import inside, is_id
 from workbench.shapes import reading, shaped
-from workbench.store import catalog as tables
+from workbench.store import tables
 
 if TYPE_CHECKING:
     from workbench.store.inputs import Inputs

@@ -22,7 +22,7 @@ from workbench.errors import StudyError, WorkbenchWarning
 from workbench.memory import size_text
 from workbench.paths import LOCK, inside
 from workbench.processes import hold
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.deleted import DELETED, SET_KEY, remove_deleted
 from workbench.store.dependents import Dependent, Needs, concepts_of, run_of
 from workbench.store.usage import folder_bytes

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from workbench.errors import StudyError, UnknownNameError
 from workbench.paths import listed
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.run_record import require_records
 
 if TYPE_CHECKING:

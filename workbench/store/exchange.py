@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from workbench.errors import ConfigError, DataError, StudyError, UnknownNameError, disk_errors
 from workbench.paths import inside
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.deleted import finish_deletions, revive
 from workbench.writing import file_beside
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from workbench.activations import ActivationSet
     from workbench.datasets import Dataset
     from workbench.models import Model
+    from workbench.progress import Progress
     from workbench.store.catalog import Catalog
     from workbench.store.remote import Remote
     from workbench.store.runs import Run
@@ -102,6 +103,12 @@ class Inputs:
             self.use_model(load_model(source.pop("spec"), **source))
         assert self._model is not None
         return self._model
+
+    def model_for(self, progress: Progress | None) -> Model:
+        """:attr:`model`, for work that shows how far it is: loading a large one takes long, and is said."""
+        if self._model is None and progress is not None:
+            progress(0, 1, f"loading the model {self.model_record()['name']}")
+        return self.model
 
     def use_model(self, model: Model) -> None:
         """Give the study its model object.

@@ -19,8 +19,8 @@ from sqlalchemy.dialects import sqlite as dialect
 
 from workbench.errors import StudyError
 from workbench.paths import odd, shown
-from workbench.store.catalog import metadata
 from workbench.store.rows import Row, problem_of
+from workbench.store.tables import metadata
 
 CATALOG = "catalog.db"
 # How every header of a journal begins, and how one that names another ends.

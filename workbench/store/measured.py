@@ -70,7 +70,7 @@ def study_gradients(
 
     missing = [label for label in labels if any(key(site, label) not in study.shared for site in sites)]
     if missing:
-        places = [study.model.site(site) for site in sites]
+        places = [study.model_for(progress).site(site) for site in sites]
         readout = study.readout(dataset, progress=progress)
         how = {"positions": positions, "progress": progress}
         found = output_gradients(study.model, dataset, readout, places, missing, per_label, **how)

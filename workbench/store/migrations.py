@@ -1,6 +1,6 @@
 """How the catalog of an older study becomes one of the present: steps in order, each from one version to the next.
 
-A step speaks SQL and not the tables of :mod:`workbench.store.catalog`, which are those of the newest version. It never changes
+A step speaks SQL and not the tables of :mod:`workbench.store.tables`, which are those of the newest version. It never changes
 once it is released. What a step does must be possible in a transaction, so that an upgrade that is cut short was never begun.
 """
 

@@ -22,7 +22,7 @@ from workbench.errors import StudyError, disk_errors
 from workbench.frames import records
 from workbench.paths import PARTIAL, drop_strange, inside, is_id
 from workbench.runner import sweep
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.migrations import with_both_p_values
 from workbench.store.scratch import drop_rests
 from workbench.store.verify import Finding, findings, lost_concepts, lost_evidence, orphaned

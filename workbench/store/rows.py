@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from workbench.paths import PARTIAL, is_id, shown
 from workbench.shapes import parse_json
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.run_record import record_problem
 
 Row = dict[str, Any]

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from workbench.errors import UnknownNameError
 from workbench.progress import Progress, silent
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.bound import ConceptList
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _raising(study: Study, table: pd.DataFrame, word: str, progress: Progress) -
     from workbench.evidence.direct import writes_to_residual
     from workbench.tokens import study_map
 
-    wanted = study.model.token_ids(word)
+    wanted = study.model_for(progress).token_ids(word)
     if not wanted:
         raise ConfigError(f"'{word[:60]}' is no single token of {study.model.name}: search for a shorter or commoner word.")
     mapping = study_map(study, study.datasets()[0], progress)

@@ -14,7 +14,7 @@ from workbench.errors import StudyError, UnknownNameError, WorkbenchWarning, dis
 from workbench.frames import records
 from workbench.numbers import counted
 from workbench.paths import inside, require_utf_8
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.caring import Caring
 from workbench.store.catalog import Catalog
 from workbench.store.deleted import finish_deletions
@@ -102,7 +102,7 @@ class Study(Caring):
             if show:
                 rate = facts["tokens"] / max(facts["seconds"], 1e-9)
                 read = f"{done:,} of {total:,} examples, {rate:,.0f} {unit}/s, {size_text(facts['bytes'])} written"
-                show(facts["work"], facts["whole_work"], f"capturing {len(matched)} sites, {read}")
+                show(facts["work"], facts["whole_work"], f"capturing {counted(len(matched), 'site')}, {read}")
 
         acts = capture(
             model,

@@ -31,12 +31,13 @@ from workbench.errors import DiskFullError, StudyError, WorkbenchWarning, disk_e
 from workbench.memory import size_text
 from workbench.paths import child, files_below, inside, is_file, require_utf_8, shown
 from workbench.store import trust
-from workbench.store.catalog import Catalog, concepts, info, runs
+from workbench.store.catalog import Catalog
 from workbench.store.copying import copy_rows
 from workbench.store.look import CATALOG, present, reading, rows
 from workbench.store.marker import STUDY_FILE, Marker, moved, new_id, read
 from workbench.store.members import belongs, run_of
 from workbench.store.study import Study, open_study
+from workbench.store.tables import concepts, info, runs
 from workbench.writing import folder_beside
 
 MAX_MEMBERS = 200_000

@@ -32,7 +32,7 @@ from workbench.paths import (
 )
 from workbench.processes import has_ended, held
 from workbench.shapes import parse_json
-from workbench.store import catalog as tables
+from workbench.store import tables
 from workbench.store.members import in_run
 from workbench.store.runs import CHECKSUMS, Run, parse_sums
 from workbench.store.scratch import rests
