@@ -30,7 +30,7 @@ from app.components.page import empty, sentences, study_switch, title  # noqa: E
 from app.components.sign_in import signed_in  # noqa: E402
 from app.components.style import use_style  # noqa: E402
 from app.gate import Gate  # noqa: E402
-from app.views import compare, concept, concepts, data, information, layers, naming, overview, report, runs, steer  # noqa: E402
+from app.views import calibration, compare, concept, concepts, data, information, layers, naming, overview, report, runs, steer  # noqa: E402
 from workbench.errors import WorkbenchError  # noqa: E402
 
 
@@ -84,6 +84,7 @@ def pages() -> dict[str, dict[str, st.Page]]:
         "Measurements": {
             "layers": one(layers, "Layers", "stacked_line_chart", "layers"),
             "information": one(information, "Information", "bar_chart", "information"),
+            "calibration": one(calibration, "Calibration", "rule", "calibration"),
         },
         "Work": {
             "runs": one(runs, "Runs", "play_circle", "runs"),

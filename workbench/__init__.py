@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from workbench.dictionary import DictionaryConcepts
     from workbench.edits import Edit, Edits, clamp, project_out, steer
     from workbench.errors import WorkbenchError
+    from workbench.evidence.calibration import calibration
     from workbench.evidence.direct import logit_lens
     from workbench.models import Model, Site, load_model
     from workbench.recipes import Recipe, RecipeStep
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 # Torch and the libraries on it take seconds to import, so each name is fetched when it is first used.
 _HOMES = {
     "analysis_names": "workbench.analysis",
+    "calibration": "workbench.evidence.calibration",
     "register": "workbench.analysis",
     "ConceptSet": "workbench.concepts",
     "LinearConcepts": "workbench.concepts",
@@ -56,8 +58,8 @@ _HOMES = {
 
 __all__ = [
     "ConceptSet", "Dataset", "DictionaryConcepts", "Edit", "Edits", "LinearConcepts", "Model", "Recipe", "RecipeStep", "Site",
-    "Study", "WorkbenchError", "__version__", "analysis_names", "clamp", "dataset_from_table", "load_dataset", "load_model",
-    "load_vocabulary", "logit_lens", "open_study", "project_out", "register", "steer", "unpack",
+    "Study", "WorkbenchError", "__version__", "analysis_names", "calibration", "clamp", "dataset_from_table", "load_dataset",
+    "load_model", "load_vocabulary", "logit_lens", "open_study", "project_out", "register", "steer", "unpack",
 ]  # fmt: skip
 
 

@@ -8,10 +8,12 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from app import state
 from app.components.page import empty
 from app.components.text import escape, interval, number
 from workbench.analysis import Metric
 from workbench.evidence import BY_KEY, FAMILIES
+from workbench.evidence.calibration import sentence
 from workbench.evidence.verdict import verdict
 from workbench.numbers import p_value
 from workbench.statistics.rows import COUNTS, P_VALUES
@@ -27,6 +29,8 @@ def evidence_card(evidence: pd.DataFrame, key: str) -> None:
     if evidence.empty:
         empty("This concept has not stood trial yet: nothing is known of it but where it was found. Examine it to measure it.")
         return
+    link = {"study": state.link()["study"]}
+    st.page_link(state.page("calibration"), label="How well these numbers hold", query_params=link, icon=":material/rule:")
     hidden = evidence["metric"].map(lambda name: name in BY_KEY and not BY_KEY[name].shown)
     if hidden.any() and not st.toggle(_more(int(hidden.sum())), key=f"every {key}"):
         evidence = evidence[~hidden]
@@ -65,7 +69,8 @@ def row_html(row: dict[str, Any], metric: Metric | None = None) -> str:
     """One measurement as HTML; of the trial's own metrics what they mean is known."""
     metric = metric or BY_KEY.get(row["metric"], Metric(row["metric"], row["metric"], ""))
     label = f'<div class="cw-soft cw-small">{escape(row["label"], 120)}</div>' if row["label"] else ""
-    what = f'<div title="{escape(metric.description, 600)}"><b>{escape(metric.title)}</b>{label}</div>'
+    about = f"{metric.description} {sentence(metric.key)}"
+    what = f'<div title="{escape(about, 900)}"><b>{escape(metric.title)}</b>{label}</div>'
     if row["status"] != "ok" or missing(row["value"]):
         reason = escape(row.get("error") or "no reason was recorded", 400)
         return f'<div class="cw-row cw-failed">{what}<div class="cw-wide cw-verdict cw-small">Failed: {reason}</div></div>'

@@ -10,18 +10,19 @@ from benchmarks.calibrate.trials import Case, Trials
 from benchmarks.calibrate.worlds import SETTINGS, World, world
 from workbench.evidence.informs import information
 from workbench.statistics.auroc import auroc_matrix, clustered_auroc
+from workbench.statistics.correction import holm
 from workbench.statistics.permutation import dealt_labels, permuted_by_cluster
 
 CONCEPTS = 50
 EFFECTS = (0.25, 0.5, 1.0)
 DEALS = 499
-POWERED = 100
+POWERED = 600
 FEW = 8_000
 """Draws of what gives no p value."""
 
 
 def detects(setting: str, draws: int, seed: int) -> Trials:
-    """The AUROC of unrelated labels, the coverage of one half, and planted effects against labels dealt out by brute force."""
+    """The AUROC of unrelated labels, and the coverage of one half."""
     rng = np.random.default_rng(seed)
     p, above, covered = [], [], []
     for _ in range(max(1, draws // CONCEPTS)):
@@ -32,10 +33,22 @@ def detects(setting: str, draws: int, seed: int) -> Trials:
         p.append(permuted.p)
         above.append(np.where(np.isnan(permuted.high), np.nan, area.value > permuted.high))
         covered.append(np.where(np.isnan(low), np.nan, (low <= 0.5) & (high >= 0.5)))
-    power = {f"{effect:g} deviations": _power(setting, effect, seed, min(POWERED, max(10, draws // 20))) for effect in EFFECTS}
-    return Trials(
-        np.concatenate(p), np.concatenate(above), np.concatenate(covered), power, f"{DEALS} deals of documents by brute force"
-    )
+    return Trials(np.concatenate(p), np.concatenate(above), np.concatenate(covered))
+
+
+def sees(setting: str, draws: int, seed: int) -> Trials:
+    """Planted effects, beside labels dealt out by brute force."""
+    power = {f"{effect:g} deviations": _power(setting, effect, seed, max(1, draws // len(EFFECTS))) for effect in EFFECTS}
+    return Trials(power=power, reference=f"{DEALS} deals of documents by brute force")
+
+
+def family(draws: int, seed: int) -> Trials:
+    """Holm's correction over 1,000 concepts that are nothing, one row a document; a draw is a family."""
+    rng, p = np.random.default_rng(seed), []
+    label = np.repeat((np.arange(200) < 30).astype(float)[:, None], 1000, axis=1)
+    for _ in range(draws):
+        p.append(holm(permuted_by_cluster(rng.normal(size=label.shape), label).p).min())
+    return Trials(p=np.array(p))
 
 
 def _power(setting: str, effect: float, seed: int, draws: int) -> tuple[np.ndarray, np.ndarray]:
@@ -93,6 +106,8 @@ def _truth(setting: str, effect: float, what: str) -> float:
 
 CASES = [
     *(Case("detects.auroc", setting, partial(detects, setting)) for setting in SETTINGS),
+    *(Case("detects.auroc", f"{setting}, planted", partial(sees, setting), most=POWERED) for setting in SETTINGS),
+    Case("detects.auroc", "families of 1,000 concepts, corrected", family, most=2_000),
     *(Case("detects.auroc", f"{setting}, effect .8", partial(covers_effects, setting), most=FEW) for setting in SETTINGS),
     *(Case("informs.bits", setting, partial(informs, setting), most=FEW) for setting in SETTINGS),
     *(Case("informs.bits", f"{setting}, effect .8", partial(informs, setting, effect=0.8), most=FEW) for setting in SETTINGS),

@@ -43,23 +43,9 @@ def write(found: Sequence[Judged], root: Path) -> None:
     same = [f"- {score}: as {' and '.join(of)}." for score, of in SAME.items()]
     lines += ["## Scores made by the same functions\n", *same, ""]
     (root / "docs" / "calibration.md").write_text("\n".join(lines))
-    (root / "workbench" / "evidence" / "calibration.json").write_text(json.dumps(summary(found), indent=1) + "\n")
-
-
-def summary(found: Sequence[Judged]) -> dict[str, dict[str, float | int]]:
-    """By score: the largest false positive rate at 5% and the least coverage over the settings, and how many numbers hold."""
-    parts: dict[str, list[Judged]] = {}
-    for one in found:
-        parts.setdefault(one.metric, []).append(one)
-    for score, others in SAME.items():
-        parts[score] = [one for other in others for one in parts.get(other, [])]
-    table: dict[str, dict[str, float | int]] = {}
-    for score, rows in parts.items():
-        if not rows:
-            continue
-        table[score] = {"numbers": len(rows), "hold": sum(one.ok for one in rows)}
-        rates = [one.value for one in rows if one.what == "p <= 0.05"]
-        covers = [one.value for one in rows if one.what == "interval covers"]
-        table[score] |= {"p_05_most": round(max(rates), 4)} if rates else {}
-        table[score] |= {"covers_least": round(min(covers), 4)} if covers else {}
-    return table
+    rows = [[f.metric, f.setting, f.what, f.draws, round(f.value, 5), round(f.limit, 5), f.ok] for f in found]
+    same = {score: list(of) for score, of in SAME.items()}
+    # One row a line: a new measurement is a readable change.
+    text = ",\n".join(json.dumps(one) for one in rows)
+    kept = f'{{"date": "{dt.date.today()}", "same": {json.dumps(same)}, "rows": [\n{text}\n]}}\n'
+    (root / "workbench" / "evidence" / "calibration.json").write_text(kept)

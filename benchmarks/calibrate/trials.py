@@ -69,7 +69,7 @@ def judge(case: Case, trials: Trials, numbers: int) -> list[Judged]:
     for level in LEVELS if trials.p is not None else ():
         p = _known(trials.p)
         # Fewer draws than would give twenty at the level say little of it.
-        if len(p) * level >= 20:
+        if len(p) * level >= 20 or level == LEVELS[0]:
             limit = float(binom.ppf(1 - 0.05 / numbers, len(p), level)) / len(p)
             rate = float((p <= level).mean())
             add(f"p <= {level:g}", len(p), rate, limit, rate <= limit)

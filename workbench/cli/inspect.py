@@ -135,6 +135,22 @@ def plan(
     show_table(facts.join(wide).reset_index()[["label", "documents", "positive", "negative", *wide.columns, "note"]])
 
 
+def calibration(
+    metric: Annotated[str | None, typer.Argument(help="A score, such as detects.auroc; all when left out.")] = None,
+) -> None:
+    """Show whether p values, intervals and nulls hold where the truth is known."""
+    from workbench.evidence.calibration import calibration as measured
+    from workbench.evidence.calibration import date
+
+    table = measured(metric)
+    if STATE.json:
+        show_json({"date": date(), "rows": records(table)})
+        return
+    lost = int((~table["holds"]).sum())
+    say(f"{len(table) - lost} of {len(table)} numbers hold (measured on {date()}).")
+    show_table(table)
+
+
 def concepts(
     study: StudyPath,
     query: Annotated[str | None, typer.Argument(help="Words to find by name or meaning.")] = None,
@@ -188,5 +204,5 @@ def concept(study: StudyPath, identifier: Annotated[str, typer.Argument(help="Th
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    for command in (models, sites, data, analyses, show, plan, concepts, concept):
+    for command in (models, sites, data, analyses, show, plan, calibration, concepts, concept):
         app.command()(command)
