@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import html
+import json
 from pathlib import Path
 
 import pytest
 from harness import HOSTILE, Start, examined, on_page, said, until
 from streamlit.testing.v1 import AppTest
 
+from workbench.cli import main
+from workbench.evidence.metrics import BY_KEY
+from workbench.evidence.verdict import verdict
+from workbench.numbers import number, p_value
+from workbench.statistics.rows import P_VALUES
 from workbench.store import tables
 from workbench.store.study import open_study
 
@@ -72,6 +79,29 @@ def test_a_link_opens_a_concept_with_its_evidence(start: Start, study_folder: Pa
     hidden = next(t for t in test.toggle if "more measurements" in t.label)
     hidden.set_value(True).run()
     assert said(test).count('class="cw-row') == len(rows)
+
+
+def test_python_terminal_app_and_report_say_the_same_numbers(start: Start, study_folder: Path, tmp_path: Path, capsys) -> None:
+    with open_study(study_folder) as study:
+        evidence = study.evidence(["detects.auroc"]).query("status == 'ok' and p == p")
+        row = evidence.sort_values("p").iloc[0].to_dict()
+        metric = BY_KEY["detects.auroc"]
+        words = verdict(row, metric).sentence
+        report = html.unescape(study.report(tmp_path / "report.html", concepts=[row["concept"]]).read_text())
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="0"):
+        main(["--json", "concept", str(study_folder), row["concept"]])
+    told = capsys.readouterr().out
+    listed = next(r for r in json.loads(told)["evidence"] if (r["metric"], r["label"]) == ("detects.auroc", row["label"]))
+    columns = ("value", "low", "high", "null", "null_high", "p", "p_corrected", "n", "clusters", "clusters_positive")
+    assert {c: listed[c] for c in columns} == {c: pytest.approx(row[c]) for c in columns}
+    page = html.unescape(said(start(study_folder, study="small", concept=row["concept"])))
+    place = report.index("Concepts on trial")
+    for where in (page, report[place:]):
+        assert words in where
+        for column in columns:
+            shown = p_value(row[column]) if column in P_VALUES else number(row[column])
+            assert shown.removesuffix(".000") in where, (column, shown)
 
 
 def test_failed_evidence_is_shown_as_failed_with_its_reason(start: Start, study_folder: Path) -> None:
