@@ -20,6 +20,9 @@ from workbench.models import Output
 from workbench.models.work import reading_work
 from workbench.plots import density_histogram, lines
 from workbench.progress import Progress, part_of
+from workbench.statistics.clusters import example_clusters
+from workbench.statistics.intervals import mean_interval, ratio_interval
+from workbench.statistics.rows import NoNull, Null, row
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -73,13 +76,13 @@ class Held:
 
     Attributes:
         x: ``[n, d]``, of the test split.
-        example: The example of each, ``[n]``.
+        clusters: The cluster of each, ``[n]``: its document, else its content.
         mean: ``[d]``, of rows of the training split.
         ordinary_mean: ``[d]``, of those of them that are not of large norm.
     """
 
     x: Float[Tensor, "n d"]
-    example: Int[np.ndarray, n]
+    clusters: Int[np.ndarray, n]
     mean: Float[Tensor, d]
     ordinary_mean: Float[Tensor, d]
 
@@ -115,14 +118,15 @@ def held_out_rows(context: Context) -> Held:
     train = acts.rows("train", context.dataset)
     x = torch.from_numpy(acts.read(held))
     sample = torch.from_numpy(acts.read(np.sort(train[:: max(1, len(train) // HELD_ROWS)])))
-    return Held(x, acts.index["example"].to_numpy()[held], sample.mean(0), ordinary_mean(sample))
+    clusters = example_clusters(context.dataset, acts.index["example"].to_numpy()[held])
+    return Held(x, clusters, sample.mean(0), ordinary_mean(sample))
 
 
 def quality(
     dictionary: DictionaryConcepts, held: Held, seed: int, progress: Progress
 ) -> tuple[list[dict[str, Any]], Float[np.ndarray, "c"]]:
-    """Metric rows with intervals over examples, and every latent's density on the held-out rows."""
-    x, example, mean = held.x, held.example, held.mean
+    """Metric rows with intervals over documents, and every latent's density on the held-out rows."""
+    x, clusters, mean = held.x, held.clusters, held.mean
     null = random_like(dictionary, mean, seed)
     assert isinstance(null, DictionaryConcepts)
     error, fired, active, cosine = _reconstruct(dictionary, x, part_of(progress, 0, 2 * len(x)))
@@ -130,21 +134,16 @@ def quality(
     spread = (x - mean).square().sum(-1)
     mean_cosine = torch.nn.functional.cosine_similarity(x, mean[None].expand_as(x), dim=-1)
     dead = float((fired == 0).float().mean())
-    count = len(dictionary)
-    half = 1.96 * np.sqrt(dead * (1 - dead) / count)
+    count = len(np.unique(clusters))
+    known: dict[str, Any] = {"n": len(x), "clusters": count}
+    (low_active, low_cosine), (high_active, high_cosine) = mean_interval(torch.stack([active, cosine], dim=1).numpy(), clusters)
     rows = [
         *_unexplained(held, error, null_error, spread),
-        _row("sae.l0", float(active.mean()), *_mean_interval(active.numpy(), example), float("nan"), len(x)),
-        _row("sae.dead", dead, max(0.0, dead - half), min(1.0, dead + half), float("nan"), count),
-        _row(
-            "sae.cosine",
-            float(cosine.mean()),
-            *_mean_interval(cosine.numpy(), example),
-            float(mean_cosine.mean()),
-            len(x),
-        ),
+        row("sae.l0", float(active.mean()), NoNull("a count"), low=low_active, high=high_active, **known),
+        row("sae.dead", dead, NoNull("a count"), n=len(dictionary)),
+        row("sae.cosine", float(cosine.mean()), Null(float(mean_cosine.mean())), low=low_cosine, high=high_cosine, **known),
     ]
-    return [row | {"site": dictionary.site} for row in rows], (fired / len(x)).numpy()
+    return [one | {"site": dictionary.site} for one in rows], (fired / len(x)).numpy()
 
 
 def _unexplained(
@@ -153,18 +152,18 @@ def _unexplained(
     """Unexplained variance over all rows and without those of large norm, how many those are, and a note where it matters."""
     large = of_large_norm(held.x)
     ordinary_spread = (held.x - held.ordinary_mean).square().sum(-1)
-    nothing = float("nan")
 
     def share(metric: str, below: Float[Tensor, n], where: Bool[Tensor, n]) -> dict[str, Any]:
-        interval = _ratio_interval(error[where].numpy(), below[where].numpy(), held.example[where.numpy()])
-        null = float(null_error[where].sum() / below[where].sum())
-        return _row(metric, float(error[where].sum() / below[where].sum()), *interval, null, int(where.sum()))
+        clusters = held.clusters[where.numpy()]
+        value, low, high = ratio_interval(error[where].numpy(), below[where].numpy(), clusters)
+        null = Null(float(null_error[where].sum() / below[where].sum()))
+        return row(metric, value, null, n=int(where.sum()), low=low, high=high, clusters=len(np.unique(clusters)))
 
     rows = [share("sae.fvu", spread, torch.ones_like(large)), share("sae.fvu_ordinary", ordinary_spread, ~large)]
     count, within = int(large.sum()), float(spread[large].sum() / spread.sum())
     found = Unexplained(rows[0]["value"], rows[1]["value"], count, len(large), within)
     rows[0]["note"] = found.note
-    return [*rows, _row("sae.large_rows", count, nothing, nothing, nothing, len(large))]
+    return [*rows, row("sae.large_rows", count, NoNull("a count"), n=len(large))]
 
 
 def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str, context: Context) -> dict[str, Any]:
@@ -180,7 +179,7 @@ def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str,
     held = np.flatnonzero(dataset.table["split"].eq("test"))
     chosen = np.random.default_rng(context.seed).permutation(held)[:SPLICED_EXAMPLES]
     where = model.site(site)
-    ours, floor = [], []
+    ours, instead = [], []
     inputs = dataset.inputs(chosen.tolist())
     work, done = reading_work(model, inputs), 0
     # A few texts at a time: with a large vocabulary a batch of many would be silent for long.
@@ -197,17 +196,19 @@ def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str,
         # Both at once: what the unedited model says is worked out a single time.
         both = output_shift(base, _joined(kept, flat), batch.keep)
         ours.append(both[: len(batch)])
-        floor.append(both[len(batch) :])
+        instead.append(both[len(batch) :])
         done += sum(work[part])
     context.progress(done, done, "splicing the reconstruction into the model")
-    a, b = torch.cat(ours).double().cpu().numpy(), torch.cat(floor).double().cpu().numpy()
+    a, b = torch.cat(ours).double().cpu().numpy(), torch.cat(instead).double().cpu().numpy()
     if not b.sum() > 0:
         raise DataError(
             f"The model's output does not change when its mean takes the place of the activations at {site}: there is nothing to"
             " keep, so how much the reconstruction keeps cannot be said."
         )
-    low, high = _ratio_interval(a, b, np.arange(len(a)))
-    return _row("sae.output_kept", 1 - a.sum() / b.sum(), 1 - high, 1 - low, 0.0, len(a))
+    clusters = example_clusters(dataset, chosen)
+    lost, low, high = ratio_interval(a, b, clusters)
+    known: dict[str, Any] = {"n": len(a), "clusters": len(np.unique(clusters))}
+    return row("sae.output_kept", 1 - lost, Null(0.0), low=1 - high, high=1 - low, **known)
 
 
 def _joined(first: Output, second: Output) -> Output:
@@ -244,22 +245,3 @@ def _reconstruct(
         active.append((codes != 0).sum(-1).float())
         fired += (codes != 0).sum(0)
     return torch.cat(errors), fired, torch.cat(active), torch.cat(cosines)
-
-
-def _row(metric: str, value: float, low: float, high: float, null: float, n: int) -> dict[str, Any]:
-    return {"metric": metric, "value": value, "low": low, "high": high, "null": null, "n": n}
-
-
-def _mean_interval(values: Float[np.ndarray, "n"], example: Int[np.ndarray, "n"]) -> tuple[float, float]:
-    return _ratio_interval(values, np.ones_like(values), example)
-
-
-def _ratio_interval(
-    top: Float[np.ndarray, "n"], bottom: Float[np.ndarray, "n"], example: Int[np.ndarray, "n"]
-) -> tuple[float, float]:
-    # Rows of one example are not independent: the linearised variance of a ratio of sums over examples.
-    _, owner = np.unique(example, return_inverse=True)
-    a, b = np.bincount(owner, weights=top), np.bincount(owner, weights=bottom)
-    ratio = a.sum() / b.sum()
-    error = np.sqrt(np.square(a - ratio * b).sum()) / b.sum()
-    return float(ratio - 1.96 * error), float(ratio + 1.96 * error)

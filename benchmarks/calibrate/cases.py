@@ -17,14 +17,15 @@ SAME = {
     "sae.fvu": ("interval of a ratio",),
     "sae.fvu_ordinary": ("interval of a ratio",),
     "sae.output_kept": ("interval of a ratio",),
-    "sae.dead": ("interval of a share",),
+    "sae.l0": ("interval of a mean",),
+    "sae.cosine": ("interval of a mean",),
 }
 """Scores whose numbers are made by the same function as those of other cases."""
 WITHOUT = {
     "detects.ap": "a description: neither interval nor p; its null is the share of positives",
     "probe.ap": "a description: neither interval nor p; its null is the share of positives",
     "probe.random": "the null of another score",
-    "sae.cosine": "a description: neither interval nor p",
+    "sae.dead": "a count",
     "sae.large_rows": "a count",
     "mi.entropy": "a description of the label",
     "causes.dose": "a setting",
