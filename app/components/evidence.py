@@ -20,7 +20,7 @@ from workbench.statistics.rows import COUNTS, P_VALUES
 
 FACTS = {
     "null": "null", "null_high": "null, 95th percentile", "p": "p", "p_corrected": "corrected p", "n": "n",
-    "clusters": "clusters", "clusters_positive": "of the rarer class",
+    "clusters": "clusters", "clusters_positive": "clusters of the rarer class",
 }  # fmt: skip
 
 

@@ -121,7 +121,7 @@ def planned(study: Study, activations: str) -> list[str]:
 def _planned(folder: str, activations: str, labels: str, _study: Study) -> list[str]:
     from workbench.evidence.plan import said
 
-    return said(_study.plan(_study.activation_set(activations)))
+    return said(_study.plan(_study.activation_set(activations), concepts=(20, 1000)))
 
 
 def _list(study: Study, runs: pd.DataFrame) -> str:

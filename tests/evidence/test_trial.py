@@ -201,7 +201,7 @@ def test_p_and_corrected_p_are_both_kept_and_the_family_is_named() -> None:
     correct(rows, concepts=100)
     assert [row["p_corrected"] for row in rows[:4]] == pytest.approx([0.08, 0.004, 0.5, 0.06])
     assert [row["p"] for row in rows] == [0.04, 0.001, 0.5, 0.02, None]
-    assert rows[0]["family"].endswith("4 tests")
+    assert rows[0]["family"].endswith("(4 tests)")
     assert "p_corrected" not in rows[4]
 
 

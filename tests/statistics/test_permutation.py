@@ -123,3 +123,18 @@ def test_dealt_labels_keep_their_documents_and_their_number() -> None:
 def test_scores_that_do_not_fit_are_refused() -> None:
     with pytest.raises(DataError, match="do not fit"):
         permuted_by_cluster(np.zeros((4, 2)), np.zeros((4, 3)))
+
+
+def test_a_score_that_knows_only_the_place_in_a_document_is_not_significant() -> None:
+    rng = np.random.default_rng(11)
+    clusters = np.repeat(np.arange(40), 20)
+    place = np.tile(np.arange(20), 40)
+    label = ((place < 3) & (rng.random(40) < 0.5)[clusters]).astype(float)[:, None]
+    score = -place[:, None] + rng.normal(size=(800, 1))
+    found = permuted_by_cluster(score, label, clusters)
+    area = auroc_matrix(score, label)[0, 0]
+    assert area > 0.9
+    assert found.mean[0] == pytest.approx(area, abs=0.03)
+    assert found.p[0] > 0.05
+    knows = score + 3 * label
+    assert permuted_by_cluster(knows, label, clusters).p[0] < 0.001

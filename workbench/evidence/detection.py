@@ -118,7 +118,7 @@ def _rows(
             "place": place, "label": label, "n": int(known[i]), "clusters": int(area.counts.every[i]),
             "clusters_positive": area.counts.fewer(i), "note": few,
         }  # fmt: skip
-        null = Null(0.5, permuted.high[i], permuted.p[i], FAMILY)
+        null = Null(permuted.mean[i], permuted.high[i], permuted.p[i], FAMILY)
         rows += [
             row("detects.auroc", area.value[i], null, low=low[i], high=high[i], **common),
             row("detects.ap", precision[i], Null(share[i]), **common),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from workbench.numbers import counted
 from workbench.statistics.correction import holm
 
 ALL_TRIED = ("detects.auroc", "causes.sensitivity", "stable.cosine", "named.auroc")
@@ -24,4 +25,4 @@ def correct(rows: list[dict[str, Any]], concepts: int) -> None:
         tests = max(len(mine), concepts if metric in ALL_TRIED else 0)
         for row, corrected in zip(mine, holm(np.array([row["p"] for row in mine], dtype=float), tests), strict=True):
             row["p_corrected"] = float(corrected)
-            row["family"] = f"{row.get('family') or metric}: {tests:,} test{'' if tests == 1 else 's'}"
+            row["family"] = f"{row.get('family') or metric} ({counted(tests, 'test')})"

@@ -35,12 +35,14 @@ class Permuted:
 
     Attributes:
         p: Probability of an area at least as large; nan where a class is in fewer clusters than `clusters.ENOUGH`.
+        mean: The mean: one half, or more where label and score both follow the place in a document; nan there as well.
         high: The 95th percentile; nan there as well.
         spread: The standard deviation; nan there as well.
         counts: Clusters of each class.
     """
 
     p: Float[np.ndarray, " c"]
+    mean: Float[np.ndarray, " c"]
     high: Float[np.ndarray, " c"]
     spread: Float[np.ndarray, " c"]
     counts: Counts
@@ -71,7 +73,7 @@ def permuted_by_cluster(
         raise DataError(f"Scores {scores.shape} and labels {labels.shape} do not fit: pass [n, c] and [n, c].")
     ids, _ = cluster_ids(clusters, len(scores))
     counts = count_clusters(labels, clusters)
-    p, high, spread = (np.full(scores.shape[1], np.nan) for _ in range(3))
+    p, mean, high, spread = (np.full(scores.shape[1], np.nan) for _ in range(4))
     distinct: dict[bytes, list[int]] = {}
     for column in np.flatnonzero(counts.enough):
         distinct.setdefault(labels[:, column].tobytes(), []).append(int(column))
@@ -83,8 +85,8 @@ def permuted_by_cluster(
         step = max(1, _CELLS // deal.size)
         for begin in range(0, len(columns), step):
             some = columns[begin : begin + step]
-            p[some], high[some], spread[some] = deal.test(np.ascontiguousarray(scores[known][:, some].T))
-    return Permuted(p, high, spread, counts)
+            p[some], mean[some], high[some], spread[some] = deal.test(np.ascontiguousarray(scores[known][:, some].T))
+    return Permuted(p, mean, high, spread, counts)
 
 
 def dealt_labels(label: np.ndarray, clusters: Shaped[np.ndarray, " n"], deals: int, seed: int = 0) -> Bool[np.ndarray, "b n"]:
@@ -150,8 +152,8 @@ class _Deal:
         """Numbers that one column needs."""
         return max(self.weight.size, len(self.label))
 
-    def test(self, scores: Shaped[np.ndarray, "c n"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The p values, 95th percentiles and standard deviations of some columns."""
+    def test(self, scores: Shaped[np.ndarray, "c n"]) -> tuple[np.ndarray, ...]:
+        """The p values, means, 95th percentiles and standard deviations of some columns."""
         n, positives = len(self.label), int(self.label.sum())
         ranks = midranks_by_column(scores)[:, self.order] - (n + 1) / 2
         observed = ranks @ self.label.astype(float)
@@ -174,7 +176,7 @@ class _Deal:
         quantile, pairs = norm.ppf(0.95), positives * (n - positives)
         # Cornish and Fisher's expansion to the third cumulant.
         bent = mean + spread * (quantile + (quantile**2 - 1) * skew / 6)
-        return p, 0.5 + bent / pairs, spread / pairs
+        return p, 0.5 + mean / pairs, 0.5 + bent / pairs, spread / pairs
 
     def draw(self, deals: int, rng: np.random.Generator) -> Bool[np.ndarray, "b n"]:
         """Labels of the rows in their own order."""
