@@ -46,8 +46,8 @@ def deleted_parts(study: Inputs) -> list[tuple[Literal["runs", "activations"], s
 def finish_deletions(study: Inputs) -> None:
     """Remove the files of what the catalog records as deleted, which a killed process or another machine left.
 
-    So are the locks of killed processes, but for those of captures that go on; what such a process kept of people's words gets its
-    name, or goes where nothing was dropped.
+    So are the locks of killed processes, but for those of captures that go on; what such a process kept of people's words gets
+    its name, or goes where nothing was dropped.
     """
     if study.read_only:
         return

@@ -272,9 +272,10 @@ def fresh_catalog(source: Path, target: Path, called: str) -> dict[str, int]:
         for table in tables:
             good: list[dict[str, object]] = []
             before, seen = write.total_changes, 0
-            indexes = [CreateIndex(index) for index in sorted(table.indexes, key=lambda index: str(index.name))]
-            for made in (CreateTable(table), *indexes):
-                write.execute(str(made.compile(dialect=dialect.dialect())))
+            statements: list[sa.schema.ExecutableDDLElement] = [CreateTable(table)]
+            statements += [CreateIndex(index) for index in sorted(table.indexes, key=lambda index: str(index.name))]
+            for statement in statements:
+                write.execute(str(statement.compile(dialect=dialect.dialect())))
             if needed := _lacking(read, table):
                 if table in NEEDED:
                     raise StudyError(
