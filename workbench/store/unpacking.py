@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -272,10 +273,8 @@ def fresh_catalog(source: Path, target: Path, called: str) -> dict[str, int]:
         for table in tables:
             good: list[dict[str, object]] = []
             before, seen = write.total_changes, 0
-            statements: list[sa.schema.ExecutableDDLElement] = [CreateTable(table)]
-            statements += [CreateIndex(index) for index in sorted(table.indexes, key=lambda index: str(index.name))]
-            for statement in statements:
-                write.execute(str(statement.compile(dialect=dialect.dialect())))
+            for statement in _making(table):
+                write.execute(statement)
             if needed := _lacking(read, table):
                 if table in NEEDED:
                     raise StudyError(
@@ -308,6 +307,14 @@ def fresh_catalog(source: Path, target: Path, called: str) -> dict[str, int]:
 def _size(path: Path) -> int:
     beside = path.with_name(f"{path.name}-wal")
     return path.stat().st_size + (beside.stat().st_size if beside.exists() else 0)
+
+
+@cache
+def _making(table: sa.Table) -> list[str]:
+    """The statements that make a table of ours with its indexes."""
+    statements: list[sa.schema.ExecutableDDLElement] = [CreateTable(table)]
+    statements += [CreateIndex(index) for index in sorted(table.indexes, key=lambda index: str(index.name))]
+    return [str(statement.compile(dialect=dialect.dialect())) for statement in statements]
 
 
 def _lacking(read: sqlite3.Connection, table: sa.Table) -> str:
