@@ -13,6 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+import tests.store.clock  # noqa: F401
 from workbench.store import catalog as tables
 from workbench.store.study import Study, open_study
 

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 import workbench as wb
+from tests.store.test_crowd import crowded
+from tests.store.test_kill import ends_as_what_was_never_killed, killed
 
 ROOT = Path(__file__).parents[2]
 ODD = "a study – 概念\nof mine"
@@ -67,6 +69,31 @@ def test_all_of_it_at_once(tmp_path) -> None:
     folder = tmp_path / "a study\nof mine"
     assert work(folder, "all", few_files, "HOME XDG_CONFIG_HOME XDG_CACHE_HOME", DAYS_BACK="1", **NOT_UTF_8) == ""
     sound(folder)
+
+
+def odd_places(tmp_path: Path, unicode: bool) -> tuple[Path, dict[str, str]]:
+    """A folder on an odd path, and an odd environment; a system without UTF-8 cannot spell every path."""
+    place = tmp_path / (ODD if unicode else "a study\nof mine")
+    place.mkdir()
+    known = {name: value for name, value in os.environ.items() if name not in {"HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"}}
+    return place, known | {"DAYS_BACK": "1"} | ({} if unicode else NOT_UTF_8)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not EVERY_KIB, reason="one of the cases of `make test-full`")
+@pytest.mark.parametrize("unicode", [True, False])
+def test_kills_in_odd_places(tmp_path, unicode) -> None:
+    place, environment = odd_places(tmp_path, unicode)
+    report = killed(place, 20, environment, few_files, seed=1 + unicode)
+    ends_as_what_was_never_killed(place, report)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not EVERY_KIB, reason="one of the cases of `make test-full`")
+@pytest.mark.parametrize("unicode", [True, False])
+def test_a_crowd_in_odd_places(tmp_path, unicode) -> None:
+    place, environment = odd_places(tmp_path, unicode)
+    crowded(place / "study", 60, environment=environment, before=few_files)
 
 
 def test_a_path_that_this_system_cannot_spell_is_refused_and_nothing_is_made(tmp_path) -> None:

@@ -45,7 +45,7 @@ NEEDED = (info, runs, concepts)
 """Tables without whose rows the others say nothing."""
 MOST_TIMES, ALWAYS_BYTES = 100, 64 * 2**20
 """A packed study may take so many times its size, and so many bytes whatever its size."""
-_BLOCK, _CHUNK_ROWS = 2**20, 5000
+_BLOCK, _CHUNK_ROWS, _NAME_BYTES = 2**20, 5000, 255
 _DAMAGED = (
     zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, struct.error, ValueError,
     OverflowError, IndexError, KeyError, MemoryError,
@@ -197,6 +197,7 @@ def _members(archive: zipfile.ZipFile, source: Path) -> tuple[dict[str, Member],
             "is there twice" if name in members
             else "is encrypted" if one.flag_bits & 1
             else "is no plain file" if kind not in {0, stat.S_IFREG}
+            else "has a longer name than files can have" if max(len(os.fsencode(part)) for part in inside.parts) > _NAME_BYTES
             else "is packed in an unusual way" if one.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
             else ""
         )  # fmt: skip
@@ -236,12 +237,10 @@ def _copy(source: Path, member: Member, target: Path) -> None:
     except _DAMAGED as error:
         raise _damaged(source, error) from error
     except OSError as error:
-        # A place in the file that cannot be, or a name that no disk takes.
-        if error.errno == errno.EINVAL:
-            raise _damaged(source, error) from error
-        if error.errno == errno.ENAMETOOLONG:
-            raise StudyError(f"{shown(member.name)} in {source} has a longer name than files here can have.") from error
-        raise
+        # A place in the file that cannot be.
+        if error.errno != errno.EINVAL:
+            raise
+        raise _damaged(source, error) from error
     if written != member.size:
         raise StudyError(
             f"{shown(member.name)} in {source} has not the {member.size:,} bytes that it should have: fetch it again."
@@ -323,7 +322,11 @@ def _lacking(read: sqlite3.Connection, table: sa.Table) -> str:
     One that may be empty is left empty, and numbers of rows are given anew.
     """
     there = {fact[1] for fact in read.execute(f'PRAGMA table_xinfo("{table.name}")') if not fact[6]}
-    needed = [column.name for column in table.columns if not column.nullable and column is not table.autoincrement_column]
+    # What the study is about is said by pairs of a name and a value.
+    needed = [
+        column.name for column in table.columns
+        if table is info or not (column.nullable or column is table.autoincrement_column)
+    ]  # fmt: skip
     return next((name for name in needed if name not in there), "")
 
 
