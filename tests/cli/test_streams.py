@@ -15,7 +15,7 @@ import pytest
 import workbench as wb
 from tests.fuzz.readers import PACK
 from workbench.cli import main
-from workbench.cli.console import show_json
+from workbench.cli.console import STATE, show_json
 
 COMMAND = [sys.executable, "-c", "from workbench.cli import main; main()"]
 NAME = "naïve – 概念 \U0001f600"
@@ -84,7 +84,9 @@ def test_json_shows_no_sign_that_turns_a_line_or_cannot_be_seen(capsys) -> None:
     assert json.loads(text) == value
 
 
-def test_an_error_in_json_shows_none_either(capsys, tmp_path) -> None:
+def test_an_error_in_json_shows_none_either(capsys, tmp_path, monkeypatch) -> None:
+    # Put back when the test ends: the option is one of the process.
+    monkeypatch.setattr(STATE, "json", False)
     with pytest.raises(SystemExit, match="2"):
         main(["--json", "show", str(tmp_path / "no\u202estudy")])
     text = capsys.readouterr().out

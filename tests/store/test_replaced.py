@@ -12,7 +12,7 @@ from contextlib import closing
 import pytest
 
 import workbench as wb
-from workbench.cli.console import console, say
+from workbench.cli.console import STATE, console, say
 from workbench.errors import NotTrustedError, StudyError
 from workbench.store import trust
 from workbench.store.unpacking import Member, _copy
@@ -81,7 +81,8 @@ def test_a_catalog_without_its_schema_is_refused(known) -> None:
         wb.open_study(known, trust=True)
 
 
-def test_a_sentence_steers_no_terminal() -> None:
+def test_a_sentence_steers_no_terminal(monkeypatch) -> None:
+    monkeypatch.setattr(STATE, "json", False)
     with console.capture() as said:
         say("<Concept '\x1b[31mred\u202e'>\nsecond")
     assert said.get() == "<Concept '·[31mred·'>\nsecond\n"

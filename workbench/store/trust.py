@@ -88,26 +88,22 @@ def _records(folder: Path, identifier: str) -> Iterator[_Kept]:
 
 def _matches(folder: Path, record: _Kept) -> bool:
     """Whether the files of a study are those that were there when it was kept, as far as they were kept."""
-    return all(_number(folder, name) == number for name, number in record.files.items())
+    there = _numbers(folder, still=False)
+    return all(there.get(name) == number for name, number in record.files.items())
 
 
-def _numbers(folder: Path) -> dict[str, list[int]]:
-    found = {name: number for name in (_STUDY_FILE, _CATALOG) if (number := _number(folder, name))}
+def _numbers(folder: Path, still: bool = True) -> dict[str, list[int]]:
+    """The numbers of the files by which a study is known; with ``still``, without that of one that was just changed."""
+    found = {}
     with suppress(OSError):
-        if time.time() - (folder / _STUDY_FILE).stat().st_ctime < _STILL_S:
-            del found[_STUDY_FILE]
+        state = (folder / _CATALOG).lstat()
+        # It is changed all the time, and stays the same file.
+        found[_CATALOG] = [state.st_dev, state.st_ino]
+    with suppress(OSError):
+        state = (folder / _STUDY_FILE).lstat()
+        if not still or time.time() - state.st_ctime >= _STILL_S:
+            found[_STUDY_FILE] = [state.st_dev, state.st_ino, state.st_ctime_ns]
     return found
-
-
-def _number(folder: Path, name: str) -> list[int]:
-    try:
-        state = (folder / name).lstat() if name in {_STUDY_FILE, _CATALOG} else None
-    except OSError:
-        state = None
-    if state is None:
-        return []
-    # The catalog changes all the time, and stays the same file.
-    return [state.st_dev, state.st_ino, *([state.st_ctime_ns] if name == _STUDY_FILE else [])]
 
 
 def _key(folder: Path, identifier: str) -> str:
