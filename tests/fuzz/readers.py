@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import sqlite3
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from workbench.recipes import Recipe
 from workbench.shapes import read_tensors
 from workbench.store.deleted import deleted_sets
 from workbench.store.dependents import Needs
-from workbench.store.look import CATALOG
+from workbench.store.look import CATALOG, look
 from workbench.store.marker import STUDY_FILE
 from workbench.store.marker import read as read_marker
 from workbench.store.study import Study
@@ -82,10 +83,10 @@ class Reader:
         """The honest file, and further examples of its kind."""
         more = CORPUS / "more" / self.name
         found = [self.honest(place).read_bytes()]
-        if self.name in {"catalog", "pack", "zip"}:
+        if self.file == "study.zip" or self.file == CATALOG:
             # Small ones are changed and read in a fraction of the time.
             catalog = _small_catalog(place / "small.db")
-            small = catalog if self.name == "catalog" else _small_pack(catalog if self.name == "pack" else b"")
+            small = catalog if self.file == CATALOG else _small_pack(catalog if self.name == "pack" else b"")
             found = [small] * 3 if self.name == "zip" else [*found, *[small] * 3]
         return found + [path.read_bytes() for path in sorted(more.iterdir())] if more.is_dir() else found
 
@@ -167,11 +168,10 @@ def _set(folder: Path) -> None:
 
 def _members_copied(folder: Path) -> None:
     """The files of a pack, copied as they are; what is in them is read by the next reader."""
-    (folder / "made").mkdir()
-    with _reading(folder / "study.zip") as (members, size, _):
-        _require_room(folder / "study.zip", folder / "made", members | {CATALOG: next(iter(members.values()), NOTHING)}, size)
+    with tempfile.TemporaryDirectory() as made, _reading(folder / "study.zip") as (members, size, _):
+        _require_room(folder / "study.zip", folder, members | {CATALOG: next(iter(members.values()), NOTHING)}, size)
         for member in members.values():
-            _copy(folder / "study.zip", member, child(folder / "made", member.name))
+            _copy(folder / "study.zip", member, child(Path(made), member.name))
 
 
 def _unpacked(folder: Path) -> None:
@@ -220,8 +220,9 @@ READERS = {
         Reader("job question", "study", "jobs/*/job.json", _jobs),
         Reader("job progress", "study", "jobs/*/progress.json", _jobs),
         Reader("checksums", "run", "checksums.json", lambda folder: list(damaged_files(folder))),
-        Reader("catalog", "study", "catalog.db", _catalog, fresh=True, whole=_study),
-        Reader("zip", "pack", "study.zip", _members_copied, fresh=True),
+        Reader("catalog", "study", "catalog.db", lambda folder: look(folder / CATALOG, "it")),
+        Reader("study", "study", "catalog.db", _catalog, fresh=True, whole=_study),
+        Reader("zip", "pack", "study.zip", _members_copied),
         Reader("pack", "pack", "study.zip", _unpacked, fresh=True, whole=_unpacked_and_opened),
     )
 }
