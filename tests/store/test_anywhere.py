@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 import workbench as wb
-from tests.store.test_crowd import crowded
+from tests.store.test_crowd import crowd, crowded, enter_run, said
 from tests.store.test_kill import ends_as_what_was_never_killed, killed
+from workbench.store import catalog as tables
 
 ROOT = Path(__file__).parents[2]
 ODD = "a study – 概念\nof mine"
@@ -156,3 +158,20 @@ def test_a_disk_that_fills_at_any_moment_leaves_what_is_whole(tmp_path, disk) ->
     # Some disks were too small, and the last one was not.
     assert len(said) > 1
     assert said[-1] == ""
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not EVERY_KIB, reason="one of the cases of `make test-full`")
+@pytest.mark.parametrize("kib", [600, 1200])
+def test_a_crowd_on_a_disk_that_fills_is_told_and_loses_nothing_that_was_taken(disk, kib) -> None:
+    folder = disk(kib) / "study"
+    with wb.open_study(folder) as study:
+        enter_run(study)
+    with crowd(folder, ["fill"] * 4, 400) as people:
+        ends = [said(person) for person in people]
+    assert any("full" in end["said"] for end in ends), ends
+    subprocess.run(["mount", "-o", "remount,size=20m", str(folder.parent)], check=True)
+    with wb.open_study(folder, create=False) as study:
+        notes = [text.split()[0] for text in study.catalog.frame(sa.select(tables.notes))["text"]]
+        assert set(study.verify()["part"]) <= {"run"}
+    assert sorted(notes) == sorted(name for end in ends for name in end["taken"])
