@@ -17,6 +17,7 @@ from workbench.errors import ConfigError, WorkbenchError
 from workbench.jobs import Job, cancel_job, start_job, start_repetition
 from workbench.progress import Progress
 from workbench.serving import inside_roots
+from workbench.store.remote import SCHEMES
 from workbench.store.study import Study, open_study
 from workbench.store.unpacking import unpack
 
@@ -27,10 +28,9 @@ if TYPE_CHECKING:
     from workbench.recipes import Recipe
     from workbench.store.concept import Concept
 
-# Kinds of remotes that are somewhere else, by the scheme of their address. Others may lead to any file of this machine.
-NETWORK = frozenset(
-    {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "sftp", "ssh", "http", "https", "webdav", "hdfs", "webhdfs"}
-)
+# Kinds of remotes that are somewhere else, by the scheme of their address. With others, such as sftp to this machine, whoever
+# types an address may reach any file that the app's own user can, around the roots.
+NETWORK = SCHEMES - {"file", "memory", "sftp", "ssh", "smb", "hdfs"}
 
 
 class AccessError(WorkbenchError):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import plotly.express as px
 import plotly.graph_objects as go
 import pytest
@@ -140,3 +142,41 @@ def test_a_file_that_is_no_text_is_a_sentence_with_its_name(tmp_path: Path) -> N
 def test_a_dark_page_has_lighter_shades() -> None:
     shown = themed(go.Figure(go.Bar(x=[1], y=[1], marker={"color": COLOURS[0]})), dark=True)
     assert shown.data[0].marker.color == "#4BA3DB"
+
+
+@pytest.mark.parametrize("text", ["NaN", "1e999", str(2**70), '"\\ud800"', "[" * 200 + "]" * 200])
+def test_what_no_other_reader_of_json_takes_is_no_figure(text: str) -> None:
+    with pytest.raises(DataError, match="cannot be shown"):
+        read_figure(f'{{"data": [{{"type": "bar", "y": [{text}]}}]}}')
+
+
+BYTES = base64.b64encode(np.arange(6.0).tobytes()).decode()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"shape": "1000000000, 1000000000"}, {"shape": "7"}, {"shape": "2, 2"}, {"shape": "-1, -6"}, {"shape": "1e9"},
+        {"shape": [2, 3, 1, 1]}, {"shape": "6, " * 50 + "1"}, {"dtype": "f4", "shape": "6"}, {"dtype": "O"}, {"dtype": ["f8"]},
+        {"dtype": None}, {"bdata": BYTES[:-3]}, {"bdata": "????"}, {"bdata": 7}, {"bdata": [1, 2]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_numbers_that_are_not_as_long_as_they_say_are_refused(more: dict) -> None:
+    array = {"dtype": "f8", "bdata": BYTES} | more
+    for figure in (
+        {"data": [{"type": "heatmap", "z": array}]},
+        {"data": [{"type": "bar", "y": [1], "marker": {"color": array}}]},
+        {"data": [{"type": "bar", "y": [1]}], "layout": {"meta": [array]}},
+    ):
+        with pytest.raises(DataError, match="not as long as it says"):
+            read_figure(json.dumps(figure))
+
+
+@pytest.mark.parametrize("kind", ["float64", "float32", "int8", "int16", "uint8", "int32"])
+@pytest.mark.parametrize("shape", [(6,), (2, 3)])
+def test_numbers_as_bytes_are_read_as_they_are(kind: str, shape: tuple[int, ...]) -> None:
+    values = np.arange(6).astype(kind).reshape(shape)
+    figure = go.Figure(go.Bar(y=values) if len(shape) == 1 else go.Heatmap(z=values))
+    assert "bdata" in figure.to_json()
+    assert json.loads(read_figure(figure.to_json()).to_json())["data"] == json.loads(figure.to_json())["data"]

@@ -37,7 +37,11 @@ JOINS = {
     "store/marker.py": {"marker.with_name(f'.{uuid.uuid4().hex}{PARTIAL}')"},
     "store/remote.py": {"folder / last"},
     "store/remote_check.py": {"folder / last", "folder / LAST[kind]"},
-    "store/repair.py": {"folder / f'{stem}.json'", "folder / f'{stem}-{number}.json'"},
+    "store/dropped.py": {
+        "folder / f'{stem}{_ENDING}'",
+        "folder / f'{stem}-{number}{_ENDING}'",
+        "path.with_name(f'{path.name}{PARTIAL}')",
+    },
     "store/scratch.py": {"cache / f'{PREFIX}{uuid.uuid4().hex}'", "folder.with_name(f'{folder.name}{LOCK}')"},
     "store/sqlite.py": {"path.with_name(f'{path.name}-wal')"},
     "store/trust.py": {"home / f'{key}.json'", "Path(tempfile.gettempdir()) / f'concept-workbench-{os.getuid()}'"},

@@ -167,3 +167,10 @@ def test_the_example_runs_on_the_command_that_the_docs_give(tmp_path) -> None:
     assert base.strip() != edited.strip()
     with wb.open_study(tmp_path / "studies" / "steering") as study:
         assert Recipe.load(tmp_path / "recipe.json").run(study).texts[1].strip() == edited.strip()
+
+
+@pytest.mark.parametrize("version", ["true", "1.0", "2.0", '"2"', "3", "null", "[2]"])
+def test_a_version_that_is_no_known_number_is_refused(version: str) -> None:
+    with pytest.raises(ConfigError, match="format"):
+        Recipe.parse(f'{{"format": {version}}}')
+    assert Recipe.parse('{"format": 1}').format == 2

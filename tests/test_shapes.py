@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import json
 import os
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from pydantic import BaseModel, Field
 from safetensors.torch import save_file
 
 from workbench.errors import ConfigError, StudyError
-from workbench.shapes import DEEPEST, ShapeError, parse_json, read_shaped, read_tensors, reading, shaped
+from workbench.shapes import DEEPEST, ShapeError, is_version, parse_json, read_shaped, read_tensors, reading, shaped
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
@@ -137,3 +139,45 @@ def test_our_own_errors_and_a_full_disk_stay_what_they_are() -> None:
         raise KeyboardInterrupt
     with pytest.raises(StudyError, match=r"^x cannot be read: 'k' is not there. Do it\.$"), reading("x", "Do it."):
         raise KeyError("k")
+
+
+ROOT = Path(__file__).parents[1]
+READS_JSON = {"load", "loads", "JSONDecoder", "read_json", "from_json", "model_validate_json", "validate_json", "raw_decode"}
+
+
+def json_readers(text: str) -> list[str]:
+    """The calls in a source that read JSON by themselves, whatever they are imported as."""
+    found, aliases = [], {"json"}
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "json":
+            found += [f"from json import {name.name}" for name in node.names if name.name in READS_JSON]
+        elif isinstance(node, ast.Import):
+            aliases |= {name.asname for name in node.names if name.name == "json" and name.asname}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Attribute) or node.attr not in READS_JSON:
+            continue
+        # `load` is a word of many libraries, and json's own only after its name.
+        if node.attr not in {"load", "loads"} or (isinstance(node.value, ast.Name) and node.value.id in aliases):
+            found.append(ast.unparse(node))
+    return found
+
+
+def test_json_is_read_in_one_place() -> None:
+    paths = sorted(path for folder in ("workbench", "analyses", "probes", "app") for path in (ROOT / folder).rglob("*.py"))
+    found = {path.relative_to(ROOT).as_posix(): calls for path in paths if (calls := json_readers(path.read_text()))}
+    assert found == {"workbench/shapes.py": ["json.loads"]}
+    for text in (
+        "import json as j\nj.load(f)",
+        "from json import loads",
+        "import pandas as pd\npd.read_json(f)",
+        "M.model_validate_json(t)",
+    ):
+        assert json_readers(text), text
+    assert not json_readers("import torch\ntorch.load(f)\njson.dumps(1)")
+
+
+@pytest.mark.parametrize("value", [True, False, 1.0, "1", None, [1], 2])
+def test_a_version_is_a_whole_number_that_is_known(value: Any) -> None:
+    assert not is_version(value, 1)
+    assert is_version(1, 1, 2)

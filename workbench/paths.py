@@ -24,6 +24,7 @@ KINDS: dict[str, re.Pattern[str]] = {
 }
 """The folders of a study, and what the names in each of them look like."""
 _HOLLOW_BYTES = 2**28
+_NO_FOLDER = "a file, where a folder belongs"
 _PART_PATTERN = re.compile(_PART)
 # A name of a table, a figure or a file of a run: any text that is one name on every system, and no hidden file.
 _NAME = re.compile(r"[^./\\:\x00-\x1f\x7f][^/\\:\x00-\x1f\x7f]{0,199}")
@@ -51,19 +52,32 @@ def inside(study: Path, kind: str, *parts: str) -> Path:
         A path that lies in the study, whether or not there is something.
 
     Raises:
-        StudyError: The id is none that the workbench gives, or there is a symbolic link, a pipe or a device in its place.
+        StudyError: The id is none that the workbench gives, there is a symbolic link, a pipe or a device in its place, or a file
+            in that of a folder above it.
     """
     if parts and not is_id(kind, parts[0]):
         raise StudyError(f"{shown(parts[0])} is no name of anything in {kind}/ of {study}: `workbench study verify` says more.")
     for part in parts[1:]:
         if not _PART_PATTERN.fullmatch(part):
             raise StudyError(f"{shown(part)} is no name of a file of {kind}/{parts[0]} in {study}.")
-    path = study
-    for part in (kind, *parts):
+    path = study / kind
+    problem = no_folder(path)
+    for part in parts:
+        if problem is not None:
+            break
         path = path / part
-        if (problem := odd(path)) is not None:
-            raise StudyError(f"{path} is {problem}: it is not followed. Remove it, or put what belongs there in its place.")
+        problem = no_folder(path) if part is not parts[-1] else odd(path)
+    if problem is not None:
+        raise StudyError(f"{path} is {problem}: it is not followed. Remove it, or put what belongs there in its place.")
     return path
+
+
+def inside_or_none(study: Path, kind: str, *parts: str) -> Path | None:
+    """The path that :func:`inside` gives, or None where something else is in the place of it or of a folder above it."""
+    try:
+        return inside(study, kind, *parts)
+    except StudyError:
+        return None
 
 
 def child(folder: Path, name: str) -> Path:
@@ -88,35 +102,66 @@ def listed(study: Path, kind: str, partial: bool = True) -> list[Path]:
     if not home.is_dir():
         return []
     found = [Path(entry.path) for entry in os.scandir(home) if entry.is_dir(follow_symlinks=False) and is_id(kind, entry.name)]
-    return sorted(path for path in found if partial or path.suffix != PARTIAL)
+    return sorted(path for path in found if path.suffix != LOCK and (partial or path.suffix != PARTIAL))
 
 
 def strange(study: Path, kind: str) -> Iterator[tuple[Path, str]]:
-    """What else lies in the folder of a kind, each with what is wrong with it: links, pipes, and names that are none of ours."""
+    """What else lies in the folder of a kind, each with what is wrong with it: links, pipes, names that are none of ours, files
+    in the place of folders and folders in that of files."""
     home = study / kind
-    if (problem := odd(home)) is not None:
+    if (problem := no_folder(home)) is not None:
         yield home, problem
         return
     for entry in sorted(os.scandir(home), key=lambda one: one.name) if home.is_dir() else []:
         path = Path(entry.path)
         if (problem := odd(path)) is not None:
             yield path, problem
-        elif entry.is_dir(follow_symlinks=False) and not is_id(kind, entry.name):
-            yield path, "called as the workbench calls nothing"
+        elif entry.is_dir(follow_symlinks=False):
+            if not is_id(kind, entry.name):
+                yield path, "called as the workbench calls nothing"
+            elif kind == "datasets" or path.suffix == LOCK:
+                yield path, "a folder, where a file belongs"
+            elif kind in {"jobs", "cache"}:
+                # Runs and sets tell of what is in them themselves.
+                yield from ((path / name, problem) for name, problem in oddities(path))
+        elif kind in {"runs", "activations", "jobs"} and is_id(kind, entry.name) and path.suffix != LOCK:
+            yield path, _NO_FOLDER
 
 
-def drop_strange(study: Path, name: str) -> bool:
-    """Remove a link, a pipe or a device among the parts of a study, and not what it leads to; whether there was one.
+def drop_strange(study: Path, name: str) -> str:
+    """Remove a link, a pipe or a device among the parts of a study, and not what it leads to.
 
     Args:
         study: The study's folder.
         name: As :func:`strange` finds it: looked for in what is there, and never joined.
+
+    Returns:
+        What it was; empty where there was none.
     """
     found = {path.relative_to(study).as_posix(): path for kind in KINDS for path, _ in strange(study, kind)}
-    if (path := found.get(name)) is None or odd(path) is None:
-        return False
+    if (path := found.get(name)) is None or (problem := odd(path)) is None:
+        return ""
+    what = f"{problem}{_led_to(path)}"
     path.unlink()
-    return True
+    return what
+
+
+def home_problem(study: Path, kind: str) -> str:
+    """What is wrong with the folder of a kind itself, as part of a sentence: ``missing`` is one; empty where it is a folder."""
+    home = study / kind
+    if (problem := no_folder(home)) is not None:
+        return f"{problem}{_led_to(home)}"
+    return "" if home.is_dir() else "missing"
+
+
+def _led_to(path: Path) -> str:
+    """Where a link leads, as part of a sentence; empty for anything else."""
+    return f" to {shown(os.readlink(path), 200)}" if path.is_symlink() else ""
+
+
+def no_folder(path: Path) -> str | None:
+    """What is in the place of a folder that is none, or None; nothing there is a folder that is still to be made."""
+    return odd(path) or (_NO_FOLDER if is_file(path) else None)
 
 
 def odd(path: Path) -> str | None:

@@ -90,6 +90,21 @@ def hold(path: Path, what: str, patient: bool = False) -> Iterator[None]:
         file.close()
 
 
+@contextmanager
+def holding(file: IO[str]) -> Iterator[None]:
+    """Hold a file that this process has made and has open, so that :func:`held` says so, where there are locks."""
+    _lock(file)
+    yield
+
+
+def drop_lock(path: Path) -> None:
+    """Remove a lock file of a process that was killed; one that somebody holds stays."""
+    if is_file(path) and not held(path):
+        # Taken first: whoever takes it at this moment keeps it.
+        with suppress(StudyError, OSError), hold(path, path.name):
+            pass
+
+
 def held(path: Path) -> bool:
     """Whether somebody holds a lock file now."""
     if not is_file(path):

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from workbench.conversations import Conversation
 from workbench.errors import ConfigError, StudyError, disk_errors
-from workbench.shapes import ShapeError, faults, read_shaped, shaped
+from workbench.shapes import ShapeError, faults, is_version, read_shaped, shaped, whole_number
 from workbench.writing import write_beside
 
 if TYPE_CHECKING:
@@ -95,13 +95,13 @@ class Recipe(BaseModel):
     model: str = ""
     weights_hash: str = ""
     name: str = Field(default="", max_length=200)
-    format: Literal[2] = 2
+    format: Annotated[Literal[2], BeforeValidator(whole_number)] = 2
 
     @model_validator(mode="before")
     @classmethod
     def _migrated(cls, data: Any) -> Any:
         """Steps of format 1 changed special tokens as well, and give the same text as they did then."""
-        if not isinstance(data, dict) or data.get("format") != 1:
+        if not isinstance(data, dict) or not is_version(data.get("format"), 1):
             return data
         steps = data.get("steps", ())
         if isinstance(steps, list | tuple):

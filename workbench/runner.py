@@ -31,6 +31,7 @@ from workbench.paths import PARTIAL, child, inside
 from workbench.processes import has_ended, identity, shareable
 from workbench.progress import Progress, part_of, silent
 from workbench.seeds import check_seed
+from workbench.shapes import parse_json
 from workbench.store import tables
 from workbench.store.runs import Run, seal, write_json
 from workbench.store.unfinished import Unfinished
@@ -88,7 +89,7 @@ def execute(
             f"The analysis {name} is one piece of work, with nothing to share out to workers: use the engine local."
         )
     dataset = with_asked(study.dataset_of(acts) if dataset is None else dataset, analysis.labels_asked())
-    config = json.loads(analysis.model_dump_json())
+    config = parse_json(analysis.model_dump_json(), numbers=False)
     inputs = {
         "activations": acts.id,
         "sites": [str(s) for s in acts.sites],

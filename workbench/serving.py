@@ -17,6 +17,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from workbench.errors import ConfigError
+from workbench.shapes import ShapeError, shaped
 
 STUDIES = "WORKBENCH_STUDIES"
 SETTINGS = "WORKBENCH_APP"
@@ -45,8 +46,15 @@ class Serving:
 
     @classmethod
     def current(cls) -> Self:
-        """As the process that this is was started."""
-        return cls(**json.loads(os.environ.get(SETTINGS, "{}")))
+        """As the process that this is was started.
+
+        Raises:
+            ConfigError: The variable holds something else than :meth:`environment` writes.
+        """
+        try:
+            return shaped(os.environ.get(SETTINGS, "{}"), cls)
+        except ShapeError as error:
+            raise ConfigError(f"The variable {SETTINGS} cannot be read: {error}. Leave it to `workbench app`.") from error
 
 
 def served_folders() -> list[Path]:

@@ -102,6 +102,18 @@ def read_shaped(
         return shaped(read_bytes(path, most), shape, numbers)
 
 
+def is_version(value: object, *known: int) -> bool:
+    """Whether a value from JSON is one of the numbers of versions that are known; ``true`` and ``1.0`` are none."""
+    return type(value) is int and value in known
+
+
+def whole_number(value: object) -> object:
+    """The value, for pydantic to go on with. `ValueError` where it is no whole number: Python takes ``true`` for 1."""
+    if type(value) is not int:
+        raise ValueError("it is no whole number")
+    return value
+
+
 def faults(error: ValidationError) -> str:
     """What does not fit, as a part of a sentence: each field with what is wrong with it."""
     parts = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from analyses.sparse_autoencoder.step_costs import WHOLE, StepCosts
 from workbench.models.devices import choose_device
+from workbench.shapes import read_shaped
 
 if TYPE_CHECKING:
     from analyses.sparse_autoencoder.analysis import SparseAutoencoder
@@ -106,6 +106,6 @@ def _exported(sae: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     # What is kept and measured is the inference model that sae-lens writes, not the one in training.
     with tempfile.TemporaryDirectory() as folder:
         sae.save_inference_model(folder)
-        config = json.loads((Path(folder) / "cfg.json").read_text())
+        config = read_shaped(Path(folder) / "cfg.json", dict[str, Any])
         # Where it was trained is no part of what it is: another machine may have no such device.
         return load_file(Path(folder) / "sae_weights.safetensors"), config | {"device": "cpu"}

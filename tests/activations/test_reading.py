@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
+import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +11,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz.readers import CORPUS
 from workbench.activations import capture
+from workbench.activations.manifest import parse_manifest
 from workbench.errors import ConfigError, StudyError, UnknownNameError
 
 
@@ -87,3 +92,14 @@ def test_batches_follow_the_seed_and_never_end_unless_asked(acts):
         next(view.batches(0))
     with pytest.raises(ConfigError):
         next(view.batches(4, rows=np.array([], int)))
+
+
+@pytest.mark.parametrize("version", [True, 1.0, "2", 3, None])
+def test_a_manifest_of_no_known_version_is_refused(tmp_path, version) -> None:
+    folder = Path(shutil.copytree(CORPUS / "set", tmp_path / "set"))
+    found = json.loads((folder / "manifest.json").read_text())
+    assert parse_manifest(folder).request.format == 2
+    found["request"]["format"] = version
+    (folder / "manifest.json").write_text(json.dumps(found))
+    with pytest.raises(StudyError, match="format"):
+        parse_manifest(folder)

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import io
 import json
+import re
 import shutil
 import sqlite3
 import time
@@ -22,9 +23,10 @@ from small_study import MAIN
 from streamlit.testing.v1 import AppTest
 
 from app import jobs as app_jobs
-from app.writer import AccessError, Writer
+from app.writer import NETWORK, AccessError, Writer
 from workbench.errors import ConfigError, StudyError, WorkbenchError
 from workbench.serving import Serving, address_of, inside_roots, read_secrets, serving
+from workbench.store.remote import SCHEMES
 from workbench.store.study import open_study
 from workbench.store.texts import keep_texts
 
@@ -229,9 +231,23 @@ def test_a_path_outside_the_roots_is_not_reached(
         for ask in asked:
             with pytest.raises(WorkbenchError):
                 ask()
-        for address in ("memory://x", "zip:///etc/x.zip", "dir://x", "reference://x", "simplecache::file:///etc", "x"):
+        # Of those that a study knows, all that may lead to a file of this machine are left to the command line.
+        local = [f"{scheme}://localhost/etc" for scheme in sorted(SCHEMES - NETWORK - {"file"})]
+        assert {"sftp://localhost/etc", "ssh://localhost/etc", "smb://localhost/etc", "memory://localhost/etc"} <= set(local)
+        web = ("http://localhost/x", "https://localhost/x")
+        for address in (*local, *web, "zip:///etc/x.zip", "dir://x", "reference://x", "simplecache::file:///etc", "x"):
             with pytest.raises(ConfigError):
                 writer.push(address, silent)
+
+
+def test_the_page_about_the_app_names_the_remotes_that_it_takes() -> None:
+    assert NETWORK <= SCHEMES
+    text = " ".join((Path(__file__).parents[2] / "docs" / "app.md").read_text().split())
+    said = re.search(r"Remotes elsewhere are of the kinds (.*?)\. Others", text)
+    assert said is not None
+    kinds = set(re.findall(r"[a-z]+[0-9]?", said[1])) - {"with", "and"}
+    # Other spellings of the same kinds are not named.
+    assert kinds == NETWORK - {"s3a", "gcs", "abfss", "webdavs"}
 
 
 def test_activations_are_uploaded(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

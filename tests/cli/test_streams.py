@@ -14,6 +14,8 @@ import pytest
 
 import workbench as wb
 from tests.fuzz.readers import PACK
+from workbench.cli import main
+from workbench.cli.console import STATE, show_json
 
 COMMAND = [sys.executable, "-c", "from workbench.cli import main; main()"]
 NAME = "naïve – 概念 \U0001f600"
@@ -68,3 +70,25 @@ def test_without_utf_8_nothing_is_lost(folder) -> None:
     done = run(folder, "", "concepts", str(folder), **plain)
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"na\\xefve" in done.stdout
+
+
+HIDDEN = "\u202e\u2066\u200b\ufeff\x7f\x9b\u2028\U000e0001 plain é 概念"
+
+
+def test_json_shows_no_sign_that_turns_a_line_or_cannot_be_seen(capsys) -> None:
+    value = {HIDDEN: [HIDDEN, {"a": HIDDEN}], "n": 1.5}
+    show_json(value)
+    text = capsys.readouterr().out
+    assert text[:-1].isprintable()
+    assert "plain é 概念" in text
+    assert json.loads(text) == value
+
+
+def test_an_error_in_json_shows_none_either(capsys, tmp_path, monkeypatch) -> None:
+    # Put back when the test ends: the option is one of the process.
+    monkeypatch.setattr(STATE, "json", False)
+    with pytest.raises(SystemExit, match="2"):
+        main(["--json", "show", str(tmp_path / "no\u202estudy")])
+    text = capsys.readouterr().out
+    assert text[:-1].isprintable()
+    assert "error" in json.loads(text)

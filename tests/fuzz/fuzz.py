@@ -12,16 +12,20 @@ import json
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 MEMORY = 6 * 2**30
 """Bytes of addresses that a process may take besides those of its libraries."""
+LEAST_FREE = 4 * 2**30
+
 ROUND = 8
 _SEED_STEP = 1_000_003
 
@@ -48,7 +52,7 @@ def main() -> int:
 def together(told: argparse.Namespace) -> int:
     """Run the processes; 1 where a case failed."""
     end, number, counts = time.monotonic() + told.seconds, 0, Counter[str]()
-    with tempfile.TemporaryDirectory(prefix="workbench-fuzzing-") as place:
+    with tempfile.TemporaryDirectory(prefix="workbench-fuzzing-", dir=memory_folder()) as place:
         alive: dict[Path, subprocess.Popen[bytes]] = {}
         while alive or time.monotonic() < end - 1:
             while len(alive) < told.processes and time.monotonic() < end - 1:
@@ -72,6 +76,15 @@ def together(told: argparse.Namespace) -> int:
     for path in failures:
         print(path.with_suffix(""))
     return 1 if failures else 0
+
+
+def memory_folder() -> str | None:
+    """A file system in memory, where there is one with room: every case writes files, and none of them is kept."""
+    place = Path("/dev/shm")
+    with suppress(OSError):
+        if os.access(place, os.W_OK) and shutil.disk_usage(place).free > LEAST_FREE:
+            return str(place)
+    return None
 
 
 def _died(own: Path, code: int, failures: Path) -> None:

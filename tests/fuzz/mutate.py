@@ -218,7 +218,7 @@ def _parquet(content: bytes, rng: random.Random) -> bytes:
 
 def _zip(content: bytes, rng: random.Random) -> bytes:
     made = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as target:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(made, "w", compresslevel=1) as target:
         infos = archive.infolist()
         chosen, kind = rng.randrange(len(infos)), rng.randrange(5)
         for number, info in enumerate(infos):
@@ -229,10 +229,10 @@ def _zip(content: bytes, rng: random.Random) -> bytes:
                 if kind == 1:
                     name = name.replace(rng.choice(name.split("/")), str(rng.choice(VALUES))[:300].replace("\ud800", "?")) or "x"
                 elif kind == 2:
-                    target.writestr(name, inner)
+                    target.writestr(name, inner, info.compress_type)
                 else:
                     inner = mutated(inner, Path(name).suffix, rng, [])
-            target.writestr(name.encode("utf-8", "replace").decode(), inner)
+            target.writestr(name.encode("utf-8", "replace").decode(), inner, info.compress_type)
     return made.getvalue()
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
 import shutil
+import sqlite3
+import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +22,28 @@ from workbench.concepts import ConceptSet
 from workbench.dictionary import DictionaryConcepts
 from workbench.jobs import jobs
 from workbench.parquet import read_parquet
+from workbench.paths import child
 from workbench.plots import read_figure_file
 from workbench.recipes import Recipe
 from workbench.shapes import read_tensors
+from workbench.store.deleted import deleted_sets
+from workbench.store.dependents import Needs
+from workbench.store.look import CATALOG, look
 from workbench.store.marker import STUDY_FILE
 from workbench.store.marker import read as read_marker
+from workbench.store.study import Study
+from workbench.store.unpacking import Member, _copy, _fill, _reading, _require_room
+from workbench.store.verify import damaged_files
 
 CORPUS = Path(__file__).with_name("corpus")
 PACK = CORPUS / "pack" / "study.zip"
+
+
+EVERY = 100
+"""Of so many cases of a reader that has a slow use too, one has it."""
+_RUN = "runs/examine-987ff91c"
+NOTHING = Member(CATALOG, 0, io.BytesIO)
+_OPENED: dict[Path, Study] = {}
 
 
 @dataclass(frozen=True)
@@ -32,10 +52,11 @@ class Reader:
 
     Attributes:
         name: What it reads.
-        home: The folder of the corpus with an honest example; ``study`` is the packed one, unpacked by hand.
+        home: The folder of the corpus with an honest example; ``study`` is the packed one, unpacked by hand, ``run`` a run of it.
         file: The file that is changed: a glob below that folder, the first match.
         read: Reads a copy of the folder. It gives a result or raises a WorkbenchError.
-        fresh: Whether reading changes the folder, so that each case needs a new copy.
+        fresh: Whether reading may change the folder, and what this user knows of it: each case begins with neither.
+        whole: A slow use of the same folder, such as checking all of a study, which one case in :data:`EVERY` has as well.
     """
 
     name: str
@@ -43,6 +64,7 @@ class Reader:
     file: str
     read: Callable[[Path], object]
     fresh: bool = False
+    whole: Callable[[Path], object] | None = None
 
     def honest(self, place: Path) -> Path:
         """Put the honest folder into an empty place; the path of the file to change."""
@@ -50,6 +72,9 @@ class Reader:
             with zipfile.ZipFile(PACK) as archive:
                 archive.extractall(place)
             shutil.copytree(CORPUS / "jobs", place / "jobs")
+        elif self.home == "run":
+            with zipfile.ZipFile(PACK) as archive:
+                _small_run(archive, place)
         else:
             shutil.copytree(CORPUS / self.home, place, dirs_exist_ok=True)
         return sorted(place.glob(self.file))[0]
@@ -58,7 +83,46 @@ class Reader:
         """The honest file, and further examples of its kind."""
         more = CORPUS / "more" / self.name
         found = [self.honest(place).read_bytes()]
+        if self.file == "study.zip" or self.file == CATALOG:
+            # Small ones are changed and read in a fraction of the time.
+            catalog = _small_catalog(place / "small.db")
+            small = catalog if self.file == CATALOG else _small_pack(catalog if self.name == "pack" else b"")
+            found = [small] * 3 if self.name == "zip" else [*found, *[small] * 3]
         return found + [path.read_bytes() for path in sorted(more.iterdir())] if more.is_dir() else found
+
+
+def _small_run(archive: zipfile.ZipFile, place: Path) -> None:
+    """A run with one table."""
+    kept = ("config.json", "tables/curves.parquet")
+    for name in kept:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(archive.read(f"{_RUN}/{name}"))
+    sums = json.loads(archive.read(f"{_RUN}/checksums.json"))
+    (place / "checksums.json").write_text(json.dumps({name: sums[name] for name in kept}))
+
+
+def _small_catalog(path: Path) -> bytes:
+    """The catalog of the packed study in pages of 512 bytes."""
+    with zipfile.ZipFile(PACK) as archive:
+        path.write_bytes(archive.read("catalog.db"))
+    with closing(sqlite3.connect(path)) as catalog:
+        catalog.execute("pragma page_size = 512")
+        catalog.execute("vacuum")
+    return path.read_bytes()
+
+
+def _small_pack(catalog: bytes) -> bytes:
+    """A pack with one file of each kind, some of them not compressed; without a catalog where that is empty."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(PACK) as archive, zipfile.ZipFile(content, "w") as small:
+        names = ("config.json", "checksums.json", "tables/curves.parquet")
+        data = next(name for name in archive.namelist() if name.startswith("datasets/") and name.endswith(".json"))
+        manifest = next(name for name in archive.namelist() if name.endswith("manifest.json"))
+        for number, name in enumerate(["study.json", *(f"{_RUN}/{name}" for name in names), data, manifest]):
+            small.writestr(name, archive.read(name), zipfile.ZIP_DEFLATED if number % 2 else zipfile.ZIP_STORED)
+        if catalog:
+            small.writestr("catalog.db", catalog)
+    return content.getvalue()
 
 
 def _study(folder: Path) -> None:
@@ -66,20 +130,34 @@ def _study(folder: Path) -> None:
         for run in study.runs()["id"]:
             found = study.get_run(run)
             _ = (
-                found.config,
-                found.remarks,
-                len(found.concepts),
-                found.tensors,
-                repr(found),
+                found.config, found.remarks, len(found.concepts), found.tensors, repr(found),
                 [found.tables[name] for name in found.tables],
-            )
+            )  # fmt: skip
         study.verify()
         study.concepts().table()
-        study.log()
         study.usage()
-        study.recipes()
-        study.collections.table()
         _ = [acts.manifest for acts in study.activations()], repr(study), jobs(study)
+
+
+def _catalog(folder: Path) -> None:
+    """A part of what is asked of a catalog alone: which, its content decides."""
+    part = zlib.crc32((folder / "catalog.db").read_bytes()) % 4
+    with wb.open_study(folder, create=False) as study:
+        if part == 0:
+            _ = study.runs(None), study.catalog.names(), study.catalog.current_names()
+        elif part == 1:
+            _ = study.evidence(), study.recipes(), study.known_model()
+        elif part == 2:
+            _ = study.log(), study.collections.table(), deleted_sets(study)
+        else:
+            _ = study.concepts().ids, Needs(study)
+
+
+def _jobs(folder: Path) -> None:
+    """The jobs of a study that stays open."""
+    if folder not in _OPENED:
+        _OPENED[folder] = wb.open_study(folder, create=False)
+    _ = [repr(job) for job in jobs(_OPENED[folder])]
 
 
 def _set(folder: Path) -> None:
@@ -88,7 +166,22 @@ def _set(folder: Path) -> None:
     _ = acts.index, repr(acts)
 
 
+def _members_copied(folder: Path) -> None:
+    """The files of a pack, copied as they are; what is in them is read by the next reader."""
+    with tempfile.TemporaryDirectory() as made, _reading(folder / "study.zip") as (members, size, _):
+        _require_room(folder / "study.zip", folder, members | {CATALOG: next(iter(members.values()), NOTHING)}, size)
+        for member in members.values():
+            _copy(folder / "study.zip", member, child(Path(made), member.name))
+
+
 def _unpacked(folder: Path) -> None:
+    """All that is made of a pack before it is opened as any other study is."""
+    for name in ("made", "scratch"):
+        (folder / name).mkdir()
+    _fill(folder / "study.zip", folder / "made", folder / "scratch", "study")
+
+
+def _unpacked_and_opened(folder: Path) -> None:
     wb.unpack(str(folder / "study.zip"), folder / "unpacked").close()
 
 
@@ -123,9 +216,13 @@ READERS = {
         Reader("recipe", "recipes", "recipe.json", lambda folder: Recipe.load(folder / "recipe.json")),
         Reader("figure", "figures", "figure.json", lambda folder: read_figure_file(folder / "figure.json")),
         Reader("study file", "study", STUDY_FILE, lambda folder: read_marker(folder / STUDY_FILE, "it")),
-        Reader("job", "study", "jobs/*/end.json", _study, fresh=True),
-        Reader("checksums", "study", "runs/*/checksums.json", _study, fresh=True),
-        Reader("catalog", "study", "catalog.db", _study, fresh=True),
-        Reader("zip", "pack", "study.zip", _unpacked, fresh=True),
+        Reader("job", "study", "jobs/*/end.json", _jobs),
+        Reader("job question", "study", "jobs/*/job.json", _jobs),
+        Reader("job progress", "study", "jobs/*/progress.json", _jobs),
+        Reader("checksums", "run", "checksums.json", lambda folder: list(damaged_files(folder))),
+        Reader("catalog", "study", "catalog.db", lambda folder: look(folder / CATALOG, "it")),
+        Reader("study", "study", "catalog.db", _catalog, fresh=True, whole=_study),
+        Reader("zip", "pack", "study.zip", _members_copied),
+        Reader("pack", "pack", "study.zip", _unpacked, fresh=True, whole=_unpacked_and_opened),
     )
 }

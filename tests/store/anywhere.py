@@ -6,28 +6,17 @@ It must stay light: it captures nothing, and its activations are planted. It pri
 from __future__ import annotations
 
 import json
-import os
 import sys
-import time
 from pathlib import Path
-
-if days := float(os.environ.get("DAYS_BACK", "0")):
-    clock = time.time
-    time.time = lambda: clock() - days * 86400  # type: ignore[assignment]
 
 import numpy as np
 
+import tests.store.clock  # noqa: F401
 import workbench as wb
 from tests.conftest import planted_table, word_index, write_activations
 from tests.store.axes import AXES
 from workbench.errors import WorkbenchError
-from workbench.store import tables
 from workbench.store.texts import keep_texts
-
-if days:
-    import datetime as dt
-
-    tables.now = lambda timespec="seconds": (dt.datetime.now(dt.UTC) - dt.timedelta(days)).isoformat(timespec=timespec)
 
 
 def make(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """One of a crowd: a process that writes into a study that others write into, or reads it meanwhile.
 
-``member.py found|write|read FOLDER NUMBER ROWS [CATALOG]``: it says that it is ready by a file ``FOLDER.readyNUMBER``, begins
-when ``FOLDER.go`` is there, and prints one line of JSON. It must stay light: the crowd starts many of it.
+``member.py found|write|read|fill FOLDER NUMBER ROWS [CATALOG]``: it says that it is ready by a file ``FOLDER.readyNUMBER``,
+begins when ``FOLDER.go`` is there, and prints one line of JSON. It must stay light: the crowd starts many of it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+import tests.store.clock  # noqa: F401
+from workbench.errors import WorkbenchError
 from workbench.store import tables
 from workbench.store.study import Study, open_study
 
@@ -37,6 +39,20 @@ def write(study: Study, number: int, rows: int) -> dict[str, object]:
             study.catalog.insert(tables.evidence, [evidence_row(concept.id, text, "crowd-0")])
         longest = max(longest, time.perf_counter() - since)
     return {"longest": longest}
+
+
+def fill(folder: Path, number: int, rows: int) -> dict[str, object]:
+    """Notes until the disk is full; those that were taken, and what was said in the end."""
+    taken: list[str] = []
+    try:
+        with open_study(folder) as study:
+            concept = study.concept(study.concepts().ids[0])
+            for row in range(rows):
+                concept.note(f"{number}.{row} " + "x" * 2000, "ada")
+                taken.append(f"{number}.{row}")
+    except WorkbenchError as error:
+        return {"taken": taken, "said": str(error)}
+    return {"taken": taken, "said": ""}
 
 
 def read(study: Study, stop: Path) -> dict[str, object]:
@@ -69,6 +85,9 @@ def main() -> None:
     while not Path(f"{folder}.go").exists():
         time.sleep(0.005)
     said: dict[str, object] = {}
+    if what == "fill":
+        print(json.dumps(fill(folder, number, rows)))
+        return
     with open_study(folder, catalog=next(iter(sys.argv[5:]), None)) as study:
         if what == "write":
             said = write(study, number, rows)

@@ -12,8 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 import workbench as wb
+from tests.store.test_crowd import crowd, crowded, enter_run, said
+from tests.store.test_kill import ends_as_what_was_never_killed, killed
+from workbench.store import tables
 
 ROOT = Path(__file__).parents[2]
 ODD = "a study – 概念\nof mine"
@@ -67,6 +71,31 @@ def test_all_of_it_at_once(tmp_path) -> None:
     folder = tmp_path / "a study\nof mine"
     assert work(folder, "all", few_files, "HOME XDG_CONFIG_HOME XDG_CACHE_HOME", DAYS_BACK="1", **NOT_UTF_8) == ""
     sound(folder)
+
+
+def odd_places(tmp_path: Path, unicode: bool) -> tuple[Path, dict[str, str]]:
+    """A folder on an odd path, and an odd environment; a system without UTF-8 cannot spell every path."""
+    place = tmp_path / (ODD if unicode else "a study\nof mine")
+    place.mkdir()
+    known = {name: value for name, value in os.environ.items() if name not in {"HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"}}
+    return place, known | {"DAYS_BACK": "1"} | ({} if unicode else NOT_UTF_8)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not EVERY_KIB, reason="one of the cases of `make test-full`")
+@pytest.mark.parametrize("unicode", [True, False])
+def test_kills_in_odd_places(tmp_path, unicode) -> None:
+    place, environment = odd_places(tmp_path, unicode)
+    report = killed(place, 20, environment, few_files, seed=1 + unicode)
+    ends_as_what_was_never_killed(place, report)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not EVERY_KIB, reason="one of the cases of `make test-full`")
+@pytest.mark.parametrize("unicode", [True, False])
+def test_a_crowd_in_odd_places(tmp_path, unicode) -> None:
+    place, environment = odd_places(tmp_path, unicode)
+    crowded(place / "study", 60, environment=environment, before=few_files)
 
 
 def test_a_path_that_this_system_cannot_spell_is_refused_and_nothing_is_made(tmp_path) -> None:
@@ -129,3 +158,20 @@ def test_a_disk_that_fills_at_any_moment_leaves_what_is_whole(tmp_path, disk) ->
     # Some disks were too small, and the last one was not.
     assert len(said) > 1
     assert said[-1] == ""
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not EVERY_KIB, reason="one of the cases of `make test-full`")
+@pytest.mark.parametrize("kib", [600, 1200])
+def test_a_crowd_on_a_disk_that_fills_is_told_and_loses_nothing_that_was_taken(disk, kib) -> None:
+    folder = disk(kib) / "study"
+    with wb.open_study(folder) as study:
+        enter_run(study)
+    with crowd(folder, ["fill"] * 4, 400) as people:
+        ends = [said(person) for person in people]
+    assert any("full" in end["said"] for end in ends), ends
+    subprocess.run(["mount", "-o", "remount,size=20m", str(folder.parent)], check=True)
+    with wb.open_study(folder, create=False) as study:
+        notes = [text.split()[0] for text in study.catalog.frame(sa.select(tables.notes))["text"]]
+        assert set(study.verify()["part"]) <= {"run"}
+    assert sorted(notes) == sorted(name for end in ends for name in end["taken"])

@@ -136,7 +136,7 @@ def test_nothing_is_dropped_where_what_people_said_cannot_be_kept(whole, monkeyp
     import errno
 
     from workbench.errors import DiskFullError
-    from workbench.store import repair
+    from workbench.store import dropped
 
     study, run = whole
     flip(run.folder / "tables" / "numbers.parquet")
@@ -145,7 +145,7 @@ def test_nothing_is_dropped_where_what_people_said_cannot_be_kept(whole, monkeyp
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(repair.os, "fsync", full)
+        patch.setattr(dropped.os, "fsync", full)
         with pytest.raises(DiskFullError):
             study.repair()
     assert study.catalog.names()["text"].tolist() == ["the first", "by machine"]

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,10 +27,13 @@ ROWS = {"sqlite": 250, "postgresql": 60}
 
 
 @contextmanager
-def crowd(folder: Path, roles: list[str], rows: int = 0, catalog: str | None = None):
+def crowd(
+    folder: Path, roles: list[str], rows: int = 0, catalog: str | None = None, environment: dict[str, str] | None = None,
+    before: Callable[[], None] | None = None,
+):  # fmt: skip
     """Processes of the given roles, all begun at one moment."""
     told = [catalog] if catalog else []
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = (environment or dict(os.environ)) | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     member = [sys.executable, str(Path(__file__).with_name("member.py"))]
     people = [
         subprocess.Popen(
@@ -38,6 +42,7 @@ def crowd(folder: Path, roles: list[str], rows: int = 0, catalog: str | None = N
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=before,  # noqa: PLW1509
         )
         for number, role in enumerate(roles)
     ]
@@ -93,10 +98,14 @@ def test_many_processes_bring_one_old_study_up_together(old_study) -> None:
 
 
 def test_a_crowd_writes_and_reads_and_every_row_is_there_once(tmp_path, catalog) -> None:
-    folder, rows = tmp_path / "study", ROWS["postgresql" if catalog else "sqlite"]
+    crowded(tmp_path / "study", ROWS["postgresql" if catalog else "sqlite"], catalog)
+
+
+def crowded(folder: Path, rows: int, catalog: str | None = None, **how) -> None:
+    """Let a crowd write and read; ``how`` is that of :func:`crowd`."""
     with wb.open_study(folder, catalog=catalog) as study:
         enter_run(study)
-    with crowd(folder, ["write"] * WRITERS + ["read"] * READERS, rows) as people:
+    with crowd(folder, ["write"] * WRITERS + ["read"] * READERS, rows, catalog=None, **how) as people:
         waits = [said(person)["longest"] for person in people[:WRITERS]]
         Path(f"{folder}.stop").touch()
         assert all(said(person)["looks"] > 0 for person in people[WRITERS:])

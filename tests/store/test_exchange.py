@@ -14,6 +14,7 @@ import workbench as wb
 from workbench.activations import capture
 from workbench.cli import main
 from workbench.errors import ConfigError, DataError, StudyError, UnknownNameError
+from workbench.store.exchange import write_frame
 
 EXAMPLES, WIDTH = 160, 12
 
@@ -236,3 +237,23 @@ def test_in_and_out_by_commands(given, tmp_path, capsys) -> None:
         main(["import", study, str(tmp_path / "nowhere")])
     assert end.value.code == 2
     assert "There is no folder" in capsys.readouterr().err
+
+
+HIDDEN = ("", " ", "\u200b", "\ufeff", "\u00a0", "\t", " \t", "\u202e", "\x0b", "\u3000", "\u2060 ")
+
+
+@pytest.mark.parametrize("before", HIDDEN, ids=ascii)
+@pytest.mark.parametrize("sign", "=+-@＝＋－＠﹦﹢﹣﹫⁺", ids=ascii)
+def test_no_cell_is_a_formula_whatever_stands_before_its_sign(tmp_path, before, sign) -> None:
+    text = f"{before}{sign}cmd|' /C calc'!A0"
+    write_frame(pd.DataFrame({text: [text, "plain"]}), tmp_path / "safe.csv")
+    for cell in pd.read_csv(tmp_path / "safe.csv", header=None, keep_default_na=False)[0][:2]:
+        assert cell == f"'{text}"
+    write_frame(pd.DataFrame({"a": [text]}), tmp_path / "raw.csv", raw=True)
+    assert pd.read_csv(tmp_path / "raw.csv", keep_default_na=False)["a"][0] == text
+
+
+def test_what_is_no_formula_stays_as_it_is(tmp_path) -> None:
+    texts = ["a=b", "-1.5e3", "+7", "-inf", "", " ", "\u200b", "(=1)", "é-", "x\t=1"]
+    write_frame(pd.DataFrame({"a": texts, "n": range(len(texts))}), tmp_path / "a.csv")
+    assert pd.read_csv(tmp_path / "a.csv", keep_default_na=False, dtype=str)["a"].to_list() == texts

@@ -6,10 +6,13 @@ of them where ``WORKBENCH_FULL`` is set (``make test-full``).
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +32,8 @@ from workbench.store import trust
 from workbench.store.study import Study
 
 SAMPLE = 20
+MOST_MEMORY = 1.5
+"""How many times the memory of the honest study."""
 MOST_SECONDS, WAITED_SECONDS = 10, 120
 """Of work, and of waiting for a machine that does other things as well."""
 
@@ -193,3 +198,19 @@ def test_a_place_that_a_study_names_is_asked_for_and_then_known(copy: Path, own:
     (copy / "study.json").write_text(text.replace("elsewhere", "nowhere"))
     with pytest.raises(NotTrustedError, match="nowhere"):
         wb.open_study(copy)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not os.environ.get("WORKBENCH_FULL"), reason="one of the cases of `make test-full`")
+def test_no_hostile_study_takes_much_more_memory_than_the_honest_one(honest: Path, tmp_path: Path) -> None:
+    names = [*chosen(FOLDERS), *chosen(PACKS)]
+    command = [sys.executable, str(Path(__file__).with_name("peaks.py")), str(honest), str(tmp_path / "place"), *names]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=3600)
+    assert done.returncode == 0, done.stderr
+    peaks = json.loads(done.stdout)
+    assert set(peaks) == {"honest folder", "honest pack", *names}
+    assert min(peaks.values()) > 0, done.stderr
+    for kind, cases in (("folder", FOLDERS), ("pack", PACKS)):
+        bound = MOST_MEMORY * peaks[f"honest {kind}"]
+        assert {name: peak for name, peak in peaks.items() if name in cases and peak > bound} == {}

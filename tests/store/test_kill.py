@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -46,14 +48,28 @@ def said(study, table: pd.DataFrame, columns: list[str]) -> Counter:
 
 @pytest.mark.slow
 def test_what_is_killed_at_any_instant_ends_as_what_was_never_killed(tmp_path: Path) -> None:
-    command = [sys.executable, str(Path(__file__).with_name("victim.py")), str(tmp_path), "0", str(KILLS)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
-    assert sum(report["kills"].values()) == KILLS, report
+    report = killed(tmp_path, KILLS, dict(os.environ))
     assert min(report["kills"].values()) >= 4, report
-    with wb.open_study(tmp_path / "undisturbed", create=False) as whole:
+    ends_as_what_was_never_killed(tmp_path, report)
+
+
+def killed(
+    place: Path, kills: int, environment: dict[str, str], before: Callable[[], None] | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """Do the work, and kill it so many times."""
+    command = [sys.executable, str(Path(__file__).with_name("victim.py")), str(place), str(seed), str(kills)]
+    done = subprocess.run(
+        command, env=environment | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, check=False,
+        timeout=1200, preexec_fn=before,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert sum(report["kills"].values()) == kills, report
+    return report
+
+
+def ends_as_what_was_never_killed(place: Path, report: dict[str, Any]) -> None:
+    with wb.open_study(place / "undisturbed", create=False) as whole:
         assert whole.verify().empty
         assert len(whole.runs()) == 8
         cut_off = 0

@@ -82,7 +82,7 @@ def test_who_waits_for_a_writer_too_long_is_told_so(tmp_path, catalog, monkeypat
     monkeypatch.setattr(store, "PATIENCE_S", 0.3)
     with wb.open_study(tmp_path / "study", catalog=catalog) as study, wb.open_study(study.folder) as other:
         with study.catalog.changing() as connection:
-            tables._insert(connection, tables.info, [{"key": "mine", "value": "1"}])
+            connection.execute(sa.insert(tables.info), [{"key": "mine", "value": "1"}])
             with pytest.raises(StudyError, match="has been writing into the study's catalog"):
                 other.catalog.set_info("other", "1")
             # Who reads does not wait, and sees nothing that is not whole.
@@ -227,7 +227,7 @@ def test_a_server_that_came_back_is_met_again(postgres, tmp_path) -> None:
             def cut_off() -> None:
                 with study.catalog.changing() as writing:
                     end(writing.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
-                    tables._insert(writing, tables.notes, [{"concept": concept.id, "text": "lost", "author": "", "at": ""}])
+                    writing.execute(sa.insert(tables.notes), [{"concept": concept.id, "text": "lost", "author": "", "at": ""}])
 
             with pytest.raises(StudyError, match="cannot be reached"):
                 cut_off()

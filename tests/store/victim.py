@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+import tests.store.clock  # noqa: F401
 import workbench as wb
 from tests.conftest import planted_table
 from workbench.activations import capturing, writer

@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from workbench.activations.dtypes import Dtype, disk_dtype
 from workbench.conversations import DEFAULT_POSITIONS
 from workbench.errors import StudyError
 from workbench.paths import child, is_file, listed, oddities, read_bytes, shown
-from workbench.shapes import ShapeError, shaped
+from workbench.shapes import ShapeError, shaped, whole_number
 
 if TYPE_CHECKING:
     from workbench.activations.source import Examples
@@ -57,7 +57,7 @@ class Request(BaseModel):
     pool: Pool
     dtype: Dtype
     """How numbers lie on disk."""
-    format: Literal[1, 2] = 2
+    format: Annotated[Literal[1, 2], BeforeValidator(whole_number)] = 2
     positions: str = DEFAULT_POSITIONS
     """Which tokens have rows; see `workbench.conversations.POSITIONS`."""
     chat_template: str | None = None

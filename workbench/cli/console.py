@@ -126,9 +126,15 @@ def open_study(path: Path, **options: Any) -> Study:
 def show_json(value: Any) -> None:
     """Print JSON; numbers that JSON has no word for become null."""
     try:
-        print(json.dumps(_clean(value), ensure_ascii=only_ascii(), default=str), flush=True)
+        print(json_text(value), flush=True)
     except BrokenPipeError:
         raise NobodyReadsError from None
+
+
+def json_text(value: Any) -> str:
+    """JSON in one line; characters that do not show, such as those that turn the direction of a line, are written as escapes."""
+    text = json.dumps(_clean(value), ensure_ascii=only_ascii(), default=str)
+    return text if text.isprintable() else "".join(sign if sign.isprintable() else json.dumps(sign)[1:-1] for sign in text)
 
 
 def say(text: str) -> None:

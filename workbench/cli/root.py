@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import signal
 import sys
@@ -15,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from workbench.cli import streams
-from workbench.cli.console import STATE, errors
+from workbench.cli.console import STATE, errors, json_text
 from workbench.cli.options import RENAMED
 from workbench.errors import DiskFullError, WorkbenchError, WorkbenchWarning, one_line
 
@@ -138,7 +137,7 @@ def _terminated(_signal: int, _frame: Any) -> None:
 def _say(text: str, code: int, ended: bool = False) -> int:
     """Say what went wrong, on standard output where JSON is wanted and that has not ended; the code, for convenience."""
     if STATE.json and not ended:
-        print(json.dumps({"error": text}))
+        print(json_text({"error": text}))
         return code
     # Where even this cannot be written, the code says it.
     with suppress(OSError):

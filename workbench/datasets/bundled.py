@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from workbench.datasets.dataset import Dataset
 from workbench.datasets.paths import data_file
 from workbench.datasets.spans import no_spans, span_frame
 from workbench.datasets.splits import assign_splits, stable_digest
+from workbench.shapes import parse_json
 
 # The sample that `topics` takes: enough for a probe of every genre, small enough to capture in a minute or
 # two.
@@ -51,7 +51,7 @@ def _plain(name: str, frame: pd.DataFrame, labels: list[Label]) -> Dataset:
 def _brown_table(table: Any) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
     """The sentences, their labelled words, and which sentences are tagged throughout."""
     frame = _frame(table, text="text", group="group", labels=("genre",))
-    codes = json.loads(table.schema.metadata[b"codes"])
+    codes = parse_json(table.schema.metadata[b"codes"])
     gaps, lengths, code = (table[x].combine_chunks() for x in ("gap", "length", "code"))
     bounds = gaps.offsets.to_numpy()
     counts = np.diff(bounds)

@@ -18,7 +18,7 @@ from workbench.datasets.columns import MISSING_WORDS, Label
 from workbench.datasets.readers import read_table
 from workbench.datasets.spans import PLACES, no_spans, read_spans
 from workbench.errors import DataError, disk_errors
-from workbench.shapes import reading, shaped
+from workbench.shapes import parse_json, reading, shaped
 from workbench.writing import file_beside
 
 if TYPE_CHECKING:
@@ -152,7 +152,9 @@ def read_saved_table(path: Path) -> Saved | None:
         about = shaped(metadata[METADATA], _About).model_dump(exclude_none=True, by_alias=True)
         modality = about["modality"]
         for name in about.get("json", ()):
-            frame[name] = pd.Series([None if cell is None else json.loads(cell) for cell in frame[name]], dtype=object)
+            frame[name] = pd.Series(
+                [None if cell is None else parse_json(cell, numbers=False, halves=True) for cell in frame[name]], dtype=object
+            )
         given = {name: frame.pop(column) for name, column in about.get("given", {}).items()}
         if about.get("conversations"):
             frame["text"] = pd.Series([conversation(cell) for cell in frame["text"]], dtype=object)

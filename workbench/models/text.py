@@ -20,6 +20,7 @@ from workbench.errors import ConfigError, DataError
 from workbench.models.batch import Batch, InputError
 from workbench.models.chat import SPECIAL, TEXT, ChatTemplate, Rendered, RenderingError
 from workbench.models.coded import Coded
+from workbench.shapes import parse_json
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -211,7 +212,7 @@ class Tokens:
     def _hash(self) -> str:
         state = self.tokenizer.backend_tokenizer.to_str().encode()
         # The backend's padding and truncation change as it is used; what it knows of words does not.
-        known = {k: v for k, v in json.loads(state).items() if k not in {"padding", "truncation"}}
+        known = {k: v for k, v in parse_json(state, numbers=False, halves=True).items() if k not in {"padding", "truncation"}}
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
     def _unknown(self, ids: Int[np.ndarray, "m"]) -> Bool[np.ndarray, "m"]:

@@ -21,6 +21,7 @@ from workbench.models.images import Images, rgb
 from workbench.models.module import ModuleModel
 from workbench.models.sites import Site
 from workbench.models.taps import Tap, Whole, hooked
+from workbench.shapes import parse_json
 
 PROCESSOR_FILE = "preprocessor_config.json"
 _MOST_EXTRA = 8
@@ -134,7 +135,7 @@ def vision_reader(path: str, name: str, device: str) -> Images:
     def preprocess(image: Any) -> Any:
         return processor(images=rgb(image), return_tensors="pt")["pixel_values"][0]
 
-    said = json.loads(json.dumps(processor.to_dict(), default=str))
+    said = parse_json(json.dumps(processor.to_dict(), default=str), numbers=False, halves=True)
     options = {key: value for key, value in said.items() if value is not None and not key.startswith("_")}
     reader = Images(preprocess, {"processor": type(processor).__name__, "settings": options}, device)
     try:

@@ -7,13 +7,16 @@ of a text stays text.
 
 from __future__ import annotations
 
-import json
+import base64
+import binascii
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import DataError
 from workbench.paths import read_bytes
+from workbench.shapes import ShapeError, parse_json
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -32,6 +35,11 @@ LAYOUT = re.compile(
     r"|(new|active)(shape|selection)|(data|edit|selection|ui)revision"
 )
 """Parts of a layout: what is not among them is a map, a picture, or a button that changes the figure."""
+ITEM_BYTES = {
+    "i1": 1, "u1": 1, "u1c": 1, "i2": 2, "u2": 2, "i4": 4, "u4": 4, "f4": 4, "f8": 8, "int8": 1, "uint8": 1, "uint8c": 1,
+    "int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "float32": 4, "float64": 8,
+}  # fmt: skip
+"""Types of numbers that a figure may hold as bytes, and how long one of each is."""
 ADDRESSES = frozenset({"images", "geojson", "href", "url", "stylesheet"})
 # Marks of plotly's texts without attributes; of all others the angle bracket is written as an entity, which shows it.
 _MARKUP = re.compile(r"<(?!/?(?:b|i|u|s|em|strong|sub|sup|br|extra)\s*/?>)", re.IGNORECASE)
@@ -51,9 +59,9 @@ def read_figure(text: str, name: str = "figure") -> Figure:
     import plotly.graph_objects as go
 
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        raise DataError(f"The figure '{name}' cannot be shown: it is not JSON.") from None
+        found = parse_json(text)
+    except ShapeError as error:
+        raise DataError(f"The figure '{name}' cannot be shown: {error}.") from None
     if problem := _problem(found):
         raise DataError(f"The figure '{name}' cannot be shown: {problem}.")
     try:
@@ -90,11 +98,10 @@ def _problem(figure: Any) -> str:
         return f"it has a trace of the kind {kind!r}, which may load a map"
     if (part := next((part for part in layout if not LAYOUT.fullmatch(part)), None)) is not None:
         return f"its layout has {part[:40]!r}, which may load something or change the figure"
-    try:
-        asks = _addresses([data, {key: value for key, value in layout.items() if key != "template"}])
-    except RecursionError:
-        asks = "more levels than a figure has"
-    return f"it has {asks!r}, which may load something from an address" if asks else ""
+    asks = _addresses([data, {key: value for key, value in layout.items() if key != "template"}])
+    honest = _arrays_hold(data) and _arrays_hold(layout)
+    said = f"it has {asks!r}, which may load something from an address" if asks else ""
+    return said or ("" if honest else "it has numbers that are not as long as it says")
 
 
 def _addresses(value: Any) -> str:
@@ -105,6 +112,25 @@ def _addresses(value: Any) -> str:
     if isinstance(value, list):
         return next(filter(None, (_addresses(one) for one in value if not isinstance(one, (*_SCALARS, str)))), "")
     return ""
+
+
+def _arrays_hold(value: Any) -> bool:
+    """Whether every array that is written as bytes has as many of them as its type and its shape say: a page makes room first."""
+    if isinstance(value, list):
+        return all(_arrays_hold(one) for one in value if not isinstance(one, (*_SCALARS, str)))
+    if not isinstance(value, dict):
+        return True
+    if "bdata" not in value:
+        return all(map(_arrays_hold, value.values()))
+    kind, content, shape = value.get("dtype"), value["bdata"], value.get("shape")
+    if not isinstance(kind, str) or kind not in ITEM_BYTES or not isinstance(content, str):
+        return False
+    try:
+        items, rest = divmod(len(base64.b64decode(content, validate=True)), ITEM_BYTES[kind])
+        lengths = [items] if shape is None else [int(length) for length in str(shape).split(",")]
+    except (binascii.Error, ValueError):
+        return False
+    return not rest and len(lengths) <= 3 and min(lengths) >= 0 and math.prod(lengths) == items
 
 
 def _plain(value: Any) -> Any:

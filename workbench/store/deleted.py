@@ -7,13 +7,16 @@ machine that has some, and from its remote by the next push.
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import sqlalchemy as sa
 
-from workbench.paths import inside, is_id
+from workbench.paths import LOCK, PARTIAL, inside_or_none, is_id
+from workbench.processes import drop_lock
 from workbench.shapes import reading, shaped
 from workbench.store import tables
+from workbench.store.dropped import finish_dropped
 
 if TYPE_CHECKING:
     from workbench.store.inputs import Inputs
@@ -41,12 +44,26 @@ def deleted_parts(study: Inputs) -> list[tuple[Literal["runs", "activations"], s
 
 
 def finish_deletions(study: Inputs) -> None:
-    """Remove the files of what the catalog records as deleted, which a killed process or another machine left here."""
+    """Remove the files of what the catalog records as deleted, which a killed process or another machine left.
+
+    So are the locks of killed processes, but for those of captures that go on; what such a process kept of people's words gets
+    its name, or goes where nothing was dropped.
+    """
     if study.read_only:
         return
+    finish_dropped(study)
+    for lock in _locks(study):
+        drop_lock(lock)
     for kind, name in deleted_parts(study):
-        if (folder := inside(study.folder, kind, name)).is_dir():
+        # What else is in its place is no file of it, and a finding of `workbench study verify`.
+        if (folder := inside_or_none(study.folder, kind, name)) is not None and folder.is_dir():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _locks(study: Inputs) -> list[Path]:
+    home = inside_or_none(study.folder, "activations")
+    found = home.glob(f"*{LOCK}") if home is not None else ()
+    return [path for path in found if is_id("activations", path.name) and not path.with_suffix(PARTIAL).exists()]
 
 
 def revive(study: Inputs, name: str) -> None:

@@ -25,6 +25,7 @@ from workbench.processes import hold
 from workbench.store import tables
 from workbench.store.deleted import DELETED, SET_KEY, remove_deleted
 from workbench.store.dependents import Dependent, Needs, concepts_of, run_of
+from workbench.store.dropped import words_kept
 from workbench.store.usage import folder_bytes
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ def delete(study: Study, ids: Sequence[str], with_dependents: bool = False, dry_
             if one.part == "activations":
                 lock = inside(study.folder, "activations", f"{one.name}{LOCK}")
                 held.enter_context(hold(lock, f"The set of activations {one.name}"))
-        _keep_words(study, plan)
-        _record(study, plan, ids, sizes)
+        with words_kept(study, _words(study, plan)):
+            _record(study, plan, ids, sizes)
         for one in plan.files:
             shutil.rmtree(_folder(study, one), ignore_errors=True)
             study._done.pop(one.name, None)
@@ -138,17 +139,15 @@ def _require_free(plan: _Plan, with_dependents: bool) -> None:
         )
 
 
-def _keep_words(study: Study, plan: _Plan) -> None:
-    """Write what people said of the concepts into a file of the study, before it goes."""
-    from workbench.store.repair import keep_words
-
+def _words(study: Study, plan: _Plan) -> dict[sa.Table, sa.Select[Any]]:
+    """What people said of the concepts that go."""
     mine = sa.select(tables.concepts.c.id).where(tables.concepts.c.run.in_(plan.runs))
-    words = {
+    words: dict[sa.Table, sa.Select[Any]] = {
         table: sa.select(table).where(table.c.concept.in_(mine)) for table in (tables.names, tables.notes, tables.collections)
     }
     recipes = tables.interventions
     words[recipes] = sa.select(recipes).where(recipes.c.id.in_(_recipes(study.recipes(), plan.runs)))
-    keep_words(study, words)
+    return words
 
 
 def _recipes(recipes: pd.DataFrame, runs: Sequence[str]) -> list[int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import sqlalchemy as sa
 
 from workbench.errors import StudyError, UnknownNameError
-from workbench.paths import listed
+from workbench.paths import inside_or_none, listed
 from workbench.store import tables
 from workbench.store.run_record import require_records
 
@@ -59,7 +59,8 @@ class Needs:
                 self._read(own, study.catalog.called)
         else:
             self._read(connection, study.catalog.called)
-        self.sets = [folder.name for folder in listed(study.folder, "activations", partial=False)]
+        sets = listed(study.folder, "activations", partial=False) if inside_or_none(study.folder, "activations") else []
+        self.sets = [folder.name for folder in sets]
 
     def _read(self, connection: sa.Connection, called: str) -> None:
         self.runs = {str(row["id"]): dict(row) for row in connection.execute(sa.select(tables.runs)).mappings()}

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import re
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from workbench.store.study import Study
 
 # What a spreadsheet takes for the beginning of a formula, or steps over before it looks for one; also as full-width characters.
-_FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
+_SIGNS = frozenset("=+-@")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)", re.ASCII)
 INDEX_COLUMNS = frozenset({"example", "position", "token", "start", "end", "text", "split", "group"})
 
@@ -188,7 +189,16 @@ def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _no_formula(value: Any) -> Any:
     # Nested values are written as JSON or as Python does, which begin with a bracket.
-    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value) else value
+    return f"'{value}" if isinstance(value, str) and _is_formula(value) else value
+
+
+def _is_formula(text: str) -> bool:
+    """Whether a spreadsheet may run a text: its first sign that shows is one that begins a formula, wide and small forms too."""
+    if text[:1] in {"\t", "\r", "\n"}:
+        return True
+    # Spaces of any kind, and what has no width, such as U+200B or a byte order mark, are left out when a cell is read.
+    first = next((sign for sign in text if unicodedata.category(sign)[0] not in "ZC"), "")
+    return unicodedata.normalize("NFKC", first) in _SIGNS and not _NUMBER.fullmatch(text)
 
 
 def _frame(study: Study, table: str) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pandas as pd
 from workbench.activations.manifest import parse_manifest, set_folders
 from workbench.errors import StudyError
 from workbench.frames import records
+from workbench.paths import inside_or_none
 from workbench.store.deleted import deleted_sets
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def _walk(below: dict[str, list[str]], name: str, depth: int) -> Iterator[tuple[
 
 
 def _sets(study: Study) -> Iterator[dict[str, Any]]:
-    for folder in set_folders(study.folder):
+    for folder in set_folders(study.folder) if inside_or_none(study.folder, "activations") else []:
         with suppress(StudyError):
             request = parse_manifest(folder).request
             yield _set(request.id, "done")

@@ -12,16 +12,17 @@ from typing import Any
 from pydantic import BaseModel
 
 from workbench.errors import StudyError, disk_errors
-from workbench.paths import PARTIAL, inside, is_file
-from workbench.shapes import read_shaped
+from workbench.paths import PARTIAL, inside, is_file, printable, read_bytes
+from workbench.shapes import is_version, reading, shaped
 from workbench.store import trust
 from workbench.writing import write_beside
 
 STUDY_FILE = "study.json"
 FORMAT = 1
 ELSEWHERE_FORMAT = 2
-_MOST_BYTES = 2**16
 """The format of a study that is not all in its folder: those who only know the first must not take it for an empty one."""
+MOST_BYTES = 2**16
+_ADVICE = "Restore it from a copy."
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,20 @@ def read(marker: Path, called: str) -> Marker:
         StudyError: It is damaged, or of a later format.
         ConfigError: The URL of the catalog cannot be used.
     """
+    with reading(str(marker), _ADVICE):
+        content = read_bytes(marker, MOST_BYTES)
+    return parse(content, str(marker), called)
+
+
+def parse(content: bytes, what: str, called: str) -> Marker:
+    """What the content of a study's file says; ``what`` is the file in errors. See :func:`read`."""
     from workbench.store.postgres import known_url
     from workbench.store.remote import known_remote
 
-    header = read_shaped(marker, _Header, "Restore it from a copy.", most=_MOST_BYTES)
-    if header.format not in (FORMAT, ELSEWHERE_FORMAT):
-        said = str(header.format)[:40]
+    with reading(what, _ADVICE):
+        header = shaped(content, _Header)
+    if not is_version(header.format, FORMAT, ELSEWHERE_FORMAT):
+        said = printable(str(header.format), 40)
         raise StudyError(f"{called} is a study of format {said}; this workbench reads format {ELSEWHERE_FORMAT}. Upgrade it.")
     found = Marker(**header.model_dump(exclude={"format"}))
     # Nothing else is ever opened for a study: no database in a file, and no place that only gives pages.
@@ -157,6 +166,9 @@ def _with_remote(marker: Path, found: Marker, called: str, url: str) -> Marker:
         )
     if not found.remote:
         _require_remote(marker.parent, url)
+        if trust.trusted(marker.parent, found.id) is not None:
+            # Before it is changed: a process that opens it at this moment must not take it for a stranger's.
+            trust.remember(marker.parent, found.id, found.places, changing=True)
         with disk_errors("the study"):
             write_beside(marker, wanted.text())
     return wanted

@@ -8,7 +8,7 @@ from pathlib import Path
 from workbench.errors import NotTrustedError, StudyError
 from workbench.store.look import CATALOG, look, side_files
 from workbench.store.marker import STUDY_FILE, Marker
-from workbench.store.trust import remember, trusted
+from workbench.store.trust import remember, settled, trusted
 
 
 def admit(folder: Path, called: str, marker: Marker, trust: bool, catalog: bool, remote: bool) -> None:
@@ -30,7 +30,7 @@ def admit(folder: Path, called: str, marker: Marker, trust: bool, catalog: bool,
             # Meanwhile such a process may have looked at it, and be bringing it up.
             if trusted(folder, marker.id) is None:
                 raise
-    if known is None or not set(marker.places) <= known:
+    if known is None or not set(marker.places) <= known or not settled(folder, marker.id):
         remember(folder, marker.id, marker.places)
 
 

@@ -28,7 +28,7 @@ from workbench.store.runs import CHECKSUMS, parse_sums
 from workbench.store.scratch import scratch
 
 if TYPE_CHECKING:
-    pass
+    from workbench.activations.manifest import Manifest
 
 LAST = {"runs": CHECKSUMS, "activations": MANIFEST, "left_out": MANIFEST}
 """The file of a run or a set that names the others; of a set whose rows were left out when it was packed, there are no others."""
@@ -208,7 +208,7 @@ class Remote:
             with self._scratch() as place:
                 manifest = place / MANIFEST
                 self.download(f"activations/{name}/{MANIFEST}", manifest)
-                for file in parse_manifest(place).lengths():
+                for file in self._manifest(place, f"activations/{name}/{MANIFEST}").lengths():
                     self.download(f"activations/{name}/{file}", child(partial, file))
                 os.replace(manifest, partial / MANIFEST)
             if not finish_sealed(home):
@@ -235,16 +235,19 @@ class Remote:
         with self._scratch() as place:
             manifest = child(place, name) / MANIFEST
             self.download(path, manifest)
-            try:
-                found = parse_manifest(manifest.parent).request.id
-            except StudyError as error:
-                raise self._damaged(path, "It cannot be read.") from error
-            if found != name:
+            if self._manifest(manifest.parent, path).request.id != name:
                 raise self._damaged(path, "It is of another set.")
             # Sets are told apart by their age where none is named.
             os.utime(manifest, times=(self._written(path),) * 2)
             if not home.exists():
                 os.replace(manifest.parent, home)
+
+    def _manifest(self, folder: Path, path: str) -> Manifest:
+        """A manifest that was brought into a folder; what is wrong with it is said of where it came from."""
+        try:
+            return parse_manifest(folder)
+        except StudyError as error:
+            raise self._damaged(path, "It cannot be read.") from error
 
     def fetch_texts(self, record: dict[str, Any]) -> None:
         """Bring the copy of a data set, where there is one and it is not here.
@@ -261,7 +264,10 @@ class Remote:
         with self._scratch() as place:
             for name in (about.name, table.name):
                 self.download(f"datasets/{name}", inside(place, "datasets", name))
-            check_copy(place, record)
+            try:
+                check_copy(place, record)
+            except (WorkbenchError, OSError, ValueError) as error:
+                raise self._damaged(f"datasets/{table.name}", "It is not as it was kept.") from error
             table.parent.mkdir(exist_ok=True)
             for path in (about, table):
                 os.replace(inside(place, "datasets", path.name), path)

@@ -11,7 +11,7 @@ from workbench.activations.checksums import damage
 from workbench.activations.manifest import Manifest, set_folders
 from workbench.activations.writer import whole
 from workbench.errors import StudyError, WorkbenchError
-from workbench.paths import child, inside, is_file, is_id
+from workbench.paths import child, inside, inside_or_none, is_file, is_id
 from workbench.shapes import ShapeError, shaped
 from workbench.store.deleted import deleted_parts
 from workbench.store.remote import LAST, Remote
@@ -173,7 +173,7 @@ def _here(study: Study) -> Iterator[str]:
         if whole(folder):
             yield f"activations/{folder.name}"
     for run in study.runs()["id"]:
-        if is_id("runs", run) and inside(study.folder, "runs", run).is_dir():
+        if is_id("runs", run) and (home := inside_or_none(study.folder, "runs", run)) is not None and home.is_dir():
             yield f"runs/{run}"
 
 

@@ -6,10 +6,7 @@ notes and collections were given by people and cannot be made again: those of dr
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +15,12 @@ import pandas as pd
 import sqlalchemy as sa
 
 from workbench.activations.manifest import MANIFEST, parse_manifest
-from workbench.errors import StudyError, disk_errors
+from workbench.errors import StudyError
 from workbench.frames import records
-from workbench.paths import PARTIAL, drop_strange, inside, is_id
+from workbench.paths import PARTIAL, drop_strange, home_problem, inside, inside_or_none, is_id
 from workbench.runner import sweep
 from workbench.store import tables
+from workbench.store.dropped import words_kept
 from workbench.store.migrations import with_both_p_values
 from workbench.store.scratch import drop_rests
 from workbench.store.verify import Finding, findings, lost_concepts, lost_evidence, orphaned
@@ -52,13 +50,14 @@ def repair(study: Study, remote_content: bool = False) -> pd.DataFrame:
     """
     broken = [f for f in findings(study, remote_content) if f.state == "broken"]
     study.require_writable("the study")
-    done = _cache(study, broken) + _remote(study, broken)
+    unsafe = _without_runs(study, broken)
+    done = [_strange(study, f) for f in broken if f.part == "files" and f.name != "runs"] + unsafe
+    done += _cache(study, broken) + _remote(study, broken)
     done += [_set(study, name) for name in _names(broken, "activations")]
-    done += [_strange(study, f) for f in broken if f.part == "files"]
     if any(f.part == "catalog" and f.name == "catalog.db" for f in broken):
         # What a damaged catalog says of runs is no reason to drop one.
         done.append(("catalog", "catalog.db", False, "The database is damaged: restore catalog.db from a copy."))
-    else:
+    elif not unsafe:
         done += _runs(study, [f for f in broken if f.part == "run"])
         done += _catalog(study)
     done += [("texts", f.name, False, f"Restore datasets/{f.file} from a copy.") for f in broken if f.part == "texts"]
@@ -88,10 +87,23 @@ def _set(study: Study, name: str) -> tuple[str, str, bool, str]:
     return "activations", name, True, action
 
 
+def _without_runs(study: Study, broken: Sequence[Finding]) -> list[tuple[str, str, bool, str]]:
+    """Why no run is dropped, where the folder that they are all in is not there; a person has to say that they are lost."""
+    problem = home_problem(study.folder, "runs")
+    missing = [name for name in _names(broken, "run") if is_id("runs", name)]
+    if not problem or (problem == "missing" and not missing):
+        return []
+    action = (
+        f"It is {problem}, and the files of every run belong in it; no run was dropped. Put the folder back in its"
+        " place; if it is lost, make an empty folder 'runs' there and repair again, which drops the runs from the catalog."
+    )
+    return [("files", "runs", False, action)]
+
+
 def _strange(study: Study, finding: Finding) -> tuple[str, str, bool, str]:
     """Drop a link or a pipe, and not what it leads to; what is only called wrongly may be somebody's."""
-    if drop_strange(study.folder, finding.name):
-        return "files", finding.name, True, "It was removed; what it led to, if anything, was left alone."
+    if what := drop_strange(study.folder, finding.name):
+        return "files", finding.name, True, f"It was {what}, and was removed; what it led to, if anything, was left alone."
     return "files", finding.name, False, "The workbench did not make it: look at it, and remove it."
 
 
@@ -113,7 +125,7 @@ def _runs(study: Study, broken: Sequence[Finding]) -> list[tuple[str, str, bool,
             # There can be no files of it.
             doomed.append(name)
             continue
-        folder = inside(study.folder, "runs", name)
+        folder = inside(study.folder, "runs", name)  # Links in its place are gone by now.
         if row is None and folder.suffix != PARTIAL:
             done.append(
                 ("run", name, False, f"The catalog does not know it: restore {called} from a copy, or remove the folder.")
@@ -177,12 +189,13 @@ def _drop_runs(study: Study, doomed: list[str], known: dict[str, dict[str, Any]]
         every += [i for i, row in known.items() if name in row["inputs"].get("parents", []) and i not in every]
     every = [name for name in every if known[name]["status"] in {"done", "running"}]
     mine = sa.select(tables.concepts.c.id).where(tables.concepts.c.run.in_(every))
-    keep_words(study, {table: sa.select(table).where(table.c.concept.in_(mine)) for table in BY_PEOPLE})
+    with words_kept(study, {table: sa.select(table).where(table.c.concept.in_(mine)) for table in BY_PEOPLE}):
+        for name in every:
+            study.catalog.remove_concepts(name)
+            study.catalog.update_run(name, status="failed", error=WHY)
     for name in every:
-        study.catalog.remove_concepts(name)
-        study.catalog.update_run(name, status="failed", error=WHY)
-        if is_id("runs", name):
-            shutil.rmtree(inside(study.folder, "runs", name), ignore_errors=True)
+        if (folder := inside_or_none(study.folder, "runs", name)) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
         study._done.pop(name, None)
         why = "it is broken" if name in doomed else "it was made from one that is broken"
         done.append(("run", name, True, f"It was dropped with its concepts and evidence, for {why}: run it again."))
@@ -201,8 +214,7 @@ def _catalog(study: Study) -> list[tuple[str, str, bool, str]]:
     counts[tables.concepts.name] = len(study.catalog.frame(lost))
     if not any(counts.values()):
         return []
-    keep_words(study, {table: doomed(table) for table in BY_PEOPLE})
-    with study.catalog.changing() as connection:
+    with words_kept(study, {table: doomed(table) for table in BY_PEOPLE}), study.catalog.changing() as connection:
         for table in tables.ABOUT_CONCEPTS:
             connection.execute(sa.delete(table).where(table.c.id.in_(sa.select(doomed(table).subquery().c.id))))
         connection.execute(sa.delete(tables.concepts).where(tables.concepts.c.id.in_(ids)))
@@ -210,32 +222,3 @@ def _catalog(study: Study) -> list[tuple[str, str, bool, str]]:
         if count:
             done.append(("catalog", name, True, f"{count} rows about what is not there were dropped."))
     return done
-
-
-def keep_words(study: Study, doomed: dict[sa.Table, sa.Select[Any]]) -> Path | None:
-    """Write what people said of concepts that are about to be dropped into a file of the study; None where they said nothing."""
-    kept: dict[str, Any] = {}
-    for table, query in doomed.items():
-        rows = study.catalog.frame(query).sort_values("id")
-        if "source" in rows:
-            rows = rows[rows["source"].eq("human")]
-        if len(rows):
-            kept[table.name] = records(rows)
-    if not kept:
-        return None
-    with disk_errors("what people wrote about the dropped concepts"):
-        path = _free(study.folder)
-        with path.open("x", encoding="utf-8") as file:
-            json.dump({"at": tables.now(), **kept}, file, indent=1, ensure_ascii=False, default=str)
-            file.flush()
-            os.fsync(file.fileno())
-    return path
-
-
-def _free(folder: Path) -> Path:
-    stem, number = f"dropped-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}", 1
-    path = folder / f"{stem}.json"
-    while path.exists():
-        number += 1
-        path = folder / f"{stem}-{number}.json"
-    return path

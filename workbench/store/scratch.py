@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from workbench.paths import LOCK, inside, listed
-from workbench.processes import held, hold
+from workbench.paths import LOCK, inside, inside_or_none, listed
+from workbench.processes import drop_lock, held, hold
 
 PREFIX = "fetched-"
 
@@ -31,15 +31,19 @@ def scratch(study: Path) -> Iterator[Path]:
 
 
 def rests(study: Path) -> list[Path]:
-    """The folders of processes that were killed while they fetched."""
+    """The folders of processes that were killed while they fetched; none where the cache is no folder."""
+    if inside_or_none(study, "cache") is None:
+        return []
     return [folder for folder in listed(study, "cache") if folder.name.startswith(PREFIX) and not held(_lock(folder))]
 
 
 def drop_rests(study: Path) -> None:
-    """Remove those folders."""
+    """Remove those folders, and their locks; one who was killed at the right moment leaves a lock alone."""
     for folder in rests(study):
         shutil.rmtree(folder, ignore_errors=True)
-        _lock(folder).unlink(missing_ok=True)
+    cache = inside_or_none(study, "cache")
+    for lock in cache.glob(f"{PREFIX}*{LOCK}") if cache is not None else ():
+        drop_lock(lock)
 
 
 def _lock(folder: Path) -> Path:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from workbench.activations.manifest import parse_manifest, set_folders
 from workbench.activations.store import ActivationSet
 from workbench.errors import StudyError, WorkbenchError
-from workbench.paths import inside, is_id
+from workbench.paths import inside, inside_or_none, is_file, is_id
 from workbench.shapes import read_shaped
 from workbench.writing import write_beside
 
@@ -150,15 +150,32 @@ def _copied(path: Path, record: dict[str, Any]) -> Dataset:
 
 
 def kept_records(folder: Path) -> Iterator[dict[str, Any]]:
-    """How to load the data sets of a study again: those that were captured, and those whose labels were changed."""
-    for home in set_folders(folder):
+    """How to load the data sets of a study again: those that were captured, and those whose labels were changed.
+
+    What is in the place of a folder and is none, such as a link, holds none.
+    """
+    for home in set_folders(folder) if inside_or_none(folder, "activations") else []:
         with suppress(StudyError):
             yield parse_manifest(home).dataset_record
-    for path in sorted(inside(folder, "datasets").glob("*.json")):
+    for path in _about_files(folder):
         with suppress(StudyError):
             about = read_shaped(path, About)
             if is_id("datasets", f"{about.hash}.json"):
                 yield {"name": about.name, "hash": about.hash, "source": {}}
+
+
+def unread_records(folder: Path) -> Iterator[tuple[str, str]]:
+    """The files that tell of a kept data set and cannot be read, by their names, each with what is wrong with it."""
+    for path in _about_files(folder):
+        try:
+            read_shaped(path, About)
+        except StudyError as error:
+            yield path.name, str(error)
+
+
+def _about_files(folder: Path) -> list[Path]:
+    kept = inside_or_none(folder, "datasets")
+    return sorted(path for path in kept.glob("*.json") if is_file(path)) if kept else []
 
 
 def copy_path(folder: Path, digest: str) -> Path:

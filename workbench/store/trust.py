@@ -1,7 +1,9 @@
 """Which studies a user has made, or opened and trusted: one small file each, in the folder of the user's settings.
 
-A study is known by where it lies, by the number of its folder on the disk and by the id in its ``study.json``: one that is put in
-the place of another is another. What was trusted with it is the places that it names, such as a database and a bucket.
+A study is known by where it lies, by the number of its folder on the disk and by the id in its ``study.json``; and, as soon as
+they lie still, by the numbers of ``study.json`` and ``catalog.db``, and by when the first was changed, which nobody can set: one
+that is put in the place of another, file by file, is another. What was trusted with it is the places that it names, such as a
+database and a bucket.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,9 +24,19 @@ from workbench.errors import StudyError
 from workbench.shapes import read_shaped
 from workbench.writing import write_beside
 
+
+class _Kept(BaseModel):
+    places: list[str]
+    files: dict[str, list[int]] = {}
+
+
 # What this process has made or opened, where nothing can be kept for the next one.
-_HERE: dict[str, frozenset[str]] = {}
+_HERE: dict[str, _Kept] = {}
 _OWNER_ONLY = 0o700
+# The files by whose numbers a study is known. SQLite never puts another file in the place of a catalog.
+_STUDY_FILE, _CATALOG = "study.json", "catalog.db"
+_STILL_S = 60.0
+"""How long nothing has changed ``study.json`` until it counts: of several processes that make a study, one still may."""
 
 
 def trusted(folder: Path, identifier: str) -> frozenset[str] | None:
@@ -33,20 +46,24 @@ def trusted(folder: Path, identifier: str) -> frozenset[str] | None:
         folder: The study's folder, resolved.
         identifier: The id in its ``study.json``; empty for a study from before there were ids.
     """
-    key = _key(folder, identifier)
-    found = _HERE.get(key)
-    for home in _homes():
-        with suppress(StudyError):
-            found = (found or frozenset()) | set(read_shaped(home / f"{key}.json", _Kept).places)
-    return found
+    known = [record for record in _records(folder, identifier) if _matches(folder, record)]
+    return frozenset().union(*(record.places for record in known)) if known else None
 
 
-def remember(folder: Path, identifier: str, places: Iterable[str]) -> None:
-    """Keep that this user made a study, or trusts it with the places that it names, besides those known before."""
+def remember(folder: Path, identifier: str, places: Iterable[str], changing: bool = False) -> None:
+    """Keep that this user made a study, or trusts it with the places that it names, besides those known before.
+
+    Args:
+        folder: The study's folder, resolved.
+        identifier: The id in its ``study.json``.
+        places: What it names.
+        changing: Its ``study.json`` is about to be changed by us.
+    """
     key = _key(folder, identifier)
     known = frozenset(places) | (trusted(folder, identifier) or frozenset())
-    _HERE[key] = known
-    content = json.dumps({"study": str(folder), "places": sorted(known)}, indent=1)
+    record = _Kept(places=sorted(known), files={} if changing else _numbers(folder))
+    _HERE[key] = record
+    content = json.dumps({"study": str(folder), **record.model_dump()}, indent=1)
     for home in _homes():
         # A folder that cannot be written costs a question the next time, and nothing else.
         with suppress(OSError):
@@ -54,8 +71,39 @@ def remember(folder: Path, identifier: str, places: Iterable[str]) -> None:
             return
 
 
-class _Kept(BaseModel):
-    places: list[str]
+def settled(folder: Path, identifier: str) -> bool:
+    """Whether all that a known study can be known by is kept."""
+    numbers = _numbers(folder)
+    return any(record.files == numbers for record in _records(folder, identifier))
+
+
+def _records(folder: Path, identifier: str) -> Iterator[_Kept]:
+    key = _key(folder, identifier)
+    if key in _HERE:
+        yield _HERE[key]
+    for home in _homes():
+        with suppress(StudyError):
+            yield read_shaped(home / f"{key}.json", _Kept)
+
+
+def _matches(folder: Path, record: _Kept) -> bool:
+    """Whether the files of a study are those that were there when it was kept, as far as they were kept."""
+    there = _numbers(folder, still=False)
+    return all(there.get(name) == number for name, number in record.files.items())
+
+
+def _numbers(folder: Path, still: bool = True) -> dict[str, list[int]]:
+    """The numbers of the files by which a study is known; with ``still``, without that of one that was just changed."""
+    found = {}
+    with suppress(OSError):
+        state = (folder / _CATALOG).lstat()
+        # It is changed all the time, and stays the same file.
+        found[_CATALOG] = [state.st_dev, state.st_ino]
+    with suppress(OSError):
+        state = (folder / _STUDY_FILE).lstat()
+        if not still or time.time() - state.st_ctime >= _STILL_S:
+            found[_STUDY_FILE] = [state.st_dev, state.st_ino, state.st_ctime_ns]
+    return found
 
 
 def _key(folder: Path, identifier: str) -> str:

@@ -20,12 +20,13 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite as dialect
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from workbench.errors import DiskFullError, StudyError, WorkbenchWarning, disk_errors
 from workbench.memory import size_text
@@ -34,16 +35,18 @@ from workbench.store import trust
 from workbench.store.catalog import Catalog
 from workbench.store.copying import copy_rows
 from workbench.store.look import CATALOG, present, reading, rows
-from workbench.store.marker import STUDY_FILE, Marker, moved, new_id, read
+from workbench.store.marker import MOST_BYTES, STUDY_FILE, Marker, moved, new_id, parse
 from workbench.store.members import belongs, run_of
 from workbench.store.study import Study, open_study
 from workbench.store.tables import concepts, info, runs
 from workbench.writing import folder_beside
 
 MAX_MEMBERS = 200_000
+NEEDED = (info, runs, concepts)
+"""Tables without whose rows the others say nothing."""
 MOST_TIMES, ALWAYS_BYTES = 100, 64 * 2**20
 """A packed study may take so many times its size, and so many bytes whatever its size."""
-_BLOCK, _CHUNK_ROWS = 2**20, 5000
+_BLOCK, _CHUNK_ROWS, _NAME_BYTES = 2**20, 5000, 255
 _DAMAGED = (
     zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, struct.error, ValueError,
     OverflowError, IndexError, KeyError, MemoryError,
@@ -113,9 +116,9 @@ def _fill(source: Path, home: Path, scratch: Path, name: str) -> Marker:
         _require_room(source, home, members, size)
         for part in [STUDY_FILE, *(part for part in members if part.startswith(CATALOG))]:
             _copy(source, members[part], child(scratch, part))
-        said = read(scratch / STUDY_FILE, str(source))
+        said = _study_file(child(scratch, STUDY_FILE), str(source))
         lost = fresh_catalog(scratch / CATALOG, home / CATALOG, str(source))
-        done = _finished(home / CATALOG, source)
+        done = _finished(home / CATALOG)
         for member in members.values():
             if (run := run_of(member.name)) is not None and run not in done:
                 strange.append(member.name)
@@ -127,6 +130,12 @@ def _fill(source: Path, home: Path, scratch: Path, name: str) -> Marker:
     for table, count in lost.items():
         _warn(f"{count:,} rows of '{table}' in {source} are not as the workbench writes them: they were left out.")
     return Marker(said.name if 0 < len(said.name) <= 200 else name, id=new_id())
+
+
+def _study_file(copied: Path, called: str) -> Marker:
+    if (size := copied.stat().st_size) > MOST_BYTES:
+        raise StudyError(f"{STUDY_FILE} in {called} has {size:,} bytes, and no study's has more than {MOST_BYTES:,}.")
+    return parse(copied.read_bytes(), f"{STUDY_FILE} in {called}", called)
 
 
 def _warn(text: str) -> None:
@@ -189,6 +198,7 @@ def _members(archive: zipfile.ZipFile, source: Path) -> tuple[dict[str, Member],
             "is there twice" if name in members
             else "is encrypted" if one.flag_bits & 1
             else "is no plain file" if kind not in {0, stat.S_IFREG}
+            else "has a longer name than files can have" if max(len(os.fsencode(part)) for part in inside.parts) > _NAME_BYTES
             else "is packed in an unusual way" if one.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
             else ""
         )  # fmt: skip
@@ -247,10 +257,11 @@ def fresh_catalog(source: Path, target: Path, called: str) -> dict[str, int]:
         called: What the source is called in errors.
 
     Returns:
-        How many rows of each table were left out: those that are not as the workbench writes them, and those about them.
+        How many rows of each table were left out: those that are not as the workbench writes them, those about them, and all of a
+        table that lacks a column which they need.
 
     Raises:
-        StudyError: It is no catalog.
+        StudyError: It is no catalog, or its runs or concepts lack a column.
     """
     lost: dict[str, int] = {}
     kept: dict[str, set[str]] = {runs.name: set(), concepts.name: set()}
@@ -262,9 +273,18 @@ def fresh_catalog(source: Path, target: Path, called: str) -> dict[str, int]:
         for table in tables:
             good: list[dict[str, object]] = []
             before, seen = write.total_changes, 0
-            write.execute(
-                _create(table, [fact[1] for fact in read.execute(f'PRAGMA table_xinfo("{table.name}")') if not fact[6]])
-            )
+            for statement in _making(table):
+                write.execute(statement)
+            if needed := _lacking(read, table):
+                if table in NEEDED:
+                    raise StudyError(
+                        f"The table '{table.name}' in the catalog of {called} has no column '{needed}' with values of its own,"
+                        " and without it nothing of the study can be copied: fetch the study again."
+                    )
+                # What nobody knows is not made up; the rest of the study is whole without it.
+                if left := read.execute(f'SELECT count(*) FROM "{table.name}"').fetchone()[0]:
+                    lost[table.name] = left
+                continue
             for row, problem in rows(read, table, _size(source)):
                 if table is runs and row.get("status") == "running":
                     continue
@@ -289,20 +309,26 @@ def _size(path: Path) -> int:
     return path.stat().st_size + (beside.stat().st_size if beside.exists() else 0)
 
 
-def _create(table: sa.Table, there: list[str]) -> str:
-    """How a table of ours is made with those of its columns that are there: an older one has fewer."""
-    columns: list[sa.Column[object]] = [
-        sa.Column(
-            column.name, column.type, *(sa.ForeignKey(key.target_fullname) for key in column.foreign_keys),
-            primary_key=column.primary_key, nullable=column.nullable, autoincrement=column.autoincrement,
-        )
-        for column in table.columns
-        if column.name in there
+@cache
+def _making(table: sa.Table) -> list[str]:
+    """The statements that make a table of ours with its indexes."""
+    statements: list[sa.schema.ExecutableDDLElement] = [CreateTable(table)]
+    statements += [CreateIndex(index) for index in sorted(table.indexes, key=lambda index: str(index.name))]
+    return [str(statement.compile(dialect=dialect.dialect())) for statement in statements]
+
+
+def _lacking(read: sqlite3.Connection, table: sa.Table) -> str:
+    """A column of a table of ours without which its rows cannot be copied and which is not there, or generated; or nothing.
+
+    One that may be empty is left empty, and numbers of rows are given anew.
+    """
+    there = {fact[1] for fact in read.execute(f'PRAGMA table_xinfo("{table.name}")') if not fact[6]}
+    # What the study is about is said by pairs of a name and a value.
+    needed = [
+        column.name for column in table.columns
+        if table is info or not (column.nullable or column is table.autoincrement_column)
     ]  # fmt: skip
-    made = sa.MetaData()
-    for key in table.foreign_keys:
-        sa.Table(key.column.table.name, made, sa.Column(key.column.name, key.column.type, primary_key=True))
-    return str(CreateTable(sa.Table(table.name, made, *columns)).compile(dialect=dialect.dialect()))
+    return next((name for name in needed if name not in there), "")
 
 
 def _insert(write: sqlite3.Connection, table: sa.Table, found: list[dict[str, object]]) -> None:
@@ -315,13 +341,10 @@ def _insert(write: sqlite3.Connection, table: sa.Table, found: list[dict[str, ob
         found.clear()
 
 
-def _finished(path: Path, source: Path) -> set[str]:
-    """The runs of a new catalog that are done. `StudyError` where the source had no column for what they are."""
-    try:
-        with closing(sqlite3.connect(path)) as made:
-            return {run for (run,) in made.execute("SELECT id FROM runs WHERE status = 'done'")}
-    except sqlite3.Error as error:
-        raise StudyError(f"The catalog of {source} holds no runs as the workbench writes them ({error}).") from error
+def _finished(path: Path) -> set[str]:
+    """The runs of a new catalog that are done."""
+    with closing(sqlite3.connect(path)) as made:
+        return {run for (run,) in made.execute("SELECT id FROM runs WHERE status = 'done'")}
 
 
 def _move_catalog(folder: Path, name: str, url: str) -> Marker:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from workbench.activations.manifest import parse_manifest
+from workbench.activations.manifest import parse_manifest, set_folders
 from workbench.errors import StudyError
 from workbench.frames import records
-from workbench.paths import LOCK, PARTIAL, files_below, inside, is_id
+from workbench.paths import LOCK, PARTIAL, files_below, inside_or_none
 from workbench.store.dependents import Needs
 from workbench.store.look import CATALOG
 from workbench.store.scratch import PREFIX
@@ -65,7 +65,7 @@ def _part_of(path: Path, done: set[str]) -> tuple[str, str]:
     if kind.startswith(CATALOG):
         return "catalog", CATALOG
     if kind not in PARTS or not rest:
-        return "other", kind
+        return (UNFINISHED if kind.endswith(PARTIAL) else "other"), kind
     name = rest[0]
     if kind == "cache" and name == UNFINISHED and len(rest) > 1:
         return UNFINISHED, f"cache/{UNFINISHED}/{rest[1]}"
@@ -79,8 +79,7 @@ def _part_of(path: Path, done: set[str]) -> tuple[str, str]:
 
 def _described(study: Study) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], Any] = {("run", row["id"]): row["analysis"] for row in records(study.runs())}
-    for name in {path.parent.name for path in inside(study.folder, "activations").glob("*/manifest.json")}:
+    for folder in set_folders(study.folder) if inside_or_none(study.folder, "activations") else []:
         with suppress(StudyError):
-            if is_id("activations", name):
-                found["activations", name] = parse_manifest(inside(study.folder, "activations", name)).request.dataset
+            found["activations", folder.name] = parse_manifest(folder).request.dataset
     return found | {("dataset", record["hash"][:16]): record["name"] for record in kept_records(study.folder)}

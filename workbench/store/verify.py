@@ -22,7 +22,7 @@ from workbench.paths import (
     PARTIAL,
     child,
     files_below,
-    inside,
+    inside_or_none,
     is_file,
     is_id,
     listed,
@@ -83,12 +83,13 @@ def findings(study: Study, remote_content: bool = False) -> list[Finding]:
     """The findings of :func:`verify`."""
     there, unreached = _elsewhere(study)
     strange_files = list(_files(study))
-    if any("/" not in found.name for found in strange_files):
-        # What lies in a folder that is a link is not of this study.
-        return [*strange_files, *unreached]
-    here = [*_activations(study), *_texts(study), *(_damaged(study) or [*_runs(study, there), *_catalog(study)])]
-    here += [*_cache(study), *strange_files]
-    if there is None:
+    # What lies in a folder that is a link is not of this study, and says nothing about what should be there.
+    lost = {found.name for found in strange_files}
+    here = [] if "activations" in lost else list(_activations(study))
+    here += _texts(study)
+    here += _damaged(study) or ([] if "runs" in lost else [*_runs(study, there), *_catalog(study)])
+    here += strange_files if "cache" in lost else [*_cache(study), *strange_files]
+    if there is None or lost & {"runs", "activations", "datasets"}:
         return [*here, *unreached]
     return [*here, *_remote(study, there, here, remote_content)]
 
@@ -159,16 +160,20 @@ def _partial_set(folder: Path) -> Iterator[Finding]:
 
 def _texts(study: Study) -> Iterator[Finding]:
     """The study's own copies of data sets."""
-    from workbench.store.texts import check_copy, copy_path, kept_records
+    from workbench.store.texts import check_copy, copy_path, kept_records, unread_records
 
+    for name, problem in unread_records(study.folder):
+        yield Finding("texts", name, name, "broken", problem)
     seen: set[str] = set()
     for record in kept_records(study.folder):
         try:
             copy = copy_path(study.folder, record["hash"])
         except StudyError as error:
-            yield Finding("texts", record["name"], "", "broken", f"The kept texts cannot be read: {error}")
+            if not is_id("datasets", f"{record['hash'][:16]}.json"):
+                yield Finding("texts", record["name"], "", "broken", f"The kept texts cannot be read: {error}")
+            # What else is in its place is a finding of its own.
             continue
-        if copy.name in seen or not copy.exists():
+        if copy.name in seen or not is_file(copy):
             continue
         seen.add(copy.name)
         try:
@@ -184,9 +189,12 @@ def _runs(study: Study, there: dict[str, int] | None) -> Iterator[Finding]:
             if row["status"] in {"done", "running"}:
                 yield Finding("run", name, "", "broken", "It is called as the workbench calls no run: there are no files of it.")
             continue
-        folder = inside(study.folder, "runs", name)
+        folder = inside_or_none(study.folder, "runs", name)
         if row["status"] == "running" and has_ended(row["provenance"].get("process", {})):
             yield Finding("run", name, "", "broken", "It is recorded as running, but its process has ended.")
+        elif folder is None:
+            if row["status"] == "done":
+                yield Finding("run", name, "", "broken", "There is a link or a pipe in the place of its folder.")
         elif row["status"] == "done" and not folder.is_dir() and (there is None or f"runs/{name}/{CHECKSUMS}" in there):
             continue
         elif row["status"] == "done" and not folder.is_dir():

@@ -1,0 +1,115 @@
+"""What people wrote about concepts that are dropped: a file of the study has it before the catalog loses it.
+
+The file has a temporary name until the catalog has lost what it holds. A process that is killed in between leaves that name, and
+when the study is opened next it is known by the catalog which of the two came first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from workbench.errors import StudyError, disk_errors
+from workbench.frames import records
+from workbench.paths import PARTIAL, is_file, read_bytes
+from workbench.processes import held, holding
+from workbench.shapes import ShapeError, parse_json
+from workbench.store import tables
+from workbench.writing import write_beside
+
+if TYPE_CHECKING:
+    from workbench.store.inputs import Inputs
+
+_PREFIX, _ENDING = "dropped-", ".json"
+
+
+@contextmanager
+def words_kept(study: Inputs, doomed: dict[sa.Table, sa.Select[Any]]) -> Iterator[None]:
+    """Write what people said of concepts into a file of the study, and drop it in the block; without any words, no file.
+
+    Args:
+        study: The study.
+        doomed: The rows that are to be dropped, by their table; of names, those that people gave are kept.
+
+    Raises:
+        DiskFullError: There is no room for the file; the block was not begun.
+    """
+    kept = _words(study, doomed)
+    if not kept:
+        yield
+        return
+    text = json.dumps({"at": tables.now(), **kept}, indent=1, ensure_ascii=False, default=str)
+    partial, path = _free(study.folder)
+    try:
+        with ExitStack() as open_files:
+            with disk_errors("what people wrote about the dropped concepts"):
+                file = open_files.enter_context(partial.open("x", encoding="utf-8"))
+                open_files.enter_context(holding(file))
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            yield
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    if partial.exists():
+        os.replace(partial, path)
+    else:
+        # On a disk without locks another process may have taken it for that of one that was killed.
+        write_beside(path, text)
+
+
+def finish_dropped(study: Inputs) -> None:
+    """See to the files of processes that were killed while they dropped something: each gets its name, or goes."""
+    for partial in sorted(study.folder.glob(f"{_PREFIX}*{_ENDING}{PARTIAL}")):
+        if not is_file(partial) or held(partial):
+            continue
+        if _still_there(study, partial):
+            partial.unlink(missing_ok=True)
+        else:
+            os.replace(partial, _free(study.folder)[1])
+
+
+def _words(study: Inputs, doomed: dict[sa.Table, sa.Select[Any]]) -> dict[str, list[dict[str, Any]]]:
+    kept = {}
+    for table, query in doomed.items():
+        rows = study.catalog.frame(query).sort_values("id")
+        if "source" in rows:
+            rows = rows[rows["source"].eq("human")]
+        if len(rows):
+            kept[table.name] = records(rows)
+    return kept
+
+
+def _still_there(study: Inputs, partial: Path) -> bool:
+    """Whether the catalog has all that a file holds, so that nothing was dropped."""
+    try:
+        found = parse_json(read_bytes(partial), numbers=False, halves=True)
+    except ShapeError:
+        # It was not written to its end, and nothing is dropped before that.
+        return True
+    except StudyError:
+        return False
+    for table in (tables.names, tables.notes, tables.collections, tables.interventions):
+        ids = {row["id"] for row in found.get(table.name, [])}
+        there = set(study.catalog.frame(sa.select(table.c.id))["id"]) if ids else ids
+        if not ids <= there:
+            return False
+    return True
+
+
+def _free(folder: Path) -> tuple[Path, Path]:
+    """A temporary name and a name that no file has."""
+    stem, number = f"{_PREFIX}{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}", 1
+    path = folder / f"{stem}{_ENDING}"
+    while path.exists() or path.with_name(f"{path.name}{PARTIAL}").exists():
+        number += 1
+        path = folder / f"{stem}-{number}{_ENDING}"
+    return path.with_name(f"{path.name}{PARTIAL}"), path
