@@ -110,7 +110,7 @@ def test_layers_draw_any_declared_measurement_with_its_null(start: Start, study_
 def test_information_shows_bits_with_their_floor(start: Start, study_folder: Path) -> None:
     with open_study(study_folder) as study:
         acts = study.activation_set()
-        run = study.run("mutual_information", acts, labels="topic", permutations=5, max_rows=600)
+        run = study.run("mutual_information", acts, labels="topic", permutations=19, max_rows=600)
         bound = run.metrics[run.metrics["metric"].eq("mi.bound")]
     test = on_page(start(study_folder), "information")
     assert "from permuted labels" in said(test)
