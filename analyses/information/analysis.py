@@ -11,11 +11,10 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 
-from analyses.information.bias import with_moves
 from analyses.information.bound import classifier_bounds
 from analyses.information.compress import PCACompressor
 from analyses.information.estimate import Estimate
-from analyses.information.knn import ksg_with_null, mixed_ksg
+from analyses.information.mixed import mixed_ksg_tested
 from analyses.information.neighbours import MOST_ROWS
 from analyses.information.null import PERMUTATIONS, held
 from analyses.information.variables import Group, Variable, variables
@@ -135,9 +134,8 @@ class MutualInformation(SiteAnalysis):
         # Rows of every document rather than few whole documents: those of one document are no neighbours of each other.
         chosen = np.sort(rng.permutation(known)[: min(self.max_rows // 8, MOST_ROWS)])
         z, y, clusters = compressor.transform(group.x_test[chosen]), variable.y_test[chosen], group.clusters_test[chosen]
-        found = with_moves(mixed_ksg, z, y, self.neighbours, clusters=clusters, seed=seed)
-        held_against = ksg_with_null(found, z, y, clusters, self.permutations, draws, seed)
-        return [_row("mi.ksg", held_against, group, variable, chosen)]
+        found = mixed_ksg_tested(z, y, self.neighbours, clusters, self.permutations, draws, seed)
+        return [_row("mi.ksg", found, group, variable, chosen)]
 
 
 def most_draws(tests: int, least: int) -> int:

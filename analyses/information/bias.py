@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 import numpy as np
 from jaxtyping import Bool, Shaped
@@ -43,8 +43,8 @@ def with_moves(
     stand still at a wrong value.
 
     Args:
-        estimator: :func:`~analyses.information.knn.mixed_ksg` or :func:`~analyses.information.knn.ksg`, or what takes the same
-            arguments.
+        estimator: :func:`~analyses.information.mixed.mixed_ksg` or :func:`~analyses.information.knn.ksg`, or what takes the
+            same arguments.
         X: ``[n, d]``.
         y: ``[n]`` or ``[n, e]``.
         k: neighbours.
@@ -55,15 +55,26 @@ def with_moves(
         The estimate with ``at_half_n`` (the mean of both halves) and ``at_twice_k``; nan where one cannot be made.
     """
     X, y = np.asarray(X), np.asarray(y)
+    own = partial(estimator, clusters=clusters, seed=seed)
+    return moved(own(X, y, k=k), partial(estimator, k=k, seed=seed), lambda: own(X, y, k=2 * k), X, y, clusters, seed)
 
-    def value(rows: Any, neighbours: int) -> float:
-        part = None if clusters is None else np.asarray(clusters)[rows]
-        try:
-            return estimator(X[rows], y[rows], k=neighbours, clusters=part, seed=seed).value
-        except WorkbenchError:
-            return float("nan")
 
-    found = estimator(X, y, k=k, clusters=clusters, seed=seed)
-    half = float(np.mean([value(rows, k) for rows in halves(clusters, len(X), seed)]))
-    moved = replace(found, at_half_n=half, at_twice_k=value(np.arange(len(X)), 2 * k))
-    return replace(moved, note=joined(moved.note, MOVES if moved.moves else ""))
+def moved(
+    found: Estimate, half: Callable[..., Estimate], twice: Callable[[], Estimate],
+    X: np.ndarray, y: np.ndarray, clusters: Shaped[np.ndarray, " n"] | None, seed: int,
+) -> Estimate:  # fmt: skip
+    """An estimate with what ``half`` gives for each half of the clusters, and what ``twice`` gives with twice the neighbours."""
+
+    def at(rows: Bool[np.ndarray, " n"]) -> Estimate:
+        return half(X[rows], y[rows], clusters=None if clusters is None else np.asarray(clusters)[rows])
+
+    at_half = float(np.mean([_value(partial(at, rows)) for rows in halves(clusters, len(X), seed)]))
+    again = replace(found, at_half_n=at_half, at_twice_k=_value(twice))
+    return replace(again, note=joined(again.note, MOVES if again.moves else ""))
+
+
+def _value(make: Callable[[], Estimate]) -> float:
+    try:
+        return make().value
+    except WorkbenchError:
+        return float("nan")

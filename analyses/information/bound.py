@@ -18,7 +18,7 @@ from workbench.statistics.sequential import sequential_p
 
 LEAST_DRAWS = 199
 """Permutations of the held-out labels that every p value rests on."""
-_CELLS = 1 << 21
+_CELLS = 1 << 19
 """Rows times permutations at once."""
 
 
@@ -36,8 +36,8 @@ def classifier_bounds(group: Group, permutations: int, draws: int, seed: int, C:
     The classifier is one-vs-rest logistic regression with its probabilities normalised: any classifier gives a valid bound, and
     this one is fitted for all values, variables and permutations at once. Two questions are answered by two permutations:
 
-    - The null (``null``, ``null_high``) is what a classifier reads that was fitted where there is nothing to read: to labels dealt
-      to other training documents. It stands a little below 0, by how far the classifier fits noise.
+    - The null (``null``, ``null_high``) is what a classifier reads that was fitted where there is nothing to read: to labels
+      dealt to other training documents. It stands a little below 0, by how far the classifier fits noise.
     - ``p`` asks whether the held-out labels have anything to do with what this classifier says of the held-out rows: they are
       dealt to other held-out documents, which the classifier, fitted to other documents, knows nothing of.
 
@@ -56,14 +56,14 @@ def classifier_bounds(group: Group, permutations: int, draws: int, seed: int, C:
         known = variable.y_test >= 0
         y, clusters = variable.y_test[known], group.clusters_test[known]
         own, half, *permuted = (_log_proba(odds[:, fit.columns][known]) for fit in fits if fit.variable is variable)
-        null = np.array([classifier_bound(one, y).value for one in permuted])
+        null = np.array([_value(one, y) for one in permuted]) / np.log(2)
         p = float("nan") if held(y, clusters).reason else held_out_p(own, y, clusters, draws, seed)
         found[variable.name] = replace(
             classifier_bound(own, y, clusters),
             p=p,
             null=float(null.mean()) if len(null) else float("nan"),
             null_high=float(upper(null)) if len(null) else float("nan"),
-            at_half_n=classifier_bound(half, y).value,
+            at_half_n=float(_value(half, y) / np.log(2)),
         )
     return found
 
@@ -84,20 +84,24 @@ def held_out_p(
         seed: Of the permutations.
     """
     rng = np.random.default_rng(seed)
-    deal, rows = dealer(y, clusters), np.arange(len(y))
+    deal, labels = dealer(y, clusters), y.astype(np.min_scalar_type(log_proba.shape[1]))
     step = max(1, _CELLS // len(y))
 
     def value(labels: Int[np.ndarray, "b m"]) -> Float[np.ndarray, " b"]:
-        share = np.stack([(labels == code).mean(axis=1) for code in range(log_proba.shape[1])])
-        entropy = -(share * np.log(np.where(share > 0, share, 1))).sum(axis=0)
-        return log_proba[rows, labels].mean(axis=1) + entropy
+        read, entropy = np.zeros((2, len(labels)))
+        for code in range(log_proba.shape[1]):
+            holds = (labels == code).astype(np.float64)
+            share = holds.mean(axis=1)
+            read += holds @ log_proba[:, code] / len(y)
+            entropy -= share * np.log(np.where(share > 0, share, 1))
+        return read + entropy
 
     def draw(count: int) -> Float[np.ndarray, " b"]:
         sizes = [min(step, count - start) for start in range(0, count, step)]
-        return np.concatenate([value(np.stack([y[deal(rng)] for _ in range(size)])) for size in sizes])
+        return np.concatenate([value(np.stack([labels[deal(rng)] for _ in range(size)])) for size in sizes])
 
     # Sums in another order differ in the last digits, and a draw that is the same arrangement must count as one as large.
-    observed = float(value(y[None])[0])
+    observed = float(value(labels[None])[0])
     return sequential_p(observed - 1e-12 * max(1.0, abs(observed)), draw, min(LEAST_DRAWS, draws), draws)[0]
 
 
@@ -127,6 +131,12 @@ def _coded(group: Group, permutations: int, seed: int) -> tuple[Float[np.ndarray
 def _whole(y: Int[np.ndarray, " n"], half: np.ndarray) -> bool:
     """Whether a half of the rows holds every value."""
     return len(np.unique(y[half & (y >= 0)])) == len(np.unique(y[y >= 0]))
+
+
+def _value(log_proba: Float[np.ndarray, "m q"], y: Int[np.ndarray, " m"]) -> float:
+    """The bound in nats, of probabilities that need no check."""
+    share = np.bincount(y, minlength=log_proba.shape[1]) / len(y)
+    return float(log_proba[np.arange(len(y)), y].mean() - (share * np.log(np.where(share > 0, share, 1))).sum())
 
 
 def _log_proba(odds: Float[np.ndarray, "m q"]) -> Float[np.ndarray, "m q"]:

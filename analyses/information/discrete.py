@@ -37,13 +37,13 @@ def plugin_discrete(
         clusters: ``[n]`` the document of each row; None takes rows as independent.
 
     Raises:
-        DataError: for lengths that do not fit, or nan. With ``correct``, where more than 5% of the rows are alone in their cell of
-            the table of both variables (with clusters: no other cluster has a row there). The correction then leaves a bias of
-            about as many bits as that share: .85 of the rows of two independent variables of 50 values are alone in 400 rows,
-            and the corrected estimate reads 2.1 bits.
+        DataError: for lengths that do not fit, or nan. With ``correct``, where more than 5% of the rows are alone in their cell
+            of the table of both variables (with clusters: no other cluster has a row there). The correction then leaves a bias
+            of about as many bits as that share, or more: .85 of the rows of two independent variables of 50 values are alone
+            in 400 rows, and the corrected estimate reads 2.1 bits.
 
-    Source: Miller (1955), "Note on the bias of information estimates"; Zahl (1977), "Jackknifing an index of diversity"; the share
-    alone in their cell is Good's (1953) estimate of the probability of what was not seen.
+    Source: Miller (1955), "Note on the bias of information estimates"; Zahl (1977), "Jackknifing an index of diversity"; the
+    share alone in their cell is Good's (1953) estimate of the probability of what was not seen.
     """
     values = np.asarray(codes)
     if values.ndim > 1:
@@ -80,7 +80,9 @@ def _refuse_sparse(
         )
 
 
-def _jackknife_shift(first: Int[np.ndarray, " n"], second: Int[np.ndarray, " n"], ids: Int[np.ndarray, " n"], count: int) -> float:
+def _jackknife_shift(
+    first: Int[np.ndarray, " n"], second: Int[np.ndarray, " n"], ids: Int[np.ndarray, " n"], count: int
+) -> float:
     """What the jackknife over clusters adds to the plug-in estimate, in nats."""
     rows, columns = int(first.max()) + 1, int(second.max()) + 1
     cell = first.astype(np.int64) * columns + second

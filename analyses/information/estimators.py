@@ -20,7 +20,8 @@ from scipy.special import digamma
 from analyses.information.bias import with_moves
 from analyses.information.discrete import apply_bins, equal_count_bins, plugin_discrete
 from analyses.information.estimate import Estimate, from_terms, joined, read_features, standardised
-from analyses.information.knn import ksg, mixed_ksg
+from analyses.information.knn import ksg
+from analyses.information.mixed import mixed_ksg
 from analyses.information.null import held, with_null
 from workbench.errors import DataError
 
@@ -119,8 +120,8 @@ def gaussian_logdet(X: Any, Y: Any, *, clusters: Shaped[np.ndarray, " n"] | None
     if 1 - correlations[0] < 1e-12:
         raise DataError("X determines part of Y, so the information is infinite: add noise first.")
     bias = 0.5 * (_logdet_bias(p, n) + _logdet_bias(q, n) - _logdet_bias(p + q, n))
-    # The logarithm of the density ratio at each row, in canonical coordinates of variance 1. Its mean is -1/2 sum log(1 - r^2), and
-    # it is the influence of the row on that sum, of whatever distribution the rows are.
+    # The logarithm of the density ratio at each row, in canonical coordinates of variance 1. Its mean is -1/2 sum log(1 - r^2),
+    # and it is the influence of the row on that sum, of whatever distribution the rows are.
     u, v = np.sqrt(n) * left @ turn_left, np.sqrt(n) * right @ turn_right.T
     spread = correlations**2 * (u**2 + v**2) - 2 * correlations * u * v
     terms = -0.5 * (np.log1p(-(correlations**2)) + spread / (1 - correlations**2)).sum(axis=1)

@@ -24,11 +24,12 @@ _ROWS = 512
 """Rows whose distances to all others are held at once."""
 _SAME = 1e-4
 """Deviations within which rows of one cluster are copies."""
-_LATE = 0.03
+_LATE = 0.08
 """Share of the rows below which those that still seek a neighbour are looked at one by one."""
 _LOOKED = 240
 """Neighbours that are looked at for all rows together, at most."""
-_CELLS = 1 << 23
+_WINDOW = 64
+_CELLS = 1 << 22
 
 
 def distinct(
@@ -42,7 +43,9 @@ def distinct(
     return np.sort(np.unique(np.concatenate(parts, axis=1), axis=0, return_index=True)[1])
 
 
-def apart(X: Float[np.ndarray, "k d"], Y: Float[np.ndarray, "n d"], own: Int[np.ndarray, " k"], other: Int[np.ndarray, " n"]) -> Float[np.ndarray, "k n"]:  # fmt: skip
+def apart(
+    X: Float[np.ndarray, "k d"], Y: Float[np.ndarray, "n d"], own: Int[np.ndarray, " k"], other: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "k n"]:
     """Distances in the maximum norm; infinite between rows of one cluster."""
     distance = cdist(X, Y, "chebyshev")
     distance[own[:, None] == other] = np.inf
@@ -74,7 +77,9 @@ class Neighbours:
         """
         n = len(X)
         if n > MOST_ROWS:
-            raise ConfigError(f"Neighbours in other clusters are sought among at most {MOST_ROWS:,} rows, not {n:,}: sample some.")
+            raise ConfigError(
+                f"Neighbours in other clusters are sought among at most {MOST_ROWS:,} rows, not {n:,}: sample some."
+            )
         ids, _ = cluster_ids(clusters, n)
         order = np.empty((n, n), dtype=np.int32)
         for start in range(0, n, _ROWS):
@@ -87,8 +92,8 @@ class Neighbours:
         """The term of each row for each labelling, in nats: their mean is the estimate.
 
         ``psi(N) + psi(k) - psi(N_y) - psi(m)``: N and N_y count the rows of other clusters, and those of them with the row's
-        label, and the row itself; m is the place of the k-th of the latter among the former. Where there are fewer than k, all are
-        used; nan where there is none.
+        label, and the row itself; m is the place of the k-th of the latter among the former. Where there are fewer than k, all
+        are used; nan where there is none.
         """
         labels = np.ascontiguousarray(labels.astype(np.min_scalar_type(int(labels.max()))))
         alike = self._alike(labels)
@@ -102,7 +107,7 @@ class Neighbours:
         by_cluster = np.argsort(self.ids, kind="stable")
         starts = np.searchsorted(self.ids[by_cluster], np.arange(self.ids.max() + 1))
         alike = np.zeros(labels.shape, dtype=np.int64)
-        for value in np.unique(labels):
+        for value in range(int(labels.max()) + 1):
             holds = labels == value
             inside = np.add.reduceat(holds[by_cluster], starts, axis=0, dtype=np.int32)
             np.copyto(alike, (inside.sum(axis=0) - inside)[self.ids], where=holds)
@@ -129,14 +134,26 @@ class Neighbours:
         labels: Int[np.ndarray, "n b"],
         needed: Int[np.ndarray, "n b"],
         found: Int[np.ndarray, "n b"],
-        place: Int[np.ndarray, "n b"],
+        places: Int[np.ndarray, "n b"],
         position: int,
     ) -> None:
-        """Finish the rows that are still seeking: a rare label's neighbours are far down the list."""
-        rows, draws = np.nonzero(found < needed)
-        step = max(1, _CELLS // max(len(labels) - position, 1))
-        for start in range(0, len(rows), step):
-            row, draw = rows[start : start + step], draws[start : start + step]
-            same = labels[self.order[row, position:], draw[:, None]] == labels[row, draw][:, None]
-            reached = found[row, draw][:, None] + np.cumsum(same, axis=1, dtype=np.uint16) >= needed[row, draw][:, None]
-            place[row, draw] = position + 1 + reached.argmax(axis=1)
+        """Finish the rows that are still seeking, in windows of twice the width each: a rare label's neighbours are far down."""
+        row, draw = np.nonzero(found < needed)
+        left = (needed[row, draw] - found[row, draw]).astype(np.uint16)
+        width = _WINDOW
+        while len(row):
+            window = slice(position, position + width)
+            pending = []
+            for start in range(0, len(row), max(1, _CELLS // width)):
+                part = slice(start, start + max(1, _CELLS // width))
+                own = labels[row[part], draw[part]][:, None]
+                same = labels[self.order[row[part], window], draw[part, None]] == own
+                seen = np.cumsum(same, axis=1, dtype=np.uint16)
+                reached = seen[:, -1] >= left[part]
+                at = position + 1 + (seen >= left[part, None]).argmax(axis=1)
+                places[row[part][reached], draw[part][reached]] = at[reached]
+                left[part] -= np.where(reached, 0, seen[:, -1]).astype(np.uint16)
+                pending.append(np.flatnonzero(~reached) + start)
+            kept = np.concatenate(pending)
+            row, draw, left = row[kept], draw[kept], left[kept]
+            position, width = position + width, 2 * width

@@ -41,7 +41,9 @@ def held(y: Shaped[np.ndarray, "n ..."], clusters: Shaped[np.ndarray, " n"] | No
     pairs = np.unique(codes.astype(np.int64) * count + ids) // count
     by_value = np.sort(np.bincount(pairs))
     fewer = int(by_value[-2]) if len(by_value) > 1 else 0
-    return Held(count, fewer, _few(fewer, "clusters hold the second most frequent value" if len(by_value) > 2 else "clusters of a class"))
+    return Held(
+        count, fewer, _few(fewer, "clusters hold the second most frequent value" if len(by_value) > 2 else "clusters of a class")
+    )
 
 
 def _few(number: int, what: str) -> str:
@@ -116,10 +118,12 @@ def dealer(
     if bool((y == y[first][ids]).all()):
         return lambda rng: first[rng.permutation(count)][ids]
     rows = np.argsort(ids, kind="stable")
+    # Short integers are sorted by their digits, which takes a tenth of the time.
+    short = np.min_scalar_type(count)
 
     def deal(rng: np.random.Generator) -> Int[np.ndarray, " n"]:
         dealt = np.empty(len(rows), dtype=np.int64)
-        dealt[rows] = np.argsort(rng.permutation(count)[ids], kind="stable")
+        dealt[rows] = np.argsort(rng.permutation(count).astype(short)[ids], kind="stable")
         return dealt
 
     return deal

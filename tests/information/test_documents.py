@@ -74,7 +74,7 @@ def test_neighbours_need_other_documents() -> None:
 def test_a_sparse_table_is_refused_and_a_full_one_is_not() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 50, 400), rng.integers(0, 50, 400)
-    with pytest.raises(DataError, match="50 by 50 values is too sparse for 400 rows: 8.% of them are alone"):
+    with pytest.raises(DataError, match=r"50 by 50 values is too sparse for 400 rows: 8\d% of them are alone"):
         plugin_discrete(a, b)
     # As many values, but each goes with one other: every cell that can hold rows holds several.
     assert plugin_discrete(a, a).value == pytest.approx(np.log2(50), abs=0.1)

@@ -7,7 +7,7 @@ import pytest
 
 from analyses.information.bias import with_moves
 from analyses.information.estimators import Estimate, gaussian_logdet, mixed_ksg, plugin_discrete, with_null
-from analyses.information.knn import ksg_with_null
+from analyses.information.mixed import mixed_ksg_tested
 from workbench.errors import ConfigError, DataError
 
 
@@ -54,7 +54,7 @@ def test_few_documents_have_no_p_value_and_the_note_says_why() -> None:
     X, y = rng.standard_normal(340), (clusters < 7).astype(int)
     for found in (
         with_null(mixed_ksg, X, y, 19, clusters=clusters),
-        ksg_with_null(mixed_ksg(X, y, clusters=clusters), X, y, clusters, 19, 999),
+        mixed_ksg_tested(X, y, 3, clusters, 19, 999),
     ):
         assert np.isnan(found.p)
         assert "7 clusters of a class, fewer than 8" in found.note
@@ -68,9 +68,11 @@ def test_one_search_of_neighbours_gives_the_null_of_estimates_made_one_by_one() 
     X = rng.standard_normal((240, 3)) + 0.5 * rng.standard_normal((30, 3))[clusters]
     for y in (rng.integers(0, 3, 30)[clusters], rng.integers(0, 2, 240), (rng.random(240) < 0.06).astype(int)):
         slow = with_null(partial(mixed_ksg, k=4, clusters=clusters), X, y, 40, seed=2, clusters=clusters)
-        fast = ksg_with_null(mixed_ksg(X, y, k=4, clusters=clusters), X, y, clusters, 40, 40, seed=2)
+        fast = mixed_ksg_tested(X, y, 4, clusters, 40, 40, seed=2)
         assert (fast.value, fast.null_high) == pytest.approx((slow.value, slow.null_high), abs=1e-9)
         assert fast.null == pytest.approx(slow.null, abs=1e-9)
+        moves = with_moves(mixed_ksg, X, y, 4, clusters=clusters, seed=2)
+        assert (fast.at_half_n, fast.at_twice_k) == pytest.approx((moves.at_half_n, moves.at_twice_k), nan_ok=True)
 
 
 def test_labels_that_vary_inside_examples_keep_their_runs() -> None:

@@ -153,8 +153,10 @@ def run(
         return
     say(f"{done!r}")
     order = metrics.sort_values("value", ascending=False) if len(metrics) > 20 else metrics
-    columns = ("site", "label", "class", "metric", "value", "low", "high", "null", "p", "n")
-    show_table(order.head(20)[[c for c in columns if c in order]])
+    columns = ("site", "label", "class", "metric", "value", "standard_error", "low", "high", "null", "null_high", "p")
+    columns += ("p_corrected", "clusters", "n")
+    shown = order.head(20)[[c for c in columns if c in order and order[c].notna().any()]]
+    show_table(shown.rename(columns={"standard_error": "sampling error"}))
     for remark in remarks:
         say(remark)
     if len(skipped):
