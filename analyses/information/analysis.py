@@ -46,8 +46,8 @@ METRICS = (
         "Nearest neighbours",
         "Mixed KSG estimate (Ross, 2014) of the information in the first principal coordinates, from neighbours in other"
         " documents; compressing can only lose information, so it may lie below the bound. It has a sampling error by document"
-        " and no interval, since its bias may be larger: half of the documents, and twice the neighbours, show how it moves. Null and"
-        " p: labels dealt to other documents. Negative values are kept.",
+        " and no interval, since its bias may be larger: half of the documents, and twice the neighbours, show how it moves. Null"
+        " and p: labels dealt to other documents. Negative values are kept.",
         unit="bits",
         neutral=0.0,
     ),

@@ -29,6 +29,7 @@ from workbench.statistics.clusters import cluster_ids
 MAX_DIMENSION = 10
 """Neighbours are far apart above this: five dimensions at 5,000 rows already lose a fifth of one nat."""
 
+_COARSE = 0.5
 _JITTER = 1e-10
 _ALL_PAIRS = 2500
 _ROWS = 512
@@ -69,7 +70,8 @@ def ksg(X: Any, Y: Any, k: int = 3, *, clusters: Shaped[np.ndarray, " n"] | None
     if first.shape[1] == 0 or second.shape[1] == 0:
         return Estimate(0.0, "point", len(first), 0.0, k=k, note=note)
     check_neighbours(first.shape[1] + second.shape[1], k, len(first))
-    note = joined(note, tie_note(first), tie_note(second, "Y"))
+    coarse = coarse_note(first.shape[1] + second.shape[1], k, len(first))
+    note = joined(note, coarse, tie_note(first), tie_note(second, "Y"))
     both = jittered(np.concatenate([first, second], axis=1), seed)
     first, second = both[:, : first.shape[1]], both[:, first.shape[1] :]
     if ids is not None:
@@ -132,6 +134,18 @@ def check_neighbours(dimension: int, k: int, n: int) -> None:
 def jittered(X: Float[np.ndarray, "n d"], seed: int) -> Float[np.ndarray, "n d"]:
     """X with the noise that parts tied rows."""
     return X + _JITTER * np.random.default_rng(seed).standard_normal(X.shape)
+
+
+def coarse_note(dimension: int, k: int, n: int) -> str:
+    """What a reader must know where neighbourhoods are large; empty where they are small.
+
+    k of n rows lie within ``(k / n)^(1 / d)`` of each coordinate's range; what the features share on a finer scale is not seen.
+    """
+    if (k / n) ** (1 / dimension) < _COARSE:
+        return ""
+    return (
+        f"too few rows for {dimension} dimensions: neighbourhoods span half of each coordinate's range, and the value is too low"
+    )
 
 
 def tie_note(X: Float[np.ndarray, "n d"], what: str = "X") -> str:

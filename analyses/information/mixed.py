@@ -13,7 +13,7 @@ from scipy.special import digamma
 
 from analyses.information.bias import moved
 from analyses.information.estimate import Estimate, from_terms, joined, read_classes, read_features, standardised
-from analyses.information.knn import check_neighbours, count_within, jittered, tie_note
+from analyses.information.knn import check_neighbours, coarse_note, count_within, jittered, tie_note
 from analyses.information.neighbours import Neighbours, distinct
 from analyses.information.null import dealer, held
 from workbench.errors import DataError
@@ -61,7 +61,7 @@ def mixed_ksg(X: Any, y: Any, k: int = 3, *, clusters: Shaped[np.ndarray, " n"] 
     if features.shape[1] == 0:
         return Estimate(0.0, "point", len(features), 0.0, k=k, note=note)
     check_neighbours(features.shape[1], k, len(features))
-    note = joined(note, tie_note(features))
+    note = joined(note, coarse_note(features.shape[1], k, len(features)), tie_note(features))
     features = jittered(features, seed)
     radius, used, sizes = np.empty(len(codes)), np.empty(len(codes)), np.empty(len(codes))
     for code in np.unique(codes):
@@ -105,7 +105,7 @@ class MixedRows:
         if features.shape[1] == 0:
             return cls(None, codes, ids, note)
         check_neighbours(features.shape[1], k, len(features))
-        note = joined(note, tie_note(features))
+        note = joined(note, coarse_note(features.shape[1], k, len(features)), tie_note(features))
         return cls(Neighbours.of(jittered(features, seed), ids), codes, ids, note)
 
     def estimate(self, k: int) -> Estimate:

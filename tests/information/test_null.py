@@ -128,3 +128,5 @@ def test_an_estimate_that_moves_by_more_than_its_error_says_so() -> None:
     assert wide.moves
     assert wide.at_half_n < wide.value
     assert "bias is larger" in wide.note
+    assert "too few rows for 10 dimensions" in wide.note
+    assert "too few rows" not in easy.note
