@@ -235,7 +235,7 @@ def small_study(tmp_path_factory: pytest.TempPathFactory):
             sae = study.run("sparse_autoencoder", acts.at("resid_post.3"), **options)
             probes = study.run("linear_probe", acts, labels="tokens")
             cavs = study.run("concept_activation", acts.at("resid_post.3"), labels="tokens", per_class=12)
-            study.run("mutual_information", acts, labels="tokens", permutations=5, max_rows=2000)
+            study.run("mutual_information", acts, labels="tokens", permutations=19, max_rows=2000)
             sae.concepts.name()
             study.examine(sae, steer=2)
             study.examine(probes, sites=["resid_post.3"], steer=2)

@@ -1,64 +1,147 @@
-"""The classifier bound of many variables, with its floor, in one batched solve."""
+"""The classifier bound of many variables, with its null and p value, in one batched solve."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from analyses.information.bias import halves
 from analyses.information.estimate import Estimate
 from analyses.information.estimators import classifier_bound
+from analyses.information.null import dealer, held
 from analyses.information.variables import Group, Variable
 from probes import LogisticProbe
+from workbench.statistics.nulls import upper
+from workbench.statistics.sequential import sequential_p
+
+LEAST_DRAWS = 199
+"""Permutations of the held-out labels that every p value rests on."""
+_CELLS = 1 << 19
+"""Rows times permutations at once."""
 
 
-def classifier_bounds(group: Group, permutations: int, seed: int, C: float = 0.02) -> dict[str, Estimate]:
-    """Bounds of all the group's variables; the floor's classifiers are fitted to labels permuted among examples.
+@dataclass(frozen=True)
+class _Fit:
+    """Columns of the batched solve that make one classifier of a variable."""
+
+    variable: Variable
+    columns: slice
+
+
+def classifier_bounds(group: Group, permutations: int, draws: int, seed: int, C: float = 0.02) -> dict[str, Estimate]:
+    """Bounds of all the group's variables, each with its null, its p value, and what half of the training documents give.
 
     The classifier is one-vs-rest logistic regression with its probabilities normalised: any classifier gives a valid bound, and
-    this one is fitted for all values, variables and permutations at once.
+    this one is fitted for all values, variables and permutations at once. Two questions are answered by two permutations:
+
+    - The null (``null``, ``null_high``) is what a classifier reads that was fitted where there is nothing to read: to labels
+      dealt to other training documents. It stands a little below 0, by how far the classifier fits noise.
+    - ``p`` asks whether the held-out labels have anything to do with what this classifier says of the held-out rows: they are
+      dealt to other held-out documents, which the classifier, fitted to other documents, knows nothing of.
+
+    Args:
+        group: Rows and variables.
+        permutations: Classifiers of the null, at least 19.
+        draws: Most permutations of held-out labels for a p value.
+        seed: Of both.
+        C: Inverse strength of the classifiers' penalty.
+    """
+    coded, fits = _coded(group, permutations, seed)
+    probe = LogisticProbe(C=C, max_iter=100, tol=1e-3).fit(group.x_train, coded)
+    odds = group.x_test @ probe.coef_.T + probe.intercept_
+    found = {}
+    for variable in group.variables:
+        known = variable.y_test >= 0
+        y, clusters = variable.y_test[known], group.clusters_test[known]
+        own, half, *permuted = (_log_proba(odds[:, fit.columns][known]) for fit in fits if fit.variable is variable)
+        null = np.array([_value(one, y) for one in permuted]) / np.log(2)
+        p = float("nan") if held(y, clusters).reason else held_out_p(own, y, clusters, draws, seed)
+        found[variable.name] = replace(
+            classifier_bound(own, y, clusters),
+            p=p,
+            null=float(null.mean()) if len(null) else float("nan"),
+            null_high=float(upper(null)) if len(null) else float("nan"),
+            at_half_n=float(_value(half, y) / np.log(2)),
+        )
+    return found
+
+
+def held_out_p(
+    log_proba: Float[np.ndarray, "m q"], y: Int[np.ndarray, " m"], clusters: Int[np.ndarray, " m"], draws: int, seed: int = 0
+) -> float:
+    """p of a classifier's bound against held-out labels dealt to other held-out documents.
+
+    Exact where each document has one label, or documents are of one length: labels and rows of different documents are then
+    exchangeable if they have nothing to do with each other, whatever the classifier is.
+
+    Args:
+        log_proba: ``[m, q]`` natural logarithms of the probabilities, from a classifier that was fitted to other documents.
+        y: ``[m]``.
+        clusters: ``[m]`` the document of each row.
+        draws: Most permutations; they end early where the value is plainly no larger than its null.
+        seed: Of the permutations.
     """
     rng = np.random.default_rng(seed)
-    turns = [np.arange(len(group.x_train)), *(_deal(group.clusters_train, rng) for _ in range(permutations))]
-    columns: list[Float[np.ndarray, "n"]] = []
-    places: list[tuple[str, int, range]] = []
+    deal, labels = dealer(y, clusters), y.astype(np.min_scalar_type(log_proba.shape[1]))
+    step = max(1, _CELLS // len(y))
+
+    def value(labels: Int[np.ndarray, "b m"]) -> Float[np.ndarray, " b"]:
+        read, entropy = np.zeros((2, len(labels)))
+        for code in range(log_proba.shape[1]):
+            holds = (labels == code).astype(np.float64)
+            share = holds.mean(axis=1)
+            read += holds @ log_proba[:, code] / len(y)
+            entropy -= share * np.log(np.where(share > 0, share, 1))
+        return read + entropy
+
+    def draw(count: int) -> Float[np.ndarray, " b"]:
+        sizes = [min(step, count - start) for start in range(0, count, step)]
+        return np.concatenate([value(np.stack([labels[deal(rng)] for _ in range(size)])) for size in sizes])
+
+    # Sums in another order differ in the last digits, and a draw that is the same arrangement must count as one as large.
+    observed = float(value(labels[None])[0])
+    return sequential_p(observed - 1e-12 * max(1.0, abs(observed)), draw, min(LEAST_DRAWS, draws), draws)[0]
+
+
+def _coded(group: Group, permutations: int, seed: int) -> tuple[Float[np.ndarray, "n c"], list[_Fit]]:
+    """The columns to fit: of each variable its own labels, those of half of the documents, and the permuted ones."""
+    rng = np.random.default_rng(seed)
+    half = halves(group.clusters_train, len(group.x_train), seed)[0]
+    columns: list[Float[np.ndarray, " n"]] = []
+    fits: list[_Fit] = []
     for variable in group.variables:
+        y = variable.y_train
+        known = np.flatnonzero(y >= 0)
+        labels = [y, np.where(half, y, -1) if _whole(y, half) else y]
+        several = len(np.unique(group.clusters_train[known])) > 1
+        deal = dealer(y[known], group.clusters_train[known] if several else None)
+        for _ in range(permutations if several else 0):
+            dealt = np.full(len(y), -1)
+            dealt[known] = y[known][deal(rng)]
+            labels.append(dealt)
         values = range(1, 2) if variable.count == 2 else range(variable.count)
-        for number, turn in enumerate(turns):
-            y = variable.y_train[turn]
-            coded = [np.where(y < 0, np.nan, (y == value).astype(float)) for value in values]
-            places.append((variable.name, number, range(len(columns), len(columns) + len(coded))))
-            columns += coded
-    probe = LogisticProbe(C=C, max_iter=100, tol=1e-3).fit(group.x_train, np.stack(columns, axis=1))
-    odds = group.x_test @ probe.coef_.T + probe.intercept_
-    by_name = {variable.name: variable for variable in group.variables}
-    found: dict[str, list[Estimate]] = {name: [] for name in by_name}
-    for name, _, place in places:
-        found[name].append(_bound(odds[:, list(place)], by_name[name], group.clusters_test))
-    return {
-        name: replace(
-            estimates[0],
-            floor=float(np.mean([e.value for e in estimates[1:]])),
-            floor_high=float(np.quantile([e.value for e in estimates[1:]], 0.95)),
-        )
-        for name, estimates in found.items()
-    }
+        for one in labels:
+            fits.append(_Fit(variable, slice(len(columns), len(columns) + len(values))))
+            columns += [np.where(one < 0, np.nan, (one == value).astype(float)) for value in values]
+    return np.stack(columns, axis=1), fits
 
 
-def _bound(odds: Float[np.ndarray, "m q"], variable: Variable, clusters: Int[np.ndarray, "m"]) -> Estimate:
-    known = variable.y_test >= 0
-    odds = odds[known]
+def _whole(y: Int[np.ndarray, " n"], half: np.ndarray) -> bool:
+    """Whether a half of the rows holds every value."""
+    return len(np.unique(y[half & (y >= 0)])) == len(np.unique(y[y >= 0]))
+
+
+def _value(log_proba: Float[np.ndarray, "m q"], y: Int[np.ndarray, " m"]) -> float:
+    """The bound in nats, of probabilities that need no check."""
+    share = np.bincount(y, minlength=log_proba.shape[1]) / len(y)
+    return float(log_proba[np.arange(len(y)), y].mean() - (share * np.log(np.where(share > 0, share, 1))).sum())
+
+
+def _log_proba(odds: Float[np.ndarray, "m q"]) -> Float[np.ndarray, "m q"]:
     if odds.shape[1] == 1:
         odds = np.concatenate([np.zeros_like(odds), odds], axis=1)
-        log_proba = odds - np.logaddexp.reduce(odds, axis=1, keepdims=True)
-    else:
-        log_sigmoid = -np.logaddexp(0, -odds)
-        log_proba = log_sigmoid - np.logaddexp.reduce(log_sigmoid, axis=1, keepdims=True)
-    return classifier_bound(log_proba, variable.y_test[known], clusters[known])
-
-
-def _deal(clusters: Int[np.ndarray, "n"], rng: np.random.Generator) -> Int[np.ndarray, "n"]:
-    """For each row the row whose label it gets: examples in a random order, their rows in their own."""
-    names, ids = np.unique(clusters, return_inverse=True)
-    return np.argsort(rng.permutation(len(names))[ids], kind="stable")
+        return odds - np.logaddexp.reduce(odds, axis=1, keepdims=True)
+    log_sigmoid = -np.logaddexp(0, -odds)
+    return log_sigmoid - np.logaddexp.reduce(log_sigmoid, axis=1, keepdims=True)

@@ -1,15 +1,15 @@
-"""What an estimator of information answers, and how one is compared with its null."""
+"""What an estimator of information answers, and what estimators read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from workbench.errors import ConfigError, DataError
+from workbench.errors import DataError
+from workbench.statistics.intervals import mean_error, reach
 
 Kind = Literal["lower bound", "upper bound", "point"]
 
@@ -18,8 +18,10 @@ Kind = Literal["lower bound", "upper bound", "point"]
 class Estimate:
     """One estimate of mutual information.
 
-    Negative values are kept: an estimator that is right on average is below 0 half of the time when nothing
-    is shared, and clipping would hide that. Compare ``value`` with ``floor_high``.
+    Negative values are kept: an estimator that is right on average is below 0 half of the time when nothing is shared, and
+    clipping would hide that. Compare ``value`` with ``null_high``, or look at ``p``. ``standard_error`` is the sampling error
+    alone: most estimators have a bias that is larger, so they have no interval, and ``at_half_n`` and ``at_twice_k`` show how
+    far they move with the sample and with the neighbours.
     """
 
     value: float
@@ -28,85 +30,39 @@ class Estimate:
     n: int
     """Rows used."""
     standard_error: float = float("nan")
-    """Of the value over samples of rows, in ``unit``; it knows nothing of bias. nan where unknown."""
+    """Sampling error of the value over samples of clusters, in ``unit``; it knows nothing of bias. nan where unknown."""
     k: int | None = None
     """Neighbours, for the estimators that count them."""
-    floor: float = float("nan")
+    low: float = float("nan")
+    """Lower end of the 95% interval, for estimators whose interval was shown to cover; nan for the others."""
+    high: float = float("nan")
+    """Upper end of the 95% interval."""
+    clusters: int | None = None
+    """Independent clusters of the rows (documents), where they were given; the sampling error is made over them."""
+    null: float = float("nan")
     """Mean value under permuted labels; nan where it was not asked for."""
-    floor_high: float = float("nan")
-    """95th percentile under permuted labels."""
+    null_high: float = float("nan")
+    """Level that 5% of values under permuted labels exceed."""
+    p: float = float("nan")
+    """p value against permuted labels; nan where it was not asked for, or where there are too few clusters."""
+    at_half_n: float = float("nan")
+    """The value from half of the clusters (the mean of both halves)."""
+    at_twice_k: float = float("nan")
+    """The value with twice as many neighbours."""
     note: str = ""
     """What a reader must know: dropped features, ties, boundaries."""
     unit: str = "bits"
 
     @property
-    def above_floor(self) -> bool:
-        """Whether the value exceeds 95 % of its values under permuted labels (False without a floor)."""
-        return self.value > self.floor_high
+    def above_null(self) -> bool:
+        """Whether the value exceeds the level that 5% of values under permuted labels exceed (False without a null)."""
+        return self.value > self.null_high
 
-
-def with_floor(
-    estimator: Callable[[Any, Any], Estimate],
-    X: Shaped[np.ndarray, "n d"],
-    y: Shaped[np.ndarray, "n ..."],
-    permutations: int = 20,
-    seed: int = 0,
-    clusters: Shaped[np.ndarray, " n"] | None = None,
-) -> Estimate:
-    """Estimate, and again under permuted labels: the floor that estimators with bias stand on.
-
-    With ``clusters`` whole examples are permuted, since tokens of one example are alike. Where each example
-    has one label, the labels move among examples. Where labels vary inside examples, examples are put in a
-    random order and their labels are dealt out to the rows in that order, so that runs of labels survive.
-
-    Args:
-        estimator: takes (X, y) and returns an Estimate; use ``functools.partial`` to fix its options. One
-            that fits a model must fit it inside, or the floor is that of a model which has seen the true
-            labels.
-        X: ``[n, d]``.
-        y: ``[n]`` or ``[n, m]``.
-        permutations: how many; 20 give a mean and a rough 95th percentile.
-        seed: of the permutations.
-        clusters: ``[n]`` the example of each row, or None.
-
-    Raises:
-        ConfigError: for fewer than two permutations.
-        DataError: for lengths that do not fit, or fewer than two clusters.
-    """
-    if permutations < 2:
-        raise ConfigError(f"A floor needs at least 2 permutations, not {permutations}: pass 20, for example.")
-    X, y = np.asarray(X), np.asarray(y)
-    if len(X) != len(y):
-        raise DataError(f"X has {len(X)} rows and y has {len(y)}: give one label a row.")
-    found = estimator(X, y)
-    rng = np.random.default_rng(seed)
-    deal = _dealer(y, clusters)
-    values = [estimator(X, y[deal(rng)]).value for _ in range(permutations)]
-    return replace(found, floor=float(np.mean(values)), floor_high=float(np.quantile(values, 0.95)))
-
-
-def _dealer(
-    y: Shaped[np.ndarray, "n ..."], clusters: Shaped[np.ndarray, " n"] | None
-) -> Callable[[np.random.Generator], Int[np.ndarray, " n"]]:
-    """A function that draws, for each row, the row whose label it gets."""
-    if clusters is None:
-        return lambda rng: rng.permutation(len(y))
-    clusters = np.asarray(clusters)
-    if clusters.shape != (len(y),):
-        raise DataError(f"There are {len(y)} rows and clusters {clusters.shape}: give one a row.")
-    _, first, ids = np.unique(clusters, return_index=True, return_inverse=True)
-    if len(first) < 2:
-        raise DataError("All rows are of one cluster: permuting examples needs at least two of them.")
-    if bool((y == y[first][ids]).all()):
-        return lambda rng: first[rng.permutation(len(first))][ids]
-    rows = np.argsort(ids, kind="stable")
-
-    def deal(rng: np.random.Generator) -> Int[np.ndarray, " n"]:
-        dealt = np.empty(len(rows), dtype=np.int64)
-        dealt[rows] = np.argsort(rng.permutation(len(first))[ids], kind="stable")
-        return dealt
-
-    return deal
+    @property
+    def moves(self) -> bool:
+        """Whether half of the sample, or twice the neighbours, change the value by more than its sampling error."""
+        apart = np.abs(np.array([self.at_half_n, self.at_twice_k]) - self.value)
+        return bool((apart > self.standard_error).any())
 
 
 def from_terms(
@@ -116,31 +72,19 @@ def from_terms(
     clusters: Shaped[np.ndarray, " n"] | None = None,
     shift: float = 0.0,
     k: int | None = None,
+    interval: bool = False,
     note: str = "",
 ) -> Estimate:
-    """Build an estimate from per-row terms in nats: their mean plus ``shift``, with the error of that mean.
+    """Build an estimate from per-row terms in nats: their mean plus ``shift``, with the error of that mean over clusters.
 
-    With clusters the error is that of independent examples (a sandwich of their sums).
+    ``interval`` gives it Student's t interval as well: only for estimators whose error is that of sampling.
     """
-    n = len(terms)
-    mean = float(terms.mean())
-    sums = terms - mean
-    if clusters is not None:
-        clusters = np.asarray(clusters)
-        if clusters.shape != (n,):
-            raise DataError(f"There are {n} rows and clusters {clusters.shape}: give one a row.")
-        _, ids = np.unique(clusters, return_inverse=True)
-        sums = np.bincount(ids, weights=sums).astype(np.float64)
-    groups = len(sums)
-    error = np.sqrt((sums**2).sum() * groups / (groups - 1)) / n if groups > 1 else float("nan")
-    return Estimate(
-        value=float((mean + shift) / np.log(2)),
-        kind=kind,
-        n=n,
-        standard_error=float(error / np.log(2)),
-        k=k,
-        note=note,
-    )
+    mean, error, worth = mean_error(terms[:, None], clusters)
+    value, bits = float((mean[0] + shift) / np.log(2)), float(error[0] / np.log(2))
+    count = None if clusters is None else len(np.unique(clusters))
+    found = Estimate(value, kind, len(terms), bits, k, clusters=count, note=note)
+    half = float(reach(worth - 1)) * bits
+    return replace(found, low=value - half, high=value + half) if interval else found
 
 
 def read_features(X: Any, what: str = "X") -> Float[np.ndarray, "n d"]:

@@ -3,6 +3,10 @@
 Which to use: a probe's held-out probabilities give :func:`classifier_bound` in any dimension;
 :func:`mixed_ksg` and :func:`ksg` need ten dimensions or fewer (compress first); :func:`gaussian_logdet`
 sees linear dependence alone; :func:`plugin_discrete` is for codes and bins.
+
+Rows of one document are not independent: give ``clusters``. Only the classifier bound has an interval; the others have a sampling
+error, and a bias that may be larger: :func:`with_moves` shows how they move with the sample and with the neighbours, and
+:func:`with_null` what they read when there is nothing to find.
 """
 
 from __future__ import annotations
@@ -13,17 +17,13 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy.special import digamma
 
-from analyses.information.estimate import (
-    Estimate,
-    from_terms,
-    joined,
-    read_classes,
-    read_features,
-    standardised,
-    with_floor,
-)
-from analyses.information.knn import ksg, mixed_ksg
-from workbench.errors import ConfigError, DataError
+from analyses.information.bias import with_moves
+from analyses.information.discrete import apply_bins, equal_count_bins, plugin_discrete
+from analyses.information.estimate import Estimate, from_terms, joined, read_features, standardised
+from analyses.information.knn import ksg
+from analyses.information.mixed import mixed_ksg
+from analyses.information.null import held, with_null
+from workbench.errors import DataError
 
 __all__ = [
     "Estimate",
@@ -34,7 +34,8 @@ __all__ = [
     "ksg",
     "mixed_ksg",
     "plugin_discrete",
-    "with_floor",
+    "with_moves",
+    "with_null",
 ]
 
 
@@ -44,16 +45,17 @@ def classifier_bound(
     clusters: Shaped[np.ndarray, " n"] | None = None,
 ) -> Estimate:
     """Lower bound on the information about y that a classifier reads: H(Y) minus its held-out
-    cross-entropy, in bits.
+    cross-entropy, in bits, with the interval of its expectation over held-out documents.
 
     It is a bound because a cross-entropy is never below H(Y|X). H(Y) is that of the held-out labels. A
-    classifier worse than their rates gives a negative value, which is kept.
+    classifier worse than their rates gives a negative value, which is kept. There is no interval where fewer
+    than eight clusters hold the second most frequent class.
 
     Args:
         log_proba_heldout: ``[n, q]`` natural logarithms of the probabilities of the q classes, on rows that
             were not fitted.
         y: ``[n]`` the class of each row, 0 to q - 1.
-        clusters: ``[n]`` the example of each row, for the standard error.
+        clusters: ``[n]`` the example of each row, for the standard error and the interval.
 
     Raises:
         DataError: for shapes that do not fit, classes out of range, rows that do not sum to probability 1,
@@ -78,10 +80,11 @@ def classifier_bound(
     if np.isinf(scored).any():
         raise DataError("A class that occurred has probability 0: smooth the classifier, or clip at 1e-12.")
     share = np.bincount(codes, minlength=log_proba.shape[1]) / len(codes)
-    return from_terms(scored - np.log(share[codes]), "lower bound", clusters=clusters)
+    few = held(codes, clusters).reason
+    return from_terms(scored - np.log(share[codes]), "lower bound", clusters=clusters, interval=not few, note=few)
 
 
-def gaussian_logdet(X: Any, Y: Any) -> Estimate:
+def gaussian_logdet(X: Any, Y: Any, *, clusters: Shaped[np.ndarray, " n"] | None = None) -> Estimate:
     """Information between two sets of jointly Gaussian features, in bits: -1/2 sum log(1 - r^2) over
     canonical correlations.
 
@@ -91,6 +94,7 @@ def gaussian_logdet(X: Any, Y: Any) -> Estimate:
     Args:
         X: ``[n, d]``.
         Y: ``[n, e]``; n above rank(X) + rank(Y) + 1.
+        clusters: ``[n]`` the document of each row, for the sampling error; the bias is that of independent rows.
 
     Raises:
         DataError: for unusable X or Y, too few rows, or a feature of Y that X determines (the information
@@ -111,83 +115,17 @@ def gaussian_logdet(X: Any, Y: Any) -> Estimate:
     p, q = left.shape[1], right.shape[1]
     if n <= p + q + 1:
         raise DataError(f"{n} rows are too few for {p} + {q} features: compress first, or give more rows.")
-    correlations = np.minimum(np.linalg.svd(left.T @ right, compute_uv=False), 1)
+    turn_left, correlations, turn_right = np.linalg.svd(left.T @ right, full_matrices=False)
+    correlations = np.minimum(correlations, 1)
     if 1 - correlations[0] < 1e-12:
         raise DataError("X determines part of Y, so the information is infinite: add noise first.")
-    nats = -0.5 * np.log1p(-(correlations**2)).sum()
     bias = 0.5 * (_logdet_bias(p, n) + _logdet_bias(q, n) - _logdet_bias(p + q, n))
-    # The variance of the information density of a Gaussian is the sum of the squared canonical correlations.
-    error = np.sqrt((correlations**2).sum() / n)
-    return Estimate(float((nats - bias) / np.log(2)), "point", n, float(error / np.log(2)), note=note)
-
-
-def plugin_discrete(codes: Shaped[np.ndarray, "n ..."], y: Shaped[np.ndarray, " n"], *, correct: bool = True) -> Estimate:
-    """Information between two discrete variables from their counts, in bits.
-
-    Args:
-        codes: ``[n]``, or ``[n, d]`` whose distinct rows are the values.
-        y: ``[n]`` discrete.
-        correct: take the Miller-Madow bias off each entropy: (K_x + K_y - K_xy - 1) / 2n nats are added, K
-            counting the values that occur.
-
-    Raises:
-        DataError: for lengths that do not fit, or nan.
-
-    Source: Miller (1955), "Note on the bias of information estimates".
-    """
-    values = np.asarray(codes)
-    if values.ndim > 1:
-        values = np.unique(values.reshape(len(values), -1), axis=0, return_inverse=True)[1].reshape(-1)
-    first, count_first = read_classes(values, len(values))
-    second, count_second = read_classes(y, len(values))
-    pair, count_pair = read_classes(first * len(count_second) + second, len(values))
-    n = len(values)
-    terms = np.log(count_pair[pair] * n / (count_first[first] * count_second[second]))
-    shift = (len(count_first) + len(count_second) - len(count_pair) - 1) / (2 * n) if correct else 0.0
-    return from_terms(terms, "point", shift=shift, note="Miller-Madow" if correct else "plug-in")
-
-
-def equal_count_bins(X: Any, bins: int = 30) -> tuple[Int[np.ndarray, "n d"], list[Float[np.ndarray, " edges"]]]:
-    """Cut every feature at equal counts of its distinct values.
-
-    Counting distinct values rather than rows keeps a heap of equal values (the zeros of a ReLU) in one bin.
-
-    Args:
-        X: ``[n, d]`` (a vector is one feature).
-        bins: per feature, at least 2; a feature with fewer distinct values gets one bin a value.
-
-    Returns:
-        codes ``[n, d]`` from 0, and the inner edges of each feature: code c holds edge[c - 1] <= x <
-        edge[c]. Store the edges with any value that came from them.
-
-    Raises:
-        ConfigError: for fewer than two bins.
-
-    Source: the entropy-based adaptive bins of Chelombiev, Houghton and O'Donnell (2019), "Adaptive
-    estimators show information compression in deep neural networks".
-    """
-    if bins < 2:
-        raise ConfigError(f"{bins} bins hold no information: use at least 2.")
-    features = read_features(X)
-    edges = []
-    for feature in features.T:
-        distinct = np.unique(feature)
-        places = np.arange(1, min(bins, len(distinct))) * len(distinct) // min(bins, len(distinct))
-        edges.append(distinct[places])
-    return apply_bins(features, edges), edges
-
-
-def apply_bins(X: Any, edges: list[Float[np.ndarray, " edges"]]) -> Int[np.ndarray, "n d"]:
-    """Code rows by edges from :func:`equal_count_bins`, for example of the training rows.
-
-    Raises:
-        DataError: when X has another number of features.
-    """
-    features = read_features(X)
-    if features.shape[1] != len(edges):
-        raise DataError(f"X has {features.shape[1]} features, the edges {len(edges)}: pass the same features.")
-    coded = [np.searchsorted(e, x, side="right") for x, e in zip(features.T, edges, strict=True)]
-    return np.stack(coded, axis=1)
+    # The logarithm of the density ratio at each row, in canonical coordinates of variance 1. Its mean is -1/2 sum log(1 - r^2),
+    # and it is the influence of the row on that sum, of whatever distribution the rows are.
+    u, v = np.sqrt(n) * left @ turn_left, np.sqrt(n) * right @ turn_right.T
+    spread = correlations**2 * (u**2 + v**2) - 2 * correlations * u * v
+    terms = -0.5 * (np.log1p(-(correlations**2)) + spread / (1 - correlations**2)).sum(axis=1)
+    return from_terms(terms, "point", clusters=clusters, shift=-bias, note=note)
 
 
 def _orthonormal(X: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n r"]:

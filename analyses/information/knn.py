@@ -1,5 +1,9 @@
 """Mutual information from nearest neighbours, for few dimensions.
 
+With clusters (documents), the neighbours of a row are those of other clusters: see :mod:`analyses.information.neighbours`. The
+standard error is the sampling error over clusters and no measure of the bias, which grows with the dimension and with the
+information; :func:`analyses.information.bias.with_moves` shows it.
+
 Features are standardised and distances are the maximum norm. Jitter policy: after standardisation every
 value gets Gaussian noise of deviation 1e-10 from a seeded generator, because tied rows have neighbours at
 distance 0, where the formulas break. It changes nothing that float32 activations can hold. Features with
@@ -12,84 +16,37 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from scipy.special import digamma
 
-from analyses.information.estimate import (
-    Estimate,
-    from_terms,
-    joined,
-    read_classes,
-    read_features,
-    standardised,
-)
+from analyses.information.estimate import Estimate, from_terms, joined, read_features, standardised
+from analyses.information.neighbours import apart, distinct
 from workbench.errors import ConfigError, DataError
+from workbench.statistics.clusters import cluster_ids
 
 MAX_DIMENSION = 10
 """Neighbours are far apart above this: five dimensions at 5,000 rows already lose a fifth of one nat."""
 
+_COARSE = 0.5
 _JITTER = 1e-10
 _ALL_PAIRS = 2500
+_ROWS = 512
 
 
-def mixed_ksg(X: Any, y: Any, k: int = 3, *, seed: int = 0) -> Estimate:
-    """Information between continuous features and a discrete label, in bits.
-
-    The estimate is psi(N) + psi(k) - <psi(N_y)> - <psi(m)>: m counts the rows of any label as near as the
-    k-th neighbour of the same label. A label with fewer than k + 1 rows uses all of its rows; rows whose
-    label occurs once are left out. The standard error takes rows as independent.
-
-    Args:
-        X: ``[n, d]``, d at most 10 after constant features are dropped.
-        y: ``[n]`` discrete.
-        k: neighbours, at least d / 4 + 1.
-        seed: of the jitter.
-
-    Raises:
-        ConfigError: for too many dimensions or too few neighbours: compress first.
-        DataError: for unusable X or y, or no label with two rows.
-
-    Source: Ross (2014), "Mutual information between discrete and continuous data sets".
-    """
-    features, note = standardised(read_features(X))
-    codes, counts = read_classes(y, len(features))
-    kept = counts[codes] > 1
-    if not kept.any():
-        raise DataError("No label occurs twice, so no row has a neighbour of its label: bin the label first.")
-    if not kept.all():
-        note = joined(note, f"{int((~kept).sum())} rows whose label occurs once left out")
-    features, codes = features[kept], codes[kept]
-    if features.shape[1] == 0:
-        return Estimate(0.0, "point", len(features), 0.0, k=k, note=note)
-    _check_neighbours(features.shape[1], k, len(features))
-    note = joined(note, _tie_note(features))
-    features = _jittered(features, seed)
-    radius, used, sizes = np.empty(len(codes)), np.empty(len(codes)), np.empty(len(codes))
-    for code in np.unique(codes):
-        rows = np.flatnonzero(codes == code)
-        near = min(k, len(rows) - 1)
-        distance, _ = cKDTree(features[rows]).query(features[rows], k=near + 1, p=np.inf)
-        radius[rows], used[rows], sizes[rows] = distance[:, -1], near, len(rows)
-    # Strictly inside the radius, and the row itself: together Ross's m, which counts the k-th neighbour and
-    # not the row.
-    within = _count_within(features, radius)
-    terms = digamma(used) - digamma(sizes) - digamma(within)
-    return from_terms(terms, "point", shift=float(digamma(len(codes))), k=k, note=note)
-
-
-def ksg(X: Any, Y: Any, k: int = 3, *, seed: int = 0) -> Estimate:
+def ksg(X: Any, Y: Any, k: int = 3, *, clusters: Shaped[np.ndarray, " n"] | None = None, seed: int = 0) -> Estimate:
     """Information between two sets of continuous features, in bits: psi(k) + psi(N) - <psi(n_x + 1) +
     psi(n_y + 1)>.
 
-    n_x and n_y count the rows strictly nearer in X, and in Y, than the k-th neighbour in both. The standard
-    error takes rows as independent.
+    n_x and n_y count the rows strictly nearer in X, and in Y, than the k-th neighbour in both. With clusters, neighbours and
+    counts are of rows in other clusters, and rows that repeat another of their cluster count once.
 
     Args:
         X: ``[n, d]``.
         Y: ``[n, e]``; d + e at most 10 after constant features are dropped.
         k: neighbours, at least (d + e) / 4 + 1.
+        clusters: ``[n]`` the document of each row; None takes rows as independent.
         seed: of the jitter.
 
     Raises:
@@ -103,20 +60,48 @@ def ksg(X: Any, Y: Any, k: int = 3, *, seed: int = 0) -> Estimate:
     if len(first) != len(second):
         raise DataError(f"X has {len(first)} rows and Y has {len(second)}: give pairs of rows.")
     note = joined(note_first, note_second)
+    ids = None
+    if clusters is not None:
+        ids, _ = cluster_ids(clusters, len(first))
+        kept = distinct(np.concatenate([first, second], axis=1), ids)
+        if len(kept) < len(first):
+            note = joined(note, f"{len(first) - len(kept)} rows that repeat another of their cluster left out")
+        first, second, ids = first[kept], second[kept], ids[kept]
     if first.shape[1] == 0 or second.shape[1] == 0:
         return Estimate(0.0, "point", len(first), 0.0, k=k, note=note)
-    _check_neighbours(first.shape[1] + second.shape[1], k, len(first))
-    note = joined(note, _tie_note(first), _tie_note(second, "Y"))
-    both = _jittered(np.concatenate([first, second], axis=1), seed)
+    check_neighbours(first.shape[1] + second.shape[1], k, len(first))
+    coarse = coarse_note(first.shape[1] + second.shape[1], k, len(first))
+    note = joined(note, coarse, tie_note(first), tie_note(second, "Y"))
+    both = jittered(np.concatenate([first, second], axis=1), seed)
     first, second = both[:, : first.shape[1]], both[:, first.shape[1] :]
+    if ids is not None:
+        return from_terms(_terms_outside(first, second, ids, k), "point", clusters=ids, k=k, note=note)
     distance, _ = cKDTree(both).query(both, k=k + 1, p=np.inf)
     radius = distance[:, -1]
     # Each count holds the row itself, which is the "+ 1" of the formula.
-    terms = -digamma(_count_within(first, radius)) - digamma(_count_within(second, radius))
+    terms = -digamma(count_within(first, radius)) - digamma(count_within(second, radius))
     return from_terms(terms, "point", shift=float(digamma(k) + digamma(len(first))), k=k, note=note)
 
 
-def _count_within(X: Float[np.ndarray, "n d"], radius: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+def _terms_outside(
+    first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "n e"], ids: Int[np.ndarray, " n"], k: int
+) -> Float[np.ndarray, " n"]:
+    """The terms of :func:`ksg` from rows of other clusters."""
+    outside = len(ids) - np.bincount(ids)[ids]
+    if outside.min() < k:
+        raise DataError(f"A row has only {outside.min()} rows in other clusters, fewer than k={k}: give more documents.")
+    terms = np.empty(len(ids))
+    for start in range(0, len(ids), _ROWS):
+        part = slice(start, start + _ROWS)
+        in_first, in_second = (apart(one[part], one, ids[part], ids) for one in (first, second))
+        both = np.maximum(in_first, in_second)
+        radius = np.partition(both, k - 1, axis=1)[:, k - 1, None]
+        counts = [(near < radius).sum(axis=1) + 1 for near in (in_first, in_second)]
+        terms[part] = digamma(k) + digamma(outside[part] + 1) - digamma(counts[0]) - digamma(counts[1])
+    return terms
+
+
+def count_within(X: Float[np.ndarray, "n d"], radius: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     """Rows strictly nearer than the radius, the row itself among them."""
     if X.shape[1] == 1:
         line = np.sort(X[:, 0])
@@ -132,7 +117,8 @@ def _count_within(X: Float[np.ndarray, "n d"], radius: Float[np.ndarray, " n"]) 
     return cKDTree(X).query_ball_point(X, inside, p=np.inf, return_length=True)
 
 
-def _check_neighbours(dimension: int, k: int, n: int) -> None:
+def check_neighbours(dimension: int, k: int, n: int) -> None:
+    """Refuse dimensions and neighbours with which the estimates mean nothing, with a ConfigError."""
     if dimension > MAX_DIMENSION:
         raise ConfigError(
             f"Nearest neighbours mean little in {dimension} dimensions (limit {MAX_DIMENSION}): compress"
@@ -145,11 +131,25 @@ def _check_neighbours(dimension: int, k: int, n: int) -> None:
         raise ConfigError(f"k={k} neighbours need more than {n} rows: lower k or give more rows.")
 
 
-def _jittered(X: Float[np.ndarray, "n d"], seed: int) -> Float[np.ndarray, "n d"]:
+def jittered(X: Float[np.ndarray, "n d"], seed: int) -> Float[np.ndarray, "n d"]:
+    """X with the noise that parts tied rows."""
     return X + _JITTER * np.random.default_rng(seed).standard_normal(X.shape)
 
 
-def _tie_note(X: Float[np.ndarray, "n d"], what: str = "X") -> str:
+def coarse_note(dimension: int, k: int, n: int) -> str:
+    """What a reader must know where neighbourhoods are large; empty where they are small.
+
+    k of n rows lie within ``(k / n)^(1 / d)`` of each coordinate's range; what the features share on a finer scale is not seen.
+    """
+    if (k / n) ** (1 / dimension) < _COARSE:
+        return ""
+    return (
+        f"too few rows for {dimension} dimensions: neighbourhoods span half of each coordinate's range, and the value is too low"
+    )
+
+
+def tie_note(X: Float[np.ndarray, "n d"], what: str = "X") -> str:
+    """What a reader must know of rows that repeat others; empty where there are few."""
     repeated = 1 - len(np.unique(X, axis=0)) / len(X)
     if repeated <= 0.01:
         return ""

@@ -10,12 +10,15 @@ from app.components.page import empty, heading, sentences, title
 from app.components.text import escape, literal, short
 from app.tables import INFORMATION, all_declared, metric_frame
 from workbench.analysis import Metric
+from workbench.numbers import p_value
+from workbench.statistics.clusters import ENOUGH
+from workbench.statistics.correction import ALPHA
 from workbench.store.study import Study
 
 
 def render(study: Study) -> None:
     """One label over the layers by every estimator, then all labels."""
-    title("Information", "How much the activations say about a label, by every estimator that was run, with the floor of each.")
+    title("Information", "How much the activations say about a label, by every estimator that was run, with the null of each.")
     with sentences():
         frame = metric_frame(study)
         metrics = by_site.sited(frame, all_declared(study), lambda m: m.unit in INFORMATION)
@@ -45,11 +48,17 @@ def _page(study: Study, rows: pd.DataFrame, metrics: dict[str, Metric], unit: st
     several = own["run"].nunique() > 1
     titles = own["metric"].map(lambda k: metrics[k].title)
     own = own.assign(series=titles + " · " + own["run"] if several else titles)
-    about = "A band is the 95% interval. Grey: the range of the floors, from permuted labels; there, nothing was found."
+    about = (
+        "A band is a 95% interval, which only estimators have whose interval was shown to cover. Grey: the range of the nulls,"
+        " from permuted labels; there, nothing was found."
+    )
     heading(f"What each layer says about {short(label or 'all', 80)}", about)
     by_site.draw(own, unit, f"information {study.folder}", 0.0)
     _estimators(metrics)
-    heading("Every label, at its best layer", "The best of several layers is a little too good; the floor was not chosen.")
+    heading(
+        "Every label, at its best layer",
+        "The best of several layers is a little too good; its corrected p value takes all of them into account.",
+    )
     _best(summary, metrics, unit)
 
 
@@ -60,12 +69,23 @@ def _estimators(metrics: dict[str, Metric]) -> None:
 
 
 def best_by_label(rows: pd.DataFrame, metrics: dict[str, Metric]) -> pd.DataFrame:
-    """The largest estimate of each label by each metric that has a floor, and how far its interval lies above the floor."""
-    floored = rows[rows["metric"].isin(list(metrics)) & (rows["null"].notna() | rows["null_high"].notna())]
-    source = floored if len(floored) else rows
+    """The largest estimate of each label by each metric that has a null, and how far it lies above the null's 95th percentile."""
+    measured = rows[rows["metric"].isin(list(metrics)) & (rows["null"].notna() | rows["null_high"].notna())]
+    source = measured if len(measured) else rows
     best = source.sort_values("value", ascending=False, kind="stable").drop_duplicates(["metric", "label"])
-    floor = best["null_high"].where(best["null_high"].notna(), best["null"])
-    return best.assign(floor=floor, above=best["low"].where(best["low"].notna(), best["value"]) - floor.fillna(0.0))
+    level = best["null_high"].where(best["null_high"].notna(), best["null"])
+    return best.assign(level=level, above=best["value"] - level.fillna(0.0))
+
+
+def reading(row: pd.Series) -> str:
+    """What a statistician says of an estimate: by its corrected p value where there is one, else by its null."""
+    if pd.notna(row["p_corrected"]):
+        return "above its null" if row["p_corrected"] <= ALPHA else "not told apart from its null"
+    if pd.notna(row["clusters_positive"]) and row["clusters_positive"] < ENOUGH:
+        return "too few documents to test"
+    if pd.isna(row["level"]):
+        return "no null was recorded"
+    return "above its null, not tested" if row["above"] > 0 else "not told apart from its null"
 
 
 def _best(summary: pd.DataFrame, metrics: dict[str, Metric], unit: str) -> None:
@@ -73,15 +93,26 @@ def _best(summary: pd.DataFrame, metrics: dict[str, Metric], unit: str) -> None:
     key = st.segmented_control(
         "Estimator", keys, default=keys[0], format_func=lambda k: literal(metrics[k].title), required=True, key="estimator"
     )
+    columns = ["p", "p_corrected", "standard_error", "at_half_n", "at_twice_k", "clusters", "clusters_positive"]
     rows = summary[summary["metric"].eq(key)].sort_values("above", ascending=False)
-    verdict = rows["above"].gt(0).map({True: "above its floor", False: "not told apart from its floor"})
+    rows = rows.reindex(columns=list(dict.fromkeys([*rows.columns, *columns])))
     shown = pd.DataFrame(
         {
             "Label": [short(v or "all") for v in rows["label"]], "Best site": [short(v) for v in rows["site"]],
-            unit.capitalize(): rows["value"], "95% from": rows["low"], "to": rows["high"], "Floor": rows["floor"],
-            "Reading": verdict, "n": rows["n"],
+            unit.capitalize(): rows["value"], "Sampling error": rows["standard_error"], "95% from": rows["low"],
+            "to": rows["high"], "Null": rows["null"], "Null, 95th": rows["level"], "p": rows["p"].map(p_value),
+            "Corrected p": rows["p_corrected"].map(p_value), "Reading": [reading(row) for _, row in rows.iterrows()],
+            "At half n": rows["at_half_n"], "At twice k": rows["at_twice_k"], "n": rows["n"], "Clusters": rows["clusters"],
         }
     )  # fmt: skip
+    # A column that no row has, such as the interval of an estimator without one, says nothing.
+    shown = shown[[c for c in shown if shown[c].notna().any()]]
     number = st.column_config.NumberColumn(format="%.3f")
-    config = dict.fromkeys([unit.capitalize(), "95% from", "to", "Floor"], number)
+    numbers = [unit.capitalize(), "Sampling error", "95% from", "to", "Null", "Null, 95th", "At half n", "At twice k"]
+    config = dict.fromkeys([c for c in numbers if c in shown], number)
     st.dataframe(shown, hide_index=True, column_config=config, placeholder="–", height=min(560, 38 + 35 * len(shown)))
+    st.html(
+        '<div class="cw-soft cw-small">The sampling error is made over documents and knows nothing of bias: where half of the'
+        " documents or twice the neighbours give another value by more than it, the bias is the larger. Corrected p: Holm, over"
+        " all labels and sites of the run by this estimator.</div>"
+    )

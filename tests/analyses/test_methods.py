@@ -47,8 +47,13 @@ def test_information_is_found_where_it_was_planted_and_only_there(planted) -> No
     found = strong.run("mutual_information", acts).metrics.set_index(["metric", "label"])
     noise_study, noise_acts, _, _ = planted(strength=0.0, seed=1)
     noise = noise_study.run("mutual_information", noise_acts).metrics.set_index(["metric", "label"])
+    assert noise["p_corrected"].dropna().gt(0.05).all()
     for metric in ("mi.bound", "mi.ksg"):
         for label in ("token:planted", "kind"):
+            assert found.loc[(metric, label), "p_corrected"] <= 0.01
+            assert found.loc[(metric, label), "clusters"] >= found.loc[(metric, label), "clusters_positive"] >= 8
+            # Only the bound has an interval: the neighbours' bias is in no sampling error.
+            assert pd.isna(found.loc[(metric, label), "low"]) == (metric == "mi.ksg")
             assert found.loc[(metric, label), "value"] > found.loc[(metric, label), "null_high"] + 0.1
             assert found.loc[(metric, label), "value"] < found.loc[("mi.entropy", label), "value"] + 0.05
             assert noise.loc[(metric, label), "value"] < noise.loc[(metric, label), "null_high"] + 0.03

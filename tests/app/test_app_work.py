@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from harness import HOSTILE, Start, labelled, on_page, said, until
 from streamlit.testing.v1 import AppTest
 
 from app.components.form import LEFT_OUT
 from workbench.jobs import jobs
+from workbench.numbers import p_value
 from workbench.store import tables
 from workbench.store.study import open_study
 
@@ -107,18 +109,24 @@ def test_layers_draw_any_declared_measurement_with_its_null(start: Start, study_
     assert "Choose a label" in said(test)
 
 
-def test_information_shows_bits_with_their_floor(start: Start, study_folder: Path) -> None:
+def test_information_shows_bits_with_their_null(start: Start, study_folder: Path) -> None:
     with open_study(study_folder) as study:
         acts = study.activation_set()
-        run = study.run("mutual_information", acts, labels="topic", permutations=5, max_rows=600)
+        run = study.run("mutual_information", acts, labels="topic", permutations=19, max_rows=600)
         bound = run.metrics[run.metrics["metric"].eq("mi.bound")]
     test = on_page(start(study_folder), "information")
     assert "from permuted labels" in said(test)
     best = test.dataframe[0].value
     assert best["Bits"].max() == pytest.approx(bound["value"].max())
-    assert set(best["Reading"]) <= {"above its floor", "not told apart from its floor"}
     row = bound.loc[bound["value"].idxmax()]
-    assert best["Floor"].iloc[0] == pytest.approx(row["null_high"])
+    shown = best.iloc[0]
+    assert shown["Null, 95th"] == pytest.approx(row["null_high"])
+    assert shown["Sampling error"] == pytest.approx(row["standard_error"])
+    assert shown["Clusters"] == row["clusters"]
+    assert shown["p"] == p_value(row["p"])
+    assert shown["Corrected p"] == p_value(row["p_corrected"])
+    expected = "above its null" if row["p_corrected"] <= 0.05 else "not told apart from its null"
+    assert shown["Reading"] == (expected if pd.notna(row["p"]) else "too few documents to test")
 
 
 def test_a_forms_fields_come_from_the_options_and_faults_are_told_beside_it(start: Start, study_folder: Path) -> None:

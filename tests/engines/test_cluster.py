@@ -180,7 +180,7 @@ def test_sites_that_are_shared_out_give_the_run_of_one_process(ray, minilm, tmp_
     analyses = {
         "linear_probe": {"labels": "tokens", "controls": False},
         "concept_activation": {"labels": "tokens", "per_class": 10},
-        "mutual_information": {"labels": "tokens", "permutations": 5, "max_rows": 1000},
+        "mutual_information": {"labels": "tokens", "permutations": 19, "max_rows": 1000},
     }
     with wb.open_study(tmp_path / "study") as study:
         acts = study.capture(minilm, wb.load_dataset("brown", limit=300), ["resid_post.1", "resid_post.2", "resid_post.3"])

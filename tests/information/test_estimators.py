@@ -282,6 +282,6 @@ def test_probabilities_that_are_none_are_refused() -> None:
         classifier_bound(np.log(np.array([[0.0, 1], [0, 1]])), y)
 
 
-def test_an_estimate_is_above_its_floor_only_when_it_has_one() -> None:
-    assert not Estimate(1.0, "point", 10).above_floor
-    assert Estimate(1.0, "point", 10, floor=0.1, floor_high=0.3).above_floor
+def test_an_estimate_is_above_its_null_only_when_it_has_one() -> None:
+    assert not Estimate(1.0, "point", 10).above_null
+    assert Estimate(1.0, "point", 10, null=0.1, null_high=0.3).above_null

@@ -165,7 +165,7 @@ def test_a_study_is_made_on_a_gpu_and_opens_without_one(tmp_path, monkeypatch: p
         study.run("sparse_autoencoder", here, d_sae=192, k=8, samples=40_000, batch_size=512)
         probes = study.run("linear_probe", here, labels="tokens")
         cavs = study.run("concept_activation", here, labels="tokens", per_class=12)
-        study.run("mutual_information", here, labels="tokens", permutations=5, max_rows=2000)
+        study.run("mutual_information", here, labels="tokens", permutations=19, max_rows=2000)
         for run in (probes, cavs):
             study.examine(run, steer=1, families=("detects", "informs", "locates", "causes"))
         study.examine([study.concept(f"{latents.id}.2906")], families=("causes",))

@@ -154,8 +154,9 @@ def run(
         return
     say(f"{done!r}")
     order = metrics.sort_values("value", ascending=False) if len(metrics) > 20 else metrics
-    columns = ("site", "label", "class", "metric", *SHOWN)
-    show_table(order.head(20)[[c for c in columns if c in order]])
+    columns = ("site", "label", "class", "metric", "value", "standard_error", *SHOWN[1:])
+    shown = order.head(20)[[c for c in columns if c in order and order[c].notna().any()]]
+    show_table(shown.rename(columns={"standard_error": "sampling error"}))
     for remark in remarks:
         say(remark)
     if len(skipped):

@@ -136,13 +136,13 @@ class _Deal:
         most = max(16, _KINDS // len(starts))
         others, weights = [], []
         for length in lengths:
-            givers = _givers(lengths, length)
-            mixed = givers[(share[givers] > 0) & (share[givers] < 1)]
+            several = givers(lengths, length)
+            mixed = several[(share[several] > 0) & (share[several] < 1)]
             chosen = mixed if len(mixed) <= most else rng.choice(mixed, most, replace=False)
             others.append(starts[chosen][:, None] + np.arange(length) % lengths[chosen][:, None])
             weight = np.zeros(2 + min(most, len(starts)))
-            weight[:2] = (share[givers] == 0).mean(), (share[givers] == 1).mean()
-            weight[2 : 2 + len(chosen)] = len(mixed) / len(givers) / max(len(chosen), 1)
+            weight[:2] = (share[several] == 0).mean(), (share[several] == 1).mean()
+            weight[2 : 2 + len(chosen)] = len(mixed) / len(several) / max(len(chosen), 1)
             weights.append(weight)
         stacked = np.stack(weights)
         return cls(label, order, starts, others, stacked[:, : 2 + max(map(len, others))], False)
@@ -209,7 +209,7 @@ class _Deal:
         return Sums(parts, share, self.weight)
 
 
-def _givers(lengths: Int[np.ndarray, " G"], length: int) -> Int[np.ndarray, " h"]:
+def givers(lengths: Int[np.ndarray, " G"], length: int) -> Int[np.ndarray, " h"]:
     """The clusters whose labels one of a length may get: those not much shorter, and the longest where there are few of them.
 
     Labels repeated to fill a much longer cluster would vary more than labels of such a cluster do.
