@@ -28,6 +28,7 @@ from workbench.progress import Progress, batch_work, text_work
 from workbench.shapes import ShapeError, read_shaped, read_tensors, reading
 from workbench.statistics.auroc import clustered_auroc
 from workbench.statistics.clusters import example_clusters
+from workbench.statistics.features import feature_scales
 from workbench.writing import file_beside, write_beside
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def study_readout(study: Study, dataset: Dataset, *, progress: Progress | None =
     from workbench.store.measured import captured_examples
 
     captured = captured_examples(study, dataset)
-    key = f"{study.model_record()['weights_hash']}/{dataset.hash}/{examples}/2"
+    key = f"{study.model_record()['weights_hash']}/{dataset.hash}/{examples}/3"
     if len(captured) < len(dataset):
         key += f"/{hashlib.sha256(captured.astype('<i8').tobytes()).hexdigest()[:16]}"
     folder = inside(study.folder, "cache", "readouts", hashlib.sha256(key.encode()).hexdigest()[:16])
@@ -134,15 +135,16 @@ def fit_readout(
     check = _sample(values, np.flatnonzero(inside & (split == "validation")), max(examples // 3, 50), rng)
     pooled = pooled_outputs(model, dataset, np.concatenate([train, check]), progress).numpy()
     fit, held = pooled[: len(train)], pooled[len(train) :]
-    centre, scale = fit.mean(0), fit.std(0) + 1e-6
+    centre = fit.mean(0)
+    scale = feature_scales(fit.std(0), centre, fit.dtype).astype(fit.dtype)
     kept, weights, bias = [], [], []
     for column in range(len(names)):
         y = values[train, column]
         known = ~np.isnan(y)
         if min((y[known] == 1).sum(), (y[known] == 0).sum()) < MIN_POSITIVES:
             continue
-        classifier = LogisticRegression(C=0.1, max_iter=300).fit((fit[known] - centre) / scale, y[known])
-        w = classifier.coef_[0] / scale
+        classifier = LogisticRegression(C=0.1, max_iter=300).fit((fit[known] - centre) * scale, y[known])
+        w = classifier.coef_[0] * scale
         kept.append(column)
         weights.append(w)
         bias.append(float(classifier.intercept_[0]) - w @ centre)
