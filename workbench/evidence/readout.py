@@ -209,15 +209,11 @@ def output_gradients(
     The dot product of a row with a direction is the change of the logit per unit of that direction added at each of them.
 
     Returns:
-        ``{site: {label: [e, d]}}``; labels without inputs in the split are left out.
+        ``{site: {label: [e, d]}}``; the rows of a label are the examples of :func:`examples_with`, in their order. Labels without
+        inputs in the split are left out.
     """
-    names, values = labels_of_examples(dataset)
-    rng = np.random.default_rng(seed)
-    in_split = dataset.table["split"].eq(split).to_numpy()
-    pairs: list[tuple[int, str]] = []
-    for label in labels:
-        found = np.flatnonzero(in_split & (values[:, names.index(label)] == 1))
-        pairs += [(int(e), label) for e in rng.permutation(found)[:per_label]]
+    of_label = examples_with(dataset, labels, per_label, seed, split)
+    pairs = [(int(e), label) for label, examples in of_label.items() for e in examples]
     inputs = dataset.inputs([e for e, _ in pairs])
     order, size = by_length(inputs), 16
     work = batch_work(text_work([inputs[i] for i in order], model.max_length), size)
@@ -237,6 +233,23 @@ def output_gradients(
             for i, row in zip(part, _kept_sum(grad.float(), taken).cpu(), strict=True):
                 out[str(site)][pairs[i][1]].append(row)
     return {s: {k: torch.stack(v) for k, v in rows.items() if v} for s, rows in out.items()}
+
+
+def examples_with(
+    dataset: Dataset, labels: Sequence[str], per_label: int = 40, seed: int = 0, split: str = "test"
+) -> dict[str, Int[np.ndarray, "e"]]:
+    """The examples of a split that have each label, at most ``per_label`` of them, drawn at random.
+
+    The draw of a label depends on the label and the seed alone, not on which others are asked for.
+    """
+    names, values = labels_of_examples(dataset)
+    in_split = dataset.table["split"].eq(split).to_numpy()
+    found = {}
+    for label in labels:
+        of_label = np.frombuffer(hashlib.sha256(label.encode("utf-8", "surrogatepass")).digest(), dtype=np.uint32)
+        rng = np.random.default_rng([seed, *of_label.tolist()])
+        found[label] = rng.permutation(np.flatnonzero(in_split & (values[:, names.index(label)] == 1)))[:per_label]
+    return found
 
 
 def _kept_sum(grad: Float[Tensor, "b t d"], keep: Bool[Tensor, "b k"]) -> Float[Tensor, "b d"]:
