@@ -114,7 +114,7 @@ class ConceptActivation(SiteAnalysis):
         " label; where a distractor follows the label they turn towards it, and 'logistic' does so less.",
     )
     per_side: int = Field(200, ge=10, description="Rows with and without the concept to fit from.")
-    random_sets: int = Field(49, ge=19, description="Random sets of each concept; with more, smaller effects are found.")
+    random_sets: int = Field(59, ge=19, description="Random sets of each concept; with more, smaller effects are found.")
     per_class: int = Field(30, ge=10, description="Held-out inputs a class.")
 
     def shared(self, context: Context) -> _Shared:

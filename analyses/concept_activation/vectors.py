@@ -80,7 +80,7 @@ def fit_sets(
     estimator: Estimator = "logistic",
     *,
     per_side: int = 200,
-    sets: int = 49,
+    sets: int = 59,
     seed: int = 0,
 ) -> Vectors:
     """Fit every column of labels, and its random sets.

@@ -97,36 +97,6 @@ def test_a_sparse_autoencoder_finds_a_planted_dictionary(planted, monkeypatch) -
     assert metrics.loc["sae.fvu", "value"] < 0.15 < metrics.loc["sae.fvu", "null"]
 
 
-def test_random_sets_are_rarely_significant_concepts() -> None:
-    """The set-level rank test keeps its level: 5% of null concepts at p <= .05, which the usual t-test does not."""
-    from analyses.concept_activation.tcav import score
-    from analyses.concept_activation.vectors import Vectors
-
-    rng = np.random.default_rng(0)
-    rejected, total = 0, 0
-    for trial in range(150):
-        grads = {"class": torch.from_numpy(rng.normal(size=(40, 30)) + 0.3 * rng.normal(size=30))}
-        draws = rng.normal(size=(20, 30))
-        vectors = Vectors([f"null {trial}"], draws[:1], np.zeros(1), draws[1:], "token", [])
-        rejected += int(score(vectors, grads).p[0, 0] <= 0.05)
-        total += 1
-    assert rejected / total <= 0.09
-
-
-def test_a_vector_along_the_gradient_has_the_whole_class_behind_it() -> None:
-    from analyses.concept_activation.tcav import score
-    from analyses.concept_activation.vectors import Vectors
-
-    rng = np.random.default_rng(0)
-    pull = rng.normal(size=30)
-    grads = {"class": torch.from_numpy(pull + 0.1 * rng.normal(size=(40, 30)))}
-    vectors = Vectors(["pull", "push"], np.stack([pull, -pull]), np.zeros(2), rng.normal(size=(29, 30)) * 0.01, "token", [])
-    found = score(vectors, grads)
-    assert found.share[:, 0].tolist() == [1.0, 0.0]
-    assert found.high[0, 0] == pytest.approx(1.0)
-    assert found.low[0, 0] > 0.9
-
-
 @pytest.mark.parametrize(
     ("name", "options", "error", "text"),
     [
