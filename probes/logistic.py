@@ -198,7 +198,7 @@ def _together(known: Bool[np.ndarray, "n c"]) -> Iterator[tuple[Int[np.ndarray, 
     Several columns that know the same few of the rows are solved on these alone; all others on every row, where a row that a
     column does not know has no weight in it.
     """
-    every = []
+    every: list[int] = []
     for rows, columns in by_known_rows(known):
         few = len(columns) > 1 and 2 * len(rows) < len(known)
         every += [] if few else columns.tolist()

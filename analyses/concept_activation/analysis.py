@@ -21,7 +21,7 @@ from workbench.evidence.readout import examples_with
 from workbench.frames import records
 from workbench.numbers import counted
 from workbench.plots import site_lines
-from workbench.statistics.clusters import example_clusters
+from workbench.statistics.clusters import ENOUGH, example_clusters
 from workbench.statistics.correction import holm, least_p
 from workbench.statistics.rows import Null, row
 
@@ -47,17 +47,17 @@ METRICS = (
     Metric(
         "tcav.score",
         "TCAV score",
-        "Share of the class's held-out inputs whose readout logit for the class grows along the vector (Kim et al., 2018; the sign"
-        " count of Captum); null: its mean among the random sets. Where a class's gradients are alike it is 0 or 1 for any vector,"
-        " so the effect is what is tested.",
+        "Share of the class's held-out inputs whose readout logit for the class grows along the vector (Kim et al., 2018: the"
+        " sign count); null: its mean among the random sets. Where a class's gradients are alike it is 0 or 1 for any vector: the"
+        " effect is what is tested.",
         direction="none",
         neutral=0.5,
     ),
     Metric(
         "tcav.magnitude",
         "Magnitude",
-        "Mean directional derivative of the class's logit along the unit vector; null: its mean and the 95th percentile of its size"
-        " among random sets.",
+        "Mean directional derivative of the class's logit along the unit vector; null: its mean and the 95th percentile of its"
+        " size among random sets.",
         unit="logits",
         direction="none",
         shown=False,
@@ -87,9 +87,9 @@ _Scored = tuple[list[tuple[LinearConcepts, list[dict[str, Any]], pd.DataFrame | 
 class ConceptActivation(SiteAnalysis):
     """Fit a vector for every labelled concept from its examples against random ones, and test its pull on every class.
 
-    The usual t-test of concept runs against random runs rejects far too often. Here a whole random set is one draw of the null: the
-    concept's own rows, with its labels dealt out anew among their documents, fitted the same way. The mean derivative along the
-    vector is held against those of the random sets.
+    The usual t-test of concept runs against random runs rejects far too often. Here a whole random set is one draw of the null:
+    the concept's own rows, with its labels dealt out anew among their documents, fitted the same way. The mean derivative along
+    the vector is held against those of the random sets.
     """
 
     name: ClassVar[str] = "concept_activation"
@@ -110,8 +110,8 @@ class ConceptActivation(SiteAnalysis):
     )  # fmt: skip
     estimator: Literal["logistic", "pattern", "mean_difference", "svm", "ridge"] = Field(
         "logistic",
-        description="How a vector is fitted. 'pattern' and 'mean_difference' are robust to distractors that are independent of the"
-        " label; where a distractor follows the label they turn towards it, and 'logistic' does so less.",
+        description="How a vector is fitted. 'pattern' and 'mean_difference' are robust to distractors that are independent of"
+        " the label; where a distractor follows the label they turn towards it, and 'logistic' does so less.",
     )
     per_side: int = Field(200, ge=10, description="Rows with and without the concept to fit from.")
     random_sets: int = Field(59, ge=19, description="Random sets of each concept; with more, smaller effects are found.")
@@ -266,7 +266,10 @@ def _metric_rows(scores: pd.DataFrame) -> list[dict[str, Any]]:
                 "tcav.effect", found["effect"], tested, n=int(found["rows"]), clusters=int(found["row_clusters"]),
                 clusters_positive=int(found["row_clusters_fewer"]), note=_note(found), **common,
             ),
-            row("tcav.score", found["score"], Null(found["null"]), low=found["low"], high=found["high"], **inputs, **common),
+            row(
+                "tcav.score", found["score"], Null(found["null"]), low=found["low"], high=found["high"],
+                note=_few(found), **inputs, **common,
+            ),
             row(
                 "tcav.magnitude", found["magnitude"], Null(found["magnitude_null"], found["magnitude_null_high"]),
                 low=found["magnitude_low"], high=found["magnitude_high"], **inputs, **common,
@@ -285,6 +288,12 @@ def _note(found: dict[str, Any]) -> str:
             " vary as much as the gradient allows, or its documents can be dealt in few ways; try fewer labels, classes or sites"
         )
     return ""
+
+
+def _few(found: dict[str, Any]) -> str:
+    if found["clusters"] >= ENOUGH:
+        return ""
+    return f"the inputs of '{found['class']}' are of {counted(int(found['clusters']), 'document')}, too few for an interval"
 
 
 def _figure(scores: pd.DataFrame) -> Any:

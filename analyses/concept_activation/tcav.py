@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from scipy.optimize import brentq
 from scipy.stats import nct as noncentral
 from scipy.stats import t as student
 from torch import Tensor
 
 from analyses.concept_activation.vectors import Vectors
+from workbench.statistics.clusters import ENOUGH
 from workbench.statistics.correction import least_p
 from workbench.statistics.few_draws import few_draws_p
 from workbench.statistics.intervals import Interval, mean_interval, reach, share_interval
@@ -25,10 +26,10 @@ class Scores:
     Attributes:
         classes: One a column.
         share: ``[c, q]``: share of inputs with a positive derivative along the vector.
-        share_range: Its interval over the clusters of the inputs, each ``[c, q]``.
+        share_range: Its interval over the clusters of the inputs, each ``[c, q]``; nan for a class of fewer than eight.
         share_null: ``[c, q]``: mean share among the concept's random sets.
         magnitude: ``[c, q]``: mean derivative along the unit vector.
-        magnitude_range: Its interval over the clusters of the inputs, each ``[c, q]``.
+        magnitude_range: Its interval, in the same way.
         magnitude_null: ``[c, q]``: mean among the random sets.
         magnitude_high: ``[c, q]``: what the size of one more random set's would exceed at most one time in twenty.
         effect: ``[c, q]``: magnitude less that of the random sets, in their deviations.
@@ -61,9 +62,9 @@ def score(
     """Score every vector on every class's gradients.
 
     The share of positive derivatives is the score of Kim et al. and of Captum (a derivative of 0 is not positive). It saturates:
-    where the gradients of a class are alike, it is 0 or 1 for any vector. What is tested is therefore the mean derivative along the
-    unit vector. The mean unit vector of a concept's random sets, the direction that they share, is subtracted from that of the
-    concept and from theirs alike, which moves all their mean derivatives by one number; what is left is divided by the deviation
+    where the gradients of a class are alike, it is 0 or 1 for any vector. What is tested is therefore the mean derivative along
+    the unit vector. The mean unit vector of a concept's random sets, the direction that they share, is subtracted from that of
+    the concept and from theirs alike, which moves all their mean derivatives by one number; what is left is divided by the deviation
     among the random sets. As a prediction of one more random set, that is Student's t (`workbench.statistics.few_draws`).
 
     Args:
@@ -80,6 +81,8 @@ def score(
     magnitude = np.stack([d.mean(axis=0) for d in derivatives], axis=1)
     shares = [share_interval(d > 0, g) for d, g in zip(derivatives, groups, strict=True)]
     means = [mean_interval(d, g) for d, g in zip(derivatives, groups, strict=True)]
+    documents = np.array([len(np.unique(g)) for g in groups])
+    enough = documents >= ENOUGH
     mean_grads = np.stack([g.mean(axis=0) for g in grads], axis=1)
     null = np.empty((vectors.random.shape[1], *share.shape))
     share_null = np.empty(share.shape)
@@ -92,14 +95,16 @@ def score(
     with np.errstate(divide="ignore", invalid="ignore"):
         effect = (magnitude - null.mean(axis=0)) / (deviation * np.sqrt(1 + 1 / r))
     length = np.linalg.norm(mean_grads, axis=0)
-    least = np.minimum(t_tail_p(np.broadcast_to(length, share.shape), null), t_tail_p(np.broadcast_to(-length, share.shape), null))
+    least = np.minimum(
+        t_tail_p(np.broadcast_to(length, share.shape), null), t_tail_p(np.broadcast_to(-length, share.shape), null)
+    )
     return Scores(
         classes,
         share,
-        Interval(np.stack([s.low for s in shares], axis=1), np.stack([s.high for s in shares], axis=1)),
+        _by_class(shares, enough),
         share_null,
         magnitude,
-        Interval(np.stack([m.low for m in means], axis=1), np.stack([m.high for m in means], axis=1)),
+        _by_class(means, enough),
         null.mean(axis=0),
         upper(np.abs(null)),
         effect,
@@ -107,7 +112,7 @@ def score(
         np.where(vectors.counts.enough[:, None], p, np.nan),
         np.maximum(least, 1 / vectors.arrangements[:, None]),
         np.array([len(g) for g in grads]),
-        np.array([len(np.unique(g)) for g in groups]),
+        documents,
     )
 
 
@@ -132,14 +137,19 @@ def findable(tests: int, sets: int, power: float = 0.8) -> float:
 def out_of_reach(tests: int, sets: int, width: int) -> bool:
     """Whether no corrected p value could reach .05, before anything is fitted.
 
-    Random unit vectors that are spread evenly over d dimensions have mean derivatives with a deviation of ``|g| / sqrt(d)``, and no
-    unit vector has one above ``|g|``: no effect is above the root of the width.
+    Random unit vectors that are spread evenly over d dimensions have mean derivatives with a deviation of ``|g| / sqrt(d)``, and
+    no unit vector has one above ``|g|``: no effect is above the root of the width.
     """
     return _bound(tests, sets) > np.sqrt(width) / np.sqrt(1 + 1 / sets)
 
 
 def _bound(tests: int, sets: int) -> float:
     return float(student.isf(least_p(tests) / 2, sets - 1))
+
+
+def _by_class(ranges: list[Interval], enough: Bool[np.ndarray, "q"]) -> Interval:
+    low, high = (np.stack([part[end] for part in ranges], axis=1) for end in (0, 1))
+    return Interval(np.where(enough, low, np.nan), np.where(enough, high, np.nan))
 
 
 def _unit(vectors: Float[np.ndarray, "k d"]) -> Float[np.ndarray, "k d"]:

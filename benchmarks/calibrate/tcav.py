@@ -56,8 +56,9 @@ def world(kind: str, seed: int, concepts: int = CONCEPTS) -> tuple[np.ndarray, n
             positive = 8 if kind == "few clusters" else documents // 3
             y[:, column] = np.isin(document, rng.permutation(documents)[:positive])
     if kind == "copies":
-        x, y, document = np.tile(x, (3, 1)), np.tile(y, (3, 1)), np.tile(document, 3)
-        x, y, document = (part[np.argsort(document, kind="stable")] for part in (x, y, document))
+        rows = np.tile(np.arange(n), 3)
+        rows = rows[np.argsort(document[rows], kind="stable")]
+        x, y, document = x[rows], y[rows], document[rows]
     return x.astype(np.float32), y, document
 
 

@@ -137,7 +137,7 @@ def test_a_run_that_cannot_find_anything_says_so_before(planted) -> None:
     assert not out_of_reach(3360, 59, 384)
     from analyses.concept_activation import ConceptActivation
 
-    study, acts, dataset, _ = planted(examples=40)
+    _, acts, _, _ = planted(examples=40)
     context = type("Context", (), {"activations": acts})()
     with pytest.warns(UserWarning, match="no corrected p value can reach .05. Name fewer labels"):
         ConceptActivation(random_sets=19)._foresee(context, 3360)

@@ -32,8 +32,8 @@ def dealt_labels(
     Returns:
         ``[k, n]``, of the type of the labels.
 
-    Assumes clusters that are exchangeable whatever their length. Source: permutation tests of clusters, as in Gail, Mark, Carroll,
-    Green and Pee (1996), "On design considerations and randomization-based inference for community intervention trials".
+    Assumes clusters that are exchangeable whatever their length. Source: permutation tests of clusters, as in Gail, Mark,
+    Carroll, Green and Pee (1996), "On design considerations and randomization-based inference for community intervention trials".
     """
     ids, n_clusters = cluster_ids(clusters, len(labels))
     order = np.argsort(ids, kind="stable")
@@ -58,7 +58,9 @@ def arrangements(labels: Shaped[np.ndarray, " n"], clusters: Shaped[np.ndarray, 
     No p value of a permutation test is below one over it: with 15 clusters of which 7 are positive, 1 / 6,435.
     """
     ids, n_clusters = cluster_ids(clusters, len(labels))
-    share: Float[np.ndarray, " g"] = np.bincount(ids, weights=labels, minlength=n_clusters) / np.bincount(ids, minlength=n_clusters)
+    share: Float[np.ndarray, " g"] = np.bincount(ids, weights=labels, minlength=n_clusters) / np.bincount(
+        ids, minlength=n_clusters
+    )
     constant = bool(((share == 0) | (share == 1)).all())
     ways = comb(n_clusters, int((share == 1).sum())) if constant else 0
     # Beyond what a float holds, the number makes no difference.

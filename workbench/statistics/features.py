@@ -14,8 +14,8 @@ def constant_features(
 ) -> Bool[np.ndarray, " d"]:
     """Features that count as constant: what they vary by is an error of rounding.
 
-    Standardising divides a feature by its deviation. Where that is an error of rounding (1.7e-8 beside a median of .3, in the last
-    layer of a sentence encoder), every direction that is fitted becomes this one coordinate.
+    Standardising divides a feature by its deviation. Where that is an error of rounding (1.7e-8 beside a median of .3, in the
+    last layer of a sentence encoder), every direction that is fitted becomes this one coordinate.
 
     A feature is constant where its deviation is at most
 

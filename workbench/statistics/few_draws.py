@@ -1,4 +1,4 @@
-"""A p value from a few draws of a null: a rank as long as draws lie beyond the value, and a tail of Student's t where none does."""
+"""A p value from a few draws of a null: a rank while draws lie beyond the value, a tail of Student's t where none does."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def few_draws_p(value: Float[np.ndarray, "*c"] | float, null: Float[np.ndarray, 
     as the value, p is at least its rank ``(1 + b) / (1 + r)``; where none does, p is that of `nulls.t_tail_p`.
 
     So the test keeps its level exactly at any level of ``1 / (1 + r)`` and above, whatever the draws' distribution: to reject
-    there the rank must. Below that level it rests on the tail being near to that of a normal distribution, and can be small enough
-    for a correction over many tests.
+    there the rank must. Below that level it rests on the tail being near to that of a normal distribution, and can be small
+    enough for a correction over many tests.
 
     Args:
         value: ``[*c]``.
