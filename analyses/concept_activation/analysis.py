@@ -245,9 +245,10 @@ def _table(vectors: Vectors, scores: Scores, site: str) -> pd.DataFrame:
 def _corrected(table: pd.DataFrame) -> pd.DataFrame:
     """With Holm's p over every test of the run, what that family is, and whether a corrected p of .05 could be reached at all."""
     tests = int(table["p"].notna().sum())
+    classes = table["class"].nunique()
     family = (
         f"TCAV: {counted(tests, 'test')} of the run, {counted(table['concept'].nunique(), 'concept')} by"
-        f" {table['class'].nunique()} classes at {counted(table['site'].nunique(), 'site')}"
+        f" {classes} {'class' if classes == 1 else 'classes'} at {counted(table['site'].nunique(), 'site')}"
     )
     reachable = (table["least"] <= least_p(tests)) | table["p"].isna()
     return table.assign(

@@ -64,8 +64,9 @@ def score(
     The share of positive derivatives is the score of Kim et al. and of Captum (a derivative of 0 is not positive). It saturates:
     where the gradients of a class are alike, it is 0 or 1 for any vector. What is tested is therefore the mean derivative along
     the unit vector. The mean unit vector of a concept's random sets, the direction that they share, is subtracted from that of
-    the concept and from theirs alike, which moves all their mean derivatives by one number; what is left is divided by the deviation
-    among the random sets. As a prediction of one more random set, that is Student's t (`workbench.statistics.few_draws`).
+    the concept and from theirs alike, which moves all their mean derivatives by one number; what is left is divided by the
+    deviation among the random sets. As a prediction of one more random set, that is Student's t
+    (`workbench.statistics.few_draws`).
 
     Args:
         vectors: Of one site.

@@ -141,7 +141,7 @@ class LinearProbes(SiteAnalysis):
         margins = sample.x_test @ weights.T + bias
         rows = _scores(sample, margins[:, :count])
         if self.controls:
-            rows += _controls(sample, margins, count, context.seed)
+            rows += _controls(sample, margins, usable, context.seed)
         rows += _columns(sample, margins[:, :count])
         concepts = LinearConcepts(
             site,
@@ -188,8 +188,14 @@ def _within(interval: Callable[..., Interval], values: np.ndarray, clusters: np.
     return {"low": found.low[0], "high": found.high[0]}
 
 
-def _controls(sample: Sample, margins: np.ndarray, count: int, seed: int) -> list[dict[str, Any]]:
-    y, clusters = sample.y_test, sample.clusters_test
+def _no_task(label: str, words: int) -> dict[str, Any]:
+    """A control task with one class has nothing to learn, so an accuracy on it says nothing."""
+    error = f"the {words} words of the training rows all drew the same label of the control task: try another seed, or more text"
+    return {"metric": "probe.selectivity", "label": label, "value": float("nan"), "status": "failed", "error": error}
+
+
+def _controls(sample: Sample, margins: np.ndarray, usable: list[bool], seed: int) -> list[dict[str, Any]]:
+    y, clusters, count = sample.y_test, sample.clusters_test, sample.y_test.shape[1]
     # The shuffled probe is tried on labels shuffled in the same way: fitted to nothing, tried on nothing.
     area = clustered_auroc(margins[:, count : 2 * count], shuffled_labels(y, seed + 1, clusters), clusters)
     low, high = area.interval()
@@ -208,6 +214,9 @@ def _controls(sample: Sample, margins: np.ndarray, count: int, seed: int) -> lis
         on_task = ((margins[:, :count] > 0) == (y == 1)).astype(float)
         on_control = ((margins[:, 2 * count : 3 * count] > 0) == (control == 1)).astype(float)
         for i, name in enumerate(sample.labels):
+            if not usable[2 * count + i]:
+                rows.append(_no_task(name, len(set(sample.words_train or []))))
+                continue
             difference = (on_task - on_control)[known[:, i], i]
             within = _within(mean_interval, difference[:, None], clusters[known[:, i]], own, i)
             rows.append(row("probe.selectivity", difference.mean(), Null(0.0), **within, **_about(own, known, i, name)))

@@ -28,10 +28,21 @@ def test_probes_find_what_was_planted_and_controls_find_nothing(planted) -> None
 
 
 def test_selectivity_is_low_where_a_word_gives_the_label_away(planted) -> None:
-    # 'planted' is a function of the word and so is the control task; only the first has a direction in the activations.
+    # 'planted' is a function of the word and so is the control task; only the first has a direction in the activations. With this
+    # seed some of the eight words have the other label in the control task.
     study, acts, _, _ = planted()
-    metrics = study.run("linear_probe", acts, labels="planted").metrics.set_index("metric")
-    assert metrics.loc["probe.selectivity", "value"] > 0
+    metrics = study.run("linear_probe", acts, labels="planted", seed=2).metrics.set_index("metric")
+    assert metrics.loc["probe.selectivity", "value"] > 0.05
+    assert metrics.loc["probe.selectivity", "clusters"] == 100
+
+
+def test_a_control_task_without_two_labels_has_no_selectivity(planted) -> None:
+    study, acts, _, _ = planted()
+    run = study.run("linear_probe", acts, labels="planted", seed=1)
+    found = run.metrics.set_index("metric").loc["probe.selectivity"]
+    assert found["status"] == "failed"
+    assert "the 8 words of the training rows all drew the same label" in found["error"]
+    assert any("another seed" in remark for remark in run.remarks)
 
 
 def test_probes_of_pure_noise_are_at_chance(planted) -> None:

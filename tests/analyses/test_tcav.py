@@ -146,17 +146,34 @@ def test_a_run_that_cannot_find_anything_says_so_before(planted) -> None:
         ConceptActivation()._foresee(context, 20)
 
 
-def test_an_effect_that_is_planted_in_a_study_is_found_there(small_study) -> None:
-    run = next(small_study.get_run(r) for r in small_study.runs()["id"] if r.startswith("concept_activation"))
-    table = run.tables["tcav"]
-    effects = run.metrics.query("metric == 'tcav.effect'")
-    assert len(effects) == len(table)
-    assert effects["family"].nunique() <= 2
-    tested = effects.dropna(subset="p")
-    assert (tested["p_corrected"] >= tested["p"]).all()
-    # A vector pulls its own class: the word's own readout grows along it.
-    own = table[table["concept"].eq(table["class"])]
-    assert (own["effect"] > 0).mean() > 0.8
-    assert own["p_corrected"].min() < 0.05
-    assert run.metrics.query("metric == 'tcav.score'")["null_high"].isna().all()
-    assert run.metrics.query("metric == 'cav.auroc'")["null"].eq(0.5).all()
+def test_a_class_is_moved_by_its_own_planted_direction_and_by_no_other(planted) -> None:
+    from analyses.concept_activation import ConceptActivation
+    from workbench.analysis import Context
+    from workbench.evidence.readout import examples_with
+
+    _, acts, dataset, directions = planted()
+    rng = np.random.default_rng(0)
+
+    def gradients(sites, classes, per_class):
+        # The readout of 'kind' reads the direction of kind=left: upwards for left, downwards for right.
+        rows = {c: len(e) for c, e in examples_with(dataset, classes, per_class).items()}
+        sign = {c: 1 if c == "kind=left" else -1 for c in classes}
+        made = {c: torch.from_numpy(sign[c] * directions[1] + 0.02 * rng.normal(size=(n, 24))) for c, n in rows.items()}
+        return dict.fromkeys(sites, made)
+
+    readout = type("Readout", (), {"labels": ["kind=left", "kind=right"]})()
+    context = Context(acts, dataset, 0, lambda *_: None, lambda: None, lambda: readout, gradients)
+    result = ConceptActivation(labels=("kind", "planted")).run(context)
+    effects = result.metrics.query("metric == 'tcav.effect'").set_index("label")
+    own, other = effects.loc["kind=right"], effects.loc["token:planted"]
+    assert abs(own["value"]) > 4
+    assert own["p_corrected"] < 0.01 < 0.05 < other["p_corrected"]
+    assert own["p_corrected"] == pytest.approx(2 * own["p"])
+    assert own["family"] == other["family"] == "TCAV: 2 tests of the run, 2 concepts by 1 class at 1 site"
+    scores = result.metrics.query("metric == 'tcav.score'").set_index("label")
+    assert scores["null_high"].isna().all() if "null_high" in scores else True
+    assert scores.loc["kind=right", "value"] == (1.0 if own["value"] > 0 else 0.0)
+    areas = result.metrics.query("metric == 'cav.auroc'")
+    assert areas["null"].eq(0.5).all()
+    assert areas["clusters"].gt(50).all()
+    assert set(result.tables["tcav"].columns) >= {"effect", "p", "p_corrected", "family", "score", "low", "high", "magnitude"}

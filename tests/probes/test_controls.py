@@ -121,10 +121,8 @@ def test_a_word_has_one_control_label_in_training_and_test_rows_whatever_their_r
     y_train, y_test = (rng.random((1500, 5)) < 0.3).astype(float), (rng.random((500, 5)) < 0.55).astype(float)
     rate = known_rate(y_train)
     labels: dict[str, np.ndarray] = {}
-    given = zip(
-        train + test, np.concatenate([control_task(train, y_train, 1, rate), control_task(test, y_test, 1, rate)]), strict=True
-    )
-    for word, label in given:
+    both = np.concatenate([control_task(train, y_train, 1, rate), control_task(test, y_test, 1, rate)])
+    for word, label in zip(train + test, both, strict=True):
         np.testing.assert_array_equal(labels.setdefault(word, label), label)
     assert np.mean(list(labels.values())) == pytest.approx(0.3, abs=0.04)
     with pytest.raises(DataError, match="one rate a label"):
