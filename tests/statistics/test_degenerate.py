@@ -10,6 +10,7 @@ from workbench.analysis import Analysis, Result, register
 from workbench.cli import main
 from workbench.concepts import LinearConcepts
 from workbench.statistics.degenerate import largest_coordinate, mean_cosine, remarks
+from workbench.store.catalog import evidence
 
 
 class OneCoordinate(Analysis):
@@ -69,12 +70,8 @@ def test_a_label_below_chance_is_not_what_a_concept_detects_best(planted) -> Non
     study, acts, _, _ = planted(examples=40)
     run = study.run("one_coordinate_for_tests", acts)
     rows = [("0", 0.3), ("1", 0.6), ("1", 0.4)]
-    study.catalog.add_evidence(
-        [
-            {"concept": f"{run.id}.{n}", "metric": "detects.auroc", "label": f"at {v}", "status": "ok", "value": v, "run": run.id}
-            for n, v in rows
-        ]
-    )
+    common = {"run": run.id, "metric": "detects.auroc", "status": "ok", "dataset": "planted"}
+    study.catalog.insert(evidence, [common | {"concept": f"{run.id}.{n}", "label": f"at {v}", "value": v} for n, v in rows])
     table = run.concepts.table().set_index("number")
     assert table.loc[1, "detects"] == "at 0.6"
     assert not isinstance(table.loc[0, "detects"], str)
