@@ -45,13 +45,13 @@ def remarks(directions: Float[np.ndarray, "c d"], number: int) -> list[str]:
     place, share = largest_coordinate(directions[number])
     if share > ONE_COORDINATE and directions.shape[1] >= _FEWEST:
         found.append(
-            f"{share:.0%} of this direction's squared norm is coordinate {place} alone. It may stand for that coordinate rather than"
-            " for the concept; compare with what the coordinate does by itself."
+            f"{share:.0%} of this direction's squared norm is coordinate {place} alone. It may stand for that coordinate rather"
+            " than for the concept; compare with what the coordinate does by itself."
         )
     cosine = mean_cosine(directions)
     if cosine > ONE_DIRECTION:
         found.append(
-            f"The {len(directions):,} directions of this set are nearly one (mean absolute cosine {cosine:.3f}): what holds for one"
-            " holds for all, and none is evidence of its own."
+            f"The {len(directions):,} directions of this set are nearly one (mean absolute cosine {cosine:.3f}): what holds for"
+            " one holds for all, and none is evidence of its own."
         )
     return found
