@@ -5,6 +5,7 @@ from __future__ import annotations
 from probes.controls import (
     Selectivity,
     control_task,
+    known_rate,
     majority_accuracy,
     random_direction_accuracy,
     selectivity,
@@ -20,6 +21,7 @@ __all__ = [
     "Selectivity",
     "control_task",
     "estimate_directions",
+    "known_rate",
     "majority_accuracy",
     "random_direction_accuracy",
     "selectivity",

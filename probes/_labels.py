@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from workbench.errors import DataError
 
@@ -39,6 +39,19 @@ class Labels:
                     f"Label {self.describe(int(missing[0]))}{more} has no {word} row, only one class:"
                     " leave that label out or give rows of both classes."
                 )
+
+    def by_known_rows(self) -> Iterator[tuple[Int[np.ndarray, " k"], Int[np.ndarray, " m"]]]:
+        """Yield (rows, columns) for labels that know the same rows."""
+        return by_known_rows(~np.isnan(self.codes))
+
+
+def by_known_rows(known: Bool[np.ndarray, "n c"]) -> Iterator[tuple[Int[np.ndarray, " k"], Int[np.ndarray, " m"]]]:
+    """Yield (rows, columns) for columns that know the same rows."""
+    groups: dict[bytes, list[int]] = {}
+    for column, packed in enumerate(np.packbits(known, axis=0).T):
+        groups.setdefault(packed.tobytes(), []).append(column)
+    for columns in groups.values():
+        yield np.flatnonzero(known[:, columns[0]]), np.array(columns)
 
 
 def read_labels(Y: Any, names: Sequence[str] | None = None) -> Labels:

@@ -9,11 +9,14 @@ preconditions every column, and 10 to 30 steps are enough. Each step costs two p
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from workbench.statistics.features import feature_scales
 
 _HISTORY = 10
 _ROTATE_UP_TO = 2048
@@ -42,14 +45,13 @@ class Basis:
         for start in range(0, n, _ROWS):
             moment += ((X[start : start + _ROWS].double() - mean) ** 2).sum(dim=0)
         deviation = (moment / n).sqrt()
-        # Rounding leaves a constant feature a tiny deviation: dividing by it would make noise of it.
-        constant = deviation <= 1e-12 * mean.abs() + torch.finfo(torch.float64).tiny
-        scale = torch.where(constant, 0.0, 1 / deviation.clamp_min(torch.finfo(torch.float64).tiny))
+        kept_as = np.float64 if X.dtype == torch.float64 else np.float32
+        scale = torch.from_numpy(feature_scales(deviation.numpy(), mean.numpy(), kept_as))
         rows = torch.empty(n, width + 1)
         rows[:, width] = 1
         for start in range(0, n, _ROWS):
             rows[start : start + _ROWS, :width] = (X[start : start + _ROWS].double() - mean) * scale
-        curvature = torch.cat([(~constant).float(), torch.ones(1)])
+        curvature = torch.cat([(scale > 0).float(), torch.ones(1)])
         rotation = None
         if width <= _ROTATE_UP_TO:
             covariance = (rows[:, :width].T @ rows[:, :width]).double() / n
@@ -59,6 +61,10 @@ class Basis:
                 rows[start : start + _ROWS, :width] = rows[start : start + _ROWS, :width] @ rotation
             curvature[:width] = values.clamp_min(0).float()
         return cls(rows, curvature, mean, scale, rotation)
+
+    def among(self, chosen: Int[np.ndarray, " m"]) -> Basis:
+        """Some of the rows, in the same basis: columns that know only these are solved on them alone."""
+        return replace(self, rows=self.rows[torch.from_numpy(chosen)])
 
     def unfold(self, weights: Float[Tensor, "d1 c"]) -> tuple[Float[Tensor, "c d"], Float[Tensor, " c"]]:
         """Weights and intercepts that act on raw rows, in float64."""

@@ -12,6 +12,7 @@ from sklearn.base import clone
 
 from probes.logistic import LogisticProbe
 from workbench.errors import ConfigError, DataError
+from workbench.statistics.features import feature_scales
 
 
 def majority_accuracy(
@@ -62,26 +63,37 @@ def shuffled_labels(
     return shuffled
 
 
-def control_task(words: Sequence[str], Y: Float[np.ndarray, "n c"], seed: int = 0) -> Float[np.ndarray, "n c"]:
+def control_task(
+    words: Sequence[str], Y: Float[np.ndarray, "n c"], seed: int = 0, rate: Float[np.ndarray, " c"] | None = None
+) -> Float[np.ndarray, "n c"]:
     """Random labels, one draw for each word type: what a probe can learn by memorising words.
 
-    The label of a word depends on the word and the seed alone, so training and test rows agree, in any
-    order. It is 1 at the rate of 1 among the known rows of Y. Rows unknown in Y stay unknown.
+    The label of a word depends on the word, the seed and the rate alone. With the rate of the training rows for both splits, a
+    word has one label in training and test rows alike, as the task needs. Rows unknown in Y stay unknown.
 
     Args:
         words: ``[n]`` the word (or token) of each row.
-        Y: ``[n, c]`` of 1, 0 and nan; its rates are kept in expectation.
+        Y: ``[n, c]`` of 1, 0 and nan.
         seed: of the draw.
+        rate: ``[c]`` the share of words that are 1, from :func:`known_rate` of the training rows; that of Y when left out.
 
     Raises:
-        DataError: when words and Y differ in length.
+        DataError: when words and Y differ in length, or rate and Y in labels.
 
     Source: Hewitt and Liang (2019), "Designing and interpreting probes with control tasks".
     """
     labels = _labels(Y)
-    with np.errstate(invalid="ignore"):
-        rate = np.nansum(labels, axis=0) / (~np.isnan(labels)).sum(axis=0)
+    rate = known_rate(labels) if rate is None else np.asarray(rate, dtype=np.float64)
+    if rate.shape != labels.shape[1:]:
+        raise DataError(f"There are {labels.shape[1]} labels and rates of shape {rate.shape}: give one rate a label.")
     return _control_labels(words, labels, rate, seed)
+
+
+def known_rate(Y: Float[np.ndarray, "n c"]) -> Float[np.ndarray, " c"]:
+    """The share of 1 among the known rows of each label; nan for one that is known nowhere."""
+    labels = _labels(Y)
+    with np.errstate(invalid="ignore"):
+        return np.nansum(labels, axis=0) / (~np.isnan(labels)).sum(axis=0)
 
 
 @dataclass(frozen=True)
@@ -126,10 +138,9 @@ def selectivity(
     """
     train, test = _labels(Y_train), _labels(Y_test)
     _same_columns(train, test)
-    with np.errstate(invalid="ignore"):
-        rate = np.nansum(train, axis=0) / (~np.isnan(train)).sum(axis=0)
-    control_train = _control_labels(words_train, train, rate, seed)
-    control_test = _control_labels(words_test, test, rate, seed)
+    rate = known_rate(train)
+    control_train = control_task(words_train, train, seed, rate)
+    control_test = control_task(words_test, test, seed, rate)
     # One solve for both: the control columns stand beside the real ones.
     n_labels = train.shape[1]
     names = [f"{kind} {number}" for kind in ("label", "control task of label") for number in range(n_labels)]
@@ -190,9 +201,10 @@ def random_direction_accuracy(
     train, test = _labels(Y_train), _labels(Y_test)
     _same_columns(train, test)
     X_train, X_test = np.asarray(X_train), np.asarray(X_test)
-    deviation = X_train.std(axis=0, dtype=np.float64)
+    mean, deviation = X_train.mean(axis=0, dtype=np.float64), X_train.std(axis=0, dtype=np.float64)
+    kept_as = X_train.dtype if X_train.dtype.kind == "f" else np.float64
     drawn = np.random.default_rng(seed).standard_normal((k, X_train.shape[1]))
-    directions = drawn / np.where(deviation > 0, deviation, np.inf)
+    directions = drawn * feature_scales(deviation, mean, kept_as)
     best = np.full(train.shape[1], -1)
     held_out = np.zeros((len(test), train.shape[1]), dtype=bool)
     train_values, test_values = X_train @ directions.T, X_test @ directions.T

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from probes._labels import Labels, read_labels
 from probes.logistic import LogisticProbe
 from workbench.errors import ConfigError, DataError, UnknownNameError
+from workbench.statistics.features import feature_scales
 
 Method = Literal["logistic", "ridge", "mean_difference", "pattern", "svm"]
 
@@ -85,19 +86,19 @@ def estimate_directions(
     if method == "logistic":
         probe = LogisticProbe(C, max_iter=max_iter, balanced=balanced).fit(X, labels.codes, names=labels.names or None)
         return Directions(probe.coef_, probe.intercept_, method, labels.names)
-    rows = _rows(X, labels)
+    rows, kept_as = _rows(X, labels)
     if method == "svm":
-        return _svm(rows, labels, C, balanced, max_iter, seed)
+        return _svm(rows, labels, C, balanced, max_iter, seed, kept_as)
     if not alpha >= 0:
         raise ConfigError(f"alpha is {alpha}: a penalty is 0 or more.")
     weights = np.empty((labels.codes.shape[1], rows.shape[1]))
     intercepts = np.empty(len(weights))
     estimators: dict[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
-        "ridge": lambda x, y: _ridge(x, y, alpha),
+        "ridge": lambda x, y: _ridge(x, y, alpha, kept_as),
         "mean_difference": _mean_difference,
         "pattern": _pattern,
     }
-    for known, columns in _groups(labels):
+    for known, columns in labels.by_known_rows():
         codes = labels.codes[np.ix_(known, columns)].astype(np.float64)
         weights[columns], intercepts[columns] = estimators[method](rows[known], codes)
     return Directions(weights, intercepts, method, labels.names)
@@ -127,9 +128,9 @@ def _pattern(
 
 
 def _ridge(
-    X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n c"], alpha: float
+    X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n c"], alpha: float, kept_as: np.dtype
 ) -> tuple[Float[np.ndarray, "c d"], Float[np.ndarray, " c"]]:
-    Z, mean, scale = _standardised(X)
+    Z, mean, scale = _standardised(X, kept_as)
     target = 2 * Y - 1
     offset = target.mean(axis=0)
     gram = Z.T @ Z / len(Z)
@@ -139,7 +140,9 @@ def _ridge(
     return weights, offset - weights @ mean
 
 
-def _svm(X: Float[np.ndarray, "n d"], labels: Labels, C: float, balanced: bool, max_iter: int, seed: int) -> Directions:
+def _svm(
+    X: Float[np.ndarray, "n d"], labels: Labels, C: float, balanced: bool, max_iter: int, seed: int, kept_as: np.dtype
+) -> Directions:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
 
@@ -148,8 +151,8 @@ def _svm(X: Float[np.ndarray, "n d"], labels: Labels, C: float, balanced: bool, 
     weights = np.empty((labels.codes.shape[1], X.shape[1]))
     intercepts = np.empty(len(weights))
     slow = 0
-    for known, columns in _groups(labels):
-        Z, mean, scale = _standardised(X[known])
+    for known, columns in labels.by_known_rows():
+        Z, mean, scale = _standardised(X[known], kept_as)
         for column in columns:
             machine = LinearSVC(
                 C=C,
@@ -174,32 +177,23 @@ def _svm(X: Float[np.ndarray, "n d"], labels: Labels, C: float, balanced: bool, 
 
 
 def _standardised(
-    X: Float[np.ndarray, "n d"],
+    X: Float[np.ndarray, "n d"], kept_as: np.dtype
 ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, " d"], Float[np.ndarray, " d"]]:
     """Return the standardised rows, the mean and the scale (0 for a constant feature)."""
     mean, deviation = X.mean(axis=0), X.std(axis=0)
-    constant = deviation <= 1e-12 * np.abs(mean) + np.finfo(float).tiny
-    scale = np.where(constant, 0, 1 / np.where(constant, 1, deviation))
+    scale = feature_scales(deviation, mean, kept_as)
     return (X - mean) * scale, mean, scale
 
 
-def _rows(X: Any, labels: Labels) -> Float[np.ndarray, "n d"]:
+def _rows(X: Any, labels: Labels) -> tuple[Float[np.ndarray, "n d"], np.dtype]:
+    """The rows in float64, and the type that they were given in."""
     if hasattr(X, "detach"):
         X = X.detach().cpu().numpy()
-    rows = np.asarray(X, dtype=np.float64)
+    given = np.asarray(X)
+    rows = given.astype(np.float64)
     if rows.ndim != 2 or len(rows) != len(labels.codes):
         raise DataError(f"X {rows.shape} and Y {labels.codes.shape} do not fit: pass [n, d] and [n, c].")
     if not np.isfinite(rows).all():
         raise DataError("X holds nan or infinity: leave those rows out.")
     labels.require_both_classes()
-    return rows
-
-
-def _groups(labels: Labels) -> Iterator[tuple[Int[np.ndarray, " k"], Int[np.ndarray, " m"]]]:
-    """Yield (rows, columns) for labels that know the same rows."""
-    known = ~np.isnan(labels.codes)
-    groups: dict[bytes, list[int]] = {}
-    for column in range(known.shape[1]):
-        groups.setdefault(np.packbits(known[:, column]).tobytes(), []).append(column)
-    for columns in groups.values():
-        yield np.flatnonzero(known[:, columns[0]]), np.array(columns)
+    return rows, given.dtype if given.dtype.kind == "f" else rows.dtype

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from scipy.special import expit, log_expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from probes._labels import Labels, read_labels
+from probes._labels import Labels, by_known_rows, read_labels
 from workbench.errors import ConfigError, DataError
 
 _BLOCK_CELLS = 1 << 24
@@ -176,21 +176,43 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         from probes._solver import Basis, solve
 
         basis = Basis.of(torch.from_numpy(np.ascontiguousarray(X)))
-        step = max(1, _BLOCK_CELLS // len(X))
-        weights, steps, converged = [], [], []
-        for start in range(0, codes.shape[1], step):
-            part = slice(start, start + step)
-            mass = _row_weights(codes[:, part], known[:, part], self.balanced)
-            target = np.nan_to_num(codes[:, part])
-            found = solve(basis, torch.from_numpy(target), torch.from_numpy(mass), self.C, self.max_iter, self.tol)
-            weights.append(found.weights)
-            steps.append(found.steps)
-            converged.append(found.converged)
-        coef, intercept = basis.unfold(torch.cat(weights, dim=1))
+        weights = torch.empty(basis.rows.shape[1], codes.shape[1])
+        steps = torch.empty(codes.shape[1], dtype=torch.int64)
+        converged = torch.empty(codes.shape[1], dtype=torch.bool)
+        for rows, columns in _together(known):
+            mass = _row_weights(codes[np.ix_(rows, columns)], known[np.ix_(rows, columns)], self.balanced)
+            target = np.nan_to_num(codes[np.ix_(rows, columns)])
+            part = basis if len(rows) == len(X) else basis.among(rows)
+            found = solve(part, torch.from_numpy(target), torch.from_numpy(mass), self.C, self.max_iter, self.tol)
+            weights[:, columns], steps[columns], converged[columns] = found.weights, found.steps, found.converged
+        coef, intercept = basis.unfold(weights)
         self.coef_ = coef.numpy()
         self.intercept_ = intercept.numpy()
-        self.n_iter_ = torch.cat(steps).numpy()
-        self.converged_ = torch.cat(converged).numpy()
+        self.n_iter_ = steps.numpy()
+        self.converged_ = converged.numpy()
+
+
+def _together(known: Bool[np.ndarray, "n c"]) -> Iterator[tuple[Int[np.ndarray, " k"], Int[np.ndarray, " m"]]]:
+    """Yield (rows, columns) to solve together.
+
+    Several columns that know the same few of the rows are solved on these alone; all others on every row, where a row that a
+    column does not know has no weight in it.
+    """
+    every: list[int] = []
+    for rows, columns in by_known_rows(known):
+        few = len(columns) > 1 and 2 * len(rows) < len(known)
+        every += [] if few else columns.tolist()
+        if few:
+            yield from _blocks(rows, columns)
+    yield from _blocks(np.arange(len(known)), np.array(sorted(every), dtype=np.int64))
+
+
+def _blocks(
+    rows: Int[np.ndarray, " k"], columns: Int[np.ndarray, " m"]
+) -> Iterator[tuple[Int[np.ndarray, " k"], Int[np.ndarray, " b"]]]:
+    step = max(1, _BLOCK_CELLS // len(rows))
+    for start in range(0, len(columns), step):
+        yield rows, columns[start : start + step]
 
 
 def _row_weights(codes: Float[np.ndarray, "n c"], known: Bool[np.ndarray, "n c"], balanced: bool) -> Float[np.ndarray, "n c"]:

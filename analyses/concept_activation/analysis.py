@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -10,14 +11,19 @@ import pandas as pd
 import torch
 from pydantic import Field
 
-from analyses.concept_activation.tcav import Scores, score
+from analyses.concept_activation.tcav import Scores, out_of_reach, score
 from analyses.concept_activation.vectors import Vectors, fit_vectors
 from workbench.activations.labels import choose_labels, labelled, one_of_two
 from workbench.analysis import CANNOT_MEASURE, Context, Metric, Result, SiteAnalysis, failed_rows
 from workbench.concepts import LinearConcepts
-from workbench.errors import ConfigError, DataError
+from workbench.errors import ConfigError, DataError, WorkbenchWarning
+from workbench.evidence.readout import examples_with
 from workbench.frames import records
+from workbench.numbers import counted
 from workbench.plots import site_lines
+from workbench.statistics.clusters import ENOUGH, example_clusters
+from workbench.statistics.correction import holm, least_p
+from workbench.statistics.rows import Null, row
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
@@ -31,31 +37,47 @@ METRICS = (
         neutral=0.5,
     ),
     Metric(
+        "tcav.effect",
+        "TCAV effect",
+        "Mean directional derivative of the class's logit along the vector, less the mean of the concept's random sets, in their"
+        " deviations. p: two-sided, against random sets fitted the same way; corrected by Holm over all tests of the run.",
+        unit="deviations",
+        direction="none",
+        neutral=0.0,
+    ),
+    Metric(
         "tcav.score",
-        "TCAV",
-        "Share of the class's held-out inputs whose readout logit for the class grows along the vector (Kim et al., 2018). p: the"
-        " distance from one half ranked among those of random sets of the same size, Holm-corrected over the site.",
+        "TCAV score",
+        "Share of the class's held-out inputs whose readout logit for the class grows along the vector (Kim et al., 2018: the"
+        " sign count); null: its mean among the random sets. Where a class's gradients are alike it is 0 or 1 for any vector: the"
+        " effect is what is tested.",
         direction="none",
         neutral=0.5,
     ),
     Metric(
         "tcav.magnitude",
         "Magnitude",
-        "Mean directional derivative of the class's logit along the unit vector; null: 95th percentile among random sets.",
+        "Mean directional derivative of the class's logit along the unit vector; null: its mean and the 95th percentile of its"
+        " size among random sets.",
         unit="logits",
         direction="none",
         shown=False,
         neutral=0.0,
     ),
 )
+SCORES = ["tcav.effect", "tcav.score", "tcav.magnitude"]
 
 
 @dataclass(frozen=True)
 class _Shared:
-    """The labels, and the gradients of the readout's logits at each site, or failed rows of what is measured by them."""
+    """The labels, and the gradients of the readout's logits at each site, or failed rows of what is measured by them.
+
+    ``clusters`` are the documents of the inputs, by class.
+    """
 
     wanted: list[str]
     gradients: dict[str, dict[str, torch.Tensor]]
+    clusters: dict[str, np.ndarray]
     failed: list[dict[str, Any]]
 
 
@@ -66,8 +88,9 @@ _Scored = tuple[list[tuple[LinearConcepts, list[dict[str, Any]], pd.DataFrame | 
 class ConceptActivation(SiteAnalysis):
     """Fit a vector for every labelled concept from its examples against random ones, and test its pull on every class.
 
-    The usual t-test of concept runs against random runs rejects far too often. Here a whole random set, fitted the same way, is
-    one draw of the null, and the concept is ranked among at least 19 of them.
+    The usual t-test of concept runs against random runs rejects far too often. Here a whole random set is one draw of the null:
+    the concept's own rows, with its labels dealt out anew among their documents, fitted the same way. The mean derivative along
+    the vector is held against those of the random sets.
     """
 
     name: ClassVar[str] = "concept_activation"
@@ -75,7 +98,8 @@ class ConceptActivation(SiteAnalysis):
     method: ClassVar[str] = "CAV"
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
     # 2: gradients are summed over the positions that a capture takes, without special tokens; two classes have one vector.
-    version: ClassVar[int] = 2
+    # 3: each concept has random sets of its own, and the mean derivative is tested.
+    version: ClassVar[int] = 3
 
     labels: str | tuple[str, ...] | None = Field(
         None, description="Labels, columns or 'tokens' to fit vectors for; all when left out. A column with two values gets one.",
@@ -86,10 +110,12 @@ class ConceptActivation(SiteAnalysis):
         json_schema_extra={"choices": "columns"},
     )  # fmt: skip
     estimator: Literal["logistic", "pattern", "mean_difference", "svm", "ridge"] = Field(
-        "logistic", description="How a vector is fitted; 'pattern' is robust to distractors."
+        "logistic",
+        description="How a vector is fitted. 'pattern' and 'mean_difference' are robust to distractors that are independent of"
+        " the label; where a distractor follows the label they turn towards it, and 'logistic' does so less.",
     )
     per_side: int = Field(200, ge=10, description="Rows with and without the concept to fit from.")
-    random_sets: int = Field(29, ge=19, description="Random sets; 19 is the least for a p of .05.")
+    random_sets: int = Field(59, ge=19, description="Random sets of each concept; with more, smaller effects are found.")
     per_class: int = Field(30, ge=10, description="Held-out inputs a class.")
 
     def check(self, activations: ActivationSet, dataset: Dataset) -> None:
@@ -114,23 +140,24 @@ class ConceptActivation(SiteAnalysis):
         try:
             # The inputs of a class are the same for every seed: a seed draws other examples for the vectors.
             gradients = context.gradients(sites, classes, self.per_class)
+            inputs = examples_with(dataset, classes, self.per_class)
             if not all(gradients.values()):
                 raise DataError(f"No input of the test split is of any of the classes {', '.join(classes[:8])}.")
         except CANNOT_MEASURE as error:
             return _without_scores(wanted, error)
-        return _Shared(wanted, gradients, [])
+        self._foresee(context, len(wanted) * len(classes) * len(sites))
+        return _Shared(wanted, gradients, {c: example_clusters(dataset, inputs[c]) for c in classes}, [])
 
     def at_site(self, context: Context, site: str, shared: _Shared) -> _Scored:
         """Fit at a site, and score."""
         skipped: list[dict[str, str]] = []
-        levels = [
-            (
-                _concepts(vectors, site, context.dataset),
-                [row | {"site": site} for row in vectors.metrics],
-                _table(score(vectors, shared.gradients[site]), vectors.labels, site) if shared.gradients else None,
-            )
-            for vectors in fit_vectors(self, context, site, shared.wanted, skipped)
-        ]
+        levels = []
+        for vectors in fit_vectors(self, context, site, shared.wanted, skipped):
+            table = None
+            if shared.gradients:
+                table = _table(vectors, score(vectors, shared.gradients[site], shared.clusters), site)
+            metrics = [found | {"site": site} for found in vectors.metrics]
+            levels.append((_concepts(vectors, site, context.dataset), metrics, table))
         return levels, skipped
 
     def joined(self, context: Context, shared: _Shared, parts: list[_Scored]) -> Result:
@@ -149,13 +176,24 @@ class ConceptActivation(SiteAnalysis):
         if not table:
             result.metrics = pd.DataFrame(rows)
             return result
-        scores = pd.concat(table, ignore_index=True)
-        _holm(scores)
-        result.tables["tcav"] = scores
+        scores = _corrected(pd.concat(table, ignore_index=True))
+        result.tables["tcav"] = scores.drop(columns="reason")
         result.tables["skipped"] = pd.DataFrame(parts[0][1], columns=["label", "reason"])
         result.metrics = pd.DataFrame(rows + _metric_rows(scores))
         result.figures["tcav"] = _figure(scores)
         return result
+
+    def _foresee(self, context: Context, tests: int) -> None:
+        """Say before the run where no corrected p value could reach .05."""
+        width = max(context.activations.at(str(site)).width() for site in context.activations.sites)
+        if out_of_reach(tests, self.random_sets, width):
+            warnings.warn(
+                f"{counted(tests, 'test')} are corrected together, against {self.random_sets} random sets each, at a width of"
+                f" {width}: no corrected p value can reach .05. Name fewer labels, a column of fewer classes or fewer sites, or"
+                " raise random_sets.",
+                WorkbenchWarning,
+                stacklevel=2,
+            )
 
     def _classes(self, context: Context, known: list[str], wanted: list[str]) -> list[str]:
         columns: dict[str, list[str]] = {}
@@ -174,7 +212,7 @@ class ConceptActivation(SiteAnalysis):
 
 def _without_scores(wanted: list[str], error: BaseException) -> _Shared:
     """The vectors need no model; the scores do, and without it they are failed rows."""
-    return _Shared(wanted, {}, failed_rows(["tcav.score", "tcav.magnitude"], error))
+    return _Shared(wanted, {}, {}, failed_rows(SCORES, error))
 
 
 def _concepts(vectors: Vectors, site: str, dataset: Dataset) -> LinearConcepts:
@@ -182,52 +220,97 @@ def _concepts(vectors: Vectors, site: str, dataset: Dataset) -> LinearConcepts:
     return LinearConcepts(site, weights, bias, table=labelled(dataset, vectors.labels), level=vectors.level)
 
 
-def _table(scores: Scores, labels: list[str], site: str) -> pd.DataFrame:
+def _table(vectors: Vectors, scores: Scores, site: str) -> pd.DataFrame:
     c, q = scores.share.shape
+    fewer = np.minimum(vectors.counts.positive, vectors.counts.negative)
     return pd.DataFrame(
         {
             "site": site,
-            "concept": np.repeat(labels, q),
+            "concept": np.repeat(vectors.labels, q),
             "class": np.tile(scores.classes, c),
-            "score": scores.share.ravel(),
-            "low": scores.low.ravel(),
-            "high": scores.high.ravel(),
-            "null_low": 0.5 - np.repeat(scores.reach[None], c, 0).ravel(),
-            "null_high": 0.5 + np.repeat(scores.reach[None], c, 0).ravel(),
-            "magnitude": scores.magnitude.ravel(),
-            "magnitude_null_high": np.repeat(scores.magnitude_reach[None], c, 0).ravel(),
+            "effect": scores.effect.ravel(),
+            "effect_high": scores.effect_high,
             "p": scores.p.ravel(),
+            "rows": np.repeat(vectors.rows, q),
+            "row_clusters": np.repeat(vectors.counts.every, q),
+            "row_clusters_fewer": np.repeat(fewer, q),
+            "score": scores.share.ravel(),
+            "low": scores.share_range.low.ravel(),
+            "high": scores.share_range.high.ravel(),
+            "null": scores.share_null.ravel(),
+            "magnitude": scores.magnitude.ravel(),
+            "magnitude_low": scores.magnitude_range.low.ravel(),
+            "magnitude_high": scores.magnitude_range.high.ravel(),
+            "magnitude_null": scores.magnitude_null.ravel(),
+            "magnitude_null_high": scores.magnitude_high.ravel(),
             "n": np.tile(scores.counts, c),
+            "clusters": np.tile(scores.clusters, c),
+            "least": scores.least.ravel(),
+            "reason": np.repeat([vectors.counts.reason(i) for i in range(c)], q),
         }
     )
 
 
-def _holm(table: pd.DataFrame) -> None:
-    table["p_holm"] = np.nan
-    for _, part in table.groupby("site"):
-        order = part["p"].sort_values(kind="stable")
-        factors = np.arange(len(order), 0, -1)
-        table.loc[order.index, "p_holm"] = np.minimum(np.maximum.accumulate(order.to_numpy() * factors), 1.0)
+def _corrected(table: pd.DataFrame) -> pd.DataFrame:
+    """With Holm's p over every test of the run, what that family is, and whether a corrected p of .05 could be reached at all."""
+    tests = int(table["p"].notna().sum())
+    classes = table["class"].nunique()
+    family = (
+        f"TCAV: {counted(tests, 'test')} of the run, {counted(table['concept'].nunique(), 'concept')} by"
+        f" {classes} {'class' if classes == 1 else 'classes'} at {counted(table['site'].nunique(), 'site')}"
+    )
+    reachable = (table["least"] <= least_p(tests)) | table["p"].isna()
+    return table.assign(
+        p_corrected=holm(table["p"].to_numpy()), family=np.where(table["p"].notna(), family, ""), reachable=reachable
+    )
 
 
 def _metric_rows(scores: pd.DataFrame) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for row in records(scores):
-        common = {"site": row["site"], "label": row["concept"], "class": row["class"], "n": row["n"]}
-        rows.append(
-            common
-            | {"metric": "tcav.score", "value": row["score"], "low": row["low"], "high": row["high"]}
-            | {"null": 0.5, "null_high": row["null_high"], "p": row["p"]}
-        )
-        rows.append(common | {"metric": "tcav.magnitude", "value": row["magnitude"], "null_high": row["magnitude_null_high"]})
+    for found in records(scores):
+        common = {"site": found["site"], "label": found["concept"], "class": found["class"]}
+        tested = Null(0.0, found["effect_high"], found["p"], found["family"], found["p_corrected"])
+        inputs = {"n": int(found["n"]), "clusters": int(found["clusters"])}
+        rows += [
+            row(
+                "tcav.effect", found["effect"], tested, n=int(found["rows"]), clusters=int(found["row_clusters"]),
+                clusters_positive=int(found["row_clusters_fewer"]), note=_note(found), **common,
+            ),
+            row(
+                "tcav.score", found["score"], Null(found["null"]), low=found["low"], high=found["high"],
+                note=_few(found), **inputs, **common,
+            ),
+            row(
+                "tcav.magnitude", found["magnitude"], Null(found["magnitude_null"], found["magnitude_null_high"]),
+                low=found["magnitude_low"], high=found["magnitude_high"], **inputs, **common,
+            ),
+        ]  # fmt: skip
     return rows
+
+
+def _note(found: dict[str, Any]) -> str:
+    """What is to be said of a test; the same sentence for all the classes of a concept at a site."""
+    if found["reason"]:
+        return f"'{found['concept']}' has {found['reason']}"
+    if not found["reachable"]:
+        return (
+            f"for '{found['concept']}' no vector could have reached a corrected p of .05 for some of the classes: its random sets"
+            " vary as much as the gradient allows, or its documents can be dealt in few ways; try fewer labels, classes or sites"
+        )
+    return ""
+
+
+def _few(found: dict[str, Any]) -> str:
+    if found["clusters"] >= ENOUGH:
+        return ""
+    return f"the inputs of '{found['class']}' are of {counted(int(found['clusters']), 'document')}, too few for an interval"
 
 
 def _figure(scores: pd.DataFrame) -> Any:
     # The pairs that stand farthest outside their null, one a concept, over the sites.
-    beyond = (scores["score"] - 0.5).abs() - (scores["null_high"] - 0.5)
-    best = scores.assign(beyond=beyond).sort_values("beyond", ascending=False).drop_duplicates("concept").head(6)
+    best = scores.assign(size=scores["effect"].abs()).sort_values("size", ascending=False).drop_duplicates("concept").head(6)
     pairs = set(zip(best["concept"], best["class"], strict=True))
     shown = scores[[pair in pairs for pair in zip(scores["concept"], scores["class"], strict=True)]]
-    shown = shown.assign(value=shown["score"], series=shown["concept"] + " → " + shown["class"])
-    return site_lines(shown, "TCAV score of the strongest pairs by site", "share of inputs", null=0.5)
+    shown = shown.assign(value=shown["effect"], series=shown["concept"] + " → " + shown["class"])
+    shown = shown[["site", "value", "series"]]
+    return site_lines(shown, "TCAV effect of the strongest pairs by site", "deviations of the random sets", null=0.0)

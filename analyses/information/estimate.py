@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from workbench.errors import DataError
+from workbench.statistics.features import constant_features
 from workbench.statistics.intervals import mean_error, reach
 
 Kind = Literal["lower bound", "upper bound", "point"]
@@ -127,7 +128,7 @@ def read_classes(y: Any, n: int) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray,
 def standardised(X: Float[np.ndarray, "n d"], what: str = "X") -> tuple[Float[np.ndarray, "n d"], str]:
     """Centre and scale every feature; drop the constant ones, which carry nothing, and say so in the note."""
     mean, deviation = X.mean(axis=0), X.std(axis=0)
-    varies = deviation > 1e-12 * np.abs(mean) + np.finfo(float).tiny
+    varies = ~constant_features(deviation, mean, X.dtype if X.dtype.kind == "f" else np.float64)
     dropped = int((~varies).sum())
     note = f"{dropped} constant feature{'s' if dropped > 1 else ''} of {what} dropped" if dropped else ""
     return (X[:, varies] - mean[varies]) / deviation[varies], note

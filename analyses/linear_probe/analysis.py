@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -9,15 +10,17 @@ import pandas as pd
 import torch
 from pydantic import Field
 
-from probes import LogisticProbe, control_task, majority_accuracy, random_direction_accuracy, shuffled_labels
+from probes import LogisticProbe, control_task, known_rate, majority_accuracy, random_direction_accuracy, shuffled_labels
 from workbench.activations.labels import choose_labels, labelled, one_of_two
 from workbench.analysis import Context, Metric, Result, SiteAnalysis
 from workbench.concepts import LinearConcepts
 from workbench.errors import DataError
 from workbench.evidence.samples import Sample, samples
 from workbench.plots import site_lines
-from workbench.statistics.auroc import average_precision, clustered_auroc
-from workbench.statistics.intervals import mean_interval, share_interval
+from workbench.statistics.auroc import Area, average_precision, clustered_auroc
+from workbench.statistics.clusters import ENOUGH
+from workbench.statistics.intervals import Interval, mean_interval, share_interval
+from workbench.statistics.rows import NoNull, Null, row
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
@@ -27,8 +30,8 @@ METRICS = (
     Metric(
         "probe.auroc",
         "AUROC",
-        "Area under the ROC curve on the test split; interval clustered by example; null: the same probe fitted to and tried on"
-        " shuffled labels.",
+        "Area under the ROC curve on the test split; interval over documents; null: chance. The row Shuffled stands beside it:"
+        " the same probe fitted to and tried on shuffled labels.",
         neutral=0.5,
     ),
     Metric(
@@ -45,8 +48,8 @@ METRICS = (
     Metric(
         "probe.selectivity",
         "Selectivity",
-        "Accuracy less that of the same probe on a control task, where each word type has a label drawn at random (Hewitt and"
-        " Liang, 2019); near 0 the probe may only have learnt words.",
+        "Accuracy less that of the same probe on a control task, where each word type has one label in both splits, drawn at"
+        " random (Hewitt and Liang, 2019); near 0 the probe may only have learnt words.",
         neutral=0.0,
     ),
     Metric(
@@ -84,7 +87,8 @@ class LinearProbes(SiteAnalysis):
     name: ClassVar[str] = "linear_probe"
     title: ClassVar[str] = "Linear probes"
     method: ClassVar[str] = "probe"
-    version: ClassVar[int] = 2
+    # 3: a word has one label of the control task in both splits; features that hold rounding alone count as constant.
+    version: ClassVar[int] = 3
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
 
     labels: str | tuple[str, ...] | None = Field(
@@ -134,7 +138,7 @@ class LinearProbes(SiteAnalysis):
         if self.controls:
             columns.append(shuffled_labels(true, context.seed, sample.clusters_train))
             if sample.words_train is not None:
-                columns.append(control_task(sample.words_train, true, context.seed))
+                columns.append(control_task(sample.words_train, true, context.seed, known_rate(true)))
         count = true.shape[1]
         usable = [bool(len(np.unique(y[~np.isnan(y)])) == 2) for y in np.concatenate(columns, axis=1).T]
         stacked = np.concatenate(columns, axis=1)
@@ -145,9 +149,7 @@ class LinearProbes(SiteAnalysis):
         margins = sample.x_test @ weights.T + bias
         rows = _scores(sample, margins[:, :count])
         if self.controls:
-            controls = _controls(sample, margins, count, context.seed)
-            shuffled = {row["label"]: row["value"] for row in controls if row["metric"] == "probe.shuffled"}
-            rows = [row | {"null": shuffled[row["label"]]} if row["metric"] == "probe.auroc" else row for row in rows] + controls
+            rows += _controls(sample, margins, usable, context.seed)
         rows += _columns(sample, margins[:, :count])
         concepts = LinearConcepts(
             site,
@@ -156,75 +158,76 @@ class LinearProbes(SiteAnalysis):
             table=labelled(context.dataset, sample.labels),
             level=sample.level,
         )
-        return concepts, [row | {"site": site} for row in rows]
+        return concepts, [found | {"site": site} for found in rows]
 
 
 def _scores(sample: Sample, margins: np.ndarray) -> list[dict[str, Any]]:
-    y, clusters = sample.y_test, sample.clusters_test
-    area = clustered_auroc(margins, y, clusters)
-    value, (low, high) = area.value, area.interval()
+    y = sample.y_test
+    area = clustered_auroc(margins, y, sample.clusters_test)
+    low, high = area.interval()
     precision, share = average_precision(margins, y), np.nanmean(y, axis=0)
     known = ~np.isnan(y)
     right = ((margins > 0) == (y == 1)) & known
-    accuracy = right.sum(0) / known.sum(0)
     majority = majority_accuracy(sample.y_train, y)
     rows: list[dict[str, Any]] = []
     for i, label in enumerate(sample.labels):
-        n = int(known[:, i].sum())
-        within = share_interval(right[known[:, i]][:, [i]], clusters[known[:, i]])
+        about, reason = _about(area, known, i, label), area.counts.reason(i)
+        within = _within(share_interval, right[known[:, i]][:, [i]], sample.clusters_test[known[:, i]], area, i)
+        note = f"'{label}' has {reason}" if reason else ""
         rows += [
-            {"metric": "probe.auroc", "label": label, "value": value[i], "low": low[i], "high": high[i], "n": n},
-            {"metric": "probe.ap", "label": label, "value": precision[i], "null": share[i], "n": n},
-            {
-                "metric": "probe.accuracy", "label": label, "value": accuracy[i], "low": within.low[0], "high": within.high[0],
-                "null": majority[i], "n": n,
-            },
-        ]  # fmt: skip
+            row("probe.auroc", area.value[i], Null(0.5), low=low[i], high=high[i], note=note, **about),
+            row("probe.ap", precision[i], Null(share[i]), **about),
+            row("probe.accuracy", right[known[:, i], i].mean(), Null(majority[i]), **within, **about),
+        ]
     return rows
 
 
-def _controls(sample: Sample, margins: np.ndarray, count: int, seed: int) -> list[dict[str, Any]]:
-    y, clusters = sample.y_test, sample.clusters_test
+def _about(area: Area, known: np.ndarray, i: int, label: str) -> dict[str, Any]:
+    """What every row of a label says: rows and clusters."""
+    fewer = int(min(area.counts.positive[i], area.counts.negative[i]))
+    return {"label": label, "n": int(known[:, i].sum()), "clusters": int(area.counts.every[i]), "clusters_positive": fewer}
+
+
+def _within(interval: Callable[..., Interval], values: np.ndarray, clusters: np.ndarray, area: Area, i: int) -> dict[str, Any]:
+    """The interval over clusters, where there are enough of them."""
+    if not area.counts.enough[i]:
+        return {}
+    found = interval(values, clusters)
+    return {"low": found.low[0], "high": found.high[0]}
+
+
+def _no_task(label: str, words: int) -> dict[str, Any]:
+    """A control task with one class has nothing to learn, so an accuracy on it says nothing."""
+    error = f"the {words} words of the training rows all drew the same label of the control task: try another seed, or more text"
+    return {"metric": "probe.selectivity", "label": label, "value": float("nan"), "status": "failed", "error": error}
+
+
+def _controls(sample: Sample, margins: np.ndarray, usable: list[bool], seed: int) -> list[dict[str, Any]]:
+    y, clusters, count = sample.y_test, sample.clusters_test, sample.y_test.shape[1]
     # The shuffled probe is tried on labels shuffled in the same way: fitted to nothing, tried on nothing.
-    shuffled = shuffled_labels(y, seed + 1, clusters)
-    area = clustered_auroc(margins[:, count : 2 * count], shuffled, clusters)
-    value, (low, high) = area.value, area.interval()
+    area = clustered_auroc(margins[:, count : 2 * count], shuffled_labels(y, seed + 1, clusters), clusters)
+    low, high = area.interval()
     random = random_direction_accuracy(sample.x_train, sample.y_train, sample.x_test, y, seed=seed)
-    known = (~np.isnan(y)).sum(0)
-    rows: list[dict[str, Any]] = [
-        {
-            "metric": "probe.shuffled",
-            "label": name,
-            "value": value[i],
-            "low": low[i],
-            "high": high[i],
-            "n": int(known[i]),
-        }
-        for i, name in enumerate(sample.labels)
-    ]
-    rows += [
-        {"metric": "probe.random", "label": name, "value": random[i], "n": int(known[i])} for i, name in enumerate(sample.labels)
-    ]
+    known = ~np.isnan(y)
+    # Shuffled labels lie in other clusters than the labels do; all else is measured on the labels.
+    own = clustered_auroc(margins[:, :count], y, clusters)
+    rows: list[dict[str, Any]] = []
+    for i, name in enumerate(sample.labels):
+        rows.append(
+            row("probe.shuffled", area.value[i], Null(0.5), low=low[i], high=high[i], **_about(area, known, i, name))
+        )  # fmt: skip
+        rows.append(row("probe.random", random[i], NoNull("it is a null of the accuracy"), **_about(own, known, i, name)))
     if sample.words_test is not None:
-        control = control_task(sample.words_test, y, seed)
-        ok = ~np.isnan(y)
+        control = control_task(sample.words_test, y, seed, known_rate(sample.y_train))
         on_task = ((margins[:, :count] > 0) == (y == 1)).astype(float)
         on_control = ((margins[:, 2 * count : 3 * count] > 0) == (control == 1)).astype(float)
         for i, name in enumerate(sample.labels):
-            difference = (on_task - on_control)[ok[:, i], i]
-            within = mean_interval(difference[:, None], clusters[ok[:, i]])
-            mean = float(difference.mean())
-            rows.append(
-                {
-                    "metric": "probe.selectivity",
-                    "label": name,
-                    "value": mean,
-                    "low": within.low[0],
-                    "high": within.high[0],
-                    "null": 0.0,
-                    "n": len(difference),
-                }
-            )
+            if not usable[2 * count + i]:
+                rows.append(_no_task(name, len(set(sample.words_train or []))))
+                continue
+            difference = (on_task - on_control)[known[:, i], i]
+            within = _within(mean_interval, difference[:, None], clusters[known[:, i]], own, i)
+            rows.append(row("probe.selectivity", difference.mean(), Null(0.0), **within, **_about(own, known, i, name)))
     return rows
 
 
@@ -242,19 +245,12 @@ def _columns(sample: Sample, margins: np.ndarray) -> list[dict[str, Any]]:
         right = margins[known][:, places].argmax(1) == truth
         # Choosing the commonest value by the training split, as a guesser would.
         guess = int(np.nanmean(sample.y_train[:, places], axis=0).argmax())
-        within = share_interval(right[:, None], sample.clusters_test[known])
-        mean = float(right.mean())
-        rows.append(
-            {
-                "metric": "probe.column",
-                "label": column,
-                "value": mean,
-                "low": within.low[0],
-                "high": within.high[0],
-                "null": float((truth == guess).mean()),
-                "n": len(right),
-            }
-        )
+        clusters = sample.clusters_test[known]
+        count = len(np.unique(clusters))
+        within = share_interval(right[:, None], clusters)
+        ends = {"low": within.low[0], "high": within.high[0]} if count >= ENOUGH else {}
+        null = Null(float((truth == guess).mean()))
+        rows.append(row("probe.column", right.mean(), null, n=len(right), clusters=count, label=column, **ends))
     return rows
 
 

@@ -52,6 +52,8 @@ def render(study: Study) -> None:
             "Evidence", "Measured on held-out examples; beside every value its null: what there is when there is nothing to find."
         )
         with sentences():
+            for remark in concept.remarks:
+                st.warning(literal(remark, 400))
             evidence_card(evidence, concept.id)
             missing_families(evidence, f"workbench examine {study.name} {concept.run_id} --concept {concept.number}")
         _examine(study, concept)

@@ -121,7 +121,9 @@ def _columns(metrics: list[str]) -> dict[str, Any]:
         "name": st.column_config.TextColumn("Name", width="medium"),
         "relevance": number("Relevance", format="%.3f", help="Of this search; the larger the better."),
         "method": "Method", "site": "Site", "label": "Label", "named_by": "Named by", "seed": "Seed", "id": "Id",
-        "detects": st.column_config.TextColumn("Best at", help="The label that it detects best on held-out data."),
+        "detects": st.column_config.TextColumn(
+            "Best at", help="The label that it detects best on held-out data; none where its AUROC is not above .5."
+        ),
     }  # fmt: skip
     for key in metrics:
         metric = BY_KEY.get(key)

@@ -108,7 +108,7 @@ def test_a_dictionary_of_another_site_is_refused_unless_asked_for(trained, impor
 def test_vectors_are_fitted_and_only_their_scores_fail(imported) -> None:
     study, acts = imported
     run = study.run("concept_activation", acts, per_side=20)
-    assert set(failed(run.metrics)["metric"]) == {"tcav.score", "tcav.magnitude"}
+    assert set(failed(run.metrics)["metric"]) == {"tcav.effect", "tcav.score", "tcav.magnitude"}
     areas = run.metrics[run.metrics["metric"].eq("cav.auroc")].set_index("label")["value"]
     assert areas.filter(like="kind").item() > 0.9
     assert len(run.concepts) == len(areas)

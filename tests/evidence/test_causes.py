@@ -6,7 +6,7 @@ import torch
 
 import workbench as wb
 from workbench.evidence.causes import Response, dose_response, output_shift, random_directions, rank_p, repeat
-from workbench.evidence.readout import Readout, fit_readout, output_gradients
+from workbench.evidence.readout import Readout, examples_with, fit_readout, output_gradients
 
 TEXTS = ["The committee met on Monday.", "She walked along the river.", "Prices rose again last year."]
 
@@ -34,13 +34,13 @@ def test_gradients_predict_the_effect_of_a_small_dose(minilm) -> None:
     fitted = fit_readout(minilm, dataset, examples=150)
     site, label = minilm.site("resid_post.3"), fitted.labels[0]
     grads = output_gradients(minilm, dataset, fitted, [site], [label], per_label=4)[str(site)][label]
-    names, values = dataset.example_targets()
-    held = np.flatnonzero(dataset.table["split"].eq("test") & (values[:, names.index(label)] == 1))
-    chosen = np.random.default_rng(0).permutation(held)[:4]
+    chosen = examples_with(dataset, [label], 4)[label]
+    # The rows of a label do not depend on which other labels are asked for, nor in which order.
+    np.testing.assert_array_equal(examples_with(dataset, [*fitted.labels[::-1]], 4)[label], chosen)
     direction = random_directions(1, 384, seed=2)
     found = dose_response(minilm, site, direction, dataset.inputs(chosen.tolist()), fitted, scale=0.01, doses=(-1.0, 1.0))
-    measured = np.sort(found.slopes()[0, :, fitted.labels.index(label)] / 0.01)
-    np.testing.assert_allclose(np.sort((grads @ direction[0]).numpy()), measured, rtol=0.02, atol=0.01)
+    measured = found.slopes()[0, :, fitted.labels.index(label)] / 0.01
+    np.testing.assert_allclose((grads @ direction[0]).numpy(), measured, rtol=0.02, atol=0.01)
 
 
 def test_no_dose_no_shift(minilm, readout) -> None:

@@ -6,6 +6,7 @@ import pytest
 from probes import (
     LogisticProbe,
     control_task,
+    known_rate,
     majority_accuracy,
     random_direction_accuracy,
     selectivity,
@@ -111,3 +112,18 @@ def test_wrong_input_says_what_to_do() -> None:
         majority_accuracy(Y, np.zeros((2, 2)))
     with pytest.raises(ConfigError, match="at least one"):
         random_direction_accuracy(Y, Y, Y, Y, k=0)
+
+
+def test_a_word_has_one_control_label_in_training_and_test_rows_whatever_their_rates_are() -> None:
+    rng = np.random.default_rng(2)
+    words = [f"w{number}" for number in rng.integers(0, 300, 2000)]
+    train, test = words[:1500], words[1500:]
+    y_train, y_test = (rng.random((1500, 5)) < 0.3).astype(float), (rng.random((500, 5)) < 0.55).astype(float)
+    rate = known_rate(y_train)
+    labels: dict[str, np.ndarray] = {}
+    both = np.concatenate([control_task(train, y_train, 1, rate), control_task(test, y_test, 1, rate)])
+    for word, label in zip(train + test, both, strict=True):
+        np.testing.assert_array_equal(labels.setdefault(word, label), label)
+    assert np.mean(list(labels.values())) == pytest.approx(0.3, abs=0.04)
+    with pytest.raises(DataError, match="one rate a label"):
+        control_task(test, y_test, 1, rate[:2])

@@ -94,3 +94,23 @@ def test_wrong_input_says_what_to_do() -> None:
         estimate_directions(X, label, "ridge", alpha=-1)
     with pytest.raises(ConfigError, match="C is"):
         estimate_directions(X, label, "svm", C=0)
+
+
+def test_pattern_is_robust_to_a_distractor_that_is_independent_of_the_label_and_not_to_one_that_follows_it() -> None:
+    """What the description of the option says of the estimators."""
+    rng = np.random.default_rng(0)
+    n, width = 4000, 24
+    label = (rng.random(n) < 0.5).astype(float)
+    planted, away = np.linalg.qr(rng.normal(size=(width, 2)))[0].T
+
+    def cosine(method: str, follows: float) -> float:
+        distractor = follows * (2 * label - 1) + np.sqrt(1 - follows**2) * np.random.default_rng(1).normal(size=n)
+        noise = np.random.default_rng(2).normal(size=(n, width))
+        x = noise + 2 * label[:, None] * planted + 1.5 * distractor[:, None] * away
+        return abs(float(estimate_directions(x, label, method).unit()[0] @ planted))
+
+    assert cosine("pattern", 0.0) > 0.98
+    assert cosine("mean_difference", 0.0) > 0.98
+    for follows in (0.5, 0.8):
+        assert cosine("pattern", follows) < 0.85
+        assert cosine("logistic", follows) > cosine("pattern", follows) + 0.02

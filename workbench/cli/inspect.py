@@ -189,13 +189,15 @@ def concept(study: StudyPath, identifier: Annotated[str, typer.Argument(help="Th
     with open_study(study, create=False) as opened:
         found = opened.concept(identifier)
         evidence, names, examples = found.evidence(), found.names(), found.examples(6)
-        title = repr(found)
+        title, remarks = repr(found), found.remarks
     examples = examples.assign(input=examples["input"].astype(str).str.slice(0, 200))
     if STATE.json:
         parts = {"names": names, "evidence": evidence, "examples": examples}
-        show_json({"concept": identifier} | {k: records(v) for k, v in parts.items()})
+        show_json({"concept": identifier, "remarks": remarks} | {k: records(v) for k, v in parts.items()})
         return
     say(title)
+    for remark in remarks:
+        say(remark)
     show_table(names[["text", "source", "author", "at"]])
     said = evidence["note"].fillna("").where(evidence["error"].isna(), evidence["error"])
     show_table(evidence[["metric", "label", "status", *SHOWN]].assign(note=said))

@@ -29,6 +29,7 @@ from workbench.progress import Progress, batch_work
 from workbench.shapes import ShapeError, read_shaped, read_tensors, reading
 from workbench.statistics.auroc import clustered_auroc
 from workbench.statistics.clusters import example_clusters
+from workbench.statistics.features import feature_scales
 from workbench.writing import file_beside, write_beside
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def study_readout(study: Study, dataset: Dataset, *, progress: Progress | None =
     from workbench.store.measured import captured_examples
 
     captured = captured_examples(study, dataset)
-    key = f"{study.model_record()['weights_hash']}/{dataset.hash}/{examples}/2"
+    key = f"{study.model_record()['weights_hash']}/{dataset.hash}/{examples}/3"
     if len(captured) < len(dataset):
         key += f"/{hashlib.sha256(captured.astype('<i8').tobytes()).hexdigest()[:16]}"
     folder = inside(study.folder, "cache", "readouts", hashlib.sha256(key.encode()).hexdigest()[:16])
@@ -135,15 +136,16 @@ def fit_readout(
     check = _sample(values, np.flatnonzero(inside & (split == "validation")), max(examples // 3, 50), rng)
     pooled = pooled_outputs(model, dataset, np.concatenate([train, check]), progress).numpy()
     fit, held = pooled[: len(train)], pooled[len(train) :]
-    centre, scale = fit.mean(0), fit.std(0) + 1e-6
+    centre = fit.mean(0)
+    scale = feature_scales(fit.std(0), centre, fit.dtype).astype(fit.dtype)
     kept, weights, bias = [], [], []
     for column in range(len(names)):
         y = values[train, column]
         known = ~np.isnan(y)
         if min((y[known] == 1).sum(), (y[known] == 0).sum()) < MIN_POSITIVES:
             continue
-        classifier = LogisticRegression(C=0.1, max_iter=300).fit((fit[known] - centre) / scale, y[known])
-        w = classifier.coef_[0] / scale
+        classifier = LogisticRegression(C=0.1, max_iter=300).fit((fit[known] - centre) * scale, y[known])
+        w = classifier.coef_[0] * scale
         kept.append(column)
         weights.append(w)
         bias.append(float(classifier.intercept_[0]) - w @ centre)
@@ -208,15 +210,11 @@ def output_gradients(
     The dot product of a row with a direction is the change of the logit per unit of that direction added at each of them.
 
     Returns:
-        ``{site: {label: [e, d]}}``; labels without inputs in the split are left out.
+        ``{site: {label: [e, d]}}``; the rows of a label are the examples of :func:`examples_with`, in their order. Labels without
+        inputs in the split are left out.
     """
-    names, values = labels_of_examples(dataset)
-    rng = np.random.default_rng(seed)
-    in_split = dataset.table["split"].eq(split).to_numpy()
-    pairs: list[tuple[int, str]] = []
-    for label in labels:
-        found = np.flatnonzero(in_split & (values[:, names.index(label)] == 1))
-        pairs += [(int(e), label) for e in rng.permutation(found)[:per_label]]
+    of_label = examples_with(dataset, labels, per_label, seed, split)
+    pairs = [(int(e), label) for label, examples in of_label.items() for e in examples]
     inputs = dataset.inputs([e for e, _ in pairs])
     order, size = by_length(inputs), 16
     work = batch_work(reading_work(model, [inputs[i] for i in order]), size)
@@ -236,6 +234,23 @@ def output_gradients(
             for i, row in zip(part, _kept_sum(grad.float(), taken).cpu(), strict=True):
                 out[str(site)][pairs[i][1]].append(row)
     return {s: {k: torch.stack(v) for k, v in rows.items() if v} for s, rows in out.items()}
+
+
+def examples_with(
+    dataset: Dataset, labels: Sequence[str], per_label: int = 40, seed: int = 0, split: str = "test"
+) -> dict[str, Int[np.ndarray, "e"]]:
+    """The examples of a split that have each label, at most ``per_label`` of them, drawn at random.
+
+    The draw of a label depends on the label and the seed alone, not on which others are asked for.
+    """
+    names, values = labels_of_examples(dataset)
+    in_split = dataset.table["split"].eq(split).to_numpy()
+    found = {}
+    for label in labels:
+        of_label = np.frombuffer(hashlib.sha256(label.encode("utf-8", "surrogatepass")).digest(), dtype=np.uint32)
+        rng = np.random.default_rng([seed, *of_label.tolist()])
+        found[label] = rng.permutation(np.flatnonzero(in_split & (values[:, names.index(label)] == 1)))[:per_label]
+    return found
 
 
 def _kept_sum(grad: Float[Tensor, "b t d"], keep: Bool[Tensor, "b k"]) -> Float[Tensor, "b d"]:

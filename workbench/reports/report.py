@@ -274,6 +274,7 @@ def _card(concept: Concept, out: Any) -> dict[str, Any]:
         "concept": concept,
         "name": concept.name,
         "history": records(concept.names()),
+        "remarks": out(f"the direction of {concept.id}", lambda: concept.remarks, []),
         "rows": [row | _judged(row, BY_KEY.get(row["metric"])) for row in records(evidence)],
         "examples": out(f"the examples of {concept.id}", lambda: _examples(concept), []),
         "curves": out(f"the dose curve of {concept.id}", lambda: _curves(concept, evidence), [])[-1:],

@@ -125,7 +125,9 @@ def concept_table(
         # A concept has one row a metric, except where it was tried against several labels: keep the strongest.
         wide = evidence.sort_values("value").groupby(["concept", "metric"])["value"].last().unstack("metric")
         frame = frame.merge(wide, left_on="id", right_index=True, how="left")
-        best = evidence[evidence["metric"].eq("detects.auroc")].sort_values("value").groupby("concept").tail(1)
+        # A concept whose AUROC is not above chance detects no label.
+        area = evidence[evidence["metric"].eq("detects.auroc") & evidence["value"].gt(0.5)]
+        best = area.sort_values("value").groupby("concept").tail(1)
         frame = frame.merge(
             best[["concept", "label"]].rename(columns={"concept": "id", "label": "detects"}),
             on="id",

@@ -185,6 +185,14 @@ class Concept:
         """Its evidence, the newest row a metric and label."""
         return self.study.catalog.evidence(self.id)
 
+    @property
+    def remarks(self) -> list[str]:
+        """What has to be read with its numbers: a direction that is mostly one coordinate, a set that is nearly one direction."""
+        from workbench.statistics.degenerate import remarks
+
+        concept_set, column = self.place
+        return remarks(concept_set.directions().detach().cpu().numpy(), column)
+
     def summary(self) -> pd.Series:
         """How often and how strongly it is present."""
         rows = self.run.tables.where("summary", "number = ?", [self.number])

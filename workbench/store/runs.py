@@ -95,13 +95,15 @@ class Run:
         from workbench.analysis import declared_metrics
 
         titles = {metric.key: metric.title for metric in declared_metrics(self.analysis)}
-        found = []
         table = self.metrics.reindex(columns=["metric", "site", "status", "error", "note"]).fillna("")
+        where: dict[tuple[str, str], list[str]] = {}
         for row in records(table[table["status"].eq("failed") | table["note"].ne("")]):
-            what = titles.get(row["metric"], row["metric"]) + (f" at {row['site']}" if row["site"] else "")
-            found.append(
-                f"{what} could not be measured: {row['error']}" if row["status"] == "failed" else f"{what}: {row['note']}"
-            )
+            said = f" could not be measured: {row['error']}" if row["status"] == "failed" else f": {row['note']}"
+            where.setdefault((titles.get(row["metric"], row["metric"]), said), []).append(str(row["site"]))
+        found = []
+        for (what, said), sites in where.items():
+            at = ", ".join(filter(None, dict.fromkeys(sites)))
+            found.append(what + (f" at {at}" if at else "") + said)
         failed = records(self.tables["failed"]) if "failed" in self.tables else []
         found += [f"The {row['what']} could not be made: {row['error']}" for row in failed]
         return list(dict.fromkeys(found))
