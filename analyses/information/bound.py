@@ -10,9 +10,10 @@ from jaxtyping import Float, Int
 from analyses.information.bias import halves
 from analyses.information.estimate import Estimate
 from analyses.information.estimators import classifier_bound
-from analyses.information.null import dealer, held
+from analyses.information.null import held
 from analyses.information.variables import Group, Variable
 from probes import LogisticProbe
+from workbench.statistics.dealing import dealer
 from workbench.statistics.nulls import upper
 from workbench.statistics.sequential import sequential_p
 

@@ -15,9 +15,10 @@ from analyses.information.bias import moved
 from analyses.information.estimate import Estimate, from_terms, joined, read_classes, read_features, standardised
 from analyses.information.knn import check_neighbours, coarse_note, count_within, jittered, tie_note
 from analyses.information.neighbours import Neighbours, distinct
-from analyses.information.null import dealer, held
+from analyses.information.null import held
 from workbench.errors import DataError
 from workbench.statistics.clusters import cluster_ids
+from workbench.statistics.dealing import dealer
 from workbench.statistics.nulls import upper
 from workbench.statistics.sequential import sequential_p
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Shaped
 
 from analyses.information.estimate import Estimate, joined
 from workbench.errors import ConfigError, DataError
 from workbench.statistics.clusters import ENOUGH, cluster_ids
+from workbench.statistics.dealing import dealer
 from workbench.statistics.nulls import rank_p, upper
-from workbench.statistics.permutation import givers
 
 PERMUTATIONS = 99
 """Draws of a null: its 95th percentile is then the 95th of them, which 5% of further draws exceed."""
@@ -100,37 +100,3 @@ def with_null(
         clusters=counts.clusters,
         note=joined(found.note, counts.reason),
     )
-
-
-def dealer(
-    y: Shaped[np.ndarray, "n ..."], clusters: Shaped[np.ndarray, " n"] | None
-) -> Callable[[np.random.Generator], Int[np.ndarray, " n"]]:
-    """A function that draws, for each row, the row whose label it gets.
-
-    Raises:
-        DataError: There is not one cluster a row, or there is one cluster only.
-    """
-    if clusters is None:
-        return lambda rng: rng.permutation(len(y))
-    ids, count = cluster_ids(clusters, len(y))
-    if count < 2:
-        raise DataError("All rows are of one cluster: permuting documents needs at least two of them.")
-    first = np.unique(ids, return_index=True)[1]
-    if bool((y == y[first][ids]).all()):
-        return lambda rng: first[rng.permutation(count)][ids]
-    rows, sizes = np.argsort(ids, kind="stable"), np.bincount(ids)
-    starts = np.cumsum(sizes) - sizes
-    own = ids[rows]
-    place = np.arange(len(rows)) - starts[own]
-
-    alike = bool((sizes == sizes[0]).all())
-    may_give = [] if alike else [givers(sizes, size) for size in sizes]
-
-    def deal(rng: np.random.Generator) -> Int[np.ndarray, " n"]:
-        # Labels of one document stay in one document: parts of two would be too weak a null.
-        source = rng.permutation(count) if alike else np.array([rng.choice(some) for some in may_give])
-        dealt = np.empty(len(rows), dtype=np.int64)
-        dealt[rows] = rows[starts[source[own]] + place % sizes[source[own]]]
-        return dealt
-
-    return deal

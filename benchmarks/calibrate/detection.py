@@ -11,7 +11,8 @@ from benchmarks.calibrate.worlds import SETTINGS, World, world
 from workbench.evidence.informs import information
 from workbench.statistics.auroc import auroc_matrix, clustered_auroc
 from workbench.statistics.correction import holm
-from workbench.statistics.permutation import dealt_labels, permuted_by_cluster
+from workbench.statistics.dealing import dealt_labels
+from workbench.statistics.permutation import permuted_by_cluster
 
 CONCEPTS = 50
 EFFECTS = (0.25, 0.5, 1.0)

@@ -12,7 +12,7 @@ from scipy.stats import binom, mannwhitneyu
 from workbench.errors import DataError
 from workbench.statistics.auroc import auroc_matrix
 from workbench.statistics.correction import holm
-from workbench.statistics.permutation import counted_tail, dealt_labels, permuted_by_cluster
+from workbench.statistics.permutation import counted_tail, permuted_by_cluster
 
 
 def brute_force(score: np.ndarray, label: np.ndarray, clusters: np.ndarray, draws: int, seed: int) -> float:
@@ -107,17 +107,6 @@ def test_a_planted_area_is_found_among_a_thousand_concepts(area: float, positive
     planted = rng.normal(size=(n, 100)) + np.sqrt(2) * norm.ppf(area) * label[:, None]
     p = permuted_by_cluster(planted, np.repeat(label[:, None], 100, axis=1)).p
     assert np.mean([holm(np.array([one]), 1000)[0] <= 0.05 for one in p]) >= 0.8
-
-
-def test_dealt_labels_keep_their_documents_and_their_number() -> None:
-    clusters = np.repeat(np.arange(20), 10)
-    constant = clusters < 6
-    dealt = dealt_labels(constant, clusters, 50)
-    assert (dealt.reshape(50, 20, 10).all(2) | ~dealt.reshape(50, 20, 10).any(2)).all()
-    assert (dealt.sum(1) == constant.sum()).all()
-    assert len({row.tobytes() for row in dealt}) > 45
-    mixed = np.random.default_rng(0).random(200) < 0.3
-    assert dealt_labels(mixed, clusters, 400).mean() == pytest.approx(mixed.mean(), abs=0.02)
 
 
 def test_scores_that_do_not_fit_are_refused() -> None:

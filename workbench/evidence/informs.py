@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 from scipy.special import xlogy
 
 from workbench.statistics.clusters import cluster_ids, count_clusters
+from workbench.statistics.dealing import dealt_labels
 from workbench.statistics.intervals import cluster_sums, reach
 from workbench.statistics.nulls import upper
-from workbench.statistics.permutation import dealt_labels
 
 BINS = 8
 # Finer towards the top, where a rare label must be told from the rest: one row in a hundred still has a bin of its own.

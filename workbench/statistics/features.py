@@ -10,7 +10,10 @@ FAINT = 1e-5
 
 
 def constant_features(
-    deviation: Float[np.ndarray, " d"], mean: Float[np.ndarray, " d"], dtype: np.dtype | type = np.float32
+    deviation: Float[np.ndarray, " d"],
+    mean: Float[np.ndarray, " d"],
+    dtype: np.dtype | type = np.float32,
+    one_unit: bool = True,
 ) -> Bool[np.ndarray, " d"]:
     """Features that count as constant: what they vary by is an error of rounding.
 
@@ -27,14 +30,13 @@ def constant_features(
         deviation: ``[d]`` standard deviations.
         mean: ``[d]``.
         dtype: In which the activations were kept.
-
-    Assumes features in one unit, as the coordinates of an activation are.
+        one_unit: Whether all features are in one unit, as the coordinates of an activation are; else each is judged by itself.
     """
     deviation, mean = np.asarray(deviation, dtype=np.float64), np.asarray(mean, dtype=np.float64)
     # Sums of float64 numbers are themselves off by more than their last digit.
     precision = max(2 * float(np.finfo(dtype).eps), 1e-12)
     still = deviation <= precision * np.abs(mean) + np.finfo(np.float64).tiny
-    if still.all():
+    if still.all() or not one_unit:
         return still
     return still | (deviation <= FAINT * np.median(deviation[~still]))
 

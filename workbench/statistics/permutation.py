@@ -11,18 +11,17 @@ from dataclasses import dataclass
 from math import comb
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from scipy.stats import hypergeom, norm
 
 from workbench.errors import DataError
 from workbench.statistics.clusters import Counts, cluster_ids, count_clusters
+from workbench.statistics.dealing import givers
 from workbench.statistics.ranks import midranks_by_column
 from workbench.statistics.saddlepoint import Sums, upper_tail
 
 _KINDS = 16_384
 """Parts of one sum that are kept: of many clusters each is paired with the labels of some others, drawn at random, not of all."""
-_GIVERS = 10
-"""At least so many clusters whose labels another may get."""
 _COUNTED, _GRID = 40, 256
 """Scores whose sums are counted exactly, at most, and the grid that they are rounded to."""
 _CELLS = 1 << 22
@@ -87,20 +86,6 @@ def permuted_by_cluster(
             some = columns[begin : begin + step]
             p[some], mean[some], high[some], spread[some] = deal.test(np.ascontiguousarray(scores[known][:, some].T))
     return Permuted(p, mean, high, spread, counts)
-
-
-def dealt_labels(label: np.ndarray, clusters: Shaped[np.ndarray, " n"], deals: int, seed: int = 0) -> Bool[np.ndarray, "b n"]:
-    """Labels dealt out among clusters, as often as asked: draws of the null of `permuted_by_cluster`.
-
-    Args:
-        label: ``[n]`` of True and False, all known; rows in the order of the text within a cluster.
-        clusters: ``[n]``.
-        deals: How often.
-        seed: Of the deals.
-    """
-    ids, _ = cluster_ids(clusters, len(label))
-    rng = np.random.default_rng(seed)
-    return _Deal.of(np.asarray(label, dtype=bool), ids, rng).draw(deals, rng)
 
 
 @dataclass(frozen=True)
@@ -178,25 +163,6 @@ class _Deal:
         bent = mean + spread * (quantile + (quantile**2 - 1) * skew / 6)
         return p, 0.5 + mean / pairs, 0.5 + bent / pairs, spread / pairs
 
-    def draw(self, deals: int, rng: np.random.Generator) -> Bool[np.ndarray, "b n"]:
-        """Labels of the rows in their own order."""
-        count, lengths = len(self.starts), np.diff(np.append(self.starts, len(self.label)))
-        drawn = np.empty((deals, len(self.label)), dtype=bool)
-        if self.constant:
-            first = self.label[self.starts]
-            for number in range(deals):
-                drawn[number] = np.repeat(first[rng.permutation(count)], lengths)
-        else:
-            for g, (begin, other) in enumerate(zip(self.starts, self.others, strict=True)):
-                kinds = rng.choice(self.weight.shape[1], deals, p=self.weight[g])
-                labels = np.zeros((self.weight.shape[1], lengths[g]), dtype=bool)
-                labels[1] = True
-                labels[2 : 2 + len(other)] = self.label[other]
-                drawn[:, begin : begin + lengths[g]] = labels[kinds]
-        back = np.empty_like(drawn)
-        back[:, self.order] = drawn
-        return back
-
     def _sums(self, ranks: Float[np.ndarray, "c n"]) -> Sums:
         parts = np.zeros((len(ranks), *self.weight.shape))
         share = np.zeros(self.weight.shape)
@@ -207,15 +173,6 @@ class _Deal:
                 parts[:, g, 2 : 2 + len(dealt)] = ranks[:, begin : begin + dealt.shape[1]] @ dealt.T
                 share[g, 2 : 2 + len(dealt)] = dealt.mean(1)
         return Sums(parts, share, self.weight)
-
-
-def givers(lengths: Int[np.ndarray, " G"], length: int) -> Int[np.ndarray, " h"]:
-    """The clusters whose labels one of a length may get: those not much shorter, and the longest where there are few of them.
-
-    Labels repeated to fill a much longer cluster would vary more than labels of such a cluster do.
-    """
-    enough = np.flatnonzero(lengths >= 0.8 * length)
-    return enough if len(enough) >= _GIVERS else np.argsort(-lengths, kind="stable")[:_GIVERS]
 
 
 def counted_tail(scores: Float[np.ndarray, " G"], positive: np.ndarray) -> float | None:
