@@ -207,19 +207,14 @@ def output_gradients(
     The dot product of a row with a direction is the change of the logit per unit of that direction added at each of them.
 
     Returns:
-        ``{site: {label: [e, d]}}``; labels without inputs in the split are left out.
+        ``{site: {label: [e, d]}}``, in the order of `gradient_examples`; labels without inputs in the split are left out.
     """
-    names, values = labels_of_examples(dataset)
-    rng = np.random.default_rng(seed)
-    in_split = dataset.table["split"].eq(split).to_numpy()
-    pairs: list[tuple[int, str]] = []
-    for label in labels:
-        found = np.flatnonzero(in_split & (values[:, names.index(label)] == 1))
-        pairs += [(int(e), label) for e in rng.permutation(found)[:per_label]]
+    chosen = gradient_examples(dataset, labels, per_label, seed, split)
+    pairs = [(int(e), label) for label, examples in chosen.items() for e in examples]
     inputs = dataset.inputs([e for e, _ in pairs])
     order, size = by_length(inputs), 16
     work = batch_work(text_work([inputs[i] for i in order], model.max_length), size)
-    out: dict[str, dict[str, list[Tensor]]] = {str(s): {label: [] for label in labels} for s in sites}
+    out: dict[str, dict[str, list[tuple[int, Tensor]]]] = {str(s): {label: [] for label in labels} for s in sites}
     for number, begin in enumerate(range(0, len(order), size)):
         if progress:
             progress(sum(work[:number]), sum(work), f"gradients of the readout, {begin:,} of {len(order):,} inputs")
@@ -233,8 +228,24 @@ def output_gradients(
         grads = torch.autograd.grad(logits.sum(), [acts[s] for s in sites])
         for site, grad in zip(sites, grads, strict=True):
             for i, row in zip(part, _kept_sum(grad.float(), taken).cpu(), strict=True):
-                out[str(site)][pairs[i][1]].append(row)
-    return {s: {k: torch.stack(v) for k, v in rows.items() if v} for s, rows in out.items()}
+                out[str(site)][pairs[i][1]].append((i, row))
+    # Texts were read by length; the rows are in the order of the examples.
+    ordered = lambda found: torch.stack([row for _, row in sorted(found, key=lambda one: one[0])])  # noqa: E731
+    return {s: {k: ordered(v) for k, v in rows.items() if v} for s, rows in out.items()}
+
+
+def gradient_examples(
+    dataset: Dataset, labels: Sequence[str], per_label: int, seed: int = 0, split: str = "test"
+) -> dict[str, Int[np.ndarray, "e"]]:
+    """The examples of which `output_gradients` takes a label's: those of a label do not depend on which others are asked for."""
+    names, values = labels_of_examples(dataset)
+    in_split = dataset.table["split"].eq(split).to_numpy()
+    chosen = {}
+    for label in labels:
+        column = names.index(label)
+        found = np.flatnonzero(in_split & (values[:, column] == 1))
+        chosen[label] = np.random.default_rng([seed, column]).permutation(found)[:per_label]
+    return chosen
 
 
 def _kept_sum(grad: Float[Tensor, "b t d"], keep: Bool[Tensor, "b k"]) -> Float[Tensor, "b d"]:

@@ -46,7 +46,9 @@ class Batch:
 
     def first(self, count: int) -> Batch:
         """Its first so many inputs."""
-        inputs = {name: value[:count] if isinstance(value, Tensor) and value.dim() else value for name, value in self.inputs.items()}
+        inputs = {
+            name: value[:count] if isinstance(value, Tensor) and value.dim() else value for name, value in self.inputs.items()
+        }
         return replace(
             self, inputs=inputs, attention=self.attention[:count], keep=self.keep[:count],
             kinds=None if self.kinds is None else self.kinds[:count], pieces=self.pieces[:count], spans=self.spans[:count],
