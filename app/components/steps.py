@@ -38,8 +38,8 @@ def replace_steps(study: Study, steps: tuple[RecipeStep, ...]) -> None:
 
 
 def add_step(study: Study, concept: str) -> None:
-    """Put a concept on the list, at the dose that its trial recommends; where there is none, at one at which random directions cost
-    about 3% of the loss, or at a tenth of a deviation where that is not known either."""
+    """Put a concept on the list, at the dose that its trial recommends. Where there is none: at one at which random directions
+    cost about 3% of the loss, or at a tenth of a deviation where that is not known either."""
     steps_of(study).append(RecipeStep(concept=concept, amount=_dose(study.concept(concept))).model_dump())
 
 

@@ -177,11 +177,27 @@ def _steered(study: Study) -> None:
         return
     heading(
         "Concepts that were steered",
-        "Effect on their own tokens at the recommended dose, and how many times the level that 5% of random directions of the same"
-        " norm exceed; what the dose costs, and what random directions of that norm cost."
+        "Effect on their own tokens at the recommended dose, and how many times the level that 5% of random directions of that"
+        " norm exceed; what the dose costs, and what random directions cost."
         " Choose a row to add it.",
     )
-    shown = table[["name", "method", "site", "tokens", "times_null", "odds", "null_high", "p_corrected", "cost", "random_cost", "dose", "unit", "verdict"]]
+    shown = table[
+        [
+            "name",
+            "method",
+            "site",
+            "tokens",
+            "times_null",
+            "odds",
+            "null_high",
+            "p_corrected",
+            "cost",
+            "random_cost",
+            "dose",
+            "unit",
+            "verdict",
+        ]
+    ]
     columns: dict[str, Any] = {
         "name": "Concept", "method": "Method", "site": "Site", "tokens": "Own tokens", "verdict": "Verdict",
         "times_null": st.column_config.NumberColumn("Times random", format="%.1f"),

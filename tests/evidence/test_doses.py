@@ -51,25 +51,32 @@ def test_doses_come_back_from_the_catalog_and_tell_what_lies_between():
         assert doses.cost_at(dose) == doses.cost_at(-dose) == pytest.approx(dose**2)
 
 
+OWN = torch.arange(300, 420).reshape(12, 10)
+WRITERS = torch.nn.functional.pad(torch.linalg.qr(torch.randn(61, 12, generator=torch.Generator().manual_seed(0)))[0].T, (3, 0))
+
+
 @pytest.fixture(scope="module")
 def massive(tmp_path_factory):
     """A model of random weights with massive coordinates, whose logits are sharp enough to be wrong."""
-    folder = save_large_vocabulary(tmp_path_factory.mktemp("massive"), size=2_048, width=48)
+    folder = save_large_vocabulary(tmp_path_factory.mktemp("massive"), size=2_048, width=64)
     model = load_model(str(folder))
     with torch.no_grad():
+        # Tokens that no text has, in sets that share a direction of the unembedding: what is written along it moves the whole set.
+        model.bridge.unembed.original_component.weight[OWN] += 0.3 * WRITERS[:, None, :]
         model.bridge.ln_final.original_component.weight.mul_(12.0)
         # The final norm takes the massive coordinates out, as trained models do.
         model.bridge.ln_final.original_component.weight[: len(MASSIVE)] = 0.0
     return model
 
 
-TEXTS = [" ".join(f"w{(7 * i + 13 * j) % 1500}" for j in range(24)) for i in range(12)]
+# Of all printable characters: the tokenizer merges none, and few tokens would have few directions.
+TEXTS = ["".join(map(chr, part)) for part in np.random.default_rng(3).integers(33, 126, (8, 20))]
 
 
 @pytest.fixture(scope="module")
 def measured(massive):
     """The passages, doses and controls of a site of that model."""
-    site, passages = massive.site("resid_post.0"), steering.read_passages(massive, TEXTS)
+    site, passages = massive.site("resid_post.1"), steering.read_passages(massive, TEXTS)
     rows = massive.activations(passages.batch, [site])[site][passages.batch.keep].numpy()
     kept = ordinary_rows(rows)
     unit = float(np.sqrt(np.square(kept - kept.mean(0)).sum(1).mean()))
@@ -90,13 +97,9 @@ def test_with_massive_coordinates_the_unit_is_the_deviation_and_doses_are_found(
 
 def test_planted_writers_are_found_and_random_directions_are_not(massive, measured):
     passages, _, _, controls, doses = measured
-    site, rng = massive.site("resid_post.0"), np.random.default_rng(0)
-    unembed = massive.unembedding()
-    tokens = [torch.from_numpy(rng.choice(np.arange(300, 1800), 10, replace=False)) for _ in range(24)]
-    writers = torch.stack([unembed[own].mean(0) - unembed.mean(0) for own in tokens])
-    writers[:, : len(MASSIVE)] = 0
-    other = Controls.drawn(12, writers.shape[1], np.eye(writers.shape[1], dtype=np.float32), 5).isotropic
-    directions = torch.nn.functional.normalize(torch.cat([writers[:12], other]), dim=-1)
+    site = massive.site("resid_post.1")
+    tokens = [*OWN, *OWN]
+    directions = torch.cat([WRITERS, Controls.drawn(12, 64, None, 5).isotropic])
     control = steering.steer_control(massive, site, controls, doses, passages, tokens)
     ps = []
     for number, direction in enumerate(directions):
@@ -110,7 +113,7 @@ def test_planted_writers_are_found_and_random_directions_are_not(massive, measur
 
 def test_a_pass_that_begins_at_the_edit_gives_what_a_whole_one_does(massive, monkeypatch):
     passages = steering.read_passages(massive, TEXTS[:4])
-    controls = Controls.drawn(2, 48, None, 0)
+    controls = Controls.drawn(2, 64, None, 0)
     for name in ("resid_post.0", "mlp_out.1", "resid_post.1"):
         site = massive.site(name)
         start = start_at(massive, site, passages.batch)
@@ -145,11 +148,11 @@ def test_a_model_whose_blocks_remember_is_run_whole(massive):
 
 def test_p_of_random_directions_holds_at_every_level_with_data_like_ones():
     rng = np.random.default_rng(0)
-    spectrum = 1 / np.arange(1, 65)
+    spectrum = np.arange(1, 65) ** -0.4
     acts = (rng.normal(size=(600, 64)) * spectrum).astype(np.float32)
-    grads = rng.normal(size=64)
+    # Models read where activations vary.
+    grads = rng.normal(size=64) * spectrum
     draws, r = 4000, 24
-    p, alone = np.zeros(draws), np.zeros(draws)
     iso = Controls.drawn(draws * r, 64, None, 1).isotropic.numpy().reshape(draws, r, 64) @ grads
     matched = Controls.drawn(draws * (r + 1), 64, acts, 2).matched.numpy().reshape(draws, r + 1, 64) @ grads
     dimension = effective_dimension(acts)

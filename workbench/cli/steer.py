@@ -106,7 +106,11 @@ def steered(study: StudyPath) -> None:
     if table.empty:
         say(f"No concept has been steered yet: `workbench examine {study} RUN` steers those of a causal language model.")
         return
-    show_table(table[["name", "method", "tokens", "dose", "odds", "null_high", "times_null", "p_corrected", "cost", "verdict", "concept"]])
+    show_table(
+        table[
+            ["name", "method", "tokens", "dose", "odds", "null_high", "times_null", "p_corrected", "cost", "verdict", "concept"]
+        ]
+    )
 
 
 def lens(
