@@ -1,9 +1,9 @@
 """Causes: p of directions that have nothing to do with the effect, power on planted ones, coverage of the mean over documents.
 
 Effects are those of a model that is linear in the push, or bent (tokens), or squared (output shifts), in worlds of three kinds:
-activations with a spectrum that falls as a power; a few coordinates that hold nearly all of the variance; uniform ones. The unrelated
-direction is drawn with the covariance of the activations, or uniformly. The reference is its rank among 1,999 further directions of
-the same kind, which no examination could afford to steer by.
+activations with a spectrum that falls as a power; a few coordinates that hold nearly all of the variance; uniform ones. The
+unrelated direction is drawn with the covariance of the activations, or uniformly. The reference is its rank among 1,999 further
+directions of the same kind, which no examination could afford to steer by.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ def _trials(kind: str, setting: str, law: str, controls: int, draws: int, seed: 
     for number in range(-(-draws // each)):
         world = World(setting, np.random.default_rng([seed, number]))
         pairs = [
-            (_effect(kind, world, world.uniform(controls)), np.inf), (_effect(kind, world, world.matched(controls)), world.dimension)
+            (_effect(kind, world, world.uniform(controls)), np.inf), (_effect(kind, world, world.matched(controls)),
+            world.dimension)
         ]  # fmt: skip
         draw = world.matched if law == "matched" else world.uniform
         brute = _effect(kind, world, draw(BRUTE))

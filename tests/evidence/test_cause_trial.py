@@ -1,4 +1,4 @@
-"""Causes of concepts of a study, end to end, on a small causal model: units, doses, controls and corrected p values as they are kept."""
+"""Causes of concepts of a study, end to end, on a small causal model: what is kept of units, doses, controls and p values."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def massive(tmp_path_factory):
     folder = save_large_vocabulary(tmp_path_factory.mktemp("massive"), size=2_048, width=64)
     model = load_model(str(folder))
     with torch.no_grad():
-        # Tokens that no text has, in sets that share a direction of the unembedding: what is written along it moves the whole set.
+        # Tokens that no text has, in sets that share a direction of the unembedding: what is written along it moves a whole set.
         model.bridge.unembed.original_component.weight[OWN] += 0.3 * WRITERS[:, None, :]
         model.bridge.ln_final.original_component.weight.mul_(12.0)
         # The final norm takes the massive coordinates out, as trained models do.

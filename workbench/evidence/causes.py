@@ -1,8 +1,8 @@
 """Causes: what writing a concept into the model does, against random directions of the same norm.
 
 A dose is a multiple of the site's unit, the deviation of its activations from their mean, so every concept and every control of a
-site is given exactly the same push, in its own direction. Negative doses are the sign-flipped control. The doses are those at which
-random directions cost the model little, see `workbench.evidence.doses`.
+site is given exactly the same push, in its own direction. Negative doses are the sign-flipped control. The doses are those at
+which random directions cost the model little, see `workbench.evidence.doses`.
 """
 
 from __future__ import annotations
@@ -260,7 +260,8 @@ def sensitivity_rows(
             row(
                 "causes.sensitivity", float(values[:, i].mean()),
                 Null(float(found.null[0]), float(found.high[0]), float(found.p[i]), FAMILIES["causes.sensitivity"]),
-                n=len(grads), low=float(interval.low[i]), high=float(interval.high[i]), clusters=documents, place=place, label=label,
+                n=len(grads), low=float(interval.low[i]), high=float(interval.high[i]), clusters=documents, place=place,
+                label=label,
             )
             for i, place in enumerate(places)
         ]  # fmt: skip

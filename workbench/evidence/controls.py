@@ -21,8 +21,8 @@ FAR = 10.0
 def ordinary_rows(acts_nd: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     """The rows without those whose distance from the mean is beyond `FAR` times the middle one.
 
-    A few rows, such as the first of a text in a decoder without a special token, can be a hundred times the norm of the others; no
-    concept was found on them and the deviation of all rows would be theirs alone.
+    A few rows, such as the first of a text in a decoder without a special token, can be a hundred times the norm of the others;
+    no concept was found on them and the deviation of all rows would be theirs alone.
     """
     acts = np.asarray(acts_nd, dtype=np.float32)
     distance = np.linalg.norm(acts - np.median(acts, axis=0), axis=1)

@@ -1,7 +1,7 @@
 """Doses that fit a model: found by what random directions of a size cost it.
 
-A dose is a multiple of the site's unit, the root mean square distance of its activations from their mean. How much that is to a model
-differs by orders of magnitude, so the doses that are tried are those at which random directions cost about 1, 3 and 10%.
+A dose is a multiple of the site's unit, the root mean square distance of its activations from their mean. How much that is to a
+model differs by orders of magnitude, so the doses that are tried are those at which random directions cost about 1, 3 and 10%.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Doses:
         return (-self.found[2], -self.found[1], self.found[1], self.found[2])
 
     def cost_at(self, dose: float) -> float:
-        """What random directions cost at a dose: interpolated on log scales, and beyond the doses found as the square of the dose."""
+        """What random directions cost at a dose: interpolated on log scales; beyond the doses found it is as the square."""
         x, y = np.log(self.found), np.log(np.maximum(self.costs, 1e-9))
         at = np.log(max(abs(dose), 1e-12))
         if at < x[0] or at > x[-1]:
@@ -141,8 +141,8 @@ def _bracket(cost: Callable[[float], float], known: dict[float, float], target: 
     while cost(low) >= target:
         if low <= LEAST:
             raise ConfigError(
-                f"Random directions of {low:g} times the deviation of the activations cost {cost(low):.0%}: the model is destroyed by"
-                " the smallest change, so no dose can be tried. Look at its weights, or steer at another site."
+                f"Random directions of {low:g} times the deviation of the activations cost {cost(low):.0%}: the model is destroyed"
+                " by the smallest change, so no dose can be tried. Look at its weights, or steer at another site."
             )
         low, high = max(low / 4, LEAST), low
     return low, high

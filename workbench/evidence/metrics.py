@@ -48,8 +48,9 @@ TRIAL = (
     Metric(
         "causes.sensitivity",
         "Sensitivity",
-        "Mean directional derivative of the frozen readout's logit for its label along the concept, per dose of one deviation of"
-        " the activations from their mean; null: random directions, uniform and with the activations' covariance, the stricter of both.",
+        "Mean directional derivative of the frozen readout's logit for its label along the concept, per dose of one deviation"
+        " of the activations from their mean; null: random directions, uniform and with the activations' covariance,"
+        " the stricter.",
         unit="logits",
         direction="none",
         shown=False,
@@ -59,7 +60,8 @@ TRIAL = (
         "causes.readout",
         "Readout slope",
         "Change of the frozen readout's logit for its label per dose of one deviation of the activations from their mean,"
-        " measured by steering; null: random directions of the same norm, uniform and with the activations' covariance, the stricter.",
+        " measured by steering; null: random directions of the same norm, uniform and with the activations'"
+        " covariance, the stricter.",
         unit="logits",
         direction="none",
         neutral=0.0,
@@ -67,7 +69,8 @@ TRIAL = (
     Metric(
         "causes.output",
         "Output shift",
-        "How far the model's own output moves at the largest dose that leaves it a model: KL of the next-token or class distribution in nats, or one"
+        "How far the model's own output moves at the largest dose that leaves it a model: KL of the next-token or"
+        " class distribution in nats, or one"
         " minus cosine of the sentence vector; null: random directions of the same norm, the stricter of two kinds.",
         direction="none",
     ),
@@ -75,7 +78,8 @@ TRIAL = (
         "causes.tokens",
         "Own tokens",
         "Change of the log odds that the next token is one of its own (those that follow it in data) when it is added to a causal"
-        " model at the recommended dose; null: random directions of the same norm, uniform and with the activations' covariance, the"
+        " model at the recommended dose; null: random directions of the same norm, uniform and with the activations'"
+        " covariance, the"
         " stricter of both.",
         unit="nats",
         direction="none",
@@ -100,7 +104,8 @@ TRIAL = (
     Metric(
         "causes.dose",
         "Recommended dose (earlier unit)",
-        "Of evidence from before 'causes.push': the dose that moves its own tokens most while the loss rises by less than 10%, interval included; in multiples"
+        "Of evidence from before 'causes.push': the dose that moves its own tokens most while the loss rises by less"
+        " than 10%, interval included; in multiples"
         " of the mean norm of an activation at its site. A setting, not a score: it has no null.",
         direction="none",
         shown=False,

@@ -34,7 +34,8 @@ def pushed_passes(
     The blocks before the site run once, where passes can begin behind them; see `workbench.models.resume`.
 
     Yields:
-        Which of the pushes, and the output for the batch so many times over, the inputs of one push after another; without logits.
+        Which of the pushes, and the output for the batch so many times over, the inputs of one push after another; without
+        logits.
     """
     start, step = start_at(model, site, batch), passes_at_once(model, batch)
     for begin in range(0, len(pushes), step):

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 METRICS = ("causes.tokens", "causes.cost", "causes.push", "causes.dose", "detects.auroc")
 COLUMNS = (
-    "concept", "name", "method", "site", "tokens", "push", "dose", "unit", "odds", "odds_low", "odds_high", "null_high", "times_null", "p",
-    "p_corrected", "cost", "cost_high", "random_cost", "detects", "verdict", "reason",
+    "concept", "name", "method", "site", "tokens", "push", "dose", "unit", "odds", "odds_low", "odds_high", "null_high",
+    "times_null", "p", "p_corrected", "cost", "cost_high", "random_cost", "detects", "verdict", "reason",
 )  # fmt: skip
 STEERS, CHANCE, FAILED = "steers", "not distinguishable from a random direction", "failed"
 DEVIATION, MEAN_NORM = "deviation from the mean", "mean norm"
@@ -26,15 +26,15 @@ def steered_concepts(study: Study) -> pd.DataFrame:
     """The newest steering evidence of every concept that was steered, the clearest first.
 
     Returns:
-        One row a concept: ``push`` is the norm that is added at the recommended dose, and ``dose`` the same in multiples of ``unit``:
-        the site's ``deviation from the mean``, or the ``mean norm`` in evidence of earlier versions. ``odds`` is the change of the
-        log odds of the concept's own tokens there, in nats, with its 95% interval over documents; ``null_high`` the size that 5% of
-        random directions of the same norm exceed, of the stricter kind, and ``times_null`` how many times that the effect is;
-        ``cost`` the relative change of the loss, and ``random_cost`` that of random directions of the same norm; ``detects`` its
-        held-out AUROC for the label it detects best. ``verdict`` is ``steers`` where the whole interval lies beyond the null's level
-        and the p value, corrected by Holm over the concepts of the examination, is at most .05 (where it was corrected: evidence of
-        earlier versions was not), ``not distinguishable from a random direction`` where not, and ``failed``, with the reason, where
-        no dose was cheap enough or the concept has no tokens of its own.
+        One row a concept: ``push`` is the norm that is added at the recommended dose, and ``dose`` the same in multiples of
+        ``unit``: the site's ``deviation from the mean``, or the ``mean norm`` in evidence of earlier versions. ``odds`` is the
+        change of the log odds of the concept's own tokens there, in nats, with its 95% interval over documents; ``null_high`` the
+        size that 5% of random directions of the same norm exceed, of the stricter kind, and ``times_null`` how many times that
+        the effect is; ``cost`` the relative change of the loss, and ``random_cost`` that of random directions of the same norm;
+        ``detects`` its held-out AUROC for the label it detects best. ``verdict`` is ``steers`` where the whole interval lies
+        beyond the null's level and the p value, corrected by Holm over the concepts of the examination, is at most .05 (where it
+        was corrected: evidence of earlier versions was not), ``not distinguishable from a random direction`` where not, and
+        ``failed``, with the reason, where no dose was cheap enough or the concept has no tokens of its own.
     """
     evidence = study.evidence(METRICS)
     spoken = evidence[evidence["metric"].eq("causes.tokens")].set_index("concept")

@@ -1,8 +1,8 @@
 """Steering a causal language model: what it does to a concept's own tokens, what it costs, and what chance would do.
 
 Every arm pushes by the same norm at every position that a capture takes: the concept, its sign-flipped direction, directions with
-the concept's coordinates shuffled, and random directions, uniform ones and ones that vary as the activations do. The texts are held
-out, and the units of all intervals are their documents.
+the concept's coordinates shuffled, and random directions, uniform ones and ones that vary as the activations do. The texts are
+held out, and the units of all intervals are their documents.
 """
 
 from __future__ import annotations
@@ -273,10 +273,10 @@ def dose_table(arms: Arms, control: Control, column: int, passages: Passages, do
     ``column`` is the concept's token set in ``control``; its own arms follow that set alone.
 
     Returns:
-        One row an arm and dose: ``arm, dose, norm`` (what is added), then ``odds`` (change of log odds of its own tokens), ``cost``
-        (relative change of the loss) and ``kl``, each with ``_low`` and ``_high``: 95% intervals over documents for one direction,
-        for an arm of several what 95% of further directions fall between, or their range where they are few; ``odds_null`` is the
-        size that 5% of random directions exceed at that dose, of the stricter kind.
+        One row an arm and dose: ``arm, dose, norm`` (what is added), then ``odds`` (change of log odds of its own tokens),
+        ``cost`` (relative change of the loss) and ``kl``, each with ``_low`` and ``_high``: 95% intervals over documents for one
+        direction, for an arm of several what 95% of further directions fall between, or their range where they are few;
+        ``odds_null`` is the size that 5% of random directions exceed at that dose, of the stricter kind.
     """
     base = passages.loss.mean()
     null = [control.controls.most(upper, np.abs(control.odds(at, column))) for at in range(len(doses.curve))]
@@ -306,8 +306,8 @@ def dose_table(arms: Arms, control: Control, column: int, passages: Passages, do
 def recommended(concept: Reading, passages: Passages, doses: Sequence[float], most: float = COST) -> float | None:
     """The dose that moves the concept's own tokens most among those whose cost stays below ``most``, interval included.
 
-    ``concept`` is the reading of its direction alone, at ``doses``. No random direction is looked at, so what they do at that dose is
-    a fair null.
+    ``concept`` is the reading of its direction alone, at ``doses``. No random direction is looked at, so what they do at that
+    dose is a fair null.
     """
     _, (_, dear) = passages.over_texts(concept.loss[0] / passages.loss.mean())
     moved = np.where(dear < most, np.abs(concept.odds[0, ..., 0].mean(-1)), -1.0)

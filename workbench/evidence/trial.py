@@ -247,8 +247,8 @@ class Trial:
             places = self._steered(found.choice, found.matrix)
             self.progress(2, 5, f"causes at {part.site}")
             tried = CauseTrial(
-                self.study, self.run, self.acts, self.dataset, test, part, self.seed, self._once, lambda: self._watched(part.site),
-                self.progress,
+                self.study, self.run, self.acts, self.dataset, test, part, self.seed, self._once,
+                lambda part=part: self._watched(part.site), self.progress,
             )  # fmt: skip
             cause, more = tried.measure(numbers, found.choice, places)
             rows, extra = rows + cause, extra | more

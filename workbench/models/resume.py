@@ -1,7 +1,7 @@
 """Passes that begin at an edit: what the blocks before it put out for a batch is computed once, and used again by every edit.
 
-Many edits at one site are tried on the same inputs: doses, concepts, controls. The blocks that lie before the site compute the same
-each time. Here they are run once, and in later passes they hand out what they put out then.
+Many edits at one site are tried on the same inputs: doses, concepts, controls. The blocks that lie before the site compute the
+same each time. Here they are run once, and in later passes they hand out what they put out then.
 """
 
 from __future__ import annotations

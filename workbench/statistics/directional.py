@@ -1,8 +1,8 @@
-"""An effect of a direction among those of random directions: what is expected, the 95% level, and p against the stricter of several kinds.
+"""An effect of a direction among those of random directions: what is expected, the 95% level, and p against several kinds.
 
 Effects of random directions are sums of many small parts, so they are near to normal and a few draws give a tail that can be
-corrected for many tests. How near depends on the directions: those drawn with a covariance in which a few directions hold most have
-heavier tails, and are given fewer degrees of freedom, or a rank.
+corrected for many tests. How near depends on the directions: those drawn with a covariance in which a few directions hold most
+have heavier tails, and are given fewer degrees of freedom, or a rank.
 """
 
 from __future__ import annotations
