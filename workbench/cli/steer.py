@@ -83,8 +83,8 @@ def _told(study: Study, step: RecipeStep) -> str:
         return line
     dose = step.amount / doses.unit
     return (
-        f"{line}\n  a dose of {dose:.3g} deviations of the activations at {concept.site}; random directions of that size cost about"
-        f" {doses.cost_at(dose):.1%} of the next-token loss"
+        f"{line}\n  a dose of {dose:.3g} deviations of the activations at {concept.site}; random directions of that size cost"
+        f" about {doses.cost_at(dose):.1%} of the next-token loss"
     )
 
 

@@ -141,8 +141,8 @@ def _bracket(cost: Callable[[float], float], known: dict[float, float], target: 
     while cost(low) >= target:
         if low <= LEAST:
             raise ConfigError(
-                f"Random directions of {low:g} times the deviation of the activations cost {cost(low):.0%}: the model is destroyed"
-                " by the smallest change, so no dose can be tried. Look at its weights, or steer at another site."
+                f"Random directions of {low:g} times the deviation of the activations cost {cost(low):.0%}: the model is"
+                " destroyed by the smallest change, so no dose can be tried. Look at its weights, or steer at another site."
             )
         low, high = max(low / 4, LEAST), low
     return low, high
