@@ -1,7 +1,8 @@
 """Dose curves of a causal language model over all layers, beside a plain hook loop that runs the same directions and doses.
 
-Run with `make bench NAME=dose`. Both sides are given the same model in float32, tokens, directions, doses and tokens to follow, and
-give the same three numbers of each text: the change of the log odds of the set, the next-token loss, and KL from the unedited model.
+Run with `make bench NAME=dose`. Both sides are given the same model in float32, tokens, directions, doses and tokens to follow.
+Both give the same three numbers of each text: the change of the log odds of the set, the next-token loss, and KL from the
+unedited model.
 
 The loop is written as one would write it: a forward hook of torch adds ``dose * unit * direction`` to the output of a layer, at
 every position but the first, in a batch of all texts once for each of several directions and doses; logits of all positions
