@@ -173,7 +173,7 @@ def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str,
         DataError: It survives even when their mean does.
     """
     from workbench.edits import Edit
-    from workbench.evidence.causes import output_shift
+    from workbench.evidence.shifts import output_shift
 
     model, dataset = context.model(), context.dataset
     held = np.flatnonzero(dataset.table["split"].eq("test"))

@@ -21,7 +21,9 @@ def dose_curves(concept: Concept, evidence: pd.DataFrame) -> None:
         table = run.tables.where("curves", "concept = ?", [concept.id])
         if len(table):
             label = short(table["label"].iloc[0], 60)
-            about = "The concept is added to the activations, in multiples of their typical norm; grey: random directions."
+            about = (
+                "The concept is added to the activations, in multiples of their deviation from the mean; grey: random directions."
+            )
             heading(f"Dose and effect on the readout of {label}", about)
             figure = dose_curve(table, "").update_layout(legend={"y": -0.34}, height=340)
             chart(figure, f"dose {concept.id}")

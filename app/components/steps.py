@@ -14,8 +14,14 @@ from workbench.store.concept import Concept
 from workbench.store.study import Study
 
 FOUND = 20
-UNTRIED = 0.35
+UNTRIED = 0.1
 NAMES = {"add": "Add", "clamp": "Hold along direction", "ablate": "Take out", "set": "Hold latent at", "scale": "Scale latent"}
+DOSE = "Dose, in deviations of the activations from their mean"
+COSTS = {
+    "loss": "cost about {share} of the next-token loss",
+    "divergence": "move the class distribution by about {cost} nats",
+    "angle": "turn the sentence vector to one minus cosine of about {cost}",
+}
 Steps = list[dict[str, Any]]
 
 
@@ -32,12 +38,21 @@ def replace_steps(study: Study, steps: tuple[RecipeStep, ...]) -> None:
 
 
 def add_step(study: Study, concept: str) -> None:
-    """Put a concept on the list, at the dose that its trial recommends; at a third of a typical norm where there is none."""
+    """Put a concept on the list, at the dose that its trial recommends. Where there is none: at one at which random directions
+    cost about 3% of the loss, or at a tenth of a deviation where that is not known either."""
     steps_of(study).append(RecipeStep(concept=concept, amount=_dose(study.concept(concept))).model_dump())
 
 
 def _dose(concept: Concept) -> float:
-    return round(concept.typical_norm * (concept.recommended_dose or UNTRIED), 3)
+    if (push := concept.recommended_push) is not None:
+        return _rounded(push)
+    known = concept.study.doses(concept.site)
+    return _rounded(known.unit * known.found[1] if known else concept.dose_unit * UNTRIED)
+
+
+def _rounded(amount: float) -> float:
+    """To four digits, however small: deviations of models differ by orders of magnitude."""
+    return float(f"{amount:.4g}")
 
 
 def choose_steps(study: Study) -> None:
@@ -94,7 +109,7 @@ def _explained(actions: Sequence[str]) -> str:
 
 def _start(concept: Concept, action: str) -> float:
     starts = {"add": _dose(concept), "clamp": 0.0, "ablate": 1.0, "set": _top(concept), "scale": 2.0}
-    return round(starts[action], 3)
+    return _rounded(starts[action])
 
 
 def _top(concept: Concept) -> float:
@@ -104,12 +119,17 @@ def _top(concept: Concept) -> float:
 
 def _amount(concept: Concept, action: str, value: float, key: str) -> float:
     """A slider in the unit that the action is understood in; the recipe keeps the raw number."""
-    norm = concept.typical_norm
     if action in {"add", "clamp"}:
-        label = "Dose, in typical norms of an activation"
-        most = max(1.0, abs(value) / norm)
-        dose = st.slider(label, -most, most, value / norm, 0.05, key=f"dose {action} {key}")
-        return round(dose * norm, 4)
+        unit, known = concept.dose_unit, concept.study.doses(concept.site)
+        now = value / unit
+        # The largest dose that is tried moves the slider across: what harms one model is nothing to another.
+        most = max(2 * known.found[-1] if known else 1.0, abs(now))
+        step = float(f"{most / 100:.1g}")
+        dose = st.slider(DOSE, -most, most, now, step, format="%.3g", key=f"dose {action} {key}")
+        if action == "add" and known is not None:
+            what = COSTS[known.measure].format(cost=f"{known.cost_at(dose):.2g}", share=f"{known.cost_at(dose):.1%}")
+            st.caption(f"Adds a vector of norm {abs(dose) * unit:.3g}. Random directions of that size {what}.")
+        return _rounded(dose * unit)
     low, high, step = {"ablate": (0.0, 1.0, 0.05), "set": (0.0, max(2 * _top(concept), value), 0.1), "scale": (-2.0, 8.0, 0.1)}[
         action
     ]

@@ -44,7 +44,10 @@ def _side(concept: Concept) -> None:
     side = side[side["other"].ne(concept.id) & side["times_null"].gt(1)] if len(side) else side
     if side.empty:
         return
-    heading("What else fires", "Concepts whose mean activation moves most at the recommended dose, and chance's 95th percentile.")
+    heading(
+        "What else fires",
+        "Concepts whose mean activation moves most at the recommended dose, and the level that 5% of random pushes exceed.",
+    )
     names = {i: concept.study.concept(i).name for i in side["other"]}
     shown = side.assign(name=side["other"].map(names))[["name", "base", "steered", "null_high", "other"]].head(8)
     st.dataframe(shown, hide_index=True, column_config={"null_high": "chance, 95th percentile", "other": "id"})

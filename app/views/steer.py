@@ -155,7 +155,7 @@ def _curves(study: Study, recipe: Recipe) -> None:
         table = concept.steering()
         if table.empty:
             command = f"workbench examine {study.name} {concept.run_id} --concept {concept.number}"
-            empty(f"{short(concept.name, 60)} has no dose curve yet: nobody knows whether this is more than a push.", command)
+            empty(f"{short(concept.name, 60)} has no dose curve yet: nobody has compared it with random directions.", command)
             continue
         heading(
             f"{short(concept.name, 60)}: dose and controls",
@@ -177,17 +177,37 @@ def _steered(study: Study) -> None:
         return
     heading(
         "Concepts that were steered",
-        "Effect on their own tokens at the recommended dose, and how many times the 95th percentile of random directions it is."
+        "Effect on their own tokens at the recommended dose, and how many times the level that 5% of random directions of that"
+        " norm exceed; what the dose costs, and what random directions cost."
         " Choose a row to add it.",
     )
-    shown = table[["name", "method", "site", "tokens", "times_null", "odds", "null_high", "cost", "dose", "verdict"]]
+    shown = table[
+        [
+            "name",
+            "method",
+            "site",
+            "tokens",
+            "times_null",
+            "odds",
+            "null_high",
+            "p_corrected",
+            "cost",
+            "random_cost",
+            "dose",
+            "unit",
+            "verdict",
+        ]
+    ]
     columns: dict[str, Any] = {
         "name": "Concept", "method": "Method", "site": "Site", "tokens": "Own tokens", "verdict": "Verdict",
         "times_null": st.column_config.NumberColumn("Times random", format="%.1f"),
         "odds": st.column_config.NumberColumn("Effect, nats", format="%.2f"),
-        "null_high": st.column_config.NumberColumn("Random, 95th", format="%.2f"),
+        "null_high": st.column_config.NumberColumn("Random, 95% level", format="%.2f"),
+        "p_corrected": st.column_config.NumberColumn("Corrected p", format="%.2g"),
         "cost": st.column_config.NumberColumn("Loss", format="percent"),
-        "dose": st.column_config.NumberColumn("Dose", format="%.2f"),
+        "random_cost": st.column_config.NumberColumn("Loss, random", format="percent"),
+        "dose": st.column_config.NumberColumn("Dose", format="%.3g"),
+        "unit": "Unit of the dose",
     }  # fmt: skip
     place = st.session_state.get("steps version", 0)
     event = st.dataframe(

@@ -18,10 +18,12 @@ import torch
 import workbench as wb
 from workbench.cli.console import progress
 from workbench.evidence import steering
+from workbench.evidence.controls import Controls, ordinary_rows
 from workbench.evidence.language import passages_from
+from workbench.statistics.nulls import upper
+from workbench.store.measured import rows_of
 from workbench.store.study import Study
 
-DOSES = (0.2, 0.35, 0.5)
 SELECTED = 200
 
 
@@ -33,25 +35,27 @@ def screen(study: Study, device: str, most: int | None) -> pd.DataFrame:
     own = {number: torch.tensor(part["id"].to_numpy(), device=device) for number, part in run.tables["tokens"].groupby("number")}
     rows = np.flatnonzero(texts.table["split"].eq("validation"))
     passages = steering.read_passages(model, passages_from(texts.inputs(rows.tolist()), 0))
-    site, scale = model.site(latents.site), study.typical_norm(latents.site)
+    site, unit = model.site(latents.site), study.dose_unit(latents.site)
+    rows = ordinary_rows(rows_of(study.activation_set(run.record["inputs"]["activations"]).at(latents.site), texts))
+    controls = Controls.drawn(100, latents.width, rows, 1)
+    doses = steering.language_doses(model, site, controls, unit, passages)
     found, directions = [], latents.directions().to(device)
     with progress() as show:
         for place, (number, tokens) in enumerate(list(own.items())[:most]):
             show(place, min(len(own), most or len(own)), "steering by latents")
             one = directions[number][None]
-            reading = steering.steer_passages(model, site, one, DOSES, scale, passages, [tokens])
-            dose = steering.recommended(reading, passages, DOSES)
+            reading = steering.steer_passages(model, site, one, doses.found, unit, passages, [tokens])
+            dose = steering.recommended(reading, passages, doses.found)
             if dose is not None:
-                at = DOSES.index(dose)
+                at = doses.found.index(dose)
                 cost = reading.loss[0, at].mean() / passages.loss.mean()
                 found.append({"number": number, "dose": dose, "odds": reading.odds[0, at, :, 0].mean(), "cost": cost})
         table = pd.DataFrame(found)
         table = table.loc[table["odds"].abs().sort_values(ascending=False).index].head(SELECTED).reset_index(drop=True)
-        random = steering.control_directions(latents.width, 1).to(device)
         sets = [own[number] for number in table["number"]]
-        control = steering.steer_passages(model, site, random, DOSES, scale, passages, sets, show)
-    null = np.quantile(np.abs(control.odds.mean(2)), 0.95, axis=0)
-    table["null_high"] = [null[DOSES.index(dose), place] for place, dose in enumerate(table["dose"])]
+        control = steering.steer_passages(model, site, controls.directions.to(device), doses.found, unit, passages, sets, show)
+    null = controls.most(upper, np.abs(control.odds.mean(2)))
+    table["null_high"] = [null[doses.found.index(dose), place] for place, dose in enumerate(table["dose"])]
     table["times_null"] = table["odds"].abs() / table["null_high"]
     table["tokens"] = [" ".join(run.tables["tokens"].query("number == @n")["token"].head(6)) for n in table["number"]]
     return table.sort_values("times_null", ascending=False).reset_index(drop=True)

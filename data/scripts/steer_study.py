@@ -86,9 +86,11 @@ def make(study: Study) -> None:
         study.counterparts(progress=show)
     for site in acts.sites:
         # Kept in the catalog, for where there are no activations.
-        study.typical_norm(site)
+        study.dose_unit(site)
     best = study.concept(f"{latents.id}.{STEERED[0]}")
-    amount = round(best.typical_norm * (best.recommended_dose or 0.35), 3)
+    doses = study.doses(best.site)
+    assert doses is not None
+    amount = round(best.recommended_push or doses.unit * doses.found[1], 3)
     steps = [{"concept": best.id, "action": "add", "amount": amount}]
     recipe = wb.Recipe.made(steps=steps, prompt=PROMPT, name=best.name)
     study.keep_recipe(recipe, recipe.bound(study).run(study).texts, AUTHOR)

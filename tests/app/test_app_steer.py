@@ -86,7 +86,7 @@ def test_a_person_steers_and_takes_the_recipe_home(
     drawn(page, "Steer")
     # The model is loaded for the first text.
     page.get_by_text("The next token").wait_for(timeout=180_000)
-    page.get_by_label("Dose, in typical norms of an activation").wait_for()
+    page.get_by_label("Dose, in deviations of the activations from their mean").wait_for()
     with page.expect_download() as saving:
         page.get_by_role("button", name="Download recipe").click()
     saving.value.save_as(tmp_path / "recipe.json")
@@ -142,7 +142,10 @@ def test_steered_concepts_are_listed_and_a_step_starts_at_the_recommended_dose(s
     assert shown["name"].iloc[0] == best["name"]
     assert shown["verdict"].nunique() > 1
     slider = next(s for s in test.slider if s.label.startswith("Dose"))
-    assert slider.value == pytest.approx(best["dose"], abs=0.01)
+    with open_study(bundled, create=False) as study:
+        concept = study.concept(best["concept"])
+        assert slider.value == pytest.approx(concept.recommended_dose, rel=0.01)
+        assert concept.recommended_push == pytest.approx(best["push"])
 
 
 @pytest.mark.browser

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from workbench.errors import ConfigError
 from workbench.evidence import steering
+from workbench.evidence.controls import Controls
 from workbench.evidence.direct import direct_map, effects_table, logit_lens
 from workbench.evidence.own_tokens import log_odds_z
 from workbench.models import load_model
@@ -110,23 +111,28 @@ def test_a_direction_made_of_its_tokens_passes_and_one_of_other_tokens_fails(scr
     other = torch.randn(256, generator=torch.Generator().manual_seed(4))
     other = torch.nn.functional.normalize(other - (other @ planted) * planted, dim=0)
     rows = scribe.activations(passages.batch, [site])[site][passages.batch.keep]
-    scale = float(rows.norm(dim=-1).mean())
-    random, found, tables = steering.control_directions(256, 0)[:60], {}, {}
+    rows = rows.numpy()
+    unit = float(np.sqrt(np.square(rows - rows.mean(0)).sum(1).mean()))
+    controls, found, tables = Controls.drawn(steering.RANDOM, 256, rows, 0), {}, {}
+    doses = steering.language_doses(scribe, site, controls, unit, passages)
     for name, direction in (("planted", planted), ("other", other)):
-        arms = steering.steer_arms(scribe, site, direction, scale, passages, nations, 0)
-        dose = steering.recommended(arms.concept, passages)
-        control = steering.steer_control(scribe, site, random, [] if dose is None else [dose], scale, passages, [nations])
-        tables[name] = steering.dose_table(arms, control, 0, passages)
-        found[name] = {row["metric"]: row for row in steering.steering_rows(tables[name], dose, control, 0, passages)}
+        arms = steering.steer_arms(scribe, site, direction, doses, passages, nations, 0)
+        control = steering.steer_control(scribe, site, controls, doses, passages, [nations])
+        tables[name] = steering.dose_table(arms, control, 0, passages, doses)
+        rows_found, dose = steering.steering_rows(arms, control, 0, passages, doses)
+        found[name] = {row["metric"]: row for row in rows_found}
+        if name == "planted":
+            chosen = dose
     spoken, cost = found["planted"]["causes.tokens"], found["planted"]["causes.cost"]
-    assert spoken["value"] > 5 * spoken["null_high"]
-    # Sixty directions where it is judged, forty along the curve; the null is that of the many.
-    assert spoken["p"] == pytest.approx(1 / 61)
-    dose = found["planted"]["causes.dose"]["value"]
-    at = tables["planted"].query("arm == 'random' and dose == @dose").iloc[0]
+    assert spoken["value"] > 3 * spoken["null_high"]
+    # Forty directions of each kind: a rank of them could not be below .024.
+    assert spoken["p"] < 1e-3
+    assert found["planted"]["causes.push"]["value"] == pytest.approx(chosen * unit)
+    at = tables["planted"].query("arm == 'random' and dose == @chosen").iloc[0]
     assert at["odds_null"] == pytest.approx(spoken["null_high"])
+    assert at["norm"] == pytest.approx(chosen * unit)
     assert cost["high"] < steering.COST
-    top = tables["planted"].query("dose == 0.35").set_index("arm")["odds"]
+    top = tables["planted"].query("dose == @chosen").set_index("arm")["odds"]
     assert top["flipped"] < 0 < top["concept"]
     assert abs(top["shuffled"]) < top["concept"] / 3
     missed = found["other"]["causes.tokens"]
@@ -141,9 +147,10 @@ def test_a_dose_that_costs_too_much_is_never_recommended(passages):
         loss = (np.array(cost, np.float32) * base)[None, :, None].repeat(4, 2)
         return steering.Reading(odds, loss, loss)
 
-    assert steering.recommended(reading([0, 0.02, 0.05, 0.4, 0.5, 0.6]), passages) == 0.35
-    assert steering.recommended(reading([0, 0.02, 0.11, 0.4, 0.5, 0.6]), passages) == 0.2
-    assert steering.recommended(reading([0.2] * 6), passages) is None
+    doses = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
+    assert steering.recommended(reading([0, 0.02, 0.05, 0.4, 0.5, 0.6]), passages, doses) == 0.35
+    assert steering.recommended(reading([0, 0.02, 0.11, 0.4, 0.5, 0.6]), passages, doses) == 0.2
+    assert steering.recommended(reading([0.2] * 6), passages, doses) is None
 
 
 @settings(max_examples=60, deadline=None)

@@ -183,7 +183,7 @@ def test_what_a_concept_causes_is_measured_at_the_positions_of_its_activations(c
     generator, site = torch.Generator().manual_seed(0), chat.site(SITE)
     width = chat.forward(chat.batch(talks))[0].pooled.shape[1]
     readout = Readout(["kind=a"], torch.randn(1, width, generator=generator), torch.zeros(1), np.ones(1), np.ones(1))
-    found = dose_response(chat, site, direction, talks, readout, scale=1e-3, doses=(-1.0, 1.0), positions=positions)
+    found = dose_response(chat, site, direction, talks, readout, unit=1e-3, doses=(-1.0, 1.0), positions=positions)
     data = table(*[HELLO, SHORT] * 20, *[SHORT] * 5, kind=["a"] * 40 + ["b"] * 5)
     grads = output_gradients(chat, data, readout, [site], ["kind=a"], per_label=40, positions=positions)[SITE]["kind=a"]
     predicted = {round(x, 4) for x in (grads @ direction[0]).tolist()}

@@ -135,7 +135,7 @@ def test_a_gpu_measures_what_the_processor_does(both) -> None:
             model, site, directions, [0.1, 0.5], 20.0, passages, [torch.tensor([5, 9]), torch.tensor([40])]
         )
         frozen = readout.fit_readout(model, texts, 200)
-        response = causes.dose_response(model, site, directions, some, frozen, 20.0)
+        response = causes.dose_response(model, site, directions, some, frozen, 20.0, (-0.5, -0.25, 0.25, 0.5))
         gradients = readout.output_gradients(model, texts, frozen, [site], frozen.labels[:2], per_label=4)
         mapping = direct.direct_map(model, some)
         watched = [LinearConcepts(SITE, directions)]

@@ -143,7 +143,7 @@ def test_the_shift_of_the_output_is_of_the_rows_that_a_capture_takes(tiny) -> No
     from types import SimpleNamespace
 
     from analyses.sparse_autoencoder.metrics import spliced
-    from workbench.evidence.causes import output_shift
+    from workbench.evidence.shifts import output_shift
     from workbench.progress import silent
 
     model, read = load_model(tiny("gpt2")), dictionary()

@@ -2,7 +2,6 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from analyses.information.estimate import standardised
 from probes import LogisticProbe, estimate_directions, random_direction_accuracy
 from workbench.statistics.features import constant_features, feature_scales
 
@@ -44,7 +43,6 @@ def test_no_estimator_takes_rounding_for_a_direction() -> None:
         assert np.abs(unit[:, 10]).max() < 0.01, method
         cosines = np.abs(unit @ unit.T)[np.triu_indices(3, 1)]
         assert cosines.max() < 0.5, method
-    assert standardised(x.astype(float))[0].shape == (600, 10)
     wide = torch.from_numpy(x)
     assert np.abs(LogisticProbe().fit(wide, y).coef_[:, 10]).max() == 0
     assert (random_direction_accuracy(x, y, x, y, k=20) >= 0.6).all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,10 @@ from workbench.cli.options import Check, Dtype, Sites, StudyPath, loaded_model, 
 from workbench.conversations import POSITIONS_HELP, check_positions
 from workbench.errors import ConfigError
 from workbench.frames import records
+
+if TYPE_CHECKING:
+    from workbench.recipes import RecipeStep
+    from workbench.store.study import Study
 
 
 def steer(
@@ -56,18 +60,32 @@ def steer(
     with open_study(study, create=False) as opened:
         made = made if made.weights_hash else made.bound(opened)
         found = collect(made.opening, made.stream(opened))
-        names = {step.concept: opened.concept(step.concept).name for step in made.steps}
+        said = [_told(opened, step) for step in made.steps]
     if save is not None:
         made.save(save)
     if STATE.json:
         show_json({"base": found.texts[0], "edited": found.texts[1], "recipe": made.model_dump()})
         return
     start = f"{made.opening}\n\nassistant: " if made.messages else made.prompt
-    for step in made.steps:
-        say(f"{step.action} {step.amount:g}: '{names[step.concept]}' ({step.concept})")
+    for line in said:
+        say(line)
     say(f"\nBase:   {start}{found.texts[0]}\n\nEdited: {start}{found.texts[1]}")
     if save is not None:
         print(f"Wrote {save}", file=sys.stderr)
+
+
+def _told(study: Study, step: RecipeStep) -> str:
+    """A step in words; what is added also on both scales of a dose, where the study knows them."""
+    concept = study.concept(step.concept)
+    line = f"{step.action} {step.amount:g}: '{concept.name}' ({step.concept})"
+    doses = study.doses(concept.site)
+    if step.action != "add" or doses is None:
+        return line
+    dose = step.amount / doses.unit
+    return (
+        f"{line}\n  a dose of {dose:.3g} deviations of the activations at {concept.site}; random directions of that size cost"
+        f" about {doses.cost_at(dose):.1%} of the next-token loss"
+    )
 
 
 def _said(prompt: str, chat: bool, system: str) -> dict[str, Any]:
@@ -88,7 +106,11 @@ def steered(study: StudyPath) -> None:
     if table.empty:
         say(f"No concept has been steered yet: `workbench examine {study} RUN` steers those of a causal language model.")
         return
-    show_table(table[["name", "method", "tokens", "dose", "odds", "null_high", "times_null", "cost", "verdict", "concept"]])
+    show_table(
+        table[
+            ["name", "method", "tokens", "dose", "odds", "null_high", "times_null", "p_corrected", "cost", "verdict", "concept"]
+        ]
+    )
 
 
 def lens(

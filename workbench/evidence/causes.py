@@ -1,36 +1,48 @@
 """Causes: what writing a concept into the model does, against random directions of the same norm.
 
-A dose is a multiple of the typical norm of an activation at the site, so every concept and every control of a site is given
-exactly the same push, in its own direction. Negative doses are the sign-flipped control.
+A dose is a multiple of the site's unit, the deviation of its activations from their mean, so every concept and every control of a
+site is given exactly the same push, in its own direction. Negative doses are the sign-flipped control. The doses are those at
+which random directions cost the model little, see `workbench.evidence.doses`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.conversations import DEFAULT_POSITIONS
-from workbench.edits import Edit
+from workbench.evidence.controls import Controls
+from workbench.evidence.passes import pushed_passes, scaled
 from workbench.evidence.readout import Readout
-from workbench.memory import rows_at_once
-from workbench.models.logits import shifts, thinned
+from workbench.evidence.shifts import output_shift, shift_positions
 from workbench.progress import Progress
+from workbench.statistics.directional import Beyond, against_directions, larger_than_directions
+from workbench.statistics.directions import isotropic_directions as random_directions
+from workbench.statistics.intervals import mean_interval
+from workbench.statistics.nulls import upper
+from workbench.statistics.rows import Null, row
 
 if TYPE_CHECKING:
-    from workbench.models import Batch, Model, Output, Site
+    from workbench.models import Model, Site
 
-DOSES = (-0.5, -0.25, 0.25, 0.5)
-RANDOM_DIRECTIONS = 20
-ROWS_AT_ONCE = 96
-# Arrays of the width of the residual stream that a pass has at a time, the wide ones of the MLP counted several times.
-_PASS_ARRAYS = 24
+__all__ = ["Response", "cause_rows", "dose_response", "random_directions", "sensitivity_rows"]
+
+RANDOM_DIRECTIONS = 24
+"""Of each kind."""
+LINEAR_CONTROLS = 2000
+"""Of each kind, where a product tells the effect."""
+FAMILIES = {
+    "causes.readout": "readout slopes of all concepts steered in this examination",
+    "causes.output": "output shifts of all concepts steered in this examination",
+    "causes.tokens": "own tokens of all concepts steered in this examination",
+    "causes.sensitivity": "the sensitivity of every concept of the run",
+}
 
 
 @dataclass(frozen=True)
@@ -47,35 +59,16 @@ class Response:
     readout: Float[np.ndarray, "k q e l"]
     output: Float[np.ndarray, "k q e"]
 
-    def slopes(self) -> Float[np.ndarray, "k e l"]:
-        """Least-squares slope through the origin of every logit on the dose."""
-        weights = self.doses / np.square(self.doses).sum()
-        return np.einsum("kqel,q->kel", self.readout, weights)
+    def slopes(self, most: float = np.inf) -> Float[np.ndarray, "k e l"]:
+        """Least-squares slope through the origin of every logit on the dose, over the doses of a size up to ``most``."""
+        weights = np.where(np.abs(self.doses) <= most, self.doses, 0)
+        return np.einsum("kqel,q->kel", self.readout, weights / np.square(weights).sum())
 
-
-def output_shift(base: Output, edited: Output, keep: Tensor | None) -> Float[Tensor, "b"]:
-    """How far an output moved: KL(base || edited) in nats, mean over positions, or one minus cosine of the pooled vector.
-
-    Args:
-        base: Of the unedited model, for ``b`` inputs.
-        edited: Of the edited one, for the same inputs, or for them ``k`` times over, each time with another edit.
-        keep: ``[b, t]``: the positions that count, of a model that predicts tokens.
-
-    Returns:
-        ``[k * b]``.
-    """
-    times = len(edited.pooled) // len(base.pooled)
-    if base.tokens is not None and edited.tokens is not None and keep is not None:
-        kept = keep.flatten()
-        parts = edited.tokens.rows.chunk(times)
-        found = shifts(base.tokens.select(kept), [replace(edited.tokens, rows=part).select(kept) for part in parts])
-        text = keep.nonzero()[:, 0].cpu()
-        count = keep.sum(1).clamp(min=1).cpu()
-        return torch.cat([torch.zeros(len(keep)).index_add_(0, text, one.divergence) / count for one in found])
-    if base.logits is None or edited.logits is None:
-        return 1 - torch.nn.functional.cosine_similarity(base.pooled.repeat(times, 1), edited.pooled, dim=-1)
-    before, after = base.logits.float().log_softmax(-1).repeat(times, 1), edited.logits.float().log_softmax(-1)
-    return (before.exp() * (before - after)).sum(-1)
+    def largest(self, k: int, limit: float) -> float | None:
+        """The largest size of a dose at which a direction moves the output by less than ``limit``, with either sign; or None."""
+        moved = self.output[k].mean(-1)
+        fine = [s for s in np.unique(np.abs(self.doses)) if (moved[np.abs(self.doses) <= s] < limit).all()]
+        return float(fine[-1]) if fine else None
 
 
 def dose_response(
@@ -84,8 +77,8 @@ def dose_response(
     directions: Float[Tensor, "k d"],
     inputs: Sequence[object],
     readout: Readout,
-    scale: float,
-    doses: Sequence[float] = DOSES,
+    unit: float,
+    doses: Sequence[float],
     positions: str = DEFAULT_POSITIONS,
     progress: Progress | None = None,
 ) -> Response:
@@ -97,174 +90,184 @@ def dose_response(
         directions: Unit vectors.
         inputs: A few texts or images.
         readout: The frozen readout.
-        scale: The norm that dose 1 adds.
+        unit: The norm that dose 1 adds.
         doses: Without zero; zero's effect is zero.
         positions: Which positions those are, see `workbench.conversations.POSITIONS`.
         progress: Called with ``(done, total, text)``.
     """
     batch = model.batch(list(inputs))
     base, _ = model.forward(batch, logits=False)
-    keep = batch.keep
-    if base.tokens is not None:
-        keep = thinned(keep, base.tokens.block(0, 1).shape[1])
-    logits = readout.logits(base.pooled.float())
-    jobs = [(k, q) for k in range(len(directions)) for q in range(len(doses))]
+    keep, logits = shift_positions(base, batch), readout.logits(base.pooled.float())
     what = f"dose response at {site}, {len(directions)} directions"
-    effect = np.zeros((len(directions), len(doses), len(inputs), len(readout.labels)), dtype=np.float32)
-    shift = np.zeros(effect.shape[:3], dtype=np.float32)
-    step = passes_at_once(model, batch)
-    for begin in range(0, len(jobs), step):
-        if progress:
-            progress(begin, len(jobs), what)
-        part = jobs[begin : begin + step]
-        push = torch.stack([directions[k] * doses[q] * scale for k, q in part])
-        with model.edited(pushed(site, push, len(inputs), positions)):
-            edited, _ = model.forward(repeat(batch, len(part)), logits=False)
-        change = readout.logits(edited.pooled.float()).reshape(len(part), len(inputs), -1) - logits
-        moved = output_shift(base, edited, keep)
-        for place, (k, q) in enumerate(part):
-            effect[k, q] = change[place].cpu().numpy()
-            shift[k, q] = moved.reshape(len(part), -1)[place].cpu().numpy()
-    return Response(np.asarray(doses, dtype=np.float32), effect, shift)
+    pushes = scaled(directions, [dose * unit for dose in doses])
+    effect = np.zeros((len(pushes), len(inputs), len(readout.labels)), dtype=np.float32)
+    shift = np.zeros(effect.shape[:2], dtype=np.float32)
+    for part, edited in pushed_passes(model, site, pushes, batch, positions, progress, what):
+        change = readout.logits(edited.pooled.float()).reshape(-1, *logits.shape) - logits
+        effect[part] = change.cpu().numpy()
+        shift[part] = output_shift(base, edited, keep).reshape(len(change), -1).cpu().numpy()
+    shape = (len(directions), len(doses))
+    return Response(np.asarray(doses, np.float32), effect.reshape(*shape, *effect.shape[1:]), shift.reshape(*shape, len(inputs)))
 
 
-def pushed(site: Site, pushes: Float[Tensor, "k d"], inputs: int, positions: str) -> Edit:
-    """The edit that adds the k-th push to the k-th copy of a batch of ``inputs``, at the positions that a capture takes."""
-    delta = pushes.repeat_interleave(inputs, dim=0)[:, None, :]
-    return Edit(site, lambda h_btd: h_btd + delta.to(h_btd), positions=None if positions == DEFAULT_POSITIONS else positions)
+@dataclass(frozen=True)
+class Steered:
+    """Concepts of a site that were steered, with what they are held against.
+
+    Attributes:
+        choice: The label of every concept of the set.
+        response: Of the steered ones.
+        control: Of `controls`.
+        controls: The random directions.
+        readout: The frozen readout.
+        clusters: The document of each input, ``[e]``.
+        limit: The shift of the output from which on the model counts as destroyed.
+        unit: The norm that dose 1 adds.
+    """
+
+    choice: Sequence[str]
+    response: Response
+    control: Response
+    controls: Controls
+    readout: Readout
+    clusters: Int[np.ndarray, "e"]
+    limit: float
+    unit: float
 
 
-def repeat(batch: Batch, times: int) -> Batch:
-    """The batch, ``times`` times over."""
-    tensors = {
-        name: value.repeat(times, *[1] * (value.dim() - 1)) if isinstance(value, Tensor) and value.dim() else value
-        for name, value in batch.inputs.items()
-    }
-    return replace(
-        batch,
-        inputs=tensors,
-        attention=batch.attention.repeat(times, 1),
-        keep=batch.keep.repeat(times, 1),
-        kinds=None if batch.kinds is None else batch.kinds.repeat(times, 1),
-        pieces=np.tile(batch.pieces, (times, 1)),
-        spans=np.tile(batch.spans, (times, 1, 1)),
-    )
+CURVE_COLUMNS = [
+    "place", "label", "dose", "norm", "logit", "logit_low", "logit_high", "null_low", "null_high", "output", "output_null_high",
+]  # fmt: skip
 
 
-def passes_at_once(model: Model, batch: Batch) -> int:
-    """How many times over the model may read a batch in one pass, within the memory budget."""
-    tokens = max(batch.attention.numel(), 1)
-    fit = rows_at_once(model.width(model.sites[-1]), _PASS_ARRAYS, model.device) // tokens
-    return max(1, min(ROWS_AT_ONCE // len(batch), fit))
+def cause_rows(places: Sequence[int], steered: Steered) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+    """Evidence rows and dose curves of the concepts at some places, which ``steered.response`` holds in this order.
 
-
-def random_directions(count: int, width: int, seed: int) -> Float[Tensor, "k d"]:
-    """Unit vectors, uniform on the sphere."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.nn.functional.normalize(torch.randn(count, width, generator=generator), dim=-1)
-
-
-def cause_rows(
-    places: list[int],
-    choice: list[str],
-    directions: Float[Tensor, "k d"],
-    response: Response,
-    control: Response,
-    readout: Readout,
-) -> tuple[list[dict[str, object]], pd.DataFrame]:
-    """Evidence rows and dose curves of steered concepts.
+    A concept is judged at the doses up to the largest that leaves the model a model; where there is none, its rows are failed.
 
     Returns:
-        Rows of ``causes.readout`` and ``causes.output``, and the curves: ``place, label, dose, logit, logit_low, logit_high,
-        null_low, null_high, output, output_null_high``.
+        Rows of ``causes.readout`` and ``causes.output``, and the curves, with `CURVE_COLUMNS`.
     """
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     curves = []
-    slopes, null_slopes = response.slopes(), control.slopes().mean(1)
-    top = int(np.argmax(response.doses))
-    e = slopes.shape[1]
     for k, place in enumerate(places):
-        label = choice[place]
-        shift, null_shift = response.output[k, top], control.output[:, top].mean(1)
-        error = shift.std(ddof=1) / np.sqrt(e)
-        common: dict[str, object] = {"place": place, "label": label, "n": e}
-        rows.append(
-            common
-            | {"metric": "causes.output", "status": "ok", "value": shift.mean(), "null": null_shift.mean()}
-            | {"low": shift.mean() - 1.96 * error, "high": shift.mean() + 1.96 * error}
-            | {"null_high": np.quantile(null_shift, 0.95), "p": rank_p(shift.mean(), null_shift)}
-        )
-        if not readout.works_for(label):
+        label, most = steered.choice[place], steered.response.largest(k, steered.limit)
+        common: dict[str, Any] = {"place": place, "label": label}
+        e = steered.response.output.shape[2]
+        if most is None:
+            least = np.abs(steered.response.doses).min()
+            moved = float(steered.response.output[k][np.abs(steered.response.doses) == least].mean(-1).max())
+            reason = (
+                f"the model is destroyed at the smallest dose, {least:.3g}: its output moves by {moved:.3g}, and beyond"
+                f" {steered.limit:g} no effect of a concept can be told"
+            )
+            rows += [
+                common | {"metric": metric, "status": "failed", "error": reason, "n": e}
+                for metric in ("causes.readout", "causes.output")
+            ]
+            continue
+        rows.append(common | _output_row(steered, k, most))
+        if not steered.readout.works_for(label):
             reason = f"the model's output does not tell '{label}' apart, so no readout can be moved" if label else "no label"
             rows.append(common | {"metric": "causes.readout", "status": "failed", "error": reason})
             continue
-        column = readout.labels.index(label)
-        slope, nulls = slopes[k, :, column], np.abs(null_slopes[:, column])
-        error = slope.std(ddof=1) / np.sqrt(e)
-        rows.append(
-            common
-            | {"metric": "causes.readout", "status": "ok", "value": slope.mean(), "null": nulls.mean()}
-            | {"low": slope.mean() - 1.96 * error, "high": slope.mean() + 1.96 * error}
-            | {"null_high": np.quantile(nulls, 0.95), "p": rank_p(abs(slope.mean()), nulls)}
-        )
-        curves.append(_curve(place, label, response, control, k, column))
-    columns = [
-        "place", "label", "dose", "logit", "logit_low", "logit_high", "null_low", "null_high", "output", "output_null_high",
-    ]  # fmt: skip
-    return rows, pd.concat(curves) if curves else pd.DataFrame(columns=columns)
+        column = steered.readout.labels.index(label)
+        rows.append(common | _readout_row(steered, k, column, most))
+        curves.append(_curve(place, label, steered, k, column))
+    return rows, pd.concat(curves) if curves else pd.DataFrame(columns=CURVE_COLUMNS)
 
 
-def _curve(place: int, label: str, response: Response, control: Response, k: int, column: int) -> pd.DataFrame:
+def _output_row(steered: Steered, k: int, most: float) -> dict[str, Any]:
+    at = int(np.argmin(np.abs(steered.response.doses - most)))
+    shift, null = steered.response.output[k, at], steered.control.output[:, at].mean(1)
+    return _row("causes.output", shift, steered.clusters, larger_than_directions(shift.mean(), steered.controls.draws(null)))
+
+
+def _readout_row(steered: Steered, k: int, column: int, most: float) -> dict[str, Any]:
+    slope = steered.response.slopes(most)[k, :, column]
+    nulls = steered.control.slopes(most)[:, :, column].mean(1)
+    return _row("causes.readout", slope, steered.clusters, against_directions(slope.mean(), steered.controls.draws(nulls)))
+
+
+def _row(metric: str, values: Float[np.ndarray, "e"], clusters: Int[np.ndarray, "e"], beyond: Beyond) -> dict[str, Any]:
+    low, high = (float(end[0]) for end in mean_interval(values[:, None], clusters))
+    null = Null(float(beyond.null), float(beyond.high), float(beyond.p), FAMILIES[metric])
+    return row(metric, float(values.mean()), null, n=len(values), low=low, high=high, clusters=len(np.unique(clusters)))
+
+
+def band(effects: Float[np.ndarray, "r q"]) -> tuple[np.ndarray, np.ndarray]:
+    """The two values between which 95% of further directions fall; the range of the draws where they are fewer than 39."""
+    if len(effects) < 39:
+        return effects.min(0), effects.max(0)
+    return -upper(-effects, 0.975), upper(effects, 0.975)
+
+
+def _curve(place: int, label: str, steered: Steered, k: int, column: int) -> pd.DataFrame:
+    response, control = steered.response, steered.control
     logit, null = response.readout[k, :, :, column], control.readout[:, :, :, column].mean(2)
-    error = 1.96 * logit.std(1, ddof=1) / np.sqrt(logit.shape[1])
+    interval = mean_interval(logit.T, steered.clusters)
+    lows, highs = zip(*(band(kind.effects) for kind in steered.controls.draws(null)), strict=True)
     table = pd.DataFrame(
         {
             "dose": response.doses,
+            "norm": response.doses * steered.unit,
             "logit": logit.mean(1),
-            "logit_low": logit.mean(1) - error,
-            "logit_high": logit.mean(1) + error,
-            "null_low": np.quantile(null, 0.025, axis=0),
-            "null_high": np.quantile(null, 0.975, axis=0),
+            "logit_low": interval.low,
+            "logit_high": interval.high,
+            "null_low": np.min(lows, axis=0),
+            "null_high": np.max(highs, axis=0),
             "output": response.output[k].mean(1),
-            "output_null_high": np.quantile(control.output.mean(2), 0.95, axis=0),
+            "output_null_high": steered.controls.most(upper, control.output.mean(2)),
         }
     )
     zero = pd.DataFrame({name: [0.0] for name in table})
-    table = pd.concat([table, zero]).sort_values("dose")
-    return table.assign(place=place, label=label)[["place", "label", *zero.columns]]
+    return pd.concat([table, zero]).sort_values("dose").assign(place=place, label=label)[CURVE_COLUMNS]
 
 
 def sensitivity_rows(
-    choice: list[str],
+    choice: Sequence[str],
     directions: Float[Tensor, "c d"],
     gradients: dict[str, Float[Tensor, "e d"]],
+    clusters: dict[str, Int[np.ndarray, "e"]],
     readout: Readout,
-    scale: float,
-    seed: int,
-    controls: int = 500,
-) -> list[dict[str, object]]:
-    """Mean directional derivative of the readout's logit for each concept's label: all concepts in one product."""
-    rows: list[dict[str, object]] = []
-    random = random_directions(controls, directions.shape[1], seed)
+    unit: float,
+    controls: Controls,
+) -> list[dict[str, Any]]:
+    """Mean directional derivative of the readout's logit for each concept's label: all concepts in one product.
+
+    Args:
+        choice: The label of each concept.
+        directions: Unit vectors.
+        gradients: Of each label's logit on inputs that have it.
+        clusters: The documents of those inputs.
+        readout: The frozen readout.
+        unit: The norm that dose 1 adds.
+        controls: Random directions; a product tells their effects, so there can be thousands.
+    """
+    rows: list[dict[str, Any]] = []
     for label in sorted({c for c in choice if c in gradients and readout.works_for(c)}):
-        grads = gradients[label]
+        grads = gradients[label].double()
         if len(grads) < 2:
             continue
         places = [p for p, c in enumerate(choice) if c == label]
-        values = (grads @ directions[places].T * scale).numpy()
-        null = np.abs((grads.mean(0) @ random.T * scale).numpy())
-        mean, error = values.mean(0), values.std(0, ddof=1) / np.sqrt(len(grads))
+        values = (grads @ directions[places].double().T * unit).numpy()
+        null = (controls.directions.double() @ grads.mean(0) * unit).numpy()
+        kinds = [kind._replace(effects=kind.effects[:, None]) for kind in controls.draws(null)]
+        found, interval = against_directions(values.mean(0), kinds), mean_interval(values, clusters[label])
+        documents = len(np.unique(clusters[label]))
         rows += [
-            {
-                "place": place, "metric": "causes.sensitivity", "label": label, "status": "ok", "value": mean[i], "n": len(grads),
-                "low": mean[i] - 1.96 * error[i], "high": mean[i] + 1.96 * error[i], "null": null.mean(),
-                "null_high": np.quantile(null, 0.95), "p": rank_p(abs(mean[i]), null),
-            }
+            row(
+                "causes.sensitivity", float(values[:, i].mean()),
+                Null(float(found.null[0]), float(found.high[0]), float(found.p[i]), FAMILIES["causes.sensitivity"]),
+                n=len(grads), low=float(interval.low[i]), high=float(interval.high[i]), clusters=documents, place=place,
+                label=label,
+            )
             for i, place in enumerate(places)
         ]  # fmt: skip
     return rows
 
 
-def rank_p(value: float, null: Float[np.ndarray, "r"]) -> float:
-    """Share of the null at least as large, the observed one counted in."""
-    return float((1 + (null >= value).sum()) / (1 + len(null)))
+def one_a_cluster_first(clusters: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+    """An order of the rows in which one of each cluster comes before a second of any; otherwise as they are."""
+    turn = pd.Series(clusters).groupby(clusters).cumcount().to_numpy()
+    return np.argsort(turn, kind="stable")

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.conversations import Conversation, shortened
 from workbench.evidence import steering
+from workbench.evidence.causes import one_a_cluster_first
+from workbench.evidence.controls import Controls
+from workbench.evidence.doses import Doses
 from workbench.evidence.steering import Passages
 from workbench.progress import Progress, part_of
+from workbench.statistics.nulls import upper
 
 if TYPE_CHECKING:
     from workbench.concepts import ConceptSet
@@ -24,54 +29,73 @@ TEXTS = 16
 CHARACTERS = 320
 TELL = 12
 WATCH_RANDOM = 20
-# Of one concept: the unedited model, the random directions, and its own.
-_SIDE_PASSES = WATCH_RANDOM + 2
+# Of one concept: the unedited model, the random directions of both kinds, and its own.
+_SIDE_PASSES = 2 * WATCH_RANDOM + 2
 
 Once = Callable[[tuple[Any, ...], Callable[[], Any]], Any]
 
 
 def passages_from(texts: Sequence[str], seed: int) -> list[str]:
     """Some of the longer texts, cut to a length at which many can be steered."""
+    return choose_passages(texts, np.arange(len(texts)), seed)[0]
+
+
+def choose_passages(texts: Sequence[str], clusters: Int[np.ndarray, "n"], seed: int) -> tuple[list[str], Int[np.ndarray, "e"]]:
+    """Some of the longer texts, cut to a length at which many can be steered, and the document of each.
+
+    A second text of a document is taken only where there are fewer documents than texts are wanted.
+    """
     order = np.random.default_rng(seed).permutation(len(texts))
+    order = order[one_a_cluster_first(clusters[order])]
     cut = [
         shortened(text if isinstance(text, Conversation) else text.strip(), CHARACTERS) for text in map(texts.__getitem__, order)
     ]
-    long = [text for text in cut if len(text) >= CHARACTERS // 2]
-    return (long + [text for text in cut if text and text not in set(long)])[:TEXTS]
+    long = [place for place, text in enumerate(cut) if len(text) >= CHARACTERS // 2]
+    known = {cut[place] for place in long}
+    chosen = (long + [place for place, text in enumerate(cut) if text and text not in known])[:TEXTS]
+    return [cut[place] for place in chosen], clusters[order[chosen]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how concepts of a site are steered.
+
+    Attributes:
+        model: A causal language model.
+        site: Where to write.
+        passages: Held-out texts.
+        doses: Those that are tried.
+        controls: Random directions.
+        watched: Sets whose firing is followed, each with the ids of its concepts; theirs must not lie before the site.
+        seed: Of the shuffled directions.
+        once: Keeps what concepts of one site share.
+    """
+
+    model: Model
+    site: Site
+    passages: Passages
+    doses: Doses
+    controls: Controls
+    watched: Sequence[tuple[ConceptSet, Sequence[str]]]
+    seed: int
+    once: Once
 
 
 def steered_language(
-    model: Model,
-    part: ConceptSet,
-    places: Sequence[int],
-    tokens: pd.DataFrame,
-    texts: Sequence[str],
-    watched: Sequence[tuple[ConceptSet, Sequence[str]]],
-    scale: float,
-    positions: str,
-    seed: int,
-    once: Once,
-    progress: Progress,
+    setting: Setting, part: ConceptSet, places: Sequence[int], tokens: pd.DataFrame, progress: Progress
 ) -> tuple[list[dict[str, Any]], dict[str, pd.DataFrame]]:
     """Steer concepts of one set and read the model's next tokens.
 
     Args:
-        model: A causal language model.
+        setting: Where and how.
         part: The concepts.
         places: Which of them are steered.
         tokens: Their own tokens: ``place, id`` and more, see `workbench.evidence.own_tokens`.
-        texts: Held-out texts.
-        watched: Sets whose firing is followed, each with the ids of its concepts; theirs must not lie before the site.
-        scale: The typical norm of an activation at the site.
-        positions: Where the texts are steered, see `workbench.conversations.POSITIONS`.
-        seed: Of the controls.
-        once: Keeps what concepts of one site share.
         progress: Called with ``(done, total, text)``.
 
     Returns:
         Evidence rows with ``place``, and the tables ``steering`` (dose curves of all arms) and ``side`` (what else fires).
     """
-    site = model.site(part.site)
     chosen = [p for p in places if tokens["place"].eq(p).any()]
     rows: list[dict[str, Any]] = [
         {"place": p, "label": "", "metric": "causes.tokens", "status": "failed", "error": NO_TOKENS}
@@ -80,27 +104,20 @@ def steered_language(
     ]
     if not chosen:
         return rows, {"steering": _empty(["place", "arm", "dose"]), "side": _empty(["place", "other"])}
-    passages: Passages = once(("passages", hash(tuple(texts))), lambda: steering.read_passages(model, texts, positions))
+    model, site, passages, doses = setting.model, setting.site, setting.passages, setting.doses
     sets = [torch.tensor(tokens.loc[tokens["place"].eq(p), "id"].to_numpy(np.int64)) for p in chosen]
     directions = part.directions()
-    arms = []
-    for number, place in enumerate(chosen):
-        show = part_of(progress, number * steering.ARM_PASSES, len(chosen) * steering.ARM_PASSES)
-        arms.append(steering.steer_arms(model, site, directions[place], scale, passages, sets[number], seed, show))
-    doses = [steering.recommended(one.concept, passages) for one in arms]
-    random = steering.control_directions(part.width, seed)
-    judged = [dose for dose in doses if dose is not None]
-    control = steering.steer_control(model, site, random, judged, scale, passages, sets, progress)
+    control = steering.steer_control(model, site, setting.controls, doses, passages, sets, progress)
     curves, sides = [], []
-    for number, (place, dose) in enumerate(zip(chosen, doses, strict=True)):
-        table = steering.dose_table(arms[number], control, number, passages)
-        found = steering.steering_rows(table, dose, control, number, passages)
+    for number, place in enumerate(chosen):
+        show = part_of(progress, number * 100, len(chosen) * 100)
+        arms = steering.steer_arms(model, site, directions[place], doses, passages, sets[number], setting.seed, show)
+        curves.append(steering.dose_table(arms, control, number, passages, doses).assign(place=place))
+        found, dose = steering.steering_rows(arms, control, number, passages, doses)
         rows += [row | {"place": place, "label": ""} for row in found]
-        curves.append(table.assign(place=place))
-        if dose is not None and watched:
-            push = dose * scale
+        if dose is not None and setting.watched:
             show = part_of(progress, number * _SIDE_PASSES, len(chosen) * _SIDE_PASSES)
-            sides.append(_side(model, site, directions[place], push, passages, watched, random, once, show).assign(place=place))
+            sides.append(_side(setting, directions[place], dose * doses.unit, show).assign(place=place))
     side = pd.concat(sides) if sides else _empty(["place", "other"])
     return rows, {"steering": pd.concat(curves), "side": side}
 
@@ -108,26 +125,21 @@ def steered_language(
 NO_TOKENS = "no token comes next more often where it is present than elsewhere, so none is its own"
 
 
-def _side(
-    model: Model,
-    site: Site,
-    direction: Float[Tensor, d],
-    norm: float,
-    passages: Passages,
-    watched: Sequence[tuple[ConceptSet, Sequence[str]]],
-    random: Float[Tensor, "k d"],
-    once: Once,
-    progress: Progress,
-) -> pd.DataFrame:
-    """The other concepts whose mean activation moves most, against random pushes of the same norm."""
+def _side(setting: Setting, direction: Float[Tensor, d], norm: float, progress: Progress) -> pd.DataFrame:
+    """The other concepts whose mean activation moves most, against random pushes of the same norm, of the stricter kind."""
+    site, watched, few = setting.site, setting.watched, setting.controls.some(WATCH_RANDOM)
     sets = [concepts for concepts, _ in watched]
+
+    def fired(pushes: list[Float[Tensor, d] | None], show: Progress) -> list[np.ndarray]:
+        return steering.firing(setting.model, site, pushes, setting.passages, sets, show)
+
     key = ("firing", str(site), round(norm, 5), tuple(ids[0] for _, ids in watched))
-    pushes = [None, *(row * norm for row in random[:WATCH_RANDOM])]
-    controls = once(key, lambda: steering.firing(model, site, pushes, passages, sets, progress))
-    mine = steering.firing(model, site, [direction * norm], passages, sets, part_of(progress, len(pushes), _SIDE_PASSES))
+    pushes = [None, *(row * norm for row in few.directions)]
+    controls = setting.once(key, lambda: fired(pushes, progress))
+    mine = fired([direction * norm], part_of(progress, len(pushes), _SIDE_PASSES))
     parts = []
     for (_, ids), control, moved in zip(watched, controls, mine, strict=True):
-        base, null = control[0], np.quantile(np.abs(control[1:] - control[0]), 0.95, axis=0)
+        base, null = control[0], few.most(upper, np.abs(control[1:] - control[0]))
         parts.append(
             pd.DataFrame({"other": list(ids), "base": base, "steered": moved[0], "shift": moved[0] - base, "null_high": null})
         )

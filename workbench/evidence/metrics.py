@@ -49,8 +49,9 @@ TRIAL = (
     Metric(
         "causes.sensitivity",
         "Sensitivity",
-        "Mean directional derivative of the frozen readout's logit for its label along the concept, per typical activation norm;"
-        " null: random directions (95th percentile of the absolute value).",
+        "Mean directional derivative of the frozen readout's logit for its label along the concept, per dose of one deviation"
+        " of the activations from their mean; null: random directions, uniform and with the activations' covariance,"
+        " the stricter.",
         unit="logits",
         direction="none",
         shown=False,
@@ -59,8 +60,9 @@ TRIAL = (
     Metric(
         "causes.readout",
         "Readout slope",
-        "Change of the frozen readout's logit for its label per dose of one typical activation norm, measured by steering;"
-        " null: random directions of the same norm (95th percentile of the absolute value).",
+        "Change of the frozen readout's logit for its label per dose of one deviation of the activations from their mean,"
+        " measured by steering; null: random directions of the same norm, uniform and with the activations'"
+        " covariance, the stricter.",
         unit="logits",
         direction="none",
         neutral=0.0,
@@ -68,15 +70,18 @@ TRIAL = (
     Metric(
         "causes.output",
         "Output shift",
-        "How far the model's own output moves at the largest dose: KL of the next-token or class distribution in nats, or one"
-        " minus cosine of the sentence vector; null: random directions of the same norm.",
+        "How far the model's own output moves at the largest dose that leaves it a model: KL of the next-token or"
+        " class distribution in nats, or one"
+        " minus cosine of the sentence vector; null: random directions of the same norm, the stricter of two kinds.",
         direction="none",
     ),
     Metric(
         "causes.tokens",
         "Own tokens",
         "Change of the log odds that the next token is one of its own (those that follow it in data) when it is added to a causal"
-        " model at the recommended dose; null: random directions of the same norm (95th percentile of the absolute value).",
+        " model at the recommended dose; null: random directions of the same norm, uniform and with the activations'"
+        " covariance, the"
+        " stricter of both.",
         unit="nats",
         direction="none",
         neutral=0.0,
@@ -90,10 +95,19 @@ TRIAL = (
         neutral=0.0,
     ),
     Metric(
+        "causes.push",
+        "Recommended push",
+        "The norm that is added at the recommended dose: the one that moves its own tokens most while the loss rises by less than"
+        " 10%, interval included. A setting, not a score: it has no null.",
+        direction="none",
+        shown=False,
+    ),
+    Metric(
         "causes.dose",
-        "Recommended dose",
-        "The dose that moves its own tokens most while the loss rises by less than 10%, interval included; in multiples of the"
-        " typical norm of an activation at its site. A setting, not a score: it has no null.",
+        "Recommended dose (earlier unit)",
+        "Of evidence from before 'causes.push': the dose that moves its own tokens most while the loss rises by less"
+        " than 10%, interval included; in multiples"
+        " of the mean norm of an activation at its site. A setting, not a score: it has no null.",
         direction="none",
         shown=False,
     ),

@@ -218,7 +218,7 @@ def output_gradients(
     inputs = dataset.inputs([e for e, _ in pairs])
     order, size = by_length(inputs), 16
     work = batch_work(reading_work(model, [inputs[i] for i in order]), size)
-    out: dict[str, dict[str, list[Tensor]]] = {str(s): {label: [] for label in labels} for s in sites}
+    out: dict[str, dict[str, list[tuple[int, Tensor]]]] = {str(s): {label: [] for label in labels} for s in sites}
     for number, begin in enumerate(range(0, len(order), size)):
         if progress:
             progress(sum(work[:number]), sum(work), f"gradients of the readout, {begin:,} of {len(order):,} inputs")
@@ -232,8 +232,10 @@ def output_gradients(
         grads = torch.autograd.grad(logits.sum(), [acts[s] for s in sites])
         for site, grad in zip(sites, grads, strict=True):
             for i, row in zip(part, _kept_sum(grad.float(), taken).cpu(), strict=True):
-                out[str(site)][pairs[i][1]].append(row)
-    return {s: {k: torch.stack(v) for k, v in rows.items() if v} for s, rows in out.items()}
+                out[str(site)][pairs[i][1]].append((i, row))
+    # Texts were read by length; the rows are in the order of the examples.
+    ordered = lambda found: torch.stack([row for _, row in sorted(found, key=lambda one: one[0])])  # noqa: E731
+    return {s: {k: ordered(v) for k, v in rows.items() if v} for s, rows in out.items()}
 
 
 def examples_with(

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from workbench.statistics.correction import ALPHA
+
 if TYPE_CHECKING:
     from workbench.store.study import Study
 
-METRICS = ("causes.tokens", "causes.cost", "causes.dose", "detects.auroc")
+METRICS = ("causes.tokens", "causes.cost", "causes.push", "causes.dose", "detects.auroc")
 COLUMNS = (
-    "concept", "name", "method", "site", "tokens", "dose", "odds", "odds_low", "odds_high", "null_high", "times_null", "p",
-    "cost", "cost_high", "detects", "verdict", "reason",
+    "concept", "name", "method", "site", "tokens", "push", "dose", "unit", "odds", "odds_low", "odds_high", "null_high",
+    "times_null", "p", "p_corrected", "cost", "cost_high", "random_cost", "detects", "verdict", "reason",
 )  # fmt: skip
-STEERS, PUSHES, FAILED = "steers", "no more than a push", "failed"
+STEERS, CHANCE, FAILED = "steers", "not distinguishable from a random direction", "failed"
+DEVIATION, MEAN_NORM = "deviation from the mean", "mean norm"
 TOKENS_SHOWN = 6
 
 
@@ -23,12 +26,15 @@ def steered_concepts(study: Study) -> pd.DataFrame:
     """The newest steering evidence of every concept that was steered, the clearest first.
 
     Returns:
-        One row a concept: ``dose`` is the recommended one; ``odds`` the change of the log odds of the concept's own tokens
-        there, in nats, with its 95% interval over texts; ``null_high`` the 95th percentile of its size over random directions
-        of the same norm, and ``times_null`` how many times that the effect is; ``cost`` the relative change of the loss;
+        One row a concept: ``push`` is the norm that is added at the recommended dose, and ``dose`` the same in multiples of
+        ``unit``: the site's ``deviation from the mean``, or the ``mean norm`` in evidence of earlier versions. ``odds`` is the
+        change of the log odds of the concept's own tokens there, in nats, with its 95% interval over documents; ``null_high`` the
+        size that 5% of random directions of the same norm exceed, of the stricter kind, and ``times_null`` how many times that
+        the effect is; ``cost`` the relative change of the loss, and ``random_cost`` that of random directions of the same norm;
         ``detects`` its held-out AUROC for the label it detects best. ``verdict`` is ``steers`` where the whole interval lies
-        beyond the null's 95th percentile, ``no more than a push`` where it does not, and ``failed``, with the reason, where
-        no dose was cheap enough or the concept has no tokens of its own.
+        beyond the null's level and the p value, corrected by Holm over the concepts of the examination, is at most .05 (where it
+        was corrected: evidence of earlier versions was not), ``not distinguishable from a random direction`` where not, and
+        ``failed``, with the reason, where no dose was cheap enough or the concept has no tokens of its own.
     """
     evidence = study.evidence(METRICS)
     spoken = evidence[evidence["metric"].eq("causes.tokens")].set_index("concept")
@@ -39,6 +45,9 @@ def steered_concepts(study: Study) -> pd.DataFrame:
 
     def values(metric: str, column: str) -> pd.Series:
         rows = evidence[evidence["metric"].eq(metric) & evidence["status"].eq("ok")]
+        if metric in ("causes.push", "causes.dose"):
+            # Of the examination that the effect is of: an earlier one may have had another unit.
+            rows = rows[rows["run"].eq(rows["concept"].map(spoken["run"]))]
         found: pd.Series = rows.groupby("concept")[column].max().reindex(spoken.index)
         return found
 
@@ -47,15 +56,31 @@ def steered_concepts(study: Study) -> pd.DataFrame:
     table["method"] = [concepts[identifier].method for identifier in table.index]
     table["site"] = [concepts[identifier].site for identifier in table.index]
     table["tokens"] = [" ".join(c.tokens()["token"].head(TOKENS_SHOWN).map(str.strip)) for c in concepts.values()]
-    table["dose"] = values("causes.dose", "value")
+    table = table.join(_doses(study, table["site"], values("causes.push", "value"), values("causes.dose", "value")))
     table[["odds", "odds_low", "odds_high"]] = spoken[["value", "low", "high"]].to_numpy(float)
-    table[["null_high", "p"]] = spoken[["null_high", "p"]].to_numpy(float)
+    table[["null_high", "p", "p_corrected"]] = spoken[["null_high", "p", "p_corrected"]].to_numpy(float)
     table["times_null"] = table["odds"].abs() / table["null_high"]
     table["cost"], table["cost_high"] = values("causes.cost", "value"), values("causes.cost", "high")
+    table["random_cost"] = values("causes.cost", "null")
     table["detects"] = values("detects.auroc", "value")
     table["reason"] = spoken["error"].fillna("").astype(str)
     nearest = np.where(table["odds"] > 0, table["odds_low"], -table["odds_high"])
-    table["verdict"] = np.where(
-        spoken["status"].ne("ok"), FAILED, np.where(nearest > table["null_high"].to_numpy(), STEERS, PUSHES)
-    )
+    beyond = (nearest > table["null_high"].to_numpy()) & ~(table["p_corrected"].to_numpy() > ALPHA)
+    table["verdict"] = np.where(spoken["status"].ne("ok"), FAILED, np.where(beyond, STEERS, CHANCE))
     return table.sort_values("times_null", ascending=False).reset_index()[list(COLUMNS)]
+
+
+def _doses(study: Study, sites: pd.Series, pushes: pd.Series, doses: pd.Series) -> pd.DataFrame:
+    """``push, dose, unit`` of each concept: what was measured is the push, and in earlier versions the dose in mean norms."""
+    known = {site: study.doses(site) for site in sites[pushes.notna()].unique()}
+    units = np.array([found.unit if (found := known.get(site)) else np.nan for site in sites])
+    norms = np.array([study.typical_norm(site) if old else np.nan for site, old in zip(sites, doses.notna(), strict=True)])
+    earlier = pushes.isna() & doses.notna()
+    return pd.DataFrame(
+        {
+            "push": pushes.where(~earlier, doses * norms),
+            "dose": (pushes / units).where(~earlier, doses),
+            "unit": np.where(earlier, MEAN_NORM, DEVIATION),
+        },
+        index=sites.index,
+    )

@@ -1,13 +1,15 @@
 """Steering a causal language model: what it does to a concept's own tokens, what it costs, and what chance would do.
 
 Every arm pushes by the same norm at every position that a capture takes: the concept, its sign-flipped direction, directions with
-the concept's coordinates shuffled, and random directions. The texts are held out, and the units of all intervals are texts.
+the concept's coordinates shuffled, and random directions, uniform ones and ones that vary as the activations do. The texts are
+held out, and the units of all intervals are their documents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,22 +20,33 @@ from torch import Tensor
 from workbench.concepts import ConceptSet
 from workbench.conversations import DEFAULT_POSITIONS
 from workbench.edits import Edits
-from workbench.evidence.causes import passes_at_once, pushed, random_directions, rank_p, repeat
-from workbench.models import Batch, Model, Site
+from workbench.errors import ConfigError
+from workbench.evidence.causes import FAMILIES, band
+from workbench.evidence.controls import Controls
+from workbench.evidence.doses import PAIRS, Doses, find_doses
+from workbench.evidence.passes import pushed, pushed_passes, scaled
+from workbench.evidence.shifts import DESTROYED
+from workbench.models import Batch, Model, Output, Site
 from workbench.models.logits import TokenLogits, readings, shifts, thinned
-from workbench.progress import Progress, part_of
+from workbench.progress import Progress
+from workbench.statistics.directional import against_directions
+from workbench.statistics.intervals import Interval, mean_interval
+from workbench.statistics.nulls import upper
+from workbench.statistics.rows import NoNull, Null, row
 
-DOSES = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
-RANDOM, RANDOM_AT_DOSE = 40, 200
+RANDOM = 40
+"""Random directions of each kind."""
 SHUFFLED = 5
-ARM_PASSES = (2 + SHUFFLED) * len(DOSES)
 COST = 0.10
 ARMS = {
     "concept": "the concept's direction",
     "flipped": "the same direction, sign-flipped",
     "shuffled": "its coordinates shuffled",
     "random": "random directions",
+    "matched": "random directions with the covariance of the activations",
 }
+# Passes whose next-token distributions are compared with the unedited model's at a time: its logits are made once for all.
+_TOGETHER = 24
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,10 @@ class Reading:
     loss: Float[np.ndarray, "k q e"]
     divergence: Float[np.ndarray, "k q e"]
 
+    def of(self, part: slice) -> Reading:
+        """Of some of the directions."""
+        return Reading(self.odds[part], self.loss[part], self.divergence[part])
+
 
 @dataclass(frozen=True)
 class Arms:
@@ -62,21 +79,20 @@ class Arms:
 
 @dataclass(frozen=True)
 class Control:
-    """What random directions did, with one token set a concept.
+    """What random directions did at every dose, with one token set a concept: ``reading`` is that of ``controls.directions``."""
 
-    Attributes:
-        curve: Some directions at every dose, ``[k, q, e, s]``.
-        at: Many directions, the former among them, at the doses that some concept is judged at, ``[k, 1, e, s]``: forty give
-            the 95th percentile to about 15%, two hundred to 7%.
-    """
+    controls: Controls
+    reading: Reading
 
-    curve: Reading
-    at: dict[float, Reading]
+    def odds(self, at: int, column: int) -> Float[np.ndarray, "k"]:
+        """Change of a token set's log odds by each direction at one of the doses, mean over texts."""
+        values: np.ndarray = self.reading.odds[:, at, :, column].mean(-1)
+        return values
 
-    def null(self, dose: float, column: int) -> Float[np.ndarray, "k"]:
-        """Absolute change of a token set's log odds by each direction, mean over texts."""
-        found = self.at[dose].odds[:, 0] if dose in self.at else self.curve.odds[:, DOSES.index(dose)]
-        return np.abs(found[..., column].mean(-1))
+    def arm(self, kind: str) -> Reading:
+        """Of the uniform directions, ``random``, or the others, ``matched``."""
+        uniform = len(self.controls.isotropic)
+        return self.reading.of(slice(0, uniform) if kind == "random" else slice(uniform, None))
 
 
 @dataclass(frozen=True)
@@ -92,6 +108,7 @@ class Passages:
         true: The next token of each, ``[n]``.
         tokens: The unedited model's logits at each of the ``n``.
         loss: Of the unedited model, ``[e]``, nats a token.
+        clusters: The document of each text, ``[e]``.
     """
 
     batch: Batch
@@ -101,6 +118,7 @@ class Passages:
     true: Int[Tensor, "n"]
     tokens: TokenLogits
     loss: Float[np.ndarray, "e"]
+    clusters: Int[np.ndarray, "e"]
 
     def mean(self, values: Float[Tensor, "n *rest"]) -> Float[np.ndarray, "e *rest"]:
         """Mean over the scored positions of each text."""
@@ -108,15 +126,23 @@ class Passages:
         count = self.scored.sum(1).clamp(min=1).to(total)
         return (total / count.reshape(-1, *[1] * (values.ndim - 1))).numpy()
 
+    def over_texts(self, values: Float[np.ndarray, "q e"]) -> tuple[Float[np.ndarray, "q"], Interval]:
+        """The mean over texts, and its interval over their documents."""
+        return values.mean(-1), mean_interval(values.T, self.clusters)
 
-def read_passages(model: Model, texts: Sequence[str], positions: str = DEFAULT_POSITIONS) -> Passages:
-    """The texts as the unedited model reads them, to be steered at some positions."""
+
+def read_passages(
+    model: Model, texts: Sequence[str], positions: str = DEFAULT_POSITIONS, clusters: Int[np.ndarray, "e"] | None = None
+) -> Passages:
+    """The texts as the unedited model reads them, to be steered at some positions; each is a document unless told otherwise."""
     batch = model.batch(list(texts))
-    tokens = _tokens(model, batch)
+    tokens = _tokens_of(model.forward(batch, logits=False)[0])
     scored = thinned(batch.attention[:, 1:] & batch.keep[:, 1:], tokens.block(0, 1).shape[1])
     tokens = tokens.select(_before_next(scored))
     true = batch.inputs["input_ids"][:, 1:][scored]
-    read = Passages(batch, positions, scored.cpu(), scored.nonzero()[:, 0].cpu(), true, tokens, np.zeros(len(batch), np.float32))
+    text, none = scored.nonzero()[:, 0].cpu(), np.zeros(len(batch), np.float32)
+    clusters = np.arange(len(batch)) if clusters is None else clusters
+    read = Passages(batch, positions, scored.cpu(), text, true, tokens, none, clusters)
     return replace(read, loss=read.mean(readings(tokens, true)[0]))
 
 
@@ -125,43 +151,58 @@ def steer_passages(
     site: Site,
     directions: Float[Tensor, "k d"],
     doses: Sequence[float],
-    scale: float,
+    unit: float,
     passages: Passages,
     sets: Sequence[Int[Tensor, "m"]],
     progress: Progress | None = None,
 ) -> Reading:
-    """Add ``dose * scale`` times each direction at the positions of the passages, and read the next-token distribution.
+    """Add ``dose * unit`` times each direction at the positions of the passages, and read the next-token distribution.
 
     Args:
         model: A causal language model.
         site: Where to write.
         directions: Unit vectors.
-        doses: Multiples of ``scale``; negative ones flip the sign.
-        scale: The typical norm of an activation at the site.
+        doses: Multiples of ``unit``; negative ones flip the sign.
+        unit: The norm that dose 1 adds.
         passages: Where to read.
         sets: Token ids whose joint odds are followed.
         progress: Called with ``(done, total, text)``.
     """
-    e = len(passages.batch)
-    shape = (len(directions), len(doses), e)
-    odds, loss, divergence = np.zeros((*shape, len(sets)), np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    e, pushes = len(passages.batch), scaled(directions, [dose * unit for dose in doses])
+    odds, loss = np.zeros((len(pushes), e, len(sets)), np.float32), np.zeros((len(pushes), e), np.float32)
+    divergence = np.zeros_like(loss)
     _, base = readings(passages.tokens, passages.true, sets)
-    at = _before_next(passages.scored)
-    jobs = [(k, q) for k in range(len(directions)) for q in range(len(doses))]
-    step = passes_at_once(model, passages.batch)
-    for begin in range(0, len(jobs), step):
-        if progress:
-            progress(begin, len(jobs), f"steering at {site}")
-        part = jobs[begin : begin + step]
-        pushes = torch.stack([directions[k] * (doses[q] * scale) for k, q in part])
-        with model.edited(pushed(site, pushes, e, passages.positions)):
-            steered = _tokens(model, repeat(passages.batch, len(part)))
-        each = [replace(steered, rows=rows).select(at.to(rows.device)) for rows in steered.rows.chunk(len(part))]
-        for (k, q), shift in zip(part, shifts(passages.tokens, each, passages.true, sets), strict=True):
-            odds[k, q] = passages.mean(shift.odds - base)
-            loss[k, q] = passages.mean(shift.loss) - passages.loss
-            divergence[k, q] = passages.mean(shift.divergence)
-    return Reading(odds, loss, divergence)
+    at, first = _before_next(passages.scored), 0
+    waiting: list[TokenLogits] = []
+    what = f"steering at {site}"
+    for part, output in pushed_passes(model, site, pushes, passages.batch, passages.positions, progress, what):
+        steered = _tokens_of(output)
+        each = steered.rows.chunk(part.stop - part.start)
+        waiting += [replace(steered, rows=rows).select(at.to(rows.device)) for rows in each]
+        if len(waiting) < _TOGETHER and part.stop < len(pushes):
+            continue
+        for number, shift in enumerate(shifts(passages.tokens, waiting, passages.true, sets), first):
+            odds[number] = passages.mean(shift.odds - base)
+            loss[number] = passages.mean(shift.loss) - passages.loss
+            divergence[number] = passages.mean(shift.divergence)
+        waiting, first = [], part.stop
+    shape = (len(directions), len(doses), e)
+    return Reading(odds.reshape(*shape, len(sets)), loss.reshape(shape), divergence.reshape(shape))
+
+
+def language_doses(model: Model, site: Site, controls: Controls, unit: float, passages: Passages) -> Doses:
+    """The doses at which random directions cost about 1, 3 and 10% of the next-token loss: the mean of the costlier kind.
+
+    Raises:
+        ConfigError: The smallest change destroys the model, see `find_doses`.
+    """
+    few = controls.some(PAIRS)
+
+    def cost(dose: float) -> float:
+        reading = steer_passages(model, site, few.directions, [-dose, dose], unit, passages, [])
+        return float(few.most(lambda values: values.mean(0), reading.loss.mean((1, 2)))) / float(passages.loss.mean())
+
+    return find_doses(cost, unit, "loss")
 
 
 def firing(
@@ -196,137 +237,120 @@ def shuffled_directions(direction: Float[Tensor, d], count: int, seed: int) -> F
     return torch.stack([direction[torch.randperm(len(direction), generator=rng)] for _ in range(count)])
 
 
-def control_directions(width: int, seed: int) -> Float[Tensor, "k d"]:
-    """The random directions that every concept of a site is held against."""
-    return random_directions(RANDOM_AT_DOSE, width, seed)
-
-
 def steer_arms(
     model: Model,
     site: Site,
     direction: Float[Tensor, d],
-    scale: float,
+    doses: Doses,
     passages: Passages,
     own: Int[Tensor, "m"],
     seed: int,
     progress: Progress | None = None,
 ) -> Arms:
-    """Steer by a concept, by its flipped direction and by shuffled ones, at every dose; see `steer_passages`.
-
-    Progress counts `ARM_PASSES` in all.
-    """
+    """Steer by a concept, by its flipped direction and by shuffled ones, at every dose; see `steer_passages`."""
     every = torch.cat([direction[None], -direction[None], shuffled_directions(direction, SHUFFLED, seed)])
-    found = steer_passages(model, site, every, DOSES, scale, passages, [own], progress)
-    parts = (slice(0, 1), slice(1, 2), slice(2, None))
-    return Arms(*(Reading(found.odds[part], found.loss[part], found.divergence[part]) for part in parts))
+    found = steer_passages(model, site, every, doses.curve, doses.unit, passages, [own], progress)
+    return Arms(*(found.of(part) for part in (slice(0, 1), slice(1, 2), slice(2, None))))
 
 
 def steer_control(
     model: Model,
     site: Site,
-    random: Float[Tensor, "k d"],
-    doses: Iterable[float],
-    scale: float,
+    controls: Controls,
+    doses: Doses,
     passages: Passages,
     sets: Sequence[Int[Tensor, "m"]],
     progress: Progress | None = None,
 ) -> Control:
-    """Steer by the first `RANDOM` of some random directions at every dose, and by all of them at ``doses``."""
-    judged = sorted(set(doses))
-    few, many = RANDOM * len(DOSES), len(random) - RANDOM
-    total = few + many * len(judged)
-    curve = steer_passages(model, site, random[:RANDOM], DOSES, scale, passages, sets, part_of(progress, 0, total))
-    at = {}
-    for number, dose in enumerate(judged):
-        show = part_of(progress, few + many * number, total)
-        rest = steer_passages(model, site, random[RANDOM:], [dose], scale, passages, sets, show)
-        place = slice(DOSES.index(dose), DOSES.index(dose) + 1)
-        pairs = ((curve.odds, rest.odds), (curve.loss, rest.loss), (curve.divergence, rest.divergence))
-        at[dose] = Reading(*(np.concatenate([few[:, place], more]) for few, more in pairs))
-    return Control(curve, at)
+    """Steer by random directions at every dose."""
+    found = steer_passages(model, site, controls.directions, doses.curve, doses.unit, passages, sets, progress)
+    return Control(controls, found)
 
 
-def dose_table(arms: Arms, control: Control, column: int, passages: Passages) -> pd.DataFrame:
+def dose_table(arms: Arms, control: Control, column: int, passages: Passages, doses: Doses) -> pd.DataFrame:
     """The dose curves of one concept and its controls.
 
     ``column`` is the concept's token set in ``control``; its own arms follow that set alone.
 
     Returns:
-        One row an arm and dose: ``arm, dose``, then ``odds`` (change of log odds of its own tokens), ``cost`` (relative
-        change of the loss) and ``kl``, each with ``_low`` and ``_high``: 95% intervals over texts for one direction, the
-        middle 95% over directions for the control arms; ``odds_null`` is the 95th percentile of ``|odds|`` over random
-        directions at that dose.
+        One row an arm and dose: ``arm, dose, norm`` (what is added), then ``odds`` (change of log odds of its own tokens),
+        ``cost`` (relative change of the loss) and ``kl``, each with ``_low`` and ``_high``: 95% intervals over documents for one
+        direction, for an arm of several what 95% of further directions fall between, or their range where they are few;
+        ``odds_null`` is the size that 5% of random directions exceed at that dose, of the stricter kind.
     """
     base = passages.loss.mean()
-    null = [np.quantile(control.null(dose, column), 0.95) for dose in DOSES]
+    null = [control.controls.most(upper, np.abs(control.odds(at, column))) for at in range(len(doses.curve))]
     tables = []
-    for arm, reading, place in (
+    arms_of: list[tuple[str, Reading, int]] = [
         ("concept", arms.concept, 0), ("flipped", arms.flipped, 0), ("shuffled", arms.shuffled, 0),
-        ("random", control.curve, column),
-    ):  # fmt: skip
+        ("random", control.arm("random"), column), ("matched", control.arm("matched"), column),
+    ]  # fmt: skip
+    for arm, reading, place in arms_of:
+        if not len(reading.loss):
+            continue
         measures = {"odds": reading.odds[..., place], "cost": reading.loss / base, "kl": reading.divergence}
-        table = pd.DataFrame({"arm": arm, "dose": [0.0, *DOSES], "odds_null": [0.0, *null]})
+        table = pd.DataFrame({"arm": arm, "dose": [0.0, *doses.curve], "odds_null": [0.0, *map(float, null)]})
+        table.insert(2, "norm", table["dose"] * doses.unit)
         for name, values in measures.items():
-            spread = _over_texts(values[0]) if arm in {"concept", "flipped"} else _over_directions(values)
-            for suffix, column_values in zip(("", "_low", "_high"), spread, strict=True):
+            if len(values) == 1:
+                mean, (low, high) = passages.over_texts(values[0])
+            else:
+                means = values.mean(-1)
+                mean, (low, high) = means.mean(0), band(means)
+            for suffix, column_values in zip(("", "_low", "_high"), (mean, low, high), strict=True):
                 table[f"{name}{suffix}"] = np.concatenate([[0.0], column_values])
         tables.append(table)
     return pd.concat(tables).reset_index(drop=True)
 
 
-def recommended(concept: Reading, passages: Passages, doses: Sequence[float] = DOSES, most: float = COST) -> float | None:
+def recommended(concept: Reading, passages: Passages, doses: Sequence[float], most: float = COST) -> float | None:
     """The dose that moves the concept's own tokens most among those whose cost stays below ``most``, interval included.
 
-    ``concept`` is the reading of its direction alone, at ``doses``. No random direction is looked at, so these can be measured at
-    that dose afterwards.
+    ``concept`` is the reading of its direction alone, at ``doses``. No random direction is looked at, so what they do at that
+    dose is a fair null.
     """
-    _, _, dear = _over_texts(concept.loss[0] / passages.loss.mean())
+    _, (_, dear) = passages.over_texts(concept.loss[0] / passages.loss.mean())
     moved = np.where(dear < most, np.abs(concept.odds[0, ..., 0].mean(-1)), -1.0)
     return doses[int(moved.argmax())] if moved.max() >= 0 else None
 
 
 def steering_rows(
-    table: pd.DataFrame, dose: float | None, control: Control, column: int, passages: Passages
-) -> list[dict[str, object]]:
-    """Evidence of one steered concept at its recommended dose; failed, with the reason, where there is none."""
-    texts = len(passages.batch)
+    arms: Arms, control: Control, column: int, passages: Passages, doses: Doses
+) -> tuple[list[dict[str, Any]], float | None]:
+    """Evidence of one steered concept at its recommended dose, and that dose; failed, with the reason, where there is none."""
+    texts, documents = len(passages.batch), len(np.unique(passages.clusters))
+    cost, (low, high) = passages.over_texts(arms.concept.loss[0] / passages.loss.mean())
+    dose = recommended(arms.concept, passages, doses.curve)
     if dose is None:
-        least = table[table["arm"].eq("concept") & table["dose"].gt(0)].iloc[0]
-        reason = (
-            f"even the smallest dose, {least['dose']:g} of the typical norm, costs up to {least['cost_high']:.0%} of the loss"
-        )
-        return [{"metric": m, "status": "failed", "error": reason, "n": texts} for m in ("causes.tokens", "causes.cost")]
-    row = table[table["arm"].eq("concept") & table["dose"].eq(dose)].iloc[0]
-    nulls = control.null(dose, column)
-    costs = control.at[dose].loss[:, 0].mean(-1) / passages.loss.mean()
+        reason = _no_dose(cost, high, documents, doses)
+        return [{"metric": m, "status": "failed", "error": reason, "n": texts} for m in ("causes.tokens", "causes.cost")], None
+    at = doses.curve.index(dose)
+    odds, (odds_low, odds_high) = passages.over_texts(arms.concept.odds[0, ..., 0])
+    found = against_directions(odds[at], control.controls.draws(control.odds(at, column)))
+    dear = control.reading.loss[:, at].mean(-1) / passages.loss.mean()
+    null = Null(float(found.null), float(found.high), float(found.p), FAMILIES["causes.tokens"])
+    cost_null = Null(float(control.controls.most(lambda v: v.mean(0), dear)), float(control.controls.most(upper, dear)))
+    counts: dict[str, Any] = {"n": texts, "clusters": documents}
     return [
-        {
-            "metric": "causes.tokens", "status": "ok", "value": row["odds"], "low": row["odds_low"], "high": row["odds_high"],
-            "null": nulls.mean(), "null_high": np.quantile(nulls, 0.95), "p": rank_p(abs(row["odds"]), nulls), "n": texts,
-        },
-        {
-            "metric": "causes.cost", "status": "ok", "value": row["cost"], "low": row["cost_low"], "high": row["cost_high"],
-            "null": costs.mean(), "null_high": np.quantile(costs, 0.95), "n": texts,
-        },
-        {"metric": "causes.dose", "status": "ok", "value": dose, "n": texts},
-    ]  # fmt: skip
+        row("causes.tokens", float(odds[at]), null, low=float(odds_low[at]), high=float(odds_high[at]), **counts),
+        row("causes.cost", float(cost[at]), cost_null, low=float(low[at]), high=float(high[at]), **counts),
+        row("causes.push", dose * doses.unit, NoNull("a setting"), **counts),
+    ], dose
 
 
-def _over_texts(values: Float[np.ndarray, "q e"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    mean, error = values.mean(-1), 1.96 * values.std(-1, ddof=1) / np.sqrt(values.shape[-1])
-    return mean, mean - error, mean + error
+def _no_dose(cost: Float[np.ndarray, "q"], high: Float[np.ndarray, "q"], documents: int, doses: Doses) -> str:
+    least = f"the smallest dose, {doses.curve[0]:.3g} times the deviation of the activations,"
+    if documents < 2:
+        return "the cost has no interval: all texts are of one document, and two are the least"
+    if not cost[0] < DESTROYED["loss"]:
+        return f"{least} destroys the model: it costs {cost[0]:.0%} of the loss"
+    return f"even {least} costs up to {high[0]:.0%} of the loss"
 
 
-def _over_directions(values: Float[np.ndarray, "k q e"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    means = values.mean(-1)
-    low, high = np.quantile(means, [0.025, 0.975], axis=0)
-    return means.mean(0), low, high
-
-
-def _tokens(model: Model, batch: Batch) -> TokenLogits:
-    tokens = model.forward(batch, logits=False)[0].tokens
-    assert tokens is not None, "steering is measured on causal language models"
-    return tokens
+def _tokens_of(output: Output) -> TokenLogits:
+    if output.tokens is None:
+        raise ConfigError("Steering is measured on causal language models, and this one predicts no tokens: load a decoder.")
+    return output.tokens
 
 
 def _before_next(scored: Bool[Tensor, "e t"]) -> Bool[Tensor, "n"]:

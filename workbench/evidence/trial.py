@@ -12,21 +12,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from workbench.analysis import CANNOT_MEASURE, Result
 from workbench.concepts import ConceptSet
-from workbench.conversations import shortened
 from workbench.errors import ConfigError, DataError, UnknownNameError
-from workbench.evidence.attempts import Found, attempted, failed
+from workbench.evidence.attempts import attempted, failed
 from workbench.evidence.baselines import baseline_table, best_by_label
-from workbench.evidence.causes import RANDOM_DIRECTIONS as CONTROLS
-from workbench.evidence.causes import cause_rows, dose_response, random_directions, sensitivity_rows
+from workbench.evidence.cause_trial import CauseTrial
 from workbench.evidence.detection import detect
 from workbench.evidence.families import correct
 from workbench.evidence.held_out import HeldOut, held_out, require_splits
-from workbench.evidence.language import passages_from, steered_language
 from workbench.evidence.location import locate
 from workbench.evidence.metrics import FAMILIES
 from workbench.evidence.named import name_rows
@@ -48,9 +44,8 @@ if TYPE_CHECKING:
     from workbench.store.study import Study
 
 # 2: special tokens keep their activations while a concept is written.
-CAUSES_VERSION = 2
-EXAMPLES_STEERED = 12
-STEERED_CHARACTERS = 120
+# 3: doses are multiples of the deviation from the mean and found by what random directions cost; covariance-matched controls.
+CAUSES_VERSION = 3
 
 
 def examine(
@@ -257,7 +252,12 @@ class Trial:
         extra = {"curves": pd.DataFrame(columns=["place"])}
         if "causes" in self.families and len(self.dataset.labels):
             places = self._steered(found.choice, found.matrix)
-            cause, more = self._causes(part, numbers, found.choice, places, test)
+            self.progress(2, 5, f"causes at {part.site}")
+            tried = CauseTrial(
+                self.study, self.run, self.acts, self.dataset, test, part, self.seed, self._once,
+                lambda: self._watched(part.site), self.progress,
+            )  # fmt: skip
+            cause, more = tried.measure(numbers, found.choice, places)
             rows, extra = rows + cause, extra | more
         if "stable" in self.families and replica is not None:
             rows += stability_rows(part, replica, self.seed)
@@ -270,69 +270,6 @@ class Trial:
             ))[0]  # fmt: skip
         self.progress(5, 5, f"trial at {part.site}")
         return rows, extra | {"labels": labels, "detection": found.matrix}
-
-    def _causes(self, part: ConceptSet, numbers: list[int], choice: list[str], places: list[int], test: HeldOut) -> Found:
-        """Each kind by itself: where one cannot be measured, its rows are failed with the reason and the others are kept."""
-        self.progress(2, 5, f"causes at {part.site}")
-        rows, _ = attempted(["causes.sensitivity"], range(len(choice)), lambda: (self._sensitivity(part, choice), {}), choice)
-        tables: dict[str, pd.DataFrame] = {}
-        parts: list[tuple[list[str], Callable[[], Found]]] = []
-        if places:
-            parts.append((["causes.readout", "causes.output"], lambda: self._responses(part, choice, places, test)))
-        if self.study.model_record()["kind"] == "decoder":
-            parts.append((["causes.tokens", "causes.cost"], lambda: self._language(part, numbers, places, test)))
-        for metrics, measure in parts:
-            found, more = attempted(metrics, places, measure, choice if metrics[0] == "causes.readout" else None)
-            rows, tables = rows + found, tables | more
-        return rows, tables
-
-    def _sensitivity(self, part: ConceptSet, choice: list[str]) -> list[dict[str, Any]]:
-        readout = self.study.readout(self.dataset, progress=self.progress)
-        scale = self.study.typical_norm(part.site)
-        # One pass for all labels that the output tells apart: concepts of every method at this site share it.
-        wanted = [label for label in readout.labels if readout.works_for(label)]
-        grads = self.study.gradients(self.dataset, [part.site], wanted, positions=self.acts.positions, progress=self.progress)
-        return sensitivity_rows(choice, part.directions(), grads[part.site], readout, scale, self.seed)
-
-    def _responses(self, part: ConceptSet, choice: list[str], places: list[int], test: HeldOut) -> Found:
-        model, directions = self.study.model, part.directions()
-        readout = self.study.readout(self.dataset, progress=self.progress)
-        site, scale = model.site(part.site), self.study.typical_norm(part.site)
-        inputs = self._inputs(test)
-        how: dict[str, Any] = {"positions": self.acts.positions, "progress": self.progress}
-        response = dose_response(model, site, directions[places], inputs, readout, scale, **how)
-        random = random_directions(CONTROLS, part.width, self.seed)
-        control = self._once(
-            ("control", part.site, round(scale, 6)),
-            lambda: dose_response(model, site, random, inputs, readout, scale, **how),
-        )
-        measured, curves = cause_rows(places, choice, directions[places], response, control, readout)
-        return measured, {"curves": curves}
-
-    def _language(self, part: ConceptSet, numbers: list[int], places: list[int], test: HeldOut) -> Found:
-        """Steering of a causal model: evidence rows, and tables by name."""
-        if "tokens" not in self.run.tables and "failed" in self.run.tables:
-            why = self.run.tables["failed"]["error"].iloc[0]
-            raise ConfigError(f"Run {self.run.id} could not find the tokens of its concepts: {why}")
-        tokens = self.run.tables["tokens"] if "tokens" in self.run.tables else pd.DataFrame(columns=["number", "id"])
-        place_of = {number: place for place, number in enumerate(numbers)}
-        tokens = tokens[tokens["number"].isin(place_of)].assign(place=lambda t: t["number"].map(place_of))
-        scale = self.study.typical_norm(part.site)
-        texts = passages_from(self.dataset.inputs(test.examples.tolist()), self.seed)
-        watched = self._watched(part.site)
-        return steered_language(
-            self.study.model,
-            part,
-            places,
-            tokens,
-            texts,
-            watched,
-            scale,
-            self.acts.positions,
-            self.seed,
-            self._once,
-            self.progress,
-        )
 
     def _watched(self, site: str) -> list[tuple[ConceptSet, list[str]]]:
         """Every set at a site, with its concepts' ids."""
@@ -372,16 +309,6 @@ class Trial:
         own = own.dropna().sort_values("validation", ascending=False)
         own = own.assign(turn=own.groupby("label").cumcount()).sort_values(["turn", "validation"], ascending=[True, False])
         return [int(p) for p in own["place"].head(self.steer)]
-
-    def _inputs(self, test: HeldOut) -> list[Any]:
-        order = np.random.default_rng(self.seed).permutation(test.examples)
-        inputs = self.dataset.inputs(order[: EXAMPLES_STEERED * 4].tolist())
-        if self.dataset.modality == "text":
-            inputs = [t for t in sorted(inputs, key=len) if t.strip()]
-            middle = inputs[len(inputs) // 4 :] or inputs
-            # The start of a text says enough, and every extra token is paid once a direction and dose.
-            return [shortened(t, STEERED_CHARACTERS) for t in middle[:EXAMPLES_STEERED]]
-        return list(inputs[:EXAMPLES_STEERED])
 
     def _replica(self) -> tuple[dict[tuple[str, str], ConceptSet], Exception | None]:
         """The concept sets of a run with another seed, by site and level, only at the sites on trial; or why there is none."""

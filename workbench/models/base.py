@@ -112,6 +112,11 @@ class Model(ABC):
         return "float32"
 
     @property
+    @abstractmethod
+    def torch_module(self) -> torch.nn.Module:
+        """The torch module that a pass runs."""
+
+    @property
     def sites(self) -> tuple[Site, ...]:
         """Every site, in the order in which a pass reaches them."""
         return tuple(self._taps)

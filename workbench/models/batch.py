@@ -44,6 +44,32 @@ class Batch:
     def __len__(self) -> int:
         return len(self.attention)
 
+    def first(self, count: int) -> Batch:
+        """Its first so many inputs."""
+        inputs = {
+            name: value[:count] if isinstance(value, Tensor) and value.dim() else value for name, value in self.inputs.items()
+        }
+        return replace(
+            self, inputs=inputs, attention=self.attention[:count], keep=self.keep[:count],
+            kinds=None if self.kinds is None else self.kinds[:count], pieces=self.pieces[:count], spans=self.spans[:count],
+        )  # fmt: skip
+
+    def repeat(self, times: int) -> Batch:
+        """The batch, ``times`` times over."""
+        tensors = {
+            name: value.repeat(times, *[1] * (value.dim() - 1)) if isinstance(value, Tensor) and value.dim() else value
+            for name, value in self.inputs.items()
+        }
+        return replace(
+            self,
+            inputs=tensors,
+            attention=self.attention.repeat(times, 1),
+            keep=self.keep.repeat(times, 1),
+            kinds=None if self.kinds is None else self.kinds.repeat(times, 1),
+            pieces=np.tile(self.pieces, (times, 1)),
+            spans=np.tile(self.spans, (times, 1, 1)),
+        )
+
     def to(self, device: str) -> Batch:
         """The batch with its tensors on a device."""
         inputs = {name: sent(tensor, device) for name, tensor in self.inputs.items()}

@@ -84,6 +84,11 @@ class ModuleModel(Model):
         return self.reader.chat.hash if isinstance(self.reader, Tokens) else super().chat_template_hash()
 
     @property
+    def torch_module(self) -> nn.Module:
+        """The module."""
+        return self.net
+
+    @property
     def dtype(self) -> str:
         """The type of the first weight that is a floating-point number."""
         kinds = (weight.dtype for weight in self.net.parameters() if weight.is_floating_point())

@@ -64,6 +64,12 @@ class TransformerModel(Model):
         return self.tokens.options()
 
     @property
+    def torch_module(self) -> nn.Module:
+        """The bridge."""
+        module: nn.Module = self.bridge
+        return module
+
+    @property
     def dtype(self) -> str:
         """The type of the weights."""
         return str(self._weight().dtype).removeprefix("torch.")

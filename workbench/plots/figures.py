@@ -220,7 +220,12 @@ def dose_curve(table: pd.DataFrame, title: str) -> Figure:
             error_y=error,
         )
     )
-    return style(figure, title, "dose (typical activation norms)", "change of the readout's logit", height=320)
+    return style(figure, title, dose_axis(table), "change of the readout's logit", height=320)
+
+
+def dose_axis(table: pd.DataFrame) -> str:
+    """The title of the axis of doses: curves of earlier versions, which have no column ``norm``, are in another unit."""
+    return f"dose, in {'deviations of the activations' if 'norm' in table else 'mean norms of an activation'}"
 
 
 def steering_curves(table: pd.DataFrame, measure: str, title: str, y_title: str, height: int = 320) -> Figure:
@@ -238,6 +243,7 @@ def steering_curves(table: pd.DataFrame, measure: str, title: str, y_title: str,
     figure = go.Figure()
     looks = {
         "random": (NULL, "dot"),
+        "matched": (COLOURS[5], "dot"),
         "shuffled": (COLOURS[4], "dash"),
         "flipped": (COLOURS[1], "dash"),
         "concept": (FOUND, "solid"),
@@ -259,4 +265,4 @@ def steering_curves(table: pd.DataFrame, measure: str, title: str, y_title: str,
                 line={"color": colour, "dash": dash, "width": 2}, marker={"size": 6},
             )
         )  # fmt: skip
-    return style(figure, title, "dose, in typical norms of an activation", y_title, height=height)
+    return style(figure, title, dose_axis(table), y_title, height=height)

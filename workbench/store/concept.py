@@ -169,15 +169,27 @@ class Concept:
         return bool(self.study.model_record()["kind"] == "decoder")
 
     @property
-    def typical_norm(self) -> float:
-        """The mean norm of an activation at its site: a dose of 1."""
-        return self.study.typical_norm(self.site)
+    def dose_unit(self) -> float:
+        """What a dose of 1 adds: the root mean square distance of its site's activations from their mean."""
+        return self.study.dose_unit(self.site)
+
+    @property
+    def recommended_push(self) -> float | None:
+        """The norm that moved its own tokens most when its direction was added at a cost below 10% of the loss; None where not
+        measured. `steer` takes it as it is."""
+        rows = self.evidence().query("metric in ['causes.push', 'causes.dose'] and status == 'ok'")
+        if rows.empty:
+            return None
+        newest = rows.iloc[-1]
+        value = float(newest["value"])
+        # Doses of evidence before `causes.push` are multiples of the mean norm of an activation.
+        return value * self.study.typical_norm(self.site) if newest["metric"] == "causes.dose" else value
 
     @property
     def recommended_dose(self) -> float | None:
-        """The dose, in typical norms, that moved its own tokens most at a cost below 10% of the loss; None where not measured."""
-        rows = self.evidence().query("metric == 'causes.dose' and status == 'ok'")
-        return float(rows["value"].iloc[-1]) if len(rows) else None
+        """`recommended_push` in multiples of `dose_unit`."""
+        push = self.recommended_push
+        return None if push is None else push / self.dose_unit
 
     # What is known
 

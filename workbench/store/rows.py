@@ -104,9 +104,29 @@ def _info(row: Row) -> str:
         record = _object(value)
         sound = record is not None and _texts([record.get(name) for name in ("at", "data", "said")])
         return "" if sound else "the record of a deleted set cannot be read"
-    if isinstance(key, str) and key.startswith("norm "):
+    return _measured(key, value) if isinstance(key, str) else ""
+
+
+def _measured(key: str, value: str) -> str:
+    """What is wrong with a number that was measured once."""
+    if key.startswith("norm "):
         return "" if _finite(value) else "a typical norm is no number"
+    if key.startswith("unit "):
+        return "" if _finite(value) else "the unit of a dose is no number"
+    if key.startswith("doses "):
+        return "" if _doses(_object(value)) else "the doses of a site cannot be read"
     return ""
+
+
+def _doses(record: dict[str, Any] | None) -> bool:
+    """Whether a record is one of `workbench.evidence.doses.Doses`."""
+    if record is None or record.get("measure") not in ("loss", "divergence", "angle"):
+        return False
+    lists = [record.get(name) for name in ("found", "costs")]
+    numbers = [record.get("unit"), *(v for part in lists for v in (part if isinstance(part, list) else []))]
+    return all(isinstance(part, list) and len(part) == 3 for part in lists) and all(
+        isinstance(v, int | float) and 0 < v < float("inf") for v in numbers
+    )
 
 
 def _object(text: Any) -> dict[str, Any] | None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from workbench.datasets import Dataset
     from workbench.embedding import Embedder
     from workbench.engines import Engine
+    from workbench.evidence.doses import Doses
     from workbench.evidence.readout import Readout
     from workbench.models import Model, Site
     from workbench.recipes import Recipe
@@ -288,8 +289,28 @@ class Study(Caring):
 
         return study_gradients(self, dataset, sites, labels, per_label, positions, progress)
 
+    def dose_unit(self, site: str | Site) -> float:
+        """The root mean square distance of a site's activations from their mean, over a sample of captured rows: what a dose of 1
+        adds. Measured once.
+
+        A few rows far from all others, such as attention sinks, are left out; in a packed study the model reads some texts again.
+
+        Raises:
+            UnknownNameError: No activations of that site were captured.
+        """
+        from workbench.store.measured import dose_unit
+
+        return dose_unit(self, str(site))
+
+    def doses(self, site: str | Site) -> Doses | None:
+        """The doses at which random directions cost about 1, 3 and 10%, as the newest examination of a site found them;
+        None where nothing was steered there."""
+        from workbench.store.measured import doses_of
+
+        return doses_of(self, str(site))
+
     def typical_norm(self, site: str | Site) -> float:
-        """The mean norm of an activation at a site, over a sample of captured rows: what a dose of 1 adds. Measured once.
+        """The mean norm of an activation at a site: the unit of the doses of evidence before `causes.push`. Measured once.
 
         Raises:
             UnknownNameError: No activations of that site were captured.

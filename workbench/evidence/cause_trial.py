@@ -1,0 +1,192 @@
+"""The causes of one set of concepts: sensitivity, readout, output and own tokens, each by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workbench.concepts import ConceptSet
+from workbench.conversations import shortened
+from workbench.errors import ConfigError
+from workbench.evidence.attempts import Found, attempted
+from workbench.evidence.causes import (
+    LINEAR_CONTROLS,
+    RANDOM_DIRECTIONS,
+    Response,
+    Steered,
+    cause_rows,
+    dose_response,
+    one_a_cluster_first,
+    sensitivity_rows,
+)  # fmt: skip
+from workbench.evidence.controls import Controls, ordinary_rows
+from workbench.evidence.doses import Doses, find_doses, shift_of_random
+from workbench.evidence.held_out import HeldOut
+from workbench.evidence.language import Once, Setting, choose_passages, steered_language
+from workbench.evidence.readout import examples_with
+from workbench.evidence.shifts import DESTROYED, shift_measure
+from workbench.evidence.steering import RANDOM, Passages, language_doses, read_passages
+from workbench.progress import Progress
+from workbench.statistics.clusters import example_clusters
+from workbench.store.measured import keep_doses, rows_of
+
+if TYPE_CHECKING:
+    from workbench.activations import ActivationSet
+    from workbench.datasets import Dataset
+    from workbench.store.runs import Run
+    from workbench.store.study import Study
+
+EXAMPLES_STEERED = 12
+STEERED_CHARACTERS = 120
+GRADIENTS = 30
+
+
+@dataclass(frozen=True)
+class CauseTrial:
+    """One set of concepts of a run, tried as causes on held-out data.
+
+    Attributes:
+        study, run, acts, dataset: What is examined, on which activations and data.
+        test: The held-out rows.
+        part: The concepts.
+        seed: Every random choice comes from it.
+        once: Keeps what concepts of one site share.
+        watched: The sets at the site whose firing is followed, each with the ids of its concepts.
+        progress: Called with ``(done, total, text)``.
+    """
+
+    study: Study
+    run: Run
+    acts: ActivationSet
+    dataset: Dataset
+    test: HeldOut
+    part: ConceptSet
+    seed: int
+    once: Once
+    watched: Callable[[], list[tuple[ConceptSet, list[str]]]]
+    progress: Progress
+
+    def measure(self, numbers: list[int], choice: list[str], places: list[int]) -> Found:
+        """Each kind by itself: where one cannot be measured, its rows are failed with the reason and the others are kept.
+
+        Args:
+            numbers: Of the concepts, in their run.
+            choice: The label of each concept.
+            places: Which of them are steered.
+        """
+        rows, _ = attempted(["causes.sensitivity"], range(len(choice)), lambda: (self._sensitivity(choice), {}), choice)
+        tables: dict[str, pd.DataFrame] = {}
+        parts: list[tuple[list[str], Callable[[], Found]]] = []
+        if places:
+            parts.append((["causes.readout", "causes.output"], lambda: self._responses(choice, places)))
+        if self.study.model_record()["kind"] == "decoder":
+            parts.append((["causes.tokens", "causes.cost"], lambda: self._language(numbers, places)))
+        for metrics, measure in parts:
+            found, more = attempted(metrics, places, measure, choice if metrics[0] == "causes.readout" else None)
+            rows, tables = rows + found, tables | more
+        return rows, tables
+
+    def _sensitivity(self, choice: Sequence[str]) -> list[dict[str, Any]]:
+        readout = self.study.readout(self.dataset, progress=self.progress)
+        # One pass for all labels that the output tells apart: concepts of every method at this site share it.
+        wanted = [label for label in readout.labels if readout.works_for(label)]
+        grads = self.study.gradients(
+            self.dataset, [self.part.site], wanted, GRADIENTS, positions=self.acts.positions, progress=self.progress
+        )
+        examples = examples_with(self.dataset, wanted, GRADIENTS)
+        clusters = {label: example_clusters(self.dataset, chosen) for label, chosen in examples.items()}
+        unit, controls = self.study.dose_unit(self.part.site), self._controls(LINEAR_CONTROLS)
+        return sensitivity_rows(choice, self.part.directions(), grads[self.part.site], clusters, readout, unit, controls)
+
+    def _responses(self, choice: Sequence[str], places: list[int]) -> Found:
+        model, directions = self.study.model, self.part.directions()
+        readout = self.study.readout(self.dataset, progress=self.progress)
+        site, doses = model.site(self.part.site), self._doses()
+        inputs, clusters = self._inputs()
+        controls = self._controls(RANDOM_DIRECTIONS)
+
+        def respond(along: Float[Tensor, "k d"]) -> Response:
+            measured = (along, inputs, readout, doses.unit, doses.both_signs)
+            return dose_response(model, site, *measured, self.acts.positions, self.progress)
+
+        response = respond(directions[places])
+        control = self.once(("control", self.part.site, doses), lambda: respond(controls.directions))
+        # The output of a causal model is held against its own limit: the divergence, while its doses are found by the loss.
+        limit = DESTROYED["divergence" if doses.measure == "loss" else doses.measure]
+        steered = Steered(choice, response, control, controls, readout, clusters, limit, doses.unit)
+        rows, curves = cause_rows(places, steered)
+        return rows, {"curves": curves}
+
+    def _controls(self, count: int) -> Controls:
+        """Random directions of a site: uniform ones, and ones with the covariance of its training rows."""
+        rows = self.once(
+            ("control rows", self.part.site), lambda: ordinary_rows(rows_of(self.acts.at(self.part.site), self.dataset))
+        )
+        drawn: Controls = self.once(
+            ("controls", self.part.site, count), lambda: Controls.drawn(count, self.part.width, rows, self.seed)
+        )
+        return drawn
+
+    def _doses(self) -> Doses:
+        """The doses of the site, kept in the catalog as those of the study."""
+
+        def find() -> Doses:
+            model, unit = self.study.model, self.study.dose_unit(self.part.site)
+            site, controls = model.site(self.part.site), self._controls(RANDOM)
+            self.progress(0, 1, f"looking for doses at {self.part.site}")
+            if self.study.model_record()["kind"] == "decoder":
+                found = language_doses(model, site, controls, unit, self._passages())
+            else:
+                batch = model.batch(self._inputs()[0])
+                measure = shift_measure(model.forward(batch, logits=False)[0])
+                found = find_doses(shift_of_random(model, site, controls, unit, batch, self.acts.positions), unit, measure)
+            keep_doses(self.study, self.part.site, found)
+            return found
+
+        doses: Doses = self.once(("doses", self.part.site), find)
+        return doses
+
+    def _passages(self) -> Passages:
+        """Held-out texts that a causal model is steered on, as it reads them unedited."""
+        texts, clusters = choose_passages(self.dataset.inputs(self.test.examples.tolist()), self.test.documents, self.seed)
+        passages: Passages = self.once(
+            ("passages", hash(tuple(texts))), lambda: read_passages(self.study.model, texts, self.acts.positions, clusters)
+        )
+        return passages
+
+    def _language(self, numbers: list[int], places: list[int]) -> Found:
+        """Steering of a causal model: evidence rows, and tables by name."""
+        if "tokens" not in self.run.tables and "failed" in self.run.tables:
+            why = self.run.tables["failed"]["error"].iloc[0]
+            raise ConfigError(f"Run {self.run.id} could not find the tokens of its concepts: {why}")
+        tokens = self.run.tables["tokens"] if "tokens" in self.run.tables else pd.DataFrame(columns=["number", "id"])
+        place_of = {number: place for place, number in enumerate(numbers)}
+        tokens = tokens[tokens["number"].isin(place_of)].assign(place=lambda t: t["number"].map(place_of))
+        setting = Setting(
+            self.study.model, self.study.model.site(self.part.site), self._passages(), self._doses(),
+            self._controls(RANDOM), self.watched(), self.seed, self.once,
+        )  # fmt: skip
+        return steered_language(setting, self.part, places, tokens, self.progress)
+
+    def _inputs(self) -> tuple[list[Any], Int[np.ndarray, "e"]]:
+        """Held-out inputs to steer, of as many documents as there are, and the document of each."""
+        order = np.random.default_rng(self.seed).permutation(len(self.test.examples))
+        order = order[one_a_cluster_first(self.test.documents[order])][: EXAMPLES_STEERED * 4]
+        inputs = self.dataset.inputs(self.test.examples[order].tolist())
+        chosen = list(range(len(inputs)))
+        if self.dataset.modality == "text":
+            chosen = sorted((i for i in chosen if inputs[i].strip()), key=lambda i: len(inputs[i]))
+            middle = chosen[len(chosen) // 4 :] or chosen
+            # Again one of each document first: the order was that of the lengths.
+            turns = one_a_cluster_first(self.test.documents[order[middle]])
+            chosen = [middle[turn] for turn in turns[:EXAMPLES_STEERED]]
+            # The start of a text says enough, and every extra token is paid once a direction and dose.
+            inputs = [shortened(text, STEERED_CHARACTERS) for text in inputs]
+        chosen = chosen[:EXAMPLES_STEERED]
+        return [inputs[i] for i in chosen], self.test.documents[order[chosen]]
