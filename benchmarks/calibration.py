@@ -22,6 +22,8 @@ from benchmarks.calibrate.table import write
 from benchmarks.calibrate.trials import Case, Judged, Trials, joined, judge, load, save
 
 DRAWS = 100_000
+FEWEST = 2_000
+"""Draws below which a table is not written."""
 PART = 2_500
 
 
@@ -40,7 +42,7 @@ def calibrate(chosen: list[int], draws: int) -> list[Judged]:
         for index in chosen:
             case = cases()[index]
             count = min(draws, case.most)
-            if kept and (path := kept / _name(case, count)).exists():
+            if kept and (path := _most(kept, case, count)):
                 every.append((case, load(path)))
                 continue
             parts = [pool.submit(drawn, index, min(PART, count), 1000 * index + part) for part in range(-(-count // PART))]
@@ -54,6 +56,12 @@ def calibrate(chosen: list[int], draws: int) -> list[Judged]:
             print(f"{case.metric:22s} {case.setting:36s} {time.monotonic() - start:6.0f} s", flush=True)
     numbers = sum(len(judge(case, trials, 1)) for case, trials in every)
     return [number for case, trials in every for number in judge(case, trials, numbers)]
+
+
+def _most(kept: Path, case: Case, count: int) -> Path | None:
+    """The file with most draws of a case, if they are as many as are wanted."""
+    found = {int(path.stem.rsplit("-", 1)[1]): path for path in kept.glob(_name(case, 0).replace("-0.npz", "-[0-9]*.npz"))}
+    return found[max(found)] if found and max(found) >= count else None
 
 
 def _name(case: Case, draws: int) -> str:
@@ -70,7 +78,7 @@ def main() -> None:
             print(
                 f"{'ok' if one.ok else 'FAILS'}: {one.metric}, {one.setting}: {one.what} {one.value:.4f} (limit {one.limit:.4f})"
             )
-    if not only and draws >= DRAWS:
+    if not only and draws >= FEWEST:
         write(found, Path(__file__).parent.parent)
     result = {
         "name": "calibration", "setting": f"{draws} draws a p value, {len(chosen)} cases", "unit": "numbers that hold",

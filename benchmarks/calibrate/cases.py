@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from benchmarks.calibrate import basics, detection, evidence, information
+from benchmarks.calibrate import basics, causes, detection, evidence, information, tcav
 from benchmarks.calibrate.trials import Case
 
 SAME = {
@@ -36,4 +36,4 @@ WITHOUT = {
 @cache
 def cases() -> list[Case]:
     """All of them, in the order of the table."""
-    return [*detection.CASES, *evidence.CASES, *information.CASES, *basics.CASES]
+    return [*detection.CASES, *evidence.CASES, *causes.CASES, *tcav.CASES, *information.CASES, *basics.CASES]

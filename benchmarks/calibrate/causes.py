@@ -8,11 +8,12 @@ directions of the same kind, which no examination could afford to steer by.
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
 
+from benchmarks.calibrate.trials import Case, Trials
 from workbench.evidence.causes import LINEAR_CONTROLS, RANDOM_DIRECTIONS
 from workbench.evidence.steering import RANDOM
 from workbench.statistics.directional import Draws, against_directions, effective_dimension, larger_than_directions
@@ -22,7 +23,8 @@ WIDTH, ROWS, BRUTE = 96, 600, 1999
 EFFECTS = (0.2, 0.35, 0.6)
 """Cosines of planted directions with the gradient."""
 REFERENCE = "rank among 1,999 directions of the same kind"
-Trials = dict[str, Any]
+EACH = 5
+"""Directions of a world."""
 
 
 class World:
@@ -67,98 +69,70 @@ def _effect(kind: str, world: World, directions: np.ndarray) -> np.ndarray:
     return linear + (0.5 * np.square(linear) if kind == "tokens" else 0)
 
 
-def _trials(kind: str, setting: str, law: str, controls: int, draws: int, seed: int) -> Trials:
-    """Worlds of at most 100 directions each: in a study all concepts of a site share their controls."""
-    parts: list[dict[Any, tuple[np.ndarray, np.ndarray]]] = []
-    each = min(100, max(draws // 20, 1))
-    for number in range(-(-draws // each)):
+def _controls(kind: str, world: World, controls: int) -> list[Draws]:
+    uniform, matched = _effect(kind, world, world.uniform(controls)), _effect(kind, world, world.matched(controls))
+    return [Draws(uniform[:, None]), Draws(matched[:, None], world.dimension)]
+
+
+def _p(kind: str, value: np.ndarray, kinds: list[Draws]) -> np.ndarray:
+    return np.asarray((larger_than_directions if kind == "output" else against_directions)(value, kinds).p)
+
+
+def unrelated(kind: str, setting: str, law: str, controls: int, draws: int, seed: int) -> Trials:
+    """Directions that have nothing to do with the effect; few of a world, since all of a world share their controls."""
+    p = []
+    for number in range(-(-draws // EACH)):
         world = World(setting, np.random.default_rng([seed, number]))
-        pairs = [
-            (_effect(kind, world, world.uniform(controls)), np.inf), (_effect(kind, world, world.matched(controls)),
-            world.dimension)
-        ]  # fmt: skip
-        draw = world.matched if law == "matched" else world.uniform
-        brute = _effect(kind, world, draw(BRUTE))
-        unrelated = draw(each)
-        found = {}
-        for cosine in (0.0, *EFFECTS):
-            value = _effect(kind, world, world.planted(unrelated, cosine) if cosine else unrelated)
-            kinds = [Draws(effects[:, None], dimension) for effects, dimension in pairs]
-            ours = (larger_than_directions if kind == "output" else against_directions)(value, kinds).p
+        directions = world.matched(EACH) if law == "matched" else world.uniform(EACH)
+        p.append(_p(kind, _effect(kind, world, directions), _controls(kind, world, controls)))
+    return Trials(p=np.concatenate(p))
+
+
+def planted(kind: str, setting: str, law: str, controls: int, draws: int, seed: int) -> Trials:
+    """Directions turned towards the gradient, beside their rank among many further directions."""
+    found: dict[float, list[tuple[np.ndarray, np.ndarray]]] = {cosine: [] for cosine in EFFECTS}
+    for number in range(max(1, draws // len(EFFECTS) // EACH)):
+        world = World(setting, np.random.default_rng([seed, number]))
+        kinds, draw = _controls(kind, world, controls), world.matched if law == "matched" else world.uniform
+        brute, directions = _effect(kind, world, draw(BRUTE)), draw(EACH)
+        for cosine in EFFECTS:
+            value = _effect(kind, world, world.planted(directions, cosine))
             sizes = (brute, value) if kind == "output" else (np.abs(brute), np.abs(value))
             rank = (1 + (sizes[0][:, None] >= sizes[1][None]).sum(0)) / (1 + BRUTE)
-            found[cosine] = (ours, rank)
-        parts.append(found)
-    joined = {c: tuple(np.concatenate([part[c][i] for part in parts])[:draws] for i in (0, 1)) for c in (0.0, *EFFECTS)}
-    return {
-        "p": joined[0.0][0], "covered": None, "p_reference": joined[0.0][1], "reference": REFERENCE,
-        "power": {cosine: joined[cosine] for cosine in EFFECTS},
-    }  # fmt: skip
+            found[cosine].append((_p(kind, value, kinds), rank))
+    power = {
+        f"cosine {cosine:g}": tuple(np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
+        for cosine, pairs in found.items()
+    }
+    return Trials(power=power, reference=REFERENCE)  # type: ignore[arg-type]
 
 
-def readout_isotropic(draws: int, seed: int) -> Trials:
-    """`causes.readout` of uniform directions."""
-    return _trials("readout", "isotropic", "uniform", RANDOM_DIRECTIONS, draws, seed)
-
-
-def readout_matched(draws: int, seed: int) -> Trials:
-    """`causes.readout` of directions that vary as the activations do."""
-    return _trials("readout", "data", "matched", RANDOM_DIRECTIONS, draws, seed)
-
-
-def readout_massive(draws: int, seed: int) -> Trials:
-    """`causes.readout` where three coordinates hold nearly all of the variance."""
-    return _trials("readout", "massive", "matched", RANDOM_DIRECTIONS, draws, seed)
-
-
-def output_isotropic(draws: int, seed: int) -> Trials:
-    """`causes.output` of uniform directions."""
-    return _trials("output", "isotropic", "uniform", RANDOM_DIRECTIONS, draws, seed)
-
-
-def output_matched(draws: int, seed: int) -> Trials:
-    """`causes.output` of directions that vary as the activations do."""
-    return _trials("output", "data", "matched", RANDOM_DIRECTIONS, draws, seed)
-
-
-def tokens_isotropic(draws: int, seed: int) -> Trials:
-    """`causes.tokens` of uniform directions."""
-    return _trials("tokens", "isotropic", "uniform", RANDOM, draws, seed)
-
-
-def tokens_matched(draws: int, seed: int) -> Trials:
-    """`causes.tokens` of directions that vary as the activations do."""
-    return _trials("tokens", "data", "matched", RANDOM, draws, seed)
-
-
-def tokens_massive(draws: int, seed: int) -> Trials:
-    """`causes.tokens` where three coordinates hold nearly all of the variance."""
-    return _trials("tokens", "massive", "matched", RANDOM, draws, seed)
-
-
-def sensitivity_matched(draws: int, seed: int) -> Trials:
-    """`causes.sensitivity` of directions that vary as the activations do."""
-    return _trials("sensitivity", "data", "matched", LINEAR_CONTROLS, draws, seed)
-
-
-def sensitivity_massive(draws: int, seed: int) -> Trials:
-    """`causes.sensitivity` where three coordinates hold nearly all of the variance."""
-    return _trials("sensitivity", "massive", "matched", LINEAR_CONTROLS, draws, seed)
-
-
-def interval_documents(draws: int, seed: int) -> Trials:
-    """The interval of a mean effect over 12 texts of 12 documents."""
-    return _coverage(draws, seed, texts=12, documents=12)
-
-
-def interval_few(draws: int, seed: int) -> Trials:
-    """The interval of a mean effect over 12 texts of 4 documents, whose texts share half of the variance."""
-    return _coverage(draws, seed, texts=12, documents=4)
-
-
-def _coverage(draws: int, seed: int, texts: int, documents: int) -> Trials:
+def covers(texts: int, documents: int, draws: int, seed: int) -> Trials:
+    """The interval of a mean effect over texts; those of a document share half of the variance."""
     rng = np.random.default_rng(seed)
     clusters = np.arange(texts) % documents
     values = 0.3 + rng.normal(size=(documents, draws))[clusters] + rng.normal(size=(texts, draws))
     low, high = mean_interval(values, clusters)
-    return {"p": None, "covered": (low <= 0.3) & (high >= 0.3), "p_reference": None, "reference": "", "power": {}}
+    return Trials(covered=(low <= 0.3) & (high >= 0.3))
+
+
+LAWS = (("isotropic", "uniform"), ("data", "matched"), ("massive", "matched"))
+METRICS = {
+    "causes.readout": ("readout", RANDOM_DIRECTIONS), "causes.output": ("output", RANDOM_DIRECTIONS),
+    "causes.tokens": ("tokens", RANDOM), "causes.sensitivity": ("sensitivity", LINEAR_CONTROLS),
+}  # fmt: skip
+
+
+def _cases(metric: str) -> list[Case]:
+    kind, controls = METRICS[metric]
+    return [
+        *(Case(metric, setting, partial(unrelated, kind, setting, law, controls), most=20_000) for setting, law in LAWS),
+        *(Case(metric, f"{setting}, planted", partial(planted, kind, setting, law, controls), most=900) for setting, law in LAWS),
+        *(
+            Case(metric, f"mean over 12 texts of {documents} documents", partial(covers, 12, documents), most=20_000)
+            for documents in (12, 8)
+        ),
+    ]
+
+
+CASES = [case for metric in METRICS for case in _cases(metric)]

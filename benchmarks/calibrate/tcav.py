@@ -5,7 +5,8 @@ Everything goes through the analysis's own functions: `fit_sets` fits concepts a
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 from analyses.concept_activation.tcav import Scores, score
 from analyses.concept_activation.vectors import Vectors, fit_sets
+from benchmarks.calibrate.trials import Case, Trials
 from workbench.statistics.clusters import Counts
 from workbench.statistics.correction import holm
 from workbench.statistics.nulls import rank_p
@@ -210,3 +212,32 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 def _trials(p: np.ndarray) -> dict[str, Any]:
     return {"p": p, "covered": None, "p_reference": None, "reference": "", "power": {}}
+
+
+def _p(draw: Callable[..., dict[str, Any]], kind: str, draws: int, seed: int) -> Trials:
+    return Trials(p=draw(draws, seed, kind)["p"])
+
+
+def _planted(kind: str, draws: int, seed: int) -> Trials:
+    found = power(max(1, draws // 3), seed, kind)
+    return Trials(power={f"{effect:g} deviations": pair for effect, pair in found["power"].items()}, reference=REFERENCE)
+
+
+def _corrected(kind: str, draws: int, seed: int) -> Trials:
+    """One of 20 concepts at 4.5 deviations, 30 random sets: corrected power of at least .8, as of a test that is always right."""
+    found = power(draws, seed, kind, effects=(4.5,), sets=30)["corrected"][4.5]
+    return Trials(power={"4.5 deviations, corrected over 20, 30 sets": (found, np.zeros(draws))}, reference="certainty")
+
+
+def _covers(draws: int, seed: int) -> Trials:
+    return Trials(covered=intervals(draws, seed)["covered"])
+
+
+CASES = [
+    *(Case("tcav.effect", f"{kind}, stored sets", partial(_p, tail, kind)) for kind in KINDS),
+    *(Case("tcav.effect", kind, partial(_p, false_positives, kind), most=2_000) for kind in KINDS),
+    *(Case("tcav.effect", f"{kind}, families of 20, corrected", partial(_p, families, kind), most=2_000) for kind in KINDS),
+    *(Case("tcav.effect", f"{kind}, planted", partial(_planted, kind), most=450) for kind in KINDS),
+    *(Case("tcav.effect", f"{kind}, one planted of 20", partial(_corrected, kind), most=500) for kind in KINDS),
+    Case("tcav.score", "12 documents", _covers, most=4_000),
+]
