@@ -127,14 +127,14 @@ def power(
     return _trials(np.empty(0)) | {"reference": REFERENCE} | found
 
 
-def against_permutations(draws: int, seed: int, kind: str) -> dict[str, Any]:
+def against_permutations(draws: int, seed: int, kind: str, sets: int = SETS) -> dict[str, Any]:
     """Null p values beside those of the exact permutation test."""
     rng = np.random.default_rng(seed)
     stored = _stored(kind, seed, CONCEPTS, STORED)
     ours, reference = np.empty(draws), np.empty(draws)
     for number in range(draws):
         grads, column, one = gradients(rng), int(rng.integers(CONCEPTS)), int(rng.integers(STORED))
-        vectors = _drawn(stored, np.array([column]), rng, np.array([one]))
+        vectors = _drawn(stored, np.array([column]), rng, np.array([one]), sets)
         every = stored[column] @ grads["class 0"].numpy().mean(axis=0)
         away = np.abs(every - every.mean())
         ours[number], reference[number] = score(vectors, grads).p[0, 0], rank_p(away[one], np.delete(away, one))

@@ -119,7 +119,8 @@ def test_what_needs_no_model_has_no_failed_row(imported) -> None:
     for name in ("linear_probe", "mutual_information"):
         run = study.run(name, acts, labels="kind")
         assert failed(run.metrics).empty
-        assert not run.remarks
+        # What the neighbour estimate says of its own bias is no failure.
+        assert [remark for remark in run.remarks if not remark.startswith("Nearest neighbours")] == []
 
 
 def test_the_trial_keeps_what_it_found_when_causes_cannot_be_measured(trained, imported) -> None:

@@ -47,7 +47,7 @@ def test_evidence_of_causes_has_both_p_values_documents_and_the_unit_in_the_cata
 
 
 def test_the_recommended_push_is_a_norm_and_doses_of_earlier_evidence_keep_their_meaning(study):
-    from workbench.store import catalog as tables
+    from workbench.store import tables
 
     concept = study.concept(study.evidence(["causes.output"])["concept"].iloc[0])
     known = {"concept": concept.id, "label": "", "status": "ok", "n": 16, "dataset": "letters", "run": concept.run_id}

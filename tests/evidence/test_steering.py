@@ -124,6 +124,7 @@ def test_a_direction_made_of_its_tokens_passes_and_one_of_other_tokens_fails(scr
         if name == "planted":
             chosen = dose
     spoken, cost = found["planted"]["causes.tokens"], found["planted"]["causes.cost"]
+    # Directions that vary as the activations do, the stricter of the two kinds, move these tokens more than uniform ones.
     assert spoken["value"] > 3 * spoken["null_high"]
     # Forty directions of each kind: a rank of them could not be below .024.
     assert spoken["p"] < 1e-3

@@ -43,11 +43,11 @@ def test_power_is_near_that_of_the_exact_permutation_test() -> None:
 
 
 def test_p_values_agree_with_the_exact_permutation_test() -> None:
-    found = tcav.against_permutations(150, 4, "documents")
+    # With 59 sets the deviation is known to a tenth, and p of .1 may read .07 or .14; with four times as many, to a twentieth.
+    found = tcav.against_permutations(150, 4, "documents", sets=239)
     ours, reference = found["p"], found["p_reference"]
-    # With 59 sets the deviation is known to a tenth: p of .1 may read .07 or .14.
-    assert np.median(np.abs(ours - reference)) < 0.05
-    assert np.corrcoef(ours, reference)[0, 1] > 0.95
+    assert np.median(np.abs(ours - reference)) < 0.03
+    assert np.corrcoef(ours, reference)[0, 1] > 0.98
 
 
 def test_the_interval_of_the_sign_count_covers() -> None:

@@ -109,6 +109,7 @@ def test_a_row_has_its_null_or_the_reason_why_not() -> None:
     found = row("a.b", 0.7, Null(0.5, 0.6, 0.01, "all of them"), n=10, low=0.6, high=0.8, label="x")
     assert (found["null"], found["p"], found["family"], found["label"]) == (0.5, 0.01, "all of them", "x")
     assert "null" not in row("a.b", 0.7, NoNull("a setting"), n=10)
+    assert row("a.b", 0.7, Null(0.5, 0.6, 0.0, "all of them"), n=10)["p"] > 0
     failed = row("a.b", float("nan"), Null(0.5), n=10)
     assert failed["status"] == "failed"
     assert "not a finite number" in failed["error"]

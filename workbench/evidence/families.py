@@ -21,7 +21,7 @@ def correct(rows: list[dict[str, Any]], concepts: int) -> None:
         concepts: How many concepts the run has, whichever are examined.
     """
     for metric in dict.fromkeys(row["metric"] for row in rows):
-        mine = [row for row in rows if row["metric"] == metric and np.isfinite(row.get("p") or np.nan)]
+        mine = [row for row in rows if row["metric"] == metric and row.get("p") is not None and np.isfinite(row["p"])]
         tests = max(len(mine), concepts if metric in ALL_TRIED else 0)
         for row, corrected in zip(mine, holm(np.array([row["p"] for row in mine], dtype=float), tests), strict=True):
             row["p_corrected"] = float(corrected)

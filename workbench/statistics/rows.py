@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +76,8 @@ def row(
         return found
     if not math.isnan(null.p) and not null.family:
         raise ConfigError(f"The p value of {metric} belongs to no family: say which tests it is corrected with.")
+    # A tail may be too small for a float; a p value is never 0.
+    p = null.p if math.isnan(null.p) else max(null.p, sys.float_info.min)
     return found | {
-        "null": null.value, "null_high": null.high, "p": null.p, "p_corrected": null.p_corrected, "family": null.family,
+        "null": null.value, "null_high": null.high, "p": p, "p_corrected": null.p_corrected, "family": null.family,
     }  # fmt: skip
