@@ -43,7 +43,7 @@ def run_demo(folder: Path, report: Path) -> None:
             }
         )
         return
-    show_table(findings, title=f"Held-out AUROC by label at {SITE}: each method beside its floors")
+    show_table(findings, title=f"Held-out AUROC by label at {SITE}: each method beside the best neuron and random latent")
     same = pairs[pairs["verdict"].eq("same")]
     say(f"\n{len(same) // 2} pairs of concepts were found to be the same by two methods; `workbench match {folder}` lists them.")
     say(f"Report: {path}")
@@ -101,7 +101,7 @@ def _named(study: Study, run: Run) -> bool:
 
 
 def found_by_label(study: Study, runs: dict[str, Run]) -> pd.DataFrame:
-    """One row a label: probe, CAV and best latent on the test split, with the floors of neurons and random dictionaries."""
+    """One row a label: probe, CAV and best latent on the test split, beside the best neuron and the best random latent."""
     examined = study.runs()
     examined = examined[examined["analysis"].eq("examine") & ~repetitions(examined)]
     labels = [Run(study, row).tables["labels"].assign(parent=row["config"]["run"]) for row in records(examined)]

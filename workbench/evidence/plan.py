@@ -59,6 +59,25 @@ def plan(study: Study, acts: ActivationSet | None = None, concepts: tuple[int, .
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def cannot_be_found(study: Study, acts: ActivationSet, concepts: int) -> str:
+    """Why some labels can have no significant p value over so many concepts, in a sentence; empty where all can."""
+    table = plan(study, acts, (concepts,))
+    few, many = table["note"].ne(""), table["note"].eq("") & (table["most_concepts"] < concepts)
+    parts = []
+    if few.any():
+        parts.append(
+            f"of {counted(len(table), 'label')} {int(few.sum())} {'is' if few.sum() == 1 else 'are'} in fewer than {ENOUGH}"
+            " documents of a class of the test split: values for them have neither interval nor p value"
+        )
+    if many.any():
+        parts.append(
+            f"for {counted(int(many.sum()), 'label')} no corrected p value over {counted(concepts, 'concept')} could be below"
+            " .05: fewer concepts or coarser labels could be tested"
+        )
+    sentence = "; ".join(parts)
+    return f"{sentence[0].upper()}{sentence[1:]} (`workbench plan STUDY` says more)." if sentence else ""
+
+
 def said(table: pd.DataFrame) -> list[str]:
     """The plan in sentences, for a form, a report or a terminal."""
     if table.empty:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import pandas as pd
 
 from workbench.analysis import CANNOT_MEASURE, Result
 from workbench.concepts import ConceptSet
-from workbench.errors import ConfigError, DataError, UnknownNameError
+from workbench.errors import ConfigError, DataError, UnknownNameError, WorkbenchWarning
 from workbench.evidence.attempts import attempted, failed
 from workbench.evidence.baselines import baseline_table, best_by_label
 from workbench.evidence.cause_trial import CauseTrial
@@ -26,6 +27,7 @@ from workbench.evidence.held_out import HeldOut, held_out, require_splits
 from workbench.evidence.location import locate
 from workbench.evidence.metrics import FAMILIES
 from workbench.evidence.named import name_rows
+from workbench.evidence.plan import cannot_be_found
 from workbench.evidence.replica import find_replica
 from workbench.evidence.stability import stability_rows
 from workbench.frames import records
@@ -91,6 +93,8 @@ def examine(
             raise UnknownNameError("family of evidence", family, FAMILIES)
     run, numbers = _chosen(study, concepts)
     acts, data = _tried_on(study, run, dataset)
+    if {"detects", "informs"} & set(families) and (why := cannot_be_found(study, acts, len(run.concepts))):
+        warnings.warn(why, WorkbenchWarning, stacklevel=2)
     trial = Trial(study, run, numbers, acts, data, list(families), sites, steer, replicate, max_rows, seed, progress)
     return trial.execute(force).tables["evidence"]
 

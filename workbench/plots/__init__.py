@@ -1,6 +1,6 @@
 """Plotly figures in one visual language.
 
-The colours are Okabe and Ito's, which people with colour-blindness tell apart. What was found is blue; nulls and floors are grey.
+The colours are Okabe and Ito's, which people with colour-blindness tell apart. What was found is blue; nulls are grey.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ def _null_band(figure: Figure, table: pd.DataFrame, sites: list[str], name: str)
 
 
 def forest(table: pd.DataFrame, title: str, x_title: str, null: float | None = None) -> Figure:
-    """A value with its interval a row, and its floors beside it: ``name, value, low, high`` and any of ``floor`` columns."""
+    """A value with its interval a row: ``name, value, low, high``, and beside it what is in any of ``random, neuron``."""
     import plotly.graph_objects as go
 
     names = [plain(n) for n in table["name"]]
