@@ -17,7 +17,7 @@ from workbench.statistics.permutation import permuted_by_cluster
 CONCEPTS = 50
 EFFECTS = (0.25, 0.5, 1.0)
 DEALS = 499
-POWERED = 600
+POWERED = 300
 FEW = 8_000
 """Draws of what gives no p value."""
 
