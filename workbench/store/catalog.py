@@ -42,6 +42,14 @@ class Catalog:
         self.engine = _make_engine(url, read_only)
         self.called = _called(url)
         self._writing = self.engine.execution_options(**{WRITES: True})
+        try:
+            self._open()
+        except BaseException:
+            # Nobody has it to close: its connections would end, and remove files of the database, whenever they are collected.
+            self.close()
+            raise
+
+    def _open(self) -> None:
         with disk_errors("the study's catalog"):
             try:
                 self._prepare()
