@@ -37,7 +37,7 @@ def calibrate(chosen: list[int], draws: int) -> list[Judged]:
     """Draw and judge the cases of some numbers."""
     every: list[tuple[Case, Trials]] = []
     kept = Path(os.environ["KEEP"]) if "KEEP" in os.environ else None
-    with ProcessPoolExecutor(max_workers=min(len(os.sched_getaffinity(0)), 8)) as pool:
+    with ProcessPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
         waiting = []
         for index in chosen:
             case = cases()[index]
