@@ -50,7 +50,9 @@ def test_probes_reach_their_known_scores(study) -> None:
 
 
 def test_shuffled_labels_are_at_chance_within_their_intervals(study) -> None:
-    table = metrics(study, "linear_probe").query("metric == 'probe.shuffled'")
+    # Labels in fewer than eight documents have no interval.
+    table = metrics(study, "linear_probe").query("metric == 'probe.shuffled' and low == low")
+    assert len(table) > 100
     inside = (table["low"] <= 0.5) & (table["high"] >= 0.5)
     print(f"{inside.mean():.3f} of {len(table)} intervals hold .5")
     # 95% intervals: some miss. The six sites of a label are one draw, so the mean is that of some forty.

@@ -20,6 +20,7 @@ from torch import Tensor
 from workbench.errors import ConfigError
 from workbench.evidence.stability import CONTROLS, best_cosines
 from workbench.statistics.directions import isotropic_directions
+from workbench.statistics.rows import COUNTS, P_VALUES
 
 if TYPE_CHECKING:
     from workbench.store.runs import Run
@@ -86,7 +87,7 @@ def _text(options: dict[str, Any], key: str) -> str:
 
 def _metrics(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     # Whatever is not a number says what the number is of: the metric, its site, label, class.
-    said = {"status", "error", "note"}
+    said = {"status", "error", "note", "family", "kind", *P_VALUES, *COUNTS}
     keys = [c for c in first.columns if c in second.columns and c not in said and not pd.api.types.is_numeric_dtype(first[c])]
     columns = [*keys, *NUMBERS]
     one, two = (t.reindex(columns=columns).drop_duplicates(keys) for t in (first, second))

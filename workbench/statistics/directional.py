@@ -92,7 +92,10 @@ def larger_than_directions(value: Float[np.ndarray, "*c"] | float, kinds: Sequen
     least = np.finfo(np.float32).tiny
     logs = [Draws(np.log(np.maximum(kind.effects, least)), kind.dimension) for kind in kinds]
     value = np.log(np.maximum(np.asarray(value, dtype=np.float64), least))
-    p = np.stack([_tail(value, kind.effects, kind.dimension, two_sided=False) for kind in logs]).max(0)
+    # The logarithm of a sum of squares is skewed, so a rank has to be small as well while any draw is as large.
+    p = np.stack(
+        [np.maximum(_tail(value, kind.effects, kind.dimension, two_sided=False), _rank(value, kind.effects)) for kind in logs]
+    ).max(0)
     high = np.stack([upper(kind.effects) for kind in kinds])
     means = np.stack([np.mean(kind.effects, axis=0) for kind in kinds])
     return Beyond(np.take_along_axis(means, high.argmax(0)[None], 0)[0], high.max(0), p)
@@ -101,6 +104,12 @@ def larger_than_directions(value: Float[np.ndarray, "*c"] | float, kinds: Sequen
 def _one(value: np.ndarray, effects: np.ndarray, dimension: float) -> Beyond:
     size = np.abs(effects)
     return Beyond(size.mean(0), upper(size), _tail(value, effects, dimension, two_sided=True))
+
+
+def _rank(value: np.ndarray, effects: np.ndarray) -> np.ndarray:
+    """``(1 + b) / (1 + r)`` where b draws are at least as large, and 0 where none is."""
+    beyond = (effects >= value).sum(0)
+    return np.asarray(np.where(beyond > 0, (1 + beyond) / (1 + len(effects)), 0.0))
 
 
 def _tail(value: np.ndarray, effects: np.ndarray, dimension: float, *, two_sided: bool) -> np.ndarray:
