@@ -98,6 +98,8 @@ def _table(study: Study, rows: pd.DataFrame, choice: Choice) -> None:
     shown = [c for c in shown if c not in {"label", "detects"} or rows[c].astype(bool).any()]
     if "relevance" in rows:
         shown.insert(1, "relevance")
+    if "detects.q" in rows and rows["detects.q"].notna().any():
+        shown.append("detects.q")
     opened = st.session_state.get("opened", 0)
     event = st.dataframe(
         rows[[*shown, *choice.metrics, "named_by", "seed", "id"]],
@@ -121,6 +123,10 @@ def _columns(metrics: list[str]) -> dict[str, Any]:
         "name": st.column_config.TextColumn("Name", width="medium"),
         "relevance": number("Relevance", format="%.3f", help="Of this search; the larger the better."),
         "method": "Method", "site": "Site", "label": "Label", "named_by": "Named by", "seed": "Seed", "id": "Id",
+        "detects.q": number(
+            "q", format="%.4f", help="p of its AUROC, by Benjamini and Hochberg over all tested concepts: of those with a q up to"
+            " .05, one in twenty is expected to be false.",
+        ),
         "detects": st.column_config.TextColumn(
             "Best at", help="The label that it detects best on held-out data; none where its AUROC is not above .5."
         ),

@@ -205,6 +205,15 @@ def test_p_and_corrected_p_are_both_kept_and_the_family_is_named() -> None:
     assert "p_corrected" not in rows[4]
 
 
+def test_a_list_of_concepts_has_the_false_discovery_rate(planted) -> None:
+    study, run, rows = trial(planted)
+    table = run.concepts.table().set_index("id")
+    raw = rows[rows["metric"].eq("detects.auroc") & rows["value"].gt(0.5)].sort_values("value").groupby("concept").tail(1)
+    q = table["detects.q"].dropna()
+    assert q[f"{run.id}.0"] < 1e-5
+    assert (q >= raw.set_index("concept")["p"][q.index] - 1e-12).all()
+
+
 def test_trying_few_of_many_corrects_for_the_many() -> None:
     rows = [{"metric": "detects.auroc", "p": 0.01}, {"metric": "detects.auroc", "p": 0.002}]
     correct(rows, concepts=20)

@@ -48,7 +48,7 @@ errors = Console(stderr=True, width=None if sys.stderr.isatty() else 180)
 
 LINE_EVERY_S, LEAST_TOLD_S = 60.0, 2.0
 COUNTS = frozenset({*rows.COUNTS, "rows", "examples", "documents", "positive", "negative", "n_first", "n_second"})
-P_VALUES = frozenset(rows.P_VALUES)
+P_VALUES = frozenset({*rows.P_VALUES, "detects.q"})
 # What is copied from the terminal into the next command.
 IDS = frozenset({"id", "concept", "other", "run"})
 

@@ -176,6 +176,7 @@ def concepts(
         "site",
         "detects",
         "detects.auroc",
+        "detects.q",
         "causes.readout",
         "stable.cosine",
         "named.auroc",

@@ -9,6 +9,7 @@ import pandas as pd
 
 from workbench.errors import UnknownNameError
 from workbench.numbers import counted
+from workbench.statistics.correction import benjamini_hochberg
 from workbench.store import tables
 
 if TYPE_CHECKING:
@@ -110,7 +111,11 @@ def concept_table(
     metrics: list[str] | None = None,
     relevance: list[float] | None = None,
 ) -> pd.DataFrame:
-    """One row a concept with its current name, where it was found, its density and the value of each metric."""
+    """One row a concept with its current name, where it was found, its density and the value of each metric.
+
+    ``detects.q`` is the p value of its AUROC, adjusted by Benjamini and Hochberg's method over all concepts of the study that
+    were tested for a label.
+    """
     frame = study.catalog.frame(tables.concepts_in_order())
     names = study.catalog.current_names()
     frame = frame.merge(
@@ -128,8 +133,10 @@ def concept_table(
         # A concept whose AUROC is not above chance detects no label.
         area = evidence[evidence["metric"].eq("detects.auroc") & evidence["value"].gt(0.5)]
         best = area.sort_values("value").groupby("concept").tail(1)
+        # A list is browsed: of those with a q up to .05 one in twenty is expected to be false.
+        best = best.assign(q=benjamini_hochberg(best["p"].to_numpy(dtype=float)))
         frame = frame.merge(
-            best[["concept", "label"]].rename(columns={"concept": "id", "label": "detects"}),
+            best[["concept", "label", "q"]].rename(columns={"concept": "id", "label": "detects", "q": "detects.q"}),
             on="id",
             how="left",
         )
