@@ -98,8 +98,6 @@ def _table(study: Study, rows: pd.DataFrame, choice: Choice) -> None:
     shown = [c for c in shown if c not in {"label", "detects"} or rows[c].astype(bool).any()]
     if "relevance" in rows:
         shown.insert(1, "relevance")
-    if "detects.q" in rows and rows["detects.q"].notna().any():
-        shown.append("detects.q")
     opened = st.session_state.get("opened", 0)
     event = st.dataframe(
         rows[[*shown, *choice.metrics, "named_by", "seed", "id"]],
@@ -131,7 +129,7 @@ def _columns(metrics: list[str]) -> dict[str, Any]:
             "Best at", help="The label that it detects best on held-out data; none where its AUROC is not above .5."
         ),
     }  # fmt: skip
-    for key in metrics:
+    for key in (key for key in metrics if key not in columns):
         metric = BY_KEY.get(key)
         head = key if metric is None else metric.title + (f" ({metric.unit})" if metric.unit else "")
         columns[key] = number(head, format="%.3f", help=literal(metric.description, 600) if metric else None)

@@ -206,7 +206,7 @@ def test_p_and_corrected_p_are_both_kept_and_the_family_is_named() -> None:
 
 
 def test_a_list_of_concepts_has_the_false_discovery_rate(planted) -> None:
-    study, run, rows = trial(planted)
+    _, run, rows = trial(planted)
     table = run.concepts.table().set_index("id")
     raw = rows[rows["metric"].eq("detects.auroc") & rows["value"].gt(0.5)].sort_values("value").groupby("concept").tail(1)
     q = table["detects.q"].dropna()
