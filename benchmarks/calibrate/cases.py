@@ -18,6 +18,7 @@ SAME = {
     "sae.fvu_ordinary": ("interval of a ratio",),
     "sae.output_kept": ("interval of a ratio",),
     "sae.l0": ("interval of a mean",),
+    "causes.cost": ("interval of a mean",),
     "sae.cosine": ("interval of a mean",),
 }
 """Scores whose numbers are made by the same function as those of other cases."""
@@ -28,7 +29,8 @@ WITHOUT = {
     "sae.dead": "a count",
     "sae.large_rows": "a count",
     "mi.entropy": "a description of the label",
-    "causes.dose": "a setting",
+    "causes.push": "a setting",
+    "tcav.magnitude": "a description: its test is that of tcav.effect",
 }
 """Scores that need no calibration, with why."""
 

@@ -17,9 +17,9 @@ Written by `make bench NAME=calibration` on {date}; {held} of {every} numbers ho
 
 - **p <= .05, .01, .001**: how often a score that has nothing to find is called significant at that level. The limit is the upper
   end of what chance gives at the nominal rate, simultaneously over the whole table at 95%.
-- **above the 95th percentile**: how often such a score lies above the null's 95th percentile that stands beside it; limit as above.
+- **above the 95th percentile**: how often such a score lies above the null's 95th percentile beside it; limit as above.
 - **interval covers**: how often a 95% interval holds the truth; at least {coverage:.0%}.
-- **power**: how often something planted is significant at 5%, beside a reference test on the same draws; at least {power:g} of it.
+- **power**: how often something planted is significant at 5%, and in a reference test on the same draws; {power:g} of it at least.
 - **families**: how often Holm's correction rejects any of a family in which there is nothing.
 
 Settings: documents of several examples of several tokens share a part of their scores. *documents*: the label follows the
