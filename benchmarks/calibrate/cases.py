@@ -30,6 +30,7 @@ WITHOUT = {
     "sae.large_rows": "a count",
     "mi.entropy": "a description of the label",
     "causes.push": "a setting",
+    "causes.dose": "a setting",
     "tcav.magnitude": "a description: its test is that of tcav.effect",
 }
 """Scores that need no calibration, with why."""

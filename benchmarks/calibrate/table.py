@@ -19,7 +19,7 @@ Written by `make bench NAME=calibration` on {date}; {held} of {every} numbers ho
   end of what chance gives at the nominal rate, simultaneously over the whole table at 95%.
 - **above the 95th percentile**: how often such a score lies above the null's 95th percentile beside it; limit as above.
 - **interval covers**: how often a 95% interval holds the truth; at least {coverage:.0%}.
-- **power**: how often something planted is significant at 5%, and in a reference test on the same draws; {power:g} of it at least.
+- **power**: how often what is planted is significant at 5%, and by a reference test on the same draws; {power:g} of it at least.
 - **families**: how often Holm's correction rejects any of a family in which there is nothing.
 
 Settings: documents of several examples of several tokens share a part of their scores. *documents*: the label follows the
