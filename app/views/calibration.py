@@ -14,7 +14,7 @@ from workbench.store.study import Study
 
 def render(_study: Study) -> None:
     """The table of one score, or of all."""
-    title("Calibration", f"Scores tried where the truth is known, on {date()}; `make bench NAME=calibration` measures it again.")
+    title("Calibration", f"Scores tried where the truth is known, on {date()}; make bench NAME=calibration measures it again.")
     table = calibration()
     names = list(dict.fromkeys(table["metric"]))
     if not names:
