@@ -18,8 +18,8 @@ _COMPARED = 512
 def largest_coordinate(direction: Float[np.ndarray, " d"]) -> tuple[int, float]:
     """The coordinate that holds most of a direction's squared norm, and its share; 0 of a direction of no length."""
     squares = np.square(np.asarray(direction, dtype=np.float64))
-    place, total = int(squares.argmax()), float(squares.sum())
-    return place, float(squares[place] / total) if total > 0 else 0.0
+    place, most, total = int(squares.argmax()), float(squares.max()), float(squares.sum())
+    return place, most / total if total > 0 else 0.0
 
 
 def mean_cosine(directions: Float[np.ndarray, "c d"]) -> float:
