@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -164,7 +165,8 @@ def test_two_workers_one_killed_in_the_middle_write_the_bytes_of_one_process(tmp
     killed.kill()
     output, noise = job.communicate()
     assert job.returncode == 0, noise
-    assert [line for line in noise.splitlines() if "capturing" not in line] == []
+    # Nothing but the steps that are under way; none of the worker that was killed.
+    assert [line for line in noise.splitlines() if not re.search("loading the model|capturing", line)] == []
     with threads(1), pytest.raises(SystemExit) as end:
         main(arguments(tmp_path / "here"))
     assert not end.value.code
