@@ -20,6 +20,7 @@ from workbench.cli.console import progress
 from workbench.evidence import steering
 from workbench.evidence.controls import Controls, ordinary_rows
 from workbench.evidence.language import passages_from
+from workbench.evidence.steering_rows import recommended
 from workbench.statistics.nulls import upper
 from workbench.store.measured import rows_of
 from workbench.store.study import Study
@@ -45,7 +46,7 @@ def screen(study: Study, device: str, most: int | None) -> pd.DataFrame:
             show(place, min(len(own), most or len(own)), "steering by latents")
             one = directions[number][None]
             reading = steering.steer_passages(model, site, one, doses.found, unit, passages, [tokens])
-            dose = steering.recommended(reading, passages, doses.found)
+            dose = recommended(reading, passages, doses.found)
             if dose is not None:
                 at = doses.found.index(dose)
                 cost = reading.loss[0, at].mean() / passages.loss.mean()

@@ -11,8 +11,10 @@ import torch
 from tests.large_vocabulary import MASSIVE, save_large_vocabulary
 from workbench.errors import ConfigError
 from workbench.evidence import steering
+from workbench.evidence.control_readings import read_controls
 from workbench.evidence.controls import Controls, ordinary_rows
 from workbench.evidence.doses import COSTS, MOST, Doses, find_doses
+from workbench.evidence.steering_rows import steering_rows
 from workbench.models import load_model
 from workbench.models.resume import resumed, start_at
 from workbench.statistics.directional import Draws, against_directions, effective_dimension
@@ -100,11 +102,11 @@ def test_planted_writers_are_found_and_random_directions_are_not(massive, measur
     site = massive.site("resid_post.1")
     tokens = [*OWN, *OWN]
     directions = torch.cat([WRITERS, Controls.drawn(12, 64, None, 5).isotropic])
-    control = steering.steer_control(massive, site, controls, doses, passages, tokens)
+    control = read_controls(massive, site, controls, doses, doses.curve, passages, tokens)
     ps = []
     for number, direction in enumerate(directions):
         arms = steering.steer_arms(massive, site, direction, doses, passages, tokens[number], 0)
-        rows, dose = steering.steering_rows(arms, control, number, passages, doses)
+        rows, dose = steering_rows(arms, control, number, passages, doses)
         assert dose in doses.curve
         ps.append(rows[0]["p"])
     assert max(ps[:12]) < 0.05 / 24

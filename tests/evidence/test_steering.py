@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from workbench.errors import ConfigError
 from workbench.evidence import steering
+from workbench.evidence.control_readings import read_controls
 from workbench.evidence.controls import Controls
 from workbench.evidence.direct import direct_map, effects_table, logit_lens
 from workbench.evidence.own_tokens import log_odds_z
+from workbench.evidence.steering_rows import COST, dose_table, recommended, steering_rows
 from workbench.models import load_model
 
 TEXTS = [
@@ -117,22 +119,23 @@ def test_a_direction_made_of_its_tokens_passes_and_one_of_other_tokens_fails(scr
     doses = steering.language_doses(scribe, site, controls, unit, passages)
     for name, direction in (("planted", planted), ("other", other)):
         arms = steering.steer_arms(scribe, site, direction, doses, passages, nations, 0)
-        control = steering.steer_control(scribe, site, controls, doses, passages, [nations])
-        tables[name] = steering.dose_table(arms, control, 0, passages, doses)
-        rows_found, dose = steering.steering_rows(arms, control, 0, passages, doses)
+        judged = [recommended(arms.concept, passages, doses.curve)]
+        control = read_controls(scribe, site, controls, doses, judged, passages, [nations])
+        tables[name] = dose_table(arms, control, 0, passages, doses)
+        rows_found, dose = steering_rows(arms, control, 0, passages, doses)
         found[name] = {row["metric"]: row for row in rows_found}
         if name == "planted":
             chosen = dose
     spoken, cost = found["planted"]["causes.tokens"], found["planted"]["causes.cost"]
     # Directions that vary as the activations do, the stricter of the two kinds, move these tokens more than uniform ones.
     assert spoken["value"] > 3 * spoken["null_high"]
-    # Forty directions of each kind: a rank of them could not be below .024.
+    # A hundred directions of each kind: a rank of them could not be below .01.
     assert spoken["p"] < 1e-3
     assert found["planted"]["causes.push"]["value"] == pytest.approx(chosen * unit)
     at = tables["planted"].query("arm == 'random' and dose == @chosen").iloc[0]
     assert at["odds_null"] == pytest.approx(spoken["null_high"])
     assert at["norm"] == pytest.approx(chosen * unit)
-    assert cost["high"] < steering.COST
+    assert cost["high"] < COST
     top = tables["planted"].query("dose == @chosen").set_index("arm")["odds"]
     assert top["flipped"] < 0 < top["concept"]
     assert abs(top["shuffled"]) < top["concept"] / 3
@@ -149,9 +152,9 @@ def test_a_dose_that_costs_too_much_is_never_recommended(passages):
         return steering.Reading(odds, loss, loss)
 
     doses = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
-    assert steering.recommended(reading([0, 0.02, 0.05, 0.4, 0.5, 0.6]), passages, doses) == 0.35
-    assert steering.recommended(reading([0, 0.02, 0.11, 0.4, 0.5, 0.6]), passages, doses) == 0.2
-    assert steering.recommended(reading([0.2] * 6), passages, doses) is None
+    assert recommended(reading([0, 0.02, 0.05, 0.4, 0.5, 0.6]), passages, doses) == 0.35
+    assert recommended(reading([0, 0.02, 0.11, 0.4, 0.5, 0.6]), passages, doses) == 0.2
+    assert recommended(reading([0.2] * 6), passages, doses) is None
 
 
 @settings(max_examples=60, deadline=None)

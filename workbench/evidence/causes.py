@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Response", "cause_rows", "dose_response", "random_directions", "sensitivity_rows"]
 
-RANDOM_DIRECTIONS = 24
+RANDOM_DIRECTIONS = 79
 """Of each kind."""
 LINEAR_CONTROLS = 2000
 """Of each kind, where a product tells the effect."""

@@ -65,6 +65,15 @@ class Controls:
         """The first so many of each kind."""
         return Controls(self.isotropic[:count], self.matched[:count], self.dimension)
 
+    def after(self, count: int) -> Controls:
+        """All but the first so many of each kind."""
+        return Controls(self.isotropic[count:], self.matched[count:], self.dimension)
+
+    def and_more(self, others: Controls) -> Controls:
+        """These and others of the same site."""
+        isotropic, matched = torch.cat([self.isotropic, others.isotropic]), torch.cat([self.matched, others.matched])
+        return Controls(isotropic, matched, self.dimension)
+
     def draws(self, effects: Float[np.ndarray, "k *c"]) -> list[Draws]:
         """The effects of `directions`, by kind."""
         uniform = len(self.isotropic)

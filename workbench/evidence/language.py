@@ -15,9 +15,11 @@ from torch import Tensor
 from workbench.conversations import Conversation, shortened
 from workbench.evidence import steering
 from workbench.evidence.causes import one_a_cluster_first
+from workbench.evidence.control_readings import read_controls
 from workbench.evidence.controls import Controls
 from workbench.evidence.doses import Doses
 from workbench.evidence.steering import Passages
+from workbench.evidence.steering_rows import dose_table, recommended, steering_rows
 from workbench.progress import Progress, part_of
 from workbench.statistics.nulls import upper
 
@@ -107,13 +109,19 @@ def steered_language(
     model, site, passages, doses = setting.model, setting.site, setting.passages, setting.doses
     sets = [torch.tensor(tokens.loc[tokens["place"].eq(p), "id"].to_numpy(np.int64)) for p in chosen]
     directions = part.directions()
-    control = steering.steer_control(model, site, setting.controls, doses, passages, sets, progress)
+    arms = [
+        steering.steer_arms(
+            model, site, directions[place], doses, passages, sets[number], setting.seed,
+            part_of(progress, number * 100, len(chosen) * 100),
+        )
+        for number, place in enumerate(chosen)
+    ]  # fmt: skip
+    judged = [dose for one in arms if (dose := recommended(one.concept, passages, doses.curve)) is not None]
+    control = read_controls(model, site, setting.controls, doses, judged, passages, sets, progress)
     curves, sides = [], []
     for number, place in enumerate(chosen):
-        show = part_of(progress, number * 100, len(chosen) * 100)
-        arms = steering.steer_arms(model, site, directions[place], doses, passages, sets[number], setting.seed, show)
-        curves.append(steering.dose_table(arms, control, number, passages, doses).assign(place=place))
-        found, dose = steering.steering_rows(arms, control, number, passages, doses)
+        curves.append(dose_table(arms[number], control, number, passages, doses).assign(place=place))
+        found, dose = steering_rows(arms[number], control, number, passages, doses)
         rows += [row | {"place": place, "label": ""} for row in found]
         if dose is not None and setting.watched:
             show = part_of(progress, number * _SIDE_PASSES, len(chosen) * _SIDE_PASSES)

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -21,30 +19,19 @@ from workbench.concepts import ConceptSet
 from workbench.conversations import DEFAULT_POSITIONS
 from workbench.edits import Edits
 from workbench.errors import ConfigError
-from workbench.evidence.causes import FAMILIES, band
 from workbench.evidence.controls import Controls
 from workbench.evidence.doses import PAIRS, Doses, find_doses
 from workbench.evidence.passes import pushed, pushed_passes, scaled
-from workbench.evidence.shifts import DESTROYED
 from workbench.models import Batch, Model, Output, Site
 from workbench.models.logits import TokenLogits, readings, shifts, thinned
 from workbench.progress import Progress
-from workbench.statistics.directional import against_directions
 from workbench.statistics.intervals import Interval, mean_interval
-from workbench.statistics.nulls import upper
-from workbench.statistics.rows import NoNull, Null, row
 
-RANDOM = 40
-"""Random directions of each kind."""
+RANDOM = 99
+"""Random directions of each kind that a concept is judged by, at its dose."""
+CURVE_RANDOM = 39
+"""Those of them that are tried at every dose, for a curve: as few as have a band of 95%."""
 SHUFFLED = 5
-COST = 0.10
-ARMS = {
-    "concept": "the concept's direction",
-    "flipped": "the same direction, sign-flipped",
-    "shuffled": "its coordinates shuffled",
-    "random": "random directions",
-    "matched": "random directions with the covariance of the activations",
-}
 # Passes whose next-token distributions are compared with the unedited model's at a time: its logits are made once for all.
 _TOGETHER = 24
 
@@ -67,6 +54,10 @@ class Reading:
         """Of some of the directions."""
         return Reading(self.odds[part], self.loss[part], self.divergence[part])
 
+    def dose(self, at: int) -> Reading:
+        """At one of the doses."""
+        return Reading(self.odds[:, [at]], self.loss[:, [at]], self.divergence[:, [at]])
+
 
 @dataclass(frozen=True)
 class Arms:
@@ -75,24 +66,6 @@ class Arms:
     concept: Reading
     flipped: Reading
     shuffled: Reading
-
-
-@dataclass(frozen=True)
-class Control:
-    """What random directions did at every dose, with one token set a concept: ``reading`` is that of ``controls.directions``."""
-
-    controls: Controls
-    reading: Reading
-
-    def odds(self, at: int, column: int) -> Float[np.ndarray, "k"]:
-        """Change of a token set's log odds by each direction at one of the doses, mean over texts."""
-        values: np.ndarray = self.reading.odds[:, at, :, column].mean(-1)
-        return values
-
-    def arm(self, kind: str) -> Reading:
-        """Of the uniform directions, ``random``, or the others, ``matched``."""
-        uniform = len(self.controls.isotropic)
-        return self.reading.of(slice(0, uniform) if kind == "random" else slice(uniform, None))
 
 
 @dataclass(frozen=True)
@@ -251,100 +224,6 @@ def steer_arms(
     every = torch.cat([direction[None], -direction[None], shuffled_directions(direction, SHUFFLED, seed)])
     found = steer_passages(model, site, every, doses.curve, doses.unit, passages, [own], progress)
     return Arms(*(found.of(part) for part in (slice(0, 1), slice(1, 2), slice(2, None))))
-
-
-def steer_control(
-    model: Model,
-    site: Site,
-    controls: Controls,
-    doses: Doses,
-    passages: Passages,
-    sets: Sequence[Int[Tensor, "m"]],
-    progress: Progress | None = None,
-) -> Control:
-    """Steer by random directions at every dose."""
-    found = steer_passages(model, site, controls.directions, doses.curve, doses.unit, passages, sets, progress)
-    return Control(controls, found)
-
-
-def dose_table(arms: Arms, control: Control, column: int, passages: Passages, doses: Doses) -> pd.DataFrame:
-    """The dose curves of one concept and its controls.
-
-    ``column`` is the concept's token set in ``control``; its own arms follow that set alone.
-
-    Returns:
-        One row an arm and dose: ``arm, dose, norm`` (what is added), then ``odds`` (change of log odds of its own tokens),
-        ``cost`` (relative change of the loss) and ``kl``, each with ``_low`` and ``_high``: 95% intervals over documents for one
-        direction, for an arm of several what 95% of further directions fall between, or their range where they are few;
-        ``odds_null`` is the size that 5% of random directions exceed at that dose, of the stricter kind.
-    """
-    base = passages.loss.mean()
-    null = [control.controls.most(upper, np.abs(control.odds(at, column))) for at in range(len(doses.curve))]
-    tables = []
-    arms_of: list[tuple[str, Reading, int]] = [
-        ("concept", arms.concept, 0), ("flipped", arms.flipped, 0), ("shuffled", arms.shuffled, 0),
-        ("random", control.arm("random"), column), ("matched", control.arm("matched"), column),
-    ]  # fmt: skip
-    for arm, reading, place in arms_of:
-        if not len(reading.loss):
-            continue
-        measures = {"odds": reading.odds[..., place], "cost": reading.loss / base, "kl": reading.divergence}
-        table = pd.DataFrame({"arm": arm, "dose": [0.0, *doses.curve], "odds_null": [0.0, *map(float, null)]})
-        table.insert(2, "norm", table["dose"] * doses.unit)
-        for name, values in measures.items():
-            if len(values) == 1:
-                mean, (low, high) = passages.over_texts(values[0])
-            else:
-                means = values.mean(-1)
-                mean, (low, high) = means.mean(0), band(means)
-            for suffix, column_values in zip(("", "_low", "_high"), (mean, low, high), strict=True):
-                table[f"{name}{suffix}"] = np.concatenate([[0.0], column_values])
-        tables.append(table)
-    return pd.concat(tables).reset_index(drop=True)
-
-
-def recommended(concept: Reading, passages: Passages, doses: Sequence[float], most: float = COST) -> float | None:
-    """The dose that moves the concept's own tokens most among those whose cost stays below ``most``, interval included.
-
-    ``concept`` is the reading of its direction alone, at ``doses``. No random direction is looked at, so what they do at that
-    dose is a fair null.
-    """
-    _, (_, dear) = passages.over_texts(concept.loss[0] / passages.loss.mean())
-    moved = np.where(dear < most, np.abs(concept.odds[0, ..., 0].mean(-1)), -1.0)
-    return doses[int(moved.argmax())] if moved.max() >= 0 else None
-
-
-def steering_rows(
-    arms: Arms, control: Control, column: int, passages: Passages, doses: Doses
-) -> tuple[list[dict[str, Any]], float | None]:
-    """Evidence of one steered concept at its recommended dose, and that dose; failed, with the reason, where there is none."""
-    texts, documents = len(passages.batch), len(np.unique(passages.clusters))
-    cost, (low, high) = passages.over_texts(arms.concept.loss[0] / passages.loss.mean())
-    dose = recommended(arms.concept, passages, doses.curve)
-    if dose is None:
-        reason = _no_dose(cost, high, documents, doses)
-        return [{"metric": m, "status": "failed", "error": reason, "n": texts} for m in ("causes.tokens", "causes.cost")], None
-    at = doses.curve.index(dose)
-    odds, (odds_low, odds_high) = passages.over_texts(arms.concept.odds[0, ..., 0])
-    found = against_directions(odds[at], control.controls.draws(control.odds(at, column)))
-    dear = control.reading.loss[:, at].mean(-1) / passages.loss.mean()
-    null = Null(float(found.null), float(found.high), float(found.p), FAMILIES["causes.tokens"])
-    cost_null = Null(float(control.controls.most(lambda v: v.mean(0), dear)), float(control.controls.most(upper, dear)))
-    counts: dict[str, Any] = {"n": texts, "clusters": documents}
-    return [
-        row("causes.tokens", float(odds[at]), null, low=float(odds_low[at]), high=float(odds_high[at]), **counts),
-        row("causes.cost", float(cost[at]), cost_null, low=float(low[at]), high=float(high[at]), **counts),
-        row("causes.push", dose * doses.unit, NoNull("a setting"), **counts),
-    ], dose
-
-
-def _no_dose(cost: Float[np.ndarray, "q"], high: Float[np.ndarray, "q"], documents: int, doses: Doses) -> str:
-    least = f"the smallest dose, {doses.curve[0]:.3g} times the deviation of the activations,"
-    if documents < 2:
-        return "the cost has no interval: all texts are of one document, and two are the least"
-    if not cost[0] < DESTROYED["loss"]:
-        return f"{least} destroys the model: it costs {cost[0]:.0%} of the loss"
-    return f"even {least} costs up to {high[0]:.0%} of the loss"
 
 
 def _tokens_of(output: Output) -> TokenLogits:

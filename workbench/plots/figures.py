@@ -232,7 +232,7 @@ def steering_curves(table: pd.DataFrame, measure: str, title: str, y_title: str,
     """What steering does by dose: the concept with its interval, its sign-flipped and shuffled directions, random ones in grey.
 
     Args:
-        table: ``arm, dose, <measure>, <measure>_low, <measure>_high``, as `workbench.evidence.steering.dose_table` makes.
+        table: ``arm, dose, <measure>, <measure>_low, <measure>_high``, as `workbench.evidence.steering_rows.dose_table` makes.
         measure: ``odds``, ``cost`` or ``kl``.
         title: Of the figure.
         y_title: The axis.

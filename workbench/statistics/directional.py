@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import t as student
 
 from workbench.errors import DataError
-from workbench.statistics.nulls import upper
+from workbench.statistics.few_draws import rank_or_tail_p
+from workbench.statistics.nulls import t_tail_p, upper
 
 FEWEST_DEGREES = 8.0
 _COUNTED = 10
@@ -68,16 +68,16 @@ def effective_dimension(acts_nd: Float[np.ndarray, "n d"]) -> float:
 def against_directions(value: Float[np.ndarray, "*c"] | float, kinds: Sequence[Draws]) -> Beyond:
     """Hold effects against those of random directions, the stricter of several kinds: the larger p and the higher level.
 
-    p is Student's for a further draw: ``(value - mean) / (deviation sqrt(1 + 1 / r))``, of the r effects, with
-    ``1 / (1 / (r - 1) + 1 / dimension)`` degrees of freedom. It is a rank, ``(1 + b) / (1 + r)`` for b effects at least as large,
-    where b is at least 10 and a rank is exact enough, and where there would be fewer than 8 degrees of freedom.
+    p is a rank, ``(1 + b) / (1 + r)`` of b effects at least as large among r. Where b is less than a rank of .05 has, and less
+    than 10, it is that of Student's t for a further draw, with ``1 / (1 / (r - 1) + 1 / dimension)`` degrees of freedom, 8 at
+    least; see `workbench.statistics.few_draws.rank_or_tail_p`.
 
     Args:
         value: ``[*c]``.
         kinds: Effects ``[r, *c]`` each, at least 19 of them.
 
-    Assumes that an unrelated direction is drawn like those of one of the kinds. The tail also assumes effects that are linear in
-    the direction, or near to it. Source: Crawford and Howell (1998) for the prediction.
+    Assumes that an unrelated direction is drawn like those of one of the kinds. Below .05 p also assumes effects that
+    are linear in the direction, or near to it. Source: Crawford and Howell (1998) for the prediction.
     """
     value = np.asarray(value, dtype=np.float64)
     found = [_one(value, np.asarray(kind.effects, dtype=np.float64), kind.dimension) for kind in kinds]
@@ -88,14 +88,14 @@ def against_directions(value: Float[np.ndarray, "*c"] | float, kinds: Sequence[D
 
 
 def larger_than_directions(value: Float[np.ndarray, "*c"] | float, kinds: Sequence[Draws]) -> Beyond:
-    """As :func:`against_directions`, of effects that are never negative, such as a divergence: one-sided, on the log scale."""
+    """As :func:`against_directions`, of effects that are never negative, such as a divergence: one-sided, on the log scale.
+
+    The logarithm of a sum of squares is skewed, so the tail stands for a rank only where no effect is as large.
+    """
     least = np.finfo(np.float32).tiny
     logs = [Draws(np.log(np.maximum(kind.effects, least)), kind.dimension) for kind in kinds]
     value = np.log(np.maximum(np.asarray(value, dtype=np.float64), least))
-    # The logarithm of a sum of squares is skewed, so a rank has to be small as well while any draw is as large.
-    p = np.stack(
-        [np.maximum(_tail(value, kind.effects, kind.dimension, two_sided=False), _rank(value, kind.effects)) for kind in logs]
-    ).max(0)
+    p = np.stack([_p(value, kind.effects, kind.dimension, two_sided=False) for kind in logs]).max(0)
     high = np.stack([upper(kind.effects) for kind in kinds])
     means = np.stack([np.mean(kind.effects, axis=0) for kind in kinds])
     return Beyond(np.take_along_axis(means, high.argmax(0)[None], 0)[0], high.max(0), p)
@@ -103,26 +103,12 @@ def larger_than_directions(value: Float[np.ndarray, "*c"] | float, kinds: Sequen
 
 def _one(value: np.ndarray, effects: np.ndarray, dimension: float) -> Beyond:
     size = np.abs(effects)
-    return Beyond(size.mean(0), upper(size), _tail(value, effects, dimension, two_sided=True))
+    return Beyond(size.mean(0), upper(size), _p(value, effects, dimension, two_sided=True))
 
 
-def _rank(value: np.ndarray, effects: np.ndarray) -> np.ndarray:
-    """``(1 + b) / (1 + r)`` where b draws are at least as large, and 0 where none is."""
-    beyond = (effects >= value).sum(0)
-    return np.asarray(np.where(beyond > 0, (1 + beyond) / (1 + len(effects)), 0.0))
-
-
-def _tail(value: np.ndarray, effects: np.ndarray, dimension: float, *, two_sided: bool) -> np.ndarray:
+def _p(value: np.ndarray, effects: np.ndarray, dimension: float, *, two_sided: bool) -> np.ndarray:
     r = len(effects)
+    beyond = ((np.abs(effects) >= np.abs(value)) if two_sided else effects >= value).sum(0)
     degrees = 1 / (1 / (r - 1) + 1 / dimension)
-    at_least = (np.abs(effects) >= np.abs(value)) if two_sided else effects >= value
-    beyond = at_least.sum(0)
-    rank = (1 + beyond) / (1 + r)
-    if degrees < FEWEST_DEGREES:
-        return np.asarray(rank)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = (value - effects.mean(0)) / (effects.std(0, ddof=1) * np.sqrt(1 + 1 / r))
-    tail = 2 * student.sf(np.abs(z), degrees) if two_sided else student.sf(z, degrees)
-    # No direction does anything, and this one neither: 0 / 0.
-    tail = np.where(np.isnan(tail), 1.0, tail)
-    return np.asarray(np.where(beyond >= _COUNTED, rank, tail))
+    tail = t_tail_p(value, effects, two_sided, degrees) if degrees >= FEWEST_DEGREES else np.nan
+    return rank_or_tail_p(beyond, r, tail, max(1, min(_COUNTED, int(0.05 * (1 + r) + 1e-9))) if two_sided else 1)

@@ -37,18 +37,24 @@ def upper(null: Float[np.ndarray, "r *c"], level: float = 0.95) -> np.ndarray:
     return np.sort(null, axis=0)[rank - 1]
 
 
-def t_tail_p(value: Float[np.ndarray, "*c"] | float, null: Float[np.ndarray, "r *c"], two_sided: bool = True) -> np.ndarray:
+def t_tail_p(
+    value: Float[np.ndarray, "*c"] | float, null: Float[np.ndarray, "r *c"], two_sided: bool = True, degrees: float | None = None
+) -> np.ndarray:
     """p of a value held against a few draws of a null that is near to normal, as a prediction: Student's t with r - 1 degrees.
+
+    Fewer ``degrees`` of freedom are for draws whose own tails are heavier.
 
     ``(value - mean) / (deviation sqrt(1 + 1 / r))`` has that distribution where value and draws are independent and normal with
     the same mean and deviation. It can be far below ``1 / (1 + r)``, so that a correction over many tests is possible;
-    whether the draws are near to normal is for the caller to know.
+    whether the draws are near to normal is for the caller to know. NaN where the draws are all the same.
 
     Source: the prediction interval of a normal sample, as in Crawford and Howell (1998).
     """
     null = np.asarray(null, dtype=np.float64)
     r = len(null)
+    degrees = r - 1 if degrees is None else degrees
+    deviation = null.std(axis=0, ddof=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        z = (value - null.mean(axis=0)) / (null.std(axis=0, ddof=1) * np.sqrt(1 + 1 / r))
-    tail = student.sf(np.abs(z) if two_sided else z, r - 1)
+        z = (value - null.mean(axis=0)) / np.where(deviation > 0, deviation * np.sqrt(1 + 1 / r), np.nan)
+    tail = student.sf(np.abs(z) if two_sided else z, degrees)
     return np.minimum(np.asarray(tail * (2 if two_sided else 1)), 1.0)
