@@ -1,8 +1,8 @@
 """Does every p value, interval and threshold of the product hold? Worlds with nothing to find, and with something planted.
 
 Run with `make bench NAME=calibration`; it writes `docs/calibration.md` and what the app shows of it. `DRAWS=2000` makes a short
-one, `ONLY=tcav` those scores alone, which are printed and not written; `KEEP=folder` keeps the draws of each case there, so that
-a run that was stopped goes on where it was.
+one, `ONLY=tcav,causes` measures those scores alone and leaves the others in the table; `KEEP=folder` keeps the draws of each case
+there, so that a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.calibrate.cases import cases
-from benchmarks.calibrate.table import write
+from benchmarks.calibrate.table import together, write
 from benchmarks.calibrate.trials import Case, Judged, Trials, joined, judge, load, save
 
 DRAWS = 100_000
@@ -71,15 +71,16 @@ def _name(case: Case, draws: int) -> str:
 def main() -> None:
     """Measure, print, and write the table."""
     draws, only = int(os.environ.get("DRAWS", DRAWS)), os.environ.get("ONLY", "")
-    chosen = [i for i, case in enumerate(cases()) if case.metric.startswith(only)]
+    chosen = [i for i, case in enumerate(cases()) if case.metric.startswith(tuple(only.split(",")))]
     found = calibrate(chosen, draws)
     for one in found:
         if not one.ok or only:
             print(
                 f"{'ok' if one.ok else 'FAILS'}: {one.metric}, {one.setting}: {one.what} {one.value:.4f} (limit {one.limit:.4f})"
             )
-    if not only and draws >= FEWEST:
-        write(found, Path(__file__).parent.parent)
+    if draws >= FEWEST:
+        root = Path(__file__).parent.parent
+        write(together(found, root) if only else found, root)
     result = {
         "name": "calibration", "setting": f"{draws} draws a p value, {len(chosen)} cases", "unit": "numbers that hold",
         "ours": sum(one.ok for one in found), "peers": {}, "ratio": {}, "equal": f"of {len(found)} numbers",

@@ -14,10 +14,12 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import chi2_contingency
 
-from analyses.information.bound import held_out_p
+from analyses.information.bound import LEAST_DRAWS, classifier_bounds, held_out_p
 from analyses.information.estimators import classifier_bound, plugin_discrete, with_null
 from analyses.information.mixed import MixedRows, mixed_ksg_tested
+from analyses.information.null import PERMUTATIONS as NULL_PERMUTATIONS
 from analyses.information.null import held
+from analyses.information.variables import Group, Variable
 from benchmarks.calibrate.trials import Case, Trials
 from probes import LogisticProbe
 
@@ -61,7 +63,7 @@ def world(setting: str, rng: np.random.Generator, effect: float = 0.0, documents
 def bound_p(draws: int, seed: int, setting: str = "documents", planted: bool = False) -> Trials:
     """p of the classifier bound: held-out labels dealt to other documents."""
     rng = np.random.default_rng(seed)
-    found: dict[float, list[tuple[float, float]]] = {}
+    found: dict[float, list[tuple[float, float, float]]] = {}
     for effect, count in _plan(draws, planted):
         found[effect] = []
         while len(found[effect]) < count:
@@ -70,7 +72,7 @@ def bound_p(draws: int, seed: int, setting: str = "documents", planted: bool = F
                 X, y, clusters = _held_out(setting, rng, effect)
                 log_proba = classify(X)
                 p = held_out_p(log_proba, y, clusters, PERMUTATIONS, seed=int(rng.integers(1 << 31)))
-                found[effect].append((p, _brute_force(log_proba, y, clusters) if planted else float("nan")))
+                found[effect].append((p, _brute_force(log_proba, y, clusters) if planted else float("nan"), np.nan))
     return _judged(found, f"{PERMUTATIONS:,} permutations of the documents' blocks of labels")
 
 
@@ -89,10 +91,22 @@ def bound_interval(draws: int, seed: int, setting: str = "documents", effect: fl
     return Trials(covered=np.array(covered))
 
 
+def bound_above(draws: int, seed: int, setting: str = "documents") -> Trials:
+    """Whether the classifier bound is above its null's 95th percentile: classifiers fitted to labels dealt to other documents."""
+    rng = np.random.default_rng(seed)
+    above = []
+    for number in range(draws):
+        (x_train, y_train, train), (x_test, y_test, test) = (_held_out(setting, rng, 0.0) for _ in range(2))
+        group = Group("token", [Variable("label", y_train, y_test)], x_train, x_test, train, test)
+        found = classifier_bounds(group, NULL_PERMUTATIONS, LEAST_DRAWS, seed + number)["label"]
+        above.append(found.value > found.null_high)
+    return Trials(above=np.array(above))
+
+
 def ksg_p(draws: int, seed: int, setting: str = "documents", planted: bool = False) -> Trials:
     """p of the nearest neighbours' estimate in two coordinates: labels dealt to other documents."""
     rng = np.random.default_rng(seed)
-    found: dict[float, list[tuple[float, float]]] = {}
+    found: dict[float, list[tuple[float, float, float]]] = {}
     for effect, count in _plan(draws, planted):
         found[effect] = []
         for _ in range(count):
@@ -104,7 +118,7 @@ def ksg_p(draws: int, seed: int, setting: str = "documents", planted: bool = Fal
                 rows = MixedRows.of(X, y, 5, clusters, own)
                 null = rows.permuted(5, PERMUTATIONS, rng)
                 reference = (1 + (null >= ours.value - 1e-9).sum()) / (1 + PERMUTATIONS)
-            found[effect].append((ours.p, float(reference)))
+            found[effect].append((ours.p, float(reference), ours.value > ours.null_high))
     return _judged(found, f"{PERMUTATIONS:,} permutations of documents")
 
 
@@ -112,15 +126,16 @@ def table_p(draws: int, seed: int, setting: str = "independent", planted: bool =
     """p of the plug-in estimate of four bins by two classes; the reference is Pearson's test where rows are independent."""
     rng = np.random.default_rng(seed)
     estimate = partial(plugin_discrete, correct=False)
-    found: dict[float, list[tuple[float, float]]] = {}
+    found: dict[float, list[tuple[float, float, float]]] = {}
     for effect, count in _plan(draws, planted):
         found[effect] = []
         for _ in range(count):
             X, y, clusters = _held_out(setting, rng, effect)
             codes = np.searchsorted(np.quantile(X[:, 0], [0.25, 0.5, 0.75]), X[:, 0])
-            ours = with_null(estimate, codes, y, 99, int(rng.integers(1 << 31)), clusters).p
+            ours = with_null(estimate, codes, y, 99, int(rng.integers(1 << 31)), clusters)
             table = np.bincount(codes * 2 + y, minlength=8).reshape(4, 2)
-            found[effect].append((ours, chi2_contingency(table).pvalue if setting == "independent" else float("nan")))
+            reference = chi2_contingency(table).pvalue if setting == "independent" else float("nan")
+            found[effect].append((ours.p, reference, ours.value > ours.null_high))
     return _judged(found, "Pearson's chi-square test" if setting == "independent" else "")
 
 
@@ -168,20 +183,30 @@ def _plan(draws: int, planted: bool) -> list[tuple[float, int]]:
     return [(effect, max(1, draws // len(EFFECTS))) for effect in EFFECTS] if planted else [(0.0, draws)]
 
 
-def _judged(found: dict[float, list[tuple[float, float]]], reference: str) -> Trials:
+def _judged(found: dict[float, list[tuple[float, float, float]]], reference: str) -> Trials:
     pairs = {effect: np.array(values) for effect, values in found.items()}
     power = {f"{effect:g} deviations": (p[:, 0], p[:, 1]) for effect, p in pairs.items() if effect}
-    return Trials(p=pairs[0.0][:, 0] if 0.0 in pairs else None, power=power, reference=reference)
+    nothing = pairs.get(0.0)
+    return Trials(
+        p=None if nothing is None else nothing[:, 0],
+        above=None if nothing is None else nothing[:, 2],
+        power=power,
+        reference=reference,
+    )
 
 
 ALIKE = tuple(setting for setting in SETTINGS if setting != "ragged")
 """Settings whose documents are of one length, so that brute force is the permutation of whole blocks."""
 CASES = [
     *(Case("mi.bound", setting, partial(bound_p, setting=setting), most=20_000) for setting in SETTINGS),
-    *(Case("mi.bound", f"{setting}, planted", partial(bound_p, setting=setting, planted=True), most=300) for setting in ALIKE),
+    *(Case("mi.bound", f"{setting}, planted", partial(bound_p, setting=setting, planted=True), most=900) for setting in ALIKE),
     *(Case("mi.bound", f"{setting}, effect 1", partial(bound_interval, setting=setting), most=4_000) for setting in SETTINGS),
+    *(
+        Case("mi.bound", f"{setting}, fitted to nothing", partial(bound_above, setting=setting), most=2_000)
+        for setting in SETTINGS
+    ),
     *(Case("mi.ksg", setting, partial(ksg_p, setting=setting), most=2_000) for setting in SETTINGS),
-    *(Case("mi.ksg", f"{setting}, planted", partial(ksg_p, setting=setting, planted=True), most=120) for setting in SETTINGS),
+    *(Case("mi.ksg", f"{setting}, planted", partial(ksg_p, setting=setting, planted=True), most=600) for setting in SETTINGS),
     *(Case("plug-in information", setting, partial(table_p, setting=setting), most=2_000) for setting in SETTINGS),
-    Case("plug-in information", "independent, planted", partial(table_p, setting="independent", planted=True), most=300),
+    Case("plug-in information", "independent, planted", partial(table_p, setting="independent", planted=True), most=900),
 ]

@@ -236,8 +236,8 @@ def _covers(draws: int, seed: int) -> Trials:
 CASES = [
     *(Case("tcav.effect", f"{kind}, stored sets", partial(_p, tail, kind)) for kind in KINDS),
     *(Case("tcav.effect", kind, partial(_p, false_positives, kind), most=2_000) for kind in KINDS),
-    *(Case("tcav.effect", f"{kind}, families of 20, corrected", partial(_p, families, kind), most=1_000) for kind in KINDS),
-    *(Case("tcav.effect", f"{kind}, planted", partial(_planted, kind), most=240) for kind in KINDS),
+    *(Case("tcav.effect", f"{kind}, families of 20, corrected", partial(_p, families, kind), most=2_000) for kind in KINDS),
+    *(Case("tcav.effect", f"{kind}, planted", partial(_planted, kind), most=900) for kind in KINDS),
     *(Case("tcav.effect", f"{kind}, one planted of 20", partial(_corrected, kind), most=500) for kind in KINDS),
     Case("tcav.score", "12 documents", _covers, most=4_000),
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from jaxtyping import Float
 from scipy.stats import binom
 
 LEVELS = (0.05, 0.01, 0.001)
+ABOVE = "above the 95th percentile"
+RATES = {f"p <= {level:g}": level for level in LEVELS} | {ABOVE: 0.05}
+"""How often what there is to count happens by chance."""
 COVERAGE = 0.93
 """The least coverage of an interval of 95%."""
 POWER = 0.8
@@ -48,7 +52,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Judged:
-    """One number of the table with its limit; ``ok`` where it holds."""
+    """One number of the table with its limit, and the day it was measured; ``ok`` where it holds."""
 
     metric: str
     setting: str
@@ -57,6 +61,7 @@ class Judged:
     value: float
     limit: float
     ok: bool
+    date: str = field(default_factory=lambda: str(dt.date.today()))
 
 
 def judge(case: Case, trials: Trials, numbers: int) -> list[Judged]:
@@ -66,16 +71,17 @@ def judge(case: Case, trials: Trials, numbers: int) -> list[Judged]:
     def add(what: str, draws: int, value: float, limit: float, ok: bool) -> None:
         found.append(Judged(case.metric, case.setting, what, draws, value, limit, ok))
 
+    def count(what: str, happened: np.ndarray) -> None:
+        limit = _limit(what, len(happened), numbers)
+        add(what, len(happened), float(happened.mean()), limit, float(happened.mean()) <= limit)
+
     for level in LEVELS if trials.p is not None else ():
         p = _known(trials.p)
         # Fewer draws than would give twenty at the level say little of it.
         if len(p) * level >= 20 or level == LEVELS[0]:
-            limit = float(binom.ppf(1 - 0.05 / numbers, len(p), level)) / len(p)
-            rate = float((p <= level).mean())
-            add(f"p <= {level:g}", len(p), rate, limit, rate <= limit)
+            count(f"p <= {level:g}", p <= level)
     if trials.above is not None and len(above := _known(trials.above)):
-        limit = float(binom.ppf(1 - 0.05 / numbers, len(above), 0.05)) / len(above)
-        add("above the 95th percentile", len(above), float(above.mean()), limit, float(above.mean()) <= limit)
+        count(ABOVE, above)
     if trials.covered is not None and len(covered := _known(trials.covered)):
         add("interval covers", len(covered), float(covered.mean()), COVERAGE, float(covered.mean()) >= COVERAGE)
     for effect, (ours, theirs) in trials.power.items():
@@ -88,6 +94,19 @@ def judge(case: Case, trials: Trials, numbers: int) -> list[Judged]:
             own >= POWER * reference,
         )
     return found
+
+
+def among(one: Judged, numbers: int) -> Judged:
+    """A number judged again, in a table of so many numbers."""
+    if one.what not in RATES:
+        return one
+    limit = _limit(one.what, one.draws, numbers)
+    # The value may have been rounded when it was written.
+    return replace(one, limit=limit, ok=round(one.value, 5) <= round(limit, 5))
+
+
+def _limit(what: str, draws: int, numbers: int) -> float:
+    return float(binom.ppf(1 - 0.05 / numbers, draws, RATES[what])) / draws
 
 
 def _known(values: np.ndarray | None) -> np.ndarray:

@@ -37,9 +37,7 @@ def test_a_score_without_a_row_in_the_calibration_is_seen() -> None:
 def test_the_table_that_is_shown_has_every_case() -> None:
     table = wb.calibration()
     assert {(case.metric, case.setting) for case in cases()} == set(zip(table["metric"], table["setting"], strict=True))
-    # Of families of tests, each of which is one draw, fewer are made.
-    least = np.where(table["setting"].str.contains("families"), 1000, 2000)
-    assert (table["draws"] >= least)[table["what"].eq("p <= 0.05")].all()
+    assert (table["draws"] >= 2000)[table["what"].eq("p <= 0.05")].all()
     page = (ROOT / "docs" / "calibration.md").read_text()
     for metric in dict.fromkeys(table["metric"]):
         assert f"## {metric}" in page

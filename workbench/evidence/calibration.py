@@ -11,7 +11,7 @@ from workbench.errors import UnknownNameError
 from workbench.shapes import read_shaped
 
 FILE = Path(__file__).with_name("calibration.json")
-COLUMNS = ("metric", "setting", "what", "draws", "value", "limit", "holds")
+COLUMNS = ("metric", "setting", "what", "draws", "value", "limit", "holds", "date")
 
 
 @cache
@@ -35,7 +35,7 @@ def calibration(metric: str | None = None) -> pd.DataFrame:
         metric: Of one score, such as ``detects.auroc``; all when left out.
 
     Returns:
-        ``metric, setting, what, draws, value, limit, holds``; see ``docs/calibration.md``. Scores made by the same function
+        ``metric, setting, what, draws, value, limit, holds, date``; see ``docs/calibration.md``. Scores made by the same function
         share its rows.
 
     Raises:
