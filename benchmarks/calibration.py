@@ -12,7 +12,7 @@ import os
 import platform
 import re
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from pathlib import Path
 
 import torch
@@ -47,13 +47,19 @@ def calibrate(chosen: list[int], draws: int) -> list[Judged]:
                 continue
             parts = [pool.submit(drawn, index, min(PART, count), 1000 * index + part) for part in range(-(-count // PART))]
             waiting.append((case, parts))
-        for case, parts in waiting:
-            start = time.monotonic()
-            trials = joined([part.result() for part in parts])
-            every.append((case, trials))
-            if kept:
-                save(trials, kept / _name(case, min(draws, case.most)))
-            print(f"{case.metric:22s} {case.setting:36s} {time.monotonic() - start:6.0f} s", flush=True)
+        start = time.monotonic()
+        while waiting:
+            # What is done is kept at once, whichever it is: a run that is stopped loses little.
+            wait([part for _, parts in waiting for part in parts if not part.done()], 5, FIRST_COMPLETED)
+            for case, parts in [one for one in waiting if all(part.done() for part in one[1])]:
+                waiting.remove((case, parts))
+                trials = joined([part.result() for part in parts])
+                every.append((case, trials))
+                if kept:
+                    save(trials, kept / _name(case, min(draws, case.most)))
+                print(f"{case.metric:22s} {case.setting:36s} {time.monotonic() - start:6.0f} s", flush=True)
+    place = {(case.metric, case.setting): number for number, case in enumerate(cases())}
+    every.sort(key=lambda one: place[one[0].metric, one[0].setting])
     numbers = sum(len(judge(case, trials, 1)) for case, trials in every)
     return [number for case, trials in every for number in judge(case, trials, numbers)]
 
