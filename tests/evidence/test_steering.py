@@ -129,7 +129,7 @@ def test_a_direction_made_of_its_tokens_passes_and_one_of_other_tokens_fails(scr
     spoken, cost = found["planted"]["causes.tokens"], found["planted"]["causes.cost"]
     # Directions that vary as the activations do, the stricter of the two kinds, move these tokens more than uniform ones.
     assert spoken["value"] > 3 * spoken["null_high"]
-    # A hundred directions of each kind: a rank of them could not be below .01.
+    # A rank among 139 directions of each kind could not be below .007.
     assert spoken["p"] < 1e-3
     assert found["planted"]["causes.push"]["value"] == pytest.approx(chosen * unit)
     at = tables["planted"].query("arm == 'random' and dose == @chosen").iloc[0]

@@ -27,7 +27,7 @@ from workbench.models.logits import TokenLogits, readings, shifts, thinned
 from workbench.progress import Progress
 from workbench.statistics.intervals import Interval, mean_interval
 
-RANDOM = 99
+RANDOM = 139
 """Random directions of each kind that a concept is judged by, at its dose."""
 CURVE_RANDOM = 39
 """Those of them that are tried at every dose, for a curve: as few as have a band of 95%."""

@@ -98,6 +98,8 @@ class _Deal:
         starts: ``[G]``: where each cluster begins in it.
         others: ``[G]`` indices of rows by cluster ``[J, m]``: whose labels its rows get, by mixed kind.
         weight: ``[G, J + 2]``.
+        scale: ``[G]``: the square root of H / (H - 1) of the H clusters whose labels a cluster may get. Labels are dealt
+            independently here, so their shares of positives vary by that much less than where they are permuted.
         constant: Whether labels are constant within clusters, so that their arrangements can be counted.
     """
 
@@ -106,6 +108,7 @@ class _Deal:
     starts: Int[np.ndarray, " G"]
     others: list[Int[np.ndarray, "J m"]]
     weight: Float[np.ndarray, "G k"]
+    scale: Float[np.ndarray, " G"]
     constant: bool
 
     @classmethod
@@ -117,9 +120,11 @@ class _Deal:
         share = np.add.reduceat(label.astype(float), starts) / lengths
         if ((share == 0) | (share == 1)).all():
             weight = np.tile([1 - share.mean(), share.mean()], (len(starts), 1))
-            return cls(label, order, starts, [np.empty((0, 0), dtype=np.int64)] * len(starts), weight, True)
+            none = [np.empty((0, 0), dtype=np.int64)] * len(starts)
+            # The number of positive clusters is kept, which is drawing without replacement.
+            return cls(label, order, starts, none, weight, np.ones(len(starts)), True)
         most = max(16, _KINDS // len(starts))
-        others, weights = [], []
+        others, weights, scale = [], [], []
         for length in lengths:
             several = givers(lengths, length)
             mixed = several[(share[several] > 0) & (share[several] < 1)]
@@ -129,8 +134,9 @@ class _Deal:
             weight[:2] = (share[several] == 0).mean(), (share[several] == 1).mean()
             weight[2 : 2 + len(chosen)] = len(mixed) / len(several) / max(len(chosen), 1)
             weights.append(weight)
+            scale.append(np.sqrt(len(several) / (len(several) - 1)))
         stacked = np.stack(weights)
-        return cls(label, order, starts, others, stacked[:, : 2 + max(map(len, others))], False)
+        return cls(label, order, starts, others, stacked[:, : 2 + max(map(len, others))], np.array(scale), False)
 
     @property
     def size(self) -> int:
@@ -175,6 +181,8 @@ class _Deal:
                 dealt = self.label[other].astype(float)
                 parts[:, g, 2 : 2 + len(dealt)] = ranks[:, begin : begin + dealt.shape[1]] @ dealt.T
                 share[g, 2 : 2 + len(dealt)] = dealt.mean(1)
+        more = (share - (share * self.weight).sum(1, keepdims=True)) * (self.scale - 1)[:, None]
+        parts += parts[:, :, [1]] * more
         return Sums(parts, share, self.weight)
 
 
