@@ -16,6 +16,8 @@ from workbench.statistics.dealing import dealer
 from workbench.statistics.nulls import rank_p, upper
 
 PERMUTATIONS = 99
+FEW_VALUES = 50
+"""Whole numbers that are no more than so many are classes."""
 """Draws of a null: its 95th percentile is then the 95th of them, which 5% of further draws exceed."""
 
 
@@ -34,8 +36,13 @@ class Held(NamedTuple):
 
 
 def held(y: Shaped[np.ndarray, "n ..."], clusters: Shaped[np.ndarray, " n"] | None) -> Held:
-    """Count the clusters of a label's values; a quantity (floats, or several columns) has as many as there are."""
+    """Count the clusters of a label's values; a quantity has as many as there are.
+
+    Floats are a quantity unless they are a few whole numbers, which are classes in another type; so are several columns.
+    """
     ids, count = cluster_ids(clusters, len(y))
+    if y.ndim == 1 and y.dtype.kind == "f" and (np.isfinite(y) & (y == np.round(y))).all() and len(np.unique(y)) <= FEW_VALUES:
+        y = y.astype(np.int64)
     if y.ndim > 1 or y.dtype.kind == "f":
         return Held(count, count, _few(count, "clusters"))
     _, codes = np.unique(y, return_inverse=True)

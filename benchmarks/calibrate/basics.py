@@ -10,7 +10,8 @@ import numpy as np
 from benchmarks.calibrate.trials import Case, Trials
 from workbench.statistics.intervals import correlation_interval, mean_interval, ratio_interval, share_interval
 
-SETTINGS = ("independent", "documents", "eight documents", "unequal documents", "heavy tails", "copies")
+SETTINGS = ("independent", "documents", "eight documents", "unequal documents", "heavy tails", "copies", "skewed", "eight skewed")
+"""*skewed*: a document's own part is exponential, as costs and divergences are."""
 
 
 def _documents(setting: str, rng: np.random.Generator) -> np.ndarray:
@@ -18,11 +19,12 @@ def _documents(setting: str, rng: np.random.Generator) -> np.ndarray:
         return np.arange(120)
     if setting == "unequal documents":
         return np.repeat(np.arange(30), np.maximum(1, rng.lognormal(1.5, 0.7, 30)).astype(np.int64))
-    return np.repeat(np.arange(8 if setting == "eight documents" else 30), 6)
+    return np.repeat(np.arange(8 if setting.startswith("eight") else 30), 6)
 
 
 def _values(setting: str, document: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    own = rng.normal(size=document.max() + 1)[document]
+    documents = document.max() + 1
+    own = (2 * rng.exponential(size=documents) - 2 if "skewed" in setting else rng.normal(size=documents))[document]
     if setting == "copies":
         return own
     inside = rng.standard_t(3, len(document)) if setting == "heavy tails" else rng.normal(size=len(document))

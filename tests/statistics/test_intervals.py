@@ -11,15 +11,18 @@ from scipy.stats import binom, false_discovery_control, ttest_1samp
 from workbench.errors import ConfigError, DataError
 from workbench.statistics.clusters import example_clusters
 from workbench.statistics.correction import benjamini_hochberg, holm, least_p
+from workbench.statistics.few_draws import rank_or_tail_p
 from workbench.statistics.intervals import mean_interval, ratio_interval, share_interval
-from workbench.statistics.nulls import rank_p, t_tail_p, upper
+from workbench.statistics.nulls import pareto_tail_p, rank_p, t_tail_p, upper
 from workbench.statistics.rows import NoNull, Null, row
 
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 
 
 def test_the_interval_of_a_mean_is_students() -> None:
-    values = np.random.default_rng(0).normal(size=(12, 1))
+    values = np.random.default_rng(0).normal(size=(6, 1))
+    # Without skewness.
+    values = np.concatenate([0.3 + values, 0.3 - values])
     truth = ttest_1samp(values[:, 0], 0).confidence_interval(0.95)
     found = mean_interval(values)
     assert (found.low[0], found.high[0]) == pytest.approx((truth.low, truth.high))
@@ -133,3 +136,50 @@ def texts_with_copies(tmp_path):
     table = pd.DataFrame({"text": ["a b", "c d", "a b", "e f", "g h"], "kind": list("xyxyx"), "book": ["1", "1", "2", "3", "4"]})
     table.to_csv(tmp_path / "texts.csv", index=False)
     return wb.load_dataset(tmp_path / "texts.csv", labels="kind", group="book")
+
+
+@pytest.mark.parametrize("clusters", [8, 16, 60])
+def test_intervals_of_skewed_values_cover(clusters: int) -> None:
+    """Exponential values, such as costs: Student's interval covers 89% with eight."""
+    rng = np.random.default_rng(clusters)
+    values = rng.exponential(size=(clusters, 4000))
+    for sign in (1, -1):
+        low, high = mean_interval(sign * values)
+        assert ((low <= sign) & (high >= sign)).mean() >= 0.93
+    covered = []
+    for column in range(600):
+        below = rng.uniform(1, 3, clusters)
+        _, low_one, high_one = ratio_interval(values[:, column] * below, below)
+        covered.append(low_one <= 1 <= high_one)
+    assert np.mean(covered) >= 0.9
+
+
+def test_clusters_that_are_worth_one_have_no_interval() -> None:
+    clusters = np.concatenate([np.zeros(190), np.arange(1, 11)])
+    values = np.random.default_rng(0).normal(size=(200, 1))
+    assert np.isnan(mean_interval(values, clusters).low).all()
+    assert np.isnan(share_interval(values > 0, clusters).high).all()
+    assert np.isnan(ratio_interval(values[:, 0], np.ones(200), clusters)[1:]).all()
+
+
+def test_the_interval_of_a_share_does_not_jump_with_one_more_document() -> None:
+    """One miss in each of some documents: the more of them, the better is it known how alike the rows of one are."""
+    clusters = np.repeat(np.arange(31), 28)
+    widths = []
+    for misses in range(4, 12):
+        hits = np.ones(len(clusters))
+        hits[np.arange(misses) * 28] = 0
+        low, high = share_interval(hits[:, None], clusters)
+        widths.append(float(high[0] - low[0]))
+    assert max(widths[i] / widths[i + 1] for i in range(len(widths) - 1)) < 2
+
+
+def test_a_fitted_tail_keeps_its_level_where_the_null_is_heavy() -> None:
+    rng = np.random.default_rng(0)
+    for draws in (rng.normal(size=(401, 30_000)), rng.exponential(size=(401, 30_000))):
+        p = rank_or_tail_p((draws[1:] >= draws[0]).sum(0), 400, pareto_tail_p(draws[0], draws[1:]))
+        for level in (0.05, 0.001):
+            assert (p <= level).sum() <= binom.ppf(1 - 1e-4, len(p), level)
+    null = rng.normal(size=(400, 1))
+    assert pareto_tail_p(np.array([8.0]), null)[0] < 1e-5
+    assert np.isnan(pareto_tail_p(np.array([8.0]), null[:100])[0])

@@ -147,3 +147,30 @@ def test_the_spread_is_that_of_whole_permutations_where_documents_are_few(shares
     dealt = np.stack([blocks[rng.permutation(documents)].ravel() for _ in range(4000)], axis=1)
     exact = auroc_matrix(scores, dealt).std(axis=1)
     assert np.mean(found.spread / exact) == pytest.approx(1, abs=0.02)
+
+
+def test_a_sum_that_no_dealing_reaches_has_a_p_value() -> None:
+    """Documents of unequal length and a concept that sees its label well: no saddlepoint, and no missing p."""
+    found = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        ids = np.repeat(np.arange(31), rng.integers(8, 60, 31))
+        label = (rng.random(len(ids)) < 0.06).astype(float)
+        scores = rng.normal(size=len(ids)) + 3 * label
+        found.append(permuted_by_cluster(scores[:, None], label[:, None], ids).p[0])
+    assert np.isfinite(found).all()
+    assert max(found) < 1e-6
+
+
+def test_the_95th_percentile_agrees_with_p_where_documents_differ_much() -> None:
+    rng = np.random.default_rng(1)
+    above, significant = [], []
+    for _ in range(12):
+        ids = np.repeat(np.arange(30), np.maximum(4, rng.lognormal(4, 1, 30)).astype(int))
+        label = (rng.permutation(30) < 10)[ids].astype(float)
+        scores = rng.normal(size=(len(ids), 40)) + rng.normal(size=(30, 40))[ids]
+        found = permuted_by_cluster(scores, np.repeat(label[:, None], 40, axis=1), ids)
+        area = auroc_matrix(scores, label[:, None])[:, 0]
+        above.append(area > found.high)
+        significant.append(found.p <= 0.05)
+    assert np.mean(np.concatenate(above) == np.concatenate(significant)) > 0.985

@@ -19,6 +19,7 @@ from workbench.statistics.rows import Null, row
 
 MIN_POSITIVES = 8
 FAMILY = "every concept of the run for its label"
+CONSTANT = "no interval: the concept has the same value on all of these rows"
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _rows(
     bits = information(z, y, clusters, seed)
     rows: list[dict[str, object]] = []
     for i, (place, label) in enumerate(pairs):
-        few = area.counts.reason(i)
+        few = area.counts.reason(i) or ("" if np.ptp(z[~np.isnan(y[:, i]), i]) > 0 else CONSTANT)
         common: dict[str, Any] = {
             "place": place, "label": label, "n": int(known[i]), "clusters": int(area.counts.every[i]),
             "clusters_positive": area.counts.fewer(i), "note": few,

@@ -20,7 +20,7 @@ DEALS = 99
 
 
 class Bits(NamedTuple):
-    """Information in bits, each ``[c]``; nan where a class is in too few clusters.
+    """Information in bits, each ``[c]``; nan where a class is in too few clusters; no interval where the concept does not vary.
 
     Attributes:
         value: Plug-in estimate less its mean under dealt labels, which is its bias where there is nothing to find; it may be
@@ -85,6 +85,8 @@ def _fill(
     out.value[column], out.null_high[column] = value, upper(null - null.mean())
     # Information grows with the square of what is there, and its error with it: the interval is made on the scale of the root.
     half = float(reach(count - 1)) * np.sqrt(error**2 + spread**2)
+    if not half > 0:
+        return
     root = np.sqrt(max(value, half / 2, 1e-12))
     around = half / (2 * root)
     out.low[column] = (root - around) ** 2 if value > half / 2 else min(0.0, value)

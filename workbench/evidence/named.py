@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from scipy.special import logit
 
 from workbench.concepts import ConceptSet
 from workbench.evidence.held_out import HeldOut, codes, held_out
 from workbench.naming import word_at
 from workbench.progress import Progress, silent
 from workbench.statistics.auroc import auroc_matrix, clustered_auroc
-from workbench.statistics.nulls import rank_p, upper
+from workbench.statistics.few_draws import rank_or_tail_p
+from workbench.statistics.nulls import pareto_tail_p, upper
 from workbench.statistics.rows import SHOWN, Null, row
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ OTHER_NAMES = 400
 LEAST_NAMES, NAMES_FOR_P = 5, 19
 FAMILY = "every concept of the run for its name"
 TRIED_ROWS = 6000
+_EDGE = 1e-6
 
 
 def name_rows(
@@ -87,11 +90,22 @@ def name_rows(
         common["note"] = area.counts.reason(k)
         null = Null(draws.mean())
         if len(draws) >= NAMES_FOR_P:
-            null = Null(draws.mean(), float(upper(draws)), rank_p(value[k], draws), FAMILY)
+            tested = bool(area.counts.enough[k])
+            p, family = (name_p(value[k], draws), FAMILY) if tested else (np.nan, "")
+            null = Null(draws.mean(), float(upper(draws)), p, family)
         elif not common["note"]:
             common["note"] = f"no p value: {len(draws)} other names, fewer than {NAMES_FOR_P}"
         rows.append(row("named.auroc", value[k], null, low=low[k], high=high[k], **common))
     return rows
+
+
+def name_p(value: float, draws: Float[np.ndarray, " r"]) -> float:
+    """p of a name's AUROC among those of other names: a rank, and the fitted tail where it is beyond all of them.
+
+    The tail is fitted on the logit scale, on which an AUROC has no end; with fewer than 199 names there is a rank alone.
+    """
+    value, draws = logit(np.clip(value, _EDGE, 1 - _EDGE)), logit(np.clip(draws, _EDGE, 1 - _EDGE))
+    return float(rank_or_tail_p((draws >= value).sum(), len(draws), pareto_tail_p(value, draws)))
 
 
 def try_names(concept: Concept, texts: Sequence[str], seed: int = 0) -> pd.DataFrame:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.stats import beta
 from torch import Tensor
 
 from workbench.concepts import ConceptSet
 from workbench.statistics.directions import isotropic_directions
-from workbench.statistics.nulls import rank_p, upper
+from workbench.statistics.few_draws import rank_or_tail_p
+from workbench.statistics.nulls import upper
 from workbench.statistics.rows import Null, row
 
 CONTROLS = 1000
@@ -44,9 +46,20 @@ def stability_rows(concepts: ConceptSet, replica: ConceptSet, seed: int) -> list
             continue
         draws = one_null if label else any_null
         value = float(concepts.directions()[place] @ theirs[place_of[label]]) if label else float(free[place])
-        null = Null(float(draws.mean()), float(upper(draws)), rank_p(value, draws), FAMILY)
+        p = cosine_p(value, draws, concepts.width, 1 if label else len(theirs))
+        null = Null(float(draws.mean()), float(upper(draws)), p, FAMILY)
         rows.append(row("stable.cosine", value, null, n=1, place=place, label=label))
     return rows
+
+
+def cosine_p(value: float, draws: Float[np.ndarray, " r"], width: int, others: int) -> float:
+    """p of a direction's largest cosine with some others among those of random directions.
+
+    A rank; beyond all draws at most ``others`` times the probability that a random direction has such a cosine with one of them,
+    ``I(1 - cosine^2; (width - 1) / 2, 1 / 2) / 2`` by the incomplete beta function, which no arrangement of the others exceeds.
+    """
+    one = 0.5 * float(beta.sf(min(value, 1.0) ** 2, 0.5, (width - 1) / 2)) if value > 0 else 1.0
+    return float(rank_or_tail_p((draws >= value).sum(), len(draws), min(1.0, others * one)))
 
 
 def cofiring(first: Float[np.ndarray, "n a"], second: Float[np.ndarray, "n b"]) -> Float[np.ndarray, "a b"]:

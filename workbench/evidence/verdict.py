@@ -37,10 +37,10 @@ def verdict(row: Mapping[str, Any], metric: Metric) -> Verdict:
 
 
 def _tested(p: float, corrected: float | None, family: str) -> Verdict:
-    if (p if corrected is None else corrected) < ALPHA:
+    if (p if corrected is None else corrected) <= ALPHA:
         after = "not corrected for other tests" if corrected is None else f"after Holm's correction over {family}"
         return Verdict(True, f"Significant at 5%, {after}.")
-    if corrected is not None and p < ALPHA:
+    if corrected is not None and p <= ALPHA:
         return Verdict(False, f"Not significant after Holm's correction over {family}; uncorrected, p is {p_value(p)}.")
     return Verdict(False, "Not significant at 5%.")
 

@@ -100,7 +100,8 @@ class Area:
     mostly_tied: Bool[np.ndarray, " c"]
 
     def interval(self, level: float = LEVEL, null_error: Float[np.ndarray, " c"] | None = None, least: int = ENOUGH) -> Interval:
-        """On the logit scale, so that it stays inside 0 to 1; nan where a class is in fewer clusters than ``least``.
+        """On the logit scale, so that it stays inside 0 to 1; nan where a class is in fewer clusters than ``least``, and
+        where all scores are the same.
 
         Where the value is 0 or 1 its standard error is 0 and says nothing. There the far end is the area at which as many
         independent pairs as there are clusters of the rarer class would all agree with probability (1 - level) / 2: .69 for 10.
@@ -132,7 +133,9 @@ class Area:
         far = ((1 - level) / 2) ** (1 / np.maximum(pairs, 1))
         low = np.where(inside, low, np.where(value == 1, far, value))
         high = np.where(inside, high, np.where(value == 0, 1 - far, value))
-        known = (pairs >= least) & np.isfinite(value) & np.isfinite(self.df)
+        # Scores that are all the same are no measurement of one half.
+        varies = ~inside | (error > 0)
+        known = (pairs >= least) & np.isfinite(value) & np.isfinite(self.df) & varies
         return Interval(np.where(known, low, np.nan), np.where(known, high, np.nan))
 
 

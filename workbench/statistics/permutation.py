@@ -167,9 +167,10 @@ class _Deal:
         quantile, pairs = norm.ppf(0.95), positives * (n - positives)
         # Cornish and Fisher's expansion to the third cumulant.
         bent = mean + spread * (quantile + (quantile**2 - 1) * skew / 6)
-        # Once more by the tail there, which knows the other cumulants.
-        there = np.clip(upper_tail(sums, bent), 1e-6, 0.5)
-        bent = np.where(spread > 0, bent + spread * (quantile - norm.isf(np.where(np.isnan(there), 0.05, there))), bent)
+        # Twice more by the tail there, which knows the other cumulants.
+        for _ in range(2):
+            there = np.clip(upper_tail(sums, bent), 1e-6, 0.5)
+            bent = np.where(spread > 0, bent + spread * (quantile - norm.isf(there)), bent)
         return p, 0.5 + mean / pairs, 0.5 + bent / pairs, spread / pairs
 
     def _sums(self, ranks: Float[np.ndarray, "c n"]) -> Sums:

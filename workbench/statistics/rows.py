@@ -53,7 +53,7 @@ def row(
     clusters_positive: int | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """A row of evidence or of metrics; failed, with the reason, where the value is not a number.
+    """A row of evidence or of metrics; failed where the value is not a number, with the note as the reason.
 
     Args:
         metric: A declared key.
@@ -69,7 +69,8 @@ def row(
         ConfigError: A p value without its family.
     """
     if not math.isfinite(value):
-        return more | {"metric": metric, "status": "failed", "error": "the value is not a finite number", "n": n}
+        why = str(more.get("note") or "the value is not a finite number")
+        return more | {"metric": metric, "status": "failed", "error": why, "n": n}
     found = more | {"metric": metric, "status": "ok", "value": float(value), "low": low, "high": high, "n": n}
     found |= {"clusters": clusters, "clusters_positive": clusters_positive}
     if isinstance(null, NoNull):

@@ -19,6 +19,8 @@ from scipy.stats import norm
 
 _STEPS = 40
 _HALVINGS = 30
+_SHORTER, _LEAST_SHARE = 0.9, 1e-3
+"""How far towards a sum without a saddlepoint one is looked for next, and where that ends."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ def upper_tail(sums: Sums, observed: Float[np.ndarray, " c"]) -> Float[np.ndarra
         observed: ``[c]``.
 
     Returns:
-        ``[c]`` in 0 to 1; 1 where the sum cannot vary; nan where the search for the saddlepoint did not end.
+        ``[c]`` in 0 to 1; 1 where the sum cannot vary. Where no labels with that number of positives give so large a sum, there
+        is no saddlepoint, and it is the tail of the largest sum on the way there that has one: an upper bound.
     """
     count = len(observed)
     start = sums.at(np.zeros(count), np.zeros(count))
@@ -108,8 +111,12 @@ def upper_tail(sums: Sums, observed: Float[np.ndarray, " c"]) -> Float[np.ndarra
     search = np.flatnonzero(varies & ~central)
     tail = np.where(varies, 0.5, 1.0)
     if len(search):
-        part = Sums(sums.parts[search], sums.share, sums.weight)
-        tail[search] = _tail(part, target[search], start.only(search))
+        middle, share = start.first, 1.0
+        while len(search) and share > _LEAST_SHARE:
+            part = Sums(sums.parts[search], sums.share, sums.weight)
+            found = _tail(part, middle[search] + share * (target[search] - middle[search]), start.only(search))
+            tail[search] = np.where(np.isnan(found), tail[search], found)
+            search, share = search[np.isnan(found)], share * _SHORTER
     return tail
 
 

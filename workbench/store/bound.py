@@ -113,8 +113,8 @@ def concept_table(
 ) -> pd.DataFrame:
     """One row a concept with its current name, where it was found, its density and the value of each metric.
 
-    ``detects.q`` is the p value of its AUROC, adjusted by Benjamini and Hochberg's method over all concepts of the study that
-    were tested for a label.
+    ``detects.q`` is the p value of its AUROC, adjusted by Benjamini and Hochberg's method over all tests of a concept for a
+    label in the study.
     """
     frame = study.catalog.frame(tables.concepts_in_order())
     names = study.catalog.current_names()
@@ -130,11 +130,12 @@ def concept_table(
         # A concept has one row a metric, except where it was tried against several labels: keep the strongest.
         wide = evidence.sort_values("value").groupby(["concept", "metric"])["value"].last().unstack("metric")
         frame = frame.merge(wide, left_on="id", right_index=True, how="left")
+        area = evidence[evidence["metric"].eq("detects.auroc")]
+        # A list is browsed: of those with a q up to .05 at most one in twenty is expected to be false. Every test counts, also
+        # those that are not shown.
+        area = area.assign(q=benjamini_hochberg(area["p"].to_numpy(dtype=float)))
         # A concept whose AUROC is not above chance detects no label.
-        area = evidence[evidence["metric"].eq("detects.auroc") & evidence["value"].gt(0.5)]
-        best = area.sort_values("value").groupby("concept").tail(1)
-        # A list is browsed: of those with a q up to .05 one in twenty is expected to be false.
-        best = best.assign(q=benjamini_hochberg(best["p"].to_numpy(dtype=float)))
+        best = area[area["value"].gt(0.5)].sort_values("value").groupby("concept").tail(1)
         frame = frame.merge(
             best[["concept", "label", "q"]].rename(columns={"concept": "id", "label": "detects", "q": "detects.q"}),
             on="id",
