@@ -142,11 +142,11 @@ class Analysis(BaseModel, ABC):
     def run(self, context: Context) -> Result:
         """Do the work. Raises a WorkbenchError when the input does not fit."""
 
-    def check(self, activations: ActivationSet, dataset: Dataset) -> None:
+    def check(self, activations: ActivationSet, dataset: Dataset, seed: int) -> None:
         """Raise a WorkbenchError where the options name what is not there, or do not fit what is.
 
-        It is called before the work is recorded as a run, so that a typing error leaves none. Nothing is checked unless an
-        analysis says how.
+        It is called before the work is recorded as a run, so that a typing error leaves none, nor do labels with too few rows.
+        Nothing is checked unless an analysis says how.
         """
 
     @classmethod

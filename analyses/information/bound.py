@@ -13,7 +13,7 @@ from analyses.information.estimators import classifier_bound
 from analyses.information.null import held
 from analyses.information.variables import Group, Variable
 from probes import LogisticProbe
-from workbench.statistics.dealing import dealer
+from workbench.statistics.dealing import dealer, whole_deal
 from workbench.statistics.nulls import upper
 from workbench.statistics.sequential import sequential_p
 
@@ -119,9 +119,10 @@ def _coded(group: Group, permutations: int, seed: int) -> tuple[Float[np.ndarray
         several = len(np.unique(group.clusters_train[known])) > 1
         deal = dealer(y[known], group.clusters_train[known] if several else None)
         for _ in range(permutations if several else 0):
-            dealt = np.full(len(y), -1)
-            dealt[known] = y[known][deal(rng)]
-            labels.append(dealt)
+            if (whole := whole_deal(y[known], deal, rng)) is not None:
+                dealt = np.full(len(y), -1)
+                dealt[known] = whole
+                labels.append(dealt)
         values = range(1, 2) if variable.count == 2 else range(variable.count)
         for one in labels:
             fits.append(_Fit(variable, slice(len(columns), len(columns) + len(values))))

@@ -14,8 +14,7 @@ from probes import LogisticProbe, control_task, known_rate, majority_accuracy, r
 from workbench.activations.labels import choose_labels, labelled, one_of_two
 from workbench.analysis import Context, Metric, Result, SiteAnalysis
 from workbench.concepts import LinearConcepts
-from workbench.errors import DataError
-from workbench.evidence.samples import Sample, samples
+from workbench.evidence.samples import Sample, require_fit, samples
 from workbench.plots import site_lines
 from workbench.statistics.auroc import Area, average_precision, clustered_auroc
 from workbench.statistics.clusters import ENOUGH
@@ -100,13 +99,13 @@ class LinearProbes(SiteAnalysis):
     max_iter: int = Field(200, ge=1, description="Largest number of solver steps.")
     controls: bool = Field(True, description="Also fit the control probes.")
 
-    def check(self, activations: ActivationSet, dataset: Dataset) -> None:
-        """See that there are such labels."""
-        choose_labels(dataset, self.labels)
+    def check(self, activations: ActivationSet, dataset: Dataset, seed: int) -> None:
+        """See that there are such labels, with rows to fit and score them."""
+        require_fit(activations, dataset, self._labels(dataset), self.labels, self.max_rows, seed)
 
     def shared(self, context: Context) -> list[str]:
         """The labels."""
-        return one_of_two(context.dataset, choose_labels(context.dataset, self.labels))[0]
+        return self._labels(context.dataset)
 
     def at_site(self, context: Context, site: str, shared: list[str]) -> _Probed:
         """Probe a site."""
@@ -115,22 +114,20 @@ class LinearProbes(SiteAnalysis):
 
     def joined(self, context: Context, shared: list[str], parts: list[_Probed]) -> Result:
         """Every site together."""
-        labels, result, rows = shared, Result(), []
+        result, rows = Result(), []
         # The same labels are skipped at every site: they are told once.
         skipped = parts[0][1]
         for probed, _ in parts:
             for found, metrics in probed:
                 result.concepts.append(found)
                 rows += metrics
-        if not result.concepts:
-            reasons = "; ".join(sorted({s["reason"] for s in skipped})) or "there are no captured examples of them"
-            raise DataError(
-                f"None of the labels {', '.join(labels[:8])} can be probed: {reasons}. Capture or label more examples."
-            )
         result.metrics = pd.DataFrame(rows)
         result.tables["skipped"] = pd.DataFrame(skipped, columns=["label", "reason"])
         result.figures["auroc"] = _figure(result.metrics)
         return result
+
+    def _labels(self, dataset: Dataset) -> list[str]:
+        return one_of_two(dataset, choose_labels(dataset, self.labels))[0]
 
     def _probe(self, sample: Sample, site: str, context: Context) -> tuple[LinearConcepts, list[dict[str, Any]]]:
         true = sample.y_train

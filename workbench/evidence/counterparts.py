@@ -19,7 +19,7 @@ import pandas as pd
 
 from workbench.analysis import Result
 from workbench.concepts import ConceptSet
-from workbench.evidence.held_out import codes, held_out
+from workbench.evidence.held_out import codes, held_out, require_splits
 from workbench.evidence.stability import cofiring
 from workbench.frames import records
 from workbench.progress import Progress, silent
@@ -53,6 +53,7 @@ def counterparts(study: Study, *, max_rows: int = 10_000, seed: int = 0, progres
     runs = _runs(study)
     if len(runs) < 2:
         return pd.DataFrame(columns=list(COLUMNS))
+    require_splits(study.activation_set(runs[0].record["inputs"]["activations"]), study.dataset_for(runs[0]), "test")
     config = {"runs": [run.id for run in runs], "max_rows": max_rows}
     run_id = f"counterparts-{hashlib.sha256(json.dumps([config, seed]).encode()).hexdigest()[:8]}"
     record = _record(study, run_id, runs, max_rows, seed, progress)
