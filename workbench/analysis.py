@@ -196,7 +196,8 @@ class SiteAnalysis(Analysis):
     """An analysis that does the same at every site, each by itself: engines with several workers do several at once.
 
     ``shared`` is made once, ``at_site`` for each site, and ``joined`` makes them one result. ``at_site`` may be called in
-    another process: it reads the activations, data set and seed of its context, and nothing of the model.
+    another process: it reads the activations, data set and seed of its context, and nothing of the model. What it tells the
+    context's progress, in units of its own, is a part of one step over all sites.
     """
 
     @abstractmethod

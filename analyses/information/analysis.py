@@ -24,6 +24,7 @@ from workbench.concepts import ConceptSet, LinearConcepts
 from workbench.errors import DataError
 from workbench.evidence.samples import require_fit
 from workbench.plots import site_lines
+from workbench.progress import shares
 from workbench.statistics.correction import holm, least_p
 from workbench.statistics.rows import NoNull, Null, row
 
@@ -117,8 +118,11 @@ class MutualInformation(SiteAnalysis):
             if compressor is None:
                 compressor = PCACompressor(min(self.dimensions, group.x_train.shape[1])).fit(group.x_train)
                 concepts.append(_principal(compressor, site, group.level))
-            bounds = classifier_bounds(group, self.permutations, draws, context.seed)
-            for variable in group.variables:
+            # The bounds and the neighbours take about as long.
+            bounding, searching = shares(group.progress, [1, 1])
+            bounds = classifier_bounds(group, self.permutations, draws, context.seed, progress=bounding)
+            for number, variable in enumerate(group.variables):
+                searching(number, len(group.variables), f"neighbours and {variable.name}")
                 common = {"site": site, "label": variable.name}
                 rows.append(_row("mi.bound", bounds[variable.name], group, variable) | common)
                 rows.append(_entropy(group, variable) | common)

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from workbench.activations.labels import is_span
 from workbench.analysis import Context
 from workbench.evidence.samples import Sample, samples
+from workbench.progress import Progress, silent
 
 MAX_VALUES = 24
 
@@ -40,6 +41,7 @@ class Group:
     x_test: Float[np.ndarray, "m d"]
     clusters_train: Int[np.ndarray, "n"]
     clusters_test: Int[np.ndarray, "m"]
+    progress: Progress = silent
 
 
 def variables(
@@ -52,7 +54,9 @@ def variables(
             skipped += reasons
         found = list(_spans(sample)) if is_span(sample.labels[0]) else list(_columns(sample, usable))
         if found:
-            yield Group(sample.level, found, sample.x_train, sample.x_test, sample.clusters_train, sample.clusters_test)
+            yield Group(
+                sample.level, found, sample.x_train, sample.x_test, sample.clusters_train, sample.clusters_test, sample.progress
+            )  # fmt: skip
 
 
 def split_by_values(labels: list[str]) -> tuple[list[str], list[dict[str, str]]]:

@@ -15,7 +15,9 @@ from workbench.activations.labels import choose_labels, labelled, one_of_two
 from workbench.analysis import Context, Metric, Result, SiteAnalysis
 from workbench.concepts import LinearConcepts
 from workbench.evidence.samples import Sample, require_fit, samples
+from workbench.numbers import counted
 from workbench.plots import site_lines
+from workbench.progress import Progress, shares
 from workbench.statistics.auroc import Area, average_precision, clustered_auroc
 from workbench.statistics.clusters import ENOUGH
 from workbench.statistics.intervals import Interval, mean_interval, share_interval
@@ -72,6 +74,9 @@ METRICS = (
 )
 
 
+# About how long it takes a row to be fitted, for each of its numbers and each label; to be turned to the principal axes, for each
+# pair of its numbers; and to be scored by 100 random directions, for each label.
+_FIT_NS, _TURN_NS, _RANDOM_NS = 0.6, 0.2, 2500.0
 # What a site gives, by level, and the labels that it skips.
 _Probed = tuple[list[tuple[LinearConcepts, list[dict[str, Any]]]], list[dict[str, str]]]
 
@@ -140,13 +145,14 @@ class LinearProbes(SiteAnalysis):
         usable = [bool(len(np.unique(y[~np.isnan(y)])) == 2) for y in np.concatenate(columns, axis=1).T]
         stacked = np.concatenate(columns, axis=1)
         probe = LogisticProbe(C=self.C, max_iter=self.max_iter, tol=1e-4, balanced=False)
-        probe.fit(sample.x_train, stacked[:, usable])
+        fitting, scoring = shares(sample.progress, _costs(sample, stacked.shape[1], self.controls))
+        probe.fit(sample.x_train, stacked[:, usable], told=_by_share(fitting, f"fitting {counted(count, 'label')}"))
         weights, bias = np.zeros((stacked.shape[1], sample.x_train.shape[1])), np.zeros(stacked.shape[1])
         weights[usable], bias[usable] = probe.coef_, probe.intercept_
         margins = sample.x_test @ weights.T + bias
         rows = _scores(sample, margins[:, :count])
         if self.controls:
-            rows += _controls(sample, margins, usable, context.seed)
+            rows += _controls(sample, margins, usable, context.seed, _by_share(scoring, "random directions"))
         rows += _columns(sample, margins[:, :count])
         concepts = LinearConcepts(
             site,
@@ -156,6 +162,17 @@ class LinearProbes(SiteAnalysis):
             level=sample.level,
         )
         return concepts, [found | {"site": site} for found in rows]
+
+
+def _costs(sample: Sample, columns: int, controls: bool) -> list[float]:
+    """About how long it takes to fit columns of labels, and to score them with their controls, in nanoseconds."""
+    n, width = sample.x_train.shape
+    fit = _FIT_NS * width * columns + _TURN_NS * width**2
+    return [n * fit, (n if controls else 0) * _RANDOM_NS * sample.y_test.shape[1] + len(sample.x_test)]
+
+
+def _by_share(progress: Progress, text: str) -> Callable[[float], None]:
+    return lambda share: progress(round(1000 * share), 1000, text)
 
 
 def _scores(sample: Sample, margins: np.ndarray) -> list[dict[str, Any]]:
@@ -199,12 +216,14 @@ def _no_task(label: str, words: int) -> dict[str, Any]:
     return {"metric": "probe.selectivity", "label": label, "value": float("nan"), "status": "failed", "error": error}
 
 
-def _controls(sample: Sample, margins: np.ndarray, usable: list[bool], seed: int) -> list[dict[str, Any]]:
+def _controls(
+    sample: Sample, margins: np.ndarray, usable: list[bool], seed: int, told: Callable[[float], None]
+) -> list[dict[str, Any]]:
     y, clusters, count = sample.y_test, sample.clusters_test, sample.y_test.shape[1]
     # The shuffled probe is tried on labels shuffled in the same way: fitted to nothing, tried on nothing.
     area = clustered_auroc(margins[:, count : 2 * count], shuffled_labels(y, seed + 1, clusters), clusters)
     low, high = area.interval()
-    random = random_direction_accuracy(sample.x_train, sample.y_train, sample.x_test, y, seed=seed)
+    random = random_direction_accuracy(sample.x_train, sample.y_train, sample.x_test, y, seed=seed, told=told)
     known = ~np.isnan(y)
     # Shuffled labels lie in other clusters than the labels do; all else is measured on the labels.
     own = clustered_auroc(margins[:, :count], y, clusters)

@@ -16,6 +16,7 @@ from workbench.datasets import Dataset
 from workbench.errors import DataError, WorkbenchWarning
 from workbench.evidence.held_out import held_out
 from workbench.numbers import counted
+from workbench.progress import Progress, shares, silent
 from workbench.statistics.clusters import example_clusters
 
 MIN_TRAIN, MIN_TEST = 20, 8
@@ -36,6 +37,7 @@ class Sample:
         labels: One a column.
         words_train: The token at each row, for the control task; None on the level of examples.
         clusters_train: The cluster of each row: its document, else its content.
+        progress: Called with ``(done, total, text)`` for what is done with it, in units of its own.
     """
 
     level: str
@@ -48,6 +50,7 @@ class Sample:
     clusters_test: Int[np.ndarray, "m"]
     words_train: list[str] | None = None
     words_test: list[str] | None = None
+    progress: Progress = silent
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,13 @@ def samples(
     Labels with too few rows are appended to ``skipped``, with the reason.
     """
     acts = context.activations.at(site)
-    for chosen in choose_rows(acts, context.dataset, labels, max_rows, context.seed):
+    every = list(choose_rows(acts, context.dataset, labels, max_rows, context.seed))
+    told = shares(context.progress, [len(chosen.train) * len(chosen.labels) for chosen in every])
+    for tell, chosen in zip(told, every, strict=True):
         if skipped is not None:
             skipped += chosen.skipped
         if chosen.labels:
-            yield _read(acts, chosen)
+            yield _read(acts, chosen, tell)
 
 
 def choose_rows(acts: ActivationSet, dataset: Dataset, labels: list[str], max_rows: int, seed: int) -> Iterator[Chosen]:
@@ -196,7 +201,7 @@ def _examples(acts: ActivationSet, dataset: Dataset, labels: list[str], seed: in
     )  # fmt: skip
 
 
-def _read(acts: ActivationSet, chosen: Chosen) -> Sample:
+def _read(acts: ActivationSet, chosen: Chosen, progress: Progress) -> Sample:
     rows = (chosen.train, chosen.test)
     by_position = chosen.level == "token"
     x_train, x_test = (acts.read(part) if by_position else example_means(acts, part) for part in rows)
@@ -204,5 +209,5 @@ def _read(acts: ActivationSet, chosen: Chosen) -> Sample:
     words = [None if token is None else token.iloc[part].str.lower().tolist() for part in rows]
     return Sample(
         chosen.level, chosen.labels, x_train, chosen.y_train, x_test, chosen.y_test,
-        chosen.clusters_train, chosen.clusters_test, *words,
+        chosen.clusters_train, chosen.clusters_test, *words, progress,
     )  # fmt: skip
