@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -193,7 +194,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
             part = basis if len(rows) == len(X) else basis.among(rows)
             found = solve(
                 part, torch.from_numpy(target), torch.from_numpy(mass), self.C, self.max_iter, self.tol,
-                lambda share, before=before, size=size: told((before + size * share) / whole),
+                partial(_tell_part, told, before / whole, size / whole),
             )  # fmt: skip
             cells += size
             weights[:, columns], steps[columns], converged[columns] = found.weights, found.steps, found.converged
@@ -253,3 +254,7 @@ def _matrix(probe: LogisticProbe, X: Any, reset: bool) -> Float[np.ndarray, "n d
     except ValueError as error:
         # The same text, as an error of ours: the command line prints it without a trace.
         raise DataError(str(error)) from error
+
+
+def _tell_part(told: Callable[[float], None], before: float, size: float, share: float) -> None:
+    told(before + size * share)

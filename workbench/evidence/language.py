@@ -18,7 +18,7 @@ from workbench.evidence.causes import one_a_cluster_first
 from workbench.evidence.controls import Controls
 from workbench.evidence.doses import Doses
 from workbench.evidence.steering import Passages
-from workbench.progress import Progress, part_of
+from workbench.progress import Progress, shares
 from workbench.statistics.nulls import upper
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ TEXTS = 16
 CHARACTERS = 320
 TELL = 12
 WATCH_RANDOM = 20
-# Of one concept: the unedited model, the random directions of both kinds, and its own.
-_SIDE_PASSES = 2 * WATCH_RANDOM + 2
 
 Once = Callable[[tuple[Any, ...], Callable[[], Any]], Any]
 
@@ -109,15 +107,14 @@ def steered_language(
     directions = part.directions()
     control = steering.steer_control(model, site, setting.controls, doses, passages, sets, progress)
     curves, sides = [], []
+    arms_told, sides_told = (shares(progress, [1] * len(chosen)) for _ in range(2))
     for number, place in enumerate(chosen):
-        show = part_of(progress, number * 100, len(chosen) * 100)
-        arms = steering.steer_arms(model, site, directions[place], doses, passages, sets[number], setting.seed, show)
+        arms = steering.steer_arms(model, site, directions[place], doses, passages, sets[number], setting.seed, arms_told[number])
         curves.append(steering.dose_table(arms, control, number, passages, doses).assign(place=place))
         found, dose = steering.steering_rows(arms, control, number, passages, doses)
         rows += [row | {"place": place, "label": ""} for row in found]
         if dose is not None and setting.watched:
-            show = part_of(progress, number * _SIDE_PASSES, len(chosen) * _SIDE_PASSES)
-            sides.append(_side(setting, directions[place], dose * doses.unit, show).assign(place=place))
+            sides.append(_side(setting, directions[place], dose * doses.unit, sides_told[number]).assign(place=place))
     side = pd.concat(sides) if sides else _empty(["place", "other"])
     return rows, {"steering": pd.concat(curves), "side": side}
 
@@ -135,8 +132,9 @@ def _side(setting: Setting, direction: Float[Tensor, d], norm: float, progress: 
 
     key = ("firing", str(site), round(norm, 5), tuple(ids[0] for _, ids in watched))
     pushes = [None, *(row * norm for row in few.directions)]
-    controls = setting.once(key, lambda: fired(pushes, progress))
-    mine = fired([direction * norm], part_of(progress, len(pushes), _SIDE_PASSES))
+    of_controls, of_concept = shares(progress, [len(pushes), 1])
+    controls = setting.once(key, lambda: fired(pushes, of_controls))
+    mine = fired([direction * norm], of_concept)
     parts = []
     for (_, ids), control, moved in zip(watched, controls, mine, strict=True):
         base, null = control[0], few.most(upper, np.abs(control[1:] - control[0]))

@@ -206,8 +206,8 @@ def _read(acts: ActivationSet, chosen: Chosen, progress: Progress) -> Sample:
     by_position = chosen.level == "token"
     x_train, x_test = (acts.read(part) if by_position else example_means(acts, part) for part in rows)
     token = acts.index["token"] if by_position else None
-    words = [None if token is None else token.iloc[part].str.lower().tolist() for part in rows]
+    words_train, words_test = (None if token is None else token.iloc[part].str.lower().tolist() for part in rows)
     return Sample(
         chosen.level, chosen.labels, x_train, chosen.y_train, x_test, chosen.y_test,
-        chosen.clusters_train, chosen.clusters_test, *words, progress,
+        chosen.clusters_train, chosen.clusters_test, words_train, words_test, progress,
     )  # fmt: skip
