@@ -31,9 +31,7 @@ def labelled(planted):
 @pytest.mark.parametrize("analysis", LABELLED)
 def test_a_label_with_too_few_rows_leaves_no_run(labelled, analysis):
     study, acts = labelled
-    with pytest.raises(
-        DataError, match=r"'rare=yes' has \d training rows and 0 test rows with it.* needs 20 and 8.*Capture or l"
-    ):
+    with pytest.raises(DataError, match=r"'rare=yes' has \d training and 0 test rows with it.* needs 20 and 8.*Capture or l"):
         study.run(analysis, acts, labels="rare")
     assert study.runs().empty
 

@@ -23,9 +23,8 @@ MIN_TRAIN, MIN_TEST = 20, 8
 MAX_EXAMPLES = 4000
 # Each seed sees its own part of the training examples, so that two seeds tell how far a direction depends on the sample.
 SEEN = 0.7
-_SEEN_HINT = " (seven tenths of the training examples are drawn, by the seed)"
 # Labels of which it is said one by one why they cannot be fitted.
-_TOLD = 4
+_TOLD = 2
 
 
 @dataclass(frozen=True)
@@ -137,8 +136,8 @@ def require_fit(
     why = {skip["label"]: skip["reason"] for part in chosen for skip in part.skipped}
     if not fits:
         raise DataError(
-            f"No label can be fitted: {_some([*why.values()])}. Capture or label more examples, or name labels that are less"
-            " rare."
+            f"No label can be fitted: {_some([*why.values()])}. Capture or label more examples (seven tenths are drawn to train"
+            " on), or name labels that are less rare."
         )
     for item in [asked] if isinstance(asked, str) else asked or ():
         mine = [label for label in choose_labels(dataset, item) if label in labels]
@@ -160,7 +159,7 @@ def _usable(names: list[str], train: np.ndarray, test: np.ndarray, hint: str = "
         counts = [int((part[:, i] == value).sum()) for part in (train, test) for value in (1, 0)]
         if min(counts[:2]) < MIN_TRAIN or min(counts[2:]) < MIN_TEST:
             reason = (
-                f"'{name}' has {counts[0]:,} training rows and {counts[2]:,} test rows with it, {counts[1]:,} and {counts[3]:,}"
+                f"'{name}' has {counts[0]:,} training and {counts[2]:,} test rows with it, {counts[1]:,} and {counts[3]:,}"
                 f" without, and needs {MIN_TRAIN} and {MIN_TEST} of each{hint}"
             )
             skipped.append({"label": name, "reason": reason})
@@ -194,7 +193,7 @@ def _examples(acts: ActivationSet, dataset: Dataset, labels: list[str], seed: in
     train = np.sort(rng.permutation(pool)[: min(MAX_EXAMPLES, int(len(pool) * SEEN))])
     test = captured[split == "test"]
     y_train, y_test = values[train][:, columns], values[test][:, columns]
-    keep, skipped = _usable(labels, y_train, y_test, _SEEN_HINT)
+    keep, skipped = _usable(labels, y_train, y_test)
     return Chosen(
         "example", [labels[i] for i in keep], train, test, y_train[:, keep], y_test[:, keep],
         example_clusters(dataset, train), example_clusters(dataset, test), skipped,
