@@ -140,8 +140,8 @@ def read_label(
 
     Classes become strings, with None for missing (see :func:`missing`); a quantity becomes float64 with nan. Numbers are a
     quantity where they take more than 50 different values and either have fractions or were not ``named`` as a label by the
-    person who loads them; of those that were not, also where most rows have a value of their own. Integers are never converted to
-    float on the way to a class.
+    person who loads them; with fractions and not named, also where most rows have a value of their own. Integers are never
+    converted to float on the way to a class.
     """
     values = [None if missing(value, words) else value for value in cells(column)]
     present = [value for value in values if value is not None]
@@ -151,7 +151,7 @@ def read_label(
         raise DataError(f"The label column {quote(name)} holds lists: give each label a column of its own with one value a row.")
     numbers = _numbers(present)
     whole = numbers is not None and all(isinstance(number, int) for number in numbers)
-    most = MOST_GUESSED if named else _most_classes(len(column))
+    most = MOST_GUESSED if named or whole else _most_classes(len(column))
     if numbers is not None and len(set(numbers)) > most and not (named and whole):
         each = iter(numbers)
         quantity = [math.nan if value is None else float(next(each)) for value in values]
