@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,8 +36,8 @@ def each_site(analysis: SiteAnalysis, context: Context, shared: Any) -> list[Any
 class _AtSite:
     """An analysis at one site after another; another process reads the activations where they lie, or has them brought."""
 
-    def __init__(self, analysis: SiteAnalysis, context: Context, shared: Any, told: dict[str, Progress]) -> None:
-        self._analysis, self._context, self._shared, self._told = analysis, context, shared, told
+    def __init__(self, analysis: SiteAnalysis, context: Context, shared: Any, told: Mapping[str, Progress] | None = None) -> None:
+        self._analysis, self._context, self._shared, self._told = analysis, context, shared, told or {}
 
     def __call__(self, site: str) -> Any:
         tell = self._told.get(site, silent)
@@ -88,7 +88,7 @@ class _Where:
 
 def _made(analysis: SiteAnalysis, lie: _Where, dataset: Dataset, seed: int, shared: Any) -> _AtSite:
     context = Context(lie.opened(), dataset, seed, silent, _not_here, _not_here, _not_here)
-    return _AtSite(analysis, context, shared, {})
+    return _AtSite(analysis, context, shared)
 
 
 def _not_here(*_asked: Any) -> NoReturn:

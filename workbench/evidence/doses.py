@@ -89,12 +89,12 @@ class Doses:
 class Search:
     """Tells how far a search for doses is: each try is a part of what seems to be left.
 
-    The first dose takes about five tries, for nothing is known, and each other one two.
+    The first dose takes about three tries, for nothing is known, and each other one two.
     """
 
     def __init__(self, progress: Progress, what: str) -> None:
         self._progress, self._what = progress, what
-        self._left, self._begin, self._share = [5, *[2] * (len(COSTS) - 1)], 0.0, 0.0
+        self._left, self._begin, self._share = [3, *[2] * (len(COSTS) - 1)], 0.0, 0.0
 
     def next_try(self) -> None:
         """The one before is done."""
