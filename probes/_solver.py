@@ -9,6 +9,7 @@ preconditions every column, and 10 to 30 steps are enough. Each step costs two p
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -113,6 +114,7 @@ def solve(
     C: float,
     max_iter: int,
     tol: float,
+    told: Callable[[float], None] = lambda _: None,
 ) -> Solution:
     """Solve every column.
 
@@ -125,6 +127,7 @@ def solve(
         max_iter: largest number of steps.
         tol: a column is done when no entry of its gradient (of the loss per unit of mass) is above this, for
             classes of one size; it shrinks with the rarer class, whose gradient is small from the start.
+        told: called after each step with the share of the work that seems to be done, up to 1.
     """
     n_columns = target.shape[1]
     total = mass.sum(dim=0, dtype=torch.float64)
@@ -134,7 +137,8 @@ def solve(
     steps = torch.zeros(n_columns, dtype=torch.int64)
     converged = torch.zeros(n_columns, dtype=torch.bool)
     state = _start(basis, target, (mass / total).float(), penalised * (1 / (C * total)).float())
-    for _ in range(max_iter):
+    start, share = _distance(state, tol), 0.0
+    for number in range(1, max_iter + 1):
         moved = _advance(basis, state)
         answer[:, state.column] = state.weights
         steps[state.column] += 1
@@ -143,10 +147,22 @@ def solve(
         finished = done | ~moved
         if bool(finished.all()):
             break
+        # Gradients shrink by about the same factor in each step.
+        distance = _distance(state, tol)
+        left = number * distance / (start[state.column] - distance).clamp(min=distance * number / max_iter + 1e-9)
+        cost, rest = len(state.column), float(left[~finished].clamp(min=1).sum())
+        share += (1 - share) * cost / (cost + rest)
+        told(share)
         # Leaving the batch copies it, so columns leave in groups; a finished one loses nothing by staying.
         if int(finished.sum()) * 8 >= len(finished):
             state.keep(~finished)
+    told(1.0)
     return Solution(answer, steps, converged)
+
+
+def _distance(state: _State, tol: float) -> Float[Tensor, " c"]:
+    """How far the gradient of each column is from its tolerance, on a log scale; 0 or more."""
+    return (state.gradient.abs().amax(dim=0) / (tol * state.limit)).clamp(min=1).log()
 
 
 def _start(basis: Basis, target: Tensor, mass: Tensor, ridge: Tensor) -> _State:

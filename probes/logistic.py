@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -64,7 +65,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         self.balanced = balanced
         self.random_state = random_state
 
-    def fit(self, X: Any, Y: Any, *, names: Sequence[str] | None = None) -> Self:
+    def fit(self, X: Any, Y: Any, *, names: Sequence[str] | None = None, told: Callable[[float], None] = lambda _: None) -> Self:
         """Fit every label.
 
         Args:
@@ -72,6 +73,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
             Y: ``[n]`` of two values, or ``[n, c]`` of 1, 0 and nan; nan keeps the row out of that column's
             training set.
             names: of the labels, for error messages; a DataFrame's column names are taken.
+            told: called with the share of the work that seems to be done, up to 1.
 
         Raises:
             DataError: for unusable X or Y, or a column with one class, which the text names.
@@ -87,7 +89,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         used = known.any(axis=1)
         self.classes_ = labels.classes
         self._single = labels.single
-        self._solve(X[used], labels.codes[used], known[used])
+        self._solve(X[used], labels.codes[used], known[used], told)
         if not self.converged_.all():
             slow = np.flatnonzero(~self.converged_)
             warnings.warn(
@@ -170,6 +172,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         X: Float[np.ndarray, "n d"],
         codes: Float[np.ndarray, "n c"],
         known: Bool[np.ndarray, "n c"],
+        told: Callable[[float], None],
     ) -> None:
         import torch
 
@@ -179,11 +182,21 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         weights = torch.empty(basis.rows.shape[1], codes.shape[1])
         steps = torch.empty(codes.shape[1], dtype=torch.int64)
         converged = torch.empty(codes.shape[1], dtype=torch.bool)
-        for rows, columns in _together(known):
+        together = list(_together(known))
+        # Turning the rows costs about as much as solving a third as many columns as there are features.
+        cells = X.size // 3
+        whole = cells + sum(len(rows) * len(columns) for rows, columns in together)
+        told(cells / whole)
+        for rows, columns in together:
+            size, before = len(rows) * len(columns), cells
             mass = _row_weights(codes[np.ix_(rows, columns)], known[np.ix_(rows, columns)], self.balanced)
             target = np.nan_to_num(codes[np.ix_(rows, columns)])
             part = basis if len(rows) == len(X) else basis.among(rows)
-            found = solve(part, torch.from_numpy(target), torch.from_numpy(mass), self.C, self.max_iter, self.tol)
+            found = solve(
+                part, torch.from_numpy(target), torch.from_numpy(mass), self.C, self.max_iter, self.tol,
+                partial(_tell_part, told, before / whole, size / whole),
+            )  # fmt: skip
+            cells += size
             weights[:, columns], steps[columns], converged[columns] = found.weights, found.steps, found.converged
         coef, intercept = basis.unfold(weights)
         self.coef_ = coef.numpy()
@@ -241,3 +254,7 @@ def _matrix(probe: LogisticProbe, X: Any, reset: bool) -> Float[np.ndarray, "n d
     except ValueError as error:
         # The same text, as an error of ours: the command line prints it without a trace.
         raise DataError(str(error)) from error
+
+
+def _tell_part(told: Callable[[float], None], before: float, size: float, share: float) -> None:
+    told(before + size * share)

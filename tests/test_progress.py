@@ -11,10 +11,12 @@ import workbench as wb
 from analyses.sparse_autoencoder.step_costs import StepCosts
 from workbench.cli import console
 from workbench.errors import ConfigError
+from workbench.evidence.doses import Search, find_doses
+from workbench.evidence.passes import passes_and_readings
 from workbench.evidence.readout import Readout, output_gradients, pooled_outputs
 from workbench.memory import VARIABLE, memory_budget, parse_size, rows_at_once
 from workbench.models.work import reading_work
-from workbench.progress import TimeLeft, part_of, step_name, text_work, time_text, with_time_left
+from workbench.progress import TimeLeft, part_of, shares, step_name, text_work, time_text, with_time_left
 
 
 class Clock:
@@ -262,3 +264,66 @@ def test_the_budget_is_what_was_set_and_else_a_part_of_what_is_free(monkeypatch)
     monkeypatch.setenv(VARIABLE, "much")
     with pytest.raises(ConfigError, match="no size"):
         memory_budget()
+
+
+def test_parts_with_units_of_their_own_are_one_step():
+    seen = []
+    first, second = shares(lambda *told: seen.append(told), [1, 3], "Linear probes")
+    first(1, 2, "embed")
+    second(0, 5, "final")
+    second(5, 5, "final")
+    assert [round(done / total, 3) for done, total, _ in seen] == [0.125, 0.25, 1.0]
+    assert {step_name(text) for *_, text in seen} == {"Linear probes"}
+
+
+@pytest.mark.parametrize("cost_of", [lambda dose: dose**2, lambda dose: 0.3 * dose, lambda dose: 40 * dose])
+def test_a_search_for_doses_tells_its_tries(cost_of):
+    clock, told = Clock(), []
+    left = TimeLeft(clock)
+
+    def show(done: int, total: int, text: str) -> None:
+        left.update(done, total, text)
+        told.append((clock.now, done / total, left.seconds))
+
+    search = Search(show, "looking for doses")
+
+    def cost(dose: float) -> float:
+        for part in range(1, 11):
+            clock.now += 1
+            search.part(part, 10, "")
+        return cost_of(dose)
+
+    find_doses(cost, 1.0, "loss", search)
+    whole = [now + left for now, _, left in told if left is not None and now >= clock.now / 10]
+    assert clock.now / 1.5 < min(whole) <= max(whole) < 1.5 * clock.now
+
+
+def test_steering_is_counted_by_passes_and_by_the_logits_that_are_read_later():
+    """Passes come 24 at a time, and then their logits, which take four times as long."""
+    clock, told = Clock(), []
+    left = TimeLeft(clock)
+
+    def show(done: int, total: int, text: str) -> None:
+        left.update(done, total, text)
+        told.append((clock.now, done / total, left.seconds))
+
+    passing, reading = passes_and_readings(show, "steering", 96, 0.8)
+    for first in range(0, 96, 24):
+        for number in range(24):
+            passing(first + number, 96, "")
+            clock.now += 1
+        for number in range(1, 25):
+            clock.now += 4
+            reading(first, first + 24, number / 24)
+    assert told[-1][1] == 1.0
+    assert off([one for one in told if one[0] >= clock.now / 10], clock.now) < 1.5
+
+
+def test_an_analysis_over_sites_is_one_step_that_moves_within_a_site(planted):
+    study, acts, _, _ = planted()
+    told = []
+    study.run("linear_probe", acts, progress=lambda *step: told.append(step))
+    mine = [(done, total) for done, total, text in told if step_name(text) == "Linear probes"]
+    assert len({done for done, _ in mine}) > 20
+    assert [done for done, _ in mine] == sorted(done for done, _ in mine)
+    assert mine[-1][0] == mine[-1][1]

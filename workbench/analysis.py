@@ -142,11 +142,11 @@ class Analysis(BaseModel, ABC):
     def run(self, context: Context) -> Result:
         """Do the work. Raises a WorkbenchError when the input does not fit."""
 
-    def check(self, activations: ActivationSet, dataset: Dataset) -> None:
+    def check(self, activations: ActivationSet, dataset: Dataset, seed: int) -> None:
         """Raise a WorkbenchError where the options name what is not there, or do not fit what is.
 
-        It is called before the work is recorded as a run, so that a typing error leaves none. Nothing is checked unless an
-        analysis says how.
+        It is called before the work is recorded as a run, so that a typing error leaves none, nor do labels with too few rows.
+        Nothing is checked unless an analysis says how.
         """
 
     @classmethod
@@ -196,7 +196,8 @@ class SiteAnalysis(Analysis):
     """An analysis that does the same at every site, each by itself: engines with several workers do several at once.
 
     ``shared`` is made once, ``at_site`` for each site, and ``joined`` makes them one result. ``at_site`` may be called in
-    another process: it reads the activations, data set and seed of its context, and nothing of the model.
+    another process: it reads the activations, data set and seed of its context, and nothing of the model. What it tells the
+    context's progress, in units of its own, is a part of one step over all sites.
     """
 
     @abstractmethod

@@ -15,6 +15,8 @@ the step; what changes while it runs follows after a comma and a space (``traini
 
 # An estimate from less of the work than this says nothing.
 _LEAST_SHARE = 0.01
+# Units of a step whose parts count in units of their own.
+_UNITS = 1_000_000
 # Characters that stand for the tokens which the tokenizer adds to a text, and the usual characters of a token.
 _TEXT_OVERHEAD, CHARACTERS_A_TOKEN = 12, 4.0
 
@@ -33,6 +35,27 @@ def part_of(progress: Progress | None, before: int, total: int) -> Progress:
     if progress is None:
         return silent
     return lambda done, _total, text: progress(before + done, total, text)
+
+
+def shares(progress: Progress, sizes: Sequence[float], name: str = "") -> list[Progress]:
+    """A callback for each of the parts of one step, done one after another, whose sizes say about how long each takes.
+
+    A part counts in units of its own. With the name of the step, what a part says of itself follows it.
+    """
+    whole, before = max(sum(sizes), 1e-9), 0.0
+
+    def part(begin: float, size: float) -> Progress:
+        def show(done: int, total: int, text: str) -> None:
+            share = (begin + size * done / max(total, 1)) / whole
+            progress(round(_UNITS * min(share, 1.0)), _UNITS, f"{name}, {text}" if name else text)
+
+        return show
+
+    parts = []
+    for size in sizes:
+        parts.append(part(before, size))
+        before += size
+    return parts
 
 
 def text_work(inputs: Sequence[object], max_length: int = 0, characters_a_token: float = CHARACTERS_A_TOKEN) -> list[int]:

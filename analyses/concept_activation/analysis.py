@@ -12,12 +12,13 @@ import torch
 from pydantic import Field
 
 from analyses.concept_activation.tcav import Scores, out_of_reach, score
-from analyses.concept_activation.vectors import Vectors, fit_vectors
+from analyses.concept_activation.vectors import POOL_ROWS, Vectors, fit_vectors
 from workbench.activations.labels import choose_labels, labelled, one_of_two
 from workbench.analysis import CANNOT_MEASURE, Context, Metric, Result, SiteAnalysis, failed_rows
 from workbench.concepts import LinearConcepts
 from workbench.errors import ConfigError, DataError, WorkbenchWarning
-from workbench.evidence.readout import examples_with
+from workbench.evidence.readout import MIN_POSITIVES, examples_with
+from workbench.evidence.samples import require_fit
 from workbench.frames import records
 from workbench.numbers import counted
 from workbench.plots import site_lines
@@ -118,24 +119,21 @@ class ConceptActivation(SiteAnalysis):
     random_sets: int = Field(59, ge=19, description="Random sets of each concept; with more, smaller effects are found.")
     per_class: int = Field(30, ge=10, description="Held-out inputs a class.")
 
-    def check(self, activations: ActivationSet, dataset: Dataset) -> None:
-        """See that there are such labels, and a column of classes of that name."""
-        choose_labels(dataset, self.labels)
-        columns = [label.name for label in dataset.example_labels if label.kind == "class"]
-        if self.classes is not None and self.classes not in columns:
-            known = ", ".join(columns) or "none"
-            raise ConfigError(f"classes='{self.classes}' is no label column of data set '{dataset.name}'; it has {known}.")
+    def check(self, activations: ActivationSet, dataset: Dataset, seed: int) -> None:
+        """See that there are such labels, with rows to fit and score them, and such a column of classes with examples."""
+        require_fit(activations, dataset, self._labels(dataset), self.labels, POOL_ROWS, seed)
+        if self.classes is not None:
+            _require_classes(dataset, self.classes)
 
     def shared(self, context: Context) -> _Shared:
         """The labels, and the gradients of one pass on which every site is scored."""
         dataset = context.dataset
-        wanted, _ = one_of_two(dataset, choose_labels(dataset, self.labels))
+        wanted = self._labels(dataset)
         try:
-            readout = context.readout()
+            # The score of one of two classes is one less that of the other.
+            classes, _ = one_of_two(dataset, self._classes(context.readout().labels, wanted))
         except CANNOT_MEASURE as error:
             return _without_scores(wanted, error)
-        # The score of one of two classes is one less that of the other.
-        classes, _ = one_of_two(dataset, self._classes(context, readout.labels, wanted))
         sites = [str(s) for s in context.activations.sites]
         try:
             # The inputs of a class are the same for every seed: a seed draws other examples for the vectors.
@@ -168,17 +166,12 @@ class ConceptActivation(SiteAnalysis):
             result.concepts.append(concepts)
             rows += metrics
             table += [] if scored is None else [scored]
-        if not result.concepts:
-            raise DataError(
-                f"None of the labels {', '.join(shared.wanted[:8])} has enough captured examples for a vector: 20 training and 8"
-                " test rows with it and without it. Capture or label more examples."
-            )
+        result.tables["skipped"] = pd.DataFrame(parts[0][1], columns=["label", "reason"])
         if not table:
             result.metrics = pd.DataFrame(rows)
             return result
         scores = _corrected(pd.concat(table, ignore_index=True))
         result.tables["tcav"] = scores.drop(columns="reason")
-        result.tables["skipped"] = pd.DataFrame(parts[0][1], columns=["label", "reason"])
         result.metrics = pd.DataFrame(rows + _metric_rows(scores))
         result.figures["tcav"] = _figure(scores)
         return result
@@ -195,7 +188,10 @@ class ConceptActivation(SiteAnalysis):
                 stacklevel=2,
             )
 
-    def _classes(self, context: Context, known: list[str], wanted: list[str]) -> list[str]:
+    def _labels(self, dataset: Dataset) -> list[str]:
+        return one_of_two(dataset, choose_labels(dataset, self.labels))[0]
+
+    def _classes(self, known: list[str], wanted: list[str]) -> list[str]:
         columns: dict[str, list[str]] = {}
         for label in known:
             if "=" in label and not label.startswith(("token:", "region:")):
@@ -208,6 +204,29 @@ class ConceptActivation(SiteAnalysis):
             return columns[self.classes or max(columns, key=lambda c: len(columns[c]))]
         # Data with labelled spans only: the readout says whether an example holds one.
         return [label for label in known if label in wanted] or known
+
+
+def _require_classes(dataset: Dataset, column: str) -> None:
+    """See that a column has values on which a readout can be fitted, and examples to score; more than were captured may count.
+
+    Raises:
+        ConfigError: There is no such column of classes.
+        DataError: None of its values has enough examples.
+    """
+    columns = [label.name for label in dataset.example_labels if label.kind == "class"]
+    if column not in columns:
+        known = ", ".join(columns) or "none"
+        raise ConfigError(f"classes='{column}' is no label column of data set '{dataset.name}'; it has {known}.")
+    names, values = dataset.example_targets()
+    of_column = values[:, [name.startswith(f"{column}=") for name in names]]
+    train, test = (of_column[dataset.table["split"].eq(split).to_numpy()] for split in ("train", "test"))
+    fewer = np.minimum((train == 1).sum(axis=0), (train == 0).sum(axis=0))
+    if not ((fewer >= MIN_POSITIVES) & (test == 1).any(axis=0)).any():
+        raise DataError(
+            f"None of the values of classes='{column}' has {MIN_POSITIVES} training examples with it, {MIN_POSITIVES} without it"
+            f" and a test example: the most that one has are {fewer.max(initial=0)} of the rarer. Choose a column of fewer"
+            " values, or label more examples."
+        )
 
 
 def _without_scores(wanted: list[str], error: BaseException) -> _Shared:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, Shaped
 
 from probes import estimate_directions
 from workbench.evidence.samples import Sample, samples
+from workbench.progress import Progress, silent
 from workbench.statistics.auroc import clustered_auroc
 from workbench.statistics.clusters import Counts, count_clusters
 from workbench.statistics.dealing import arrangements, dealt_labels
@@ -64,7 +65,7 @@ def fit_vectors(
     for sample in samples(context, site, labels, POOL_ROWS, skipped):
         found = fit_sets(
             sample.x_train, sample.y_train, sample.clusters_train, options.estimator,
-            per_side=options.per_side, sets=options.random_sets, seed=context.seed,
+            per_side=options.per_side, sets=options.random_sets, seed=context.seed, progress=sample.progress,
         )  # fmt: skip
         metrics = _metrics(sample, sample.x_test @ found.weights.T)
         yield Vectors(
@@ -82,6 +83,7 @@ def fit_sets(
     per_side: int = 200,
     sets: int = 59,
     seed: int = 0,
+    progress: Progress = silent,
 ) -> Vectors:
     """Fit every column of labels, and its random sets.
 
@@ -97,6 +99,7 @@ def fit_sets(
         per_side: Rows with and without the concept that are drawn to fit from.
         sets: Random sets a concept.
         seed: Of rows and deals.
+        progress: Called with ``(done, total, text)``.
     """
     rng = np.random.default_rng(seed)
     chosen = _chosen(y, per_side, rng)
@@ -110,6 +113,8 @@ def fit_sets(
         part = range(begin, min(begin + step, count))
         dealt = np.full((len(x), len(part), sets + 1), np.nan, dtype=np.float32)
         for place, column in enumerate(part):
+            # Dealing the labels of the random sets takes longer than fitting all of a block.
+            progress(begin + (2 * place) // 3, count, f"random sets of {count:,} labels")
             known = ~np.isnan(chosen[:, column])
             label = chosen[known, column]
             dealt[known, place, 0] = label

@@ -17,12 +17,14 @@ from analyses.information.estimate import Estimate
 from analyses.information.mixed import mixed_ksg_tested
 from analyses.information.neighbours import MOST_ROWS
 from analyses.information.null import PERMUTATIONS, held
-from analyses.information.variables import Group, Variable, variables
+from analyses.information.variables import Group, Variable, split_by_values, variables
 from workbench.activations.labels import choose_labels
 from workbench.analysis import Context, Metric, Result, SiteAnalysis, measured
 from workbench.concepts import ConceptSet, LinearConcepts
 from workbench.errors import DataError
+from workbench.evidence.samples import require_fit
 from workbench.plots import site_lines
+from workbench.progress import shares
 from workbench.statistics.correction import holm, least_p
 from workbench.statistics.rows import NoNull, Null, row
 
@@ -94,9 +96,12 @@ class MutualInformation(SiteAnalysis):
     max_rows: int = Field(8_000, ge=200, description="Rows to fit on; the neighbour estimates use up to an eighth as many.")
     permutations: int = Field(PERMUTATIONS, ge=19, le=1000, description="Permutations for the nulls; 99 or more are advised.")
 
-    def check(self, activations: ActivationSet, dataset: Dataset) -> None:
-        """See that there are such labels."""
-        choose_labels(dataset, self.labels)
+    def check(self, activations: ActivationSet, dataset: Dataset, seed: int) -> None:
+        """See that there are such labels, with rows to fit and score them, and that not all have too many values."""
+        fits = require_fit(activations, dataset, choose_labels(dataset, self.labels), self.labels, self.max_rows, seed)
+        usable, reasons = split_by_values(fits)
+        if not usable:
+            raise DataError(f"{'; '.join(r['reason'] for r in reasons)}.")
 
     def shared(self, context: Context) -> list[str]:
         """The labels."""
@@ -113,8 +118,11 @@ class MutualInformation(SiteAnalysis):
             if compressor is None:
                 compressor = PCACompressor(min(self.dimensions, group.x_train.shape[1])).fit(group.x_train)
                 concepts.append(_principal(compressor, site, group.level))
-            bounds = classifier_bounds(group, self.permutations, draws, context.seed)
-            for variable in group.variables:
+            # The bounds and the neighbours take about as long.
+            bounding, searching = shares(group.progress, [1, 1])
+            bounds = classifier_bounds(group, self.permutations, draws, context.seed, progress=bounding)
+            for number, variable in enumerate(group.variables):
+                searching(number, len(group.variables), f"neighbours and {variable.name}")
                 common = {"site": site, "label": variable.name}
                 rows.append(_row("mi.bound", bounds[variable.name], group, variable) | common)
                 rows.append(_entropy(group, variable) | common)
@@ -126,8 +134,6 @@ class MutualInformation(SiteAnalysis):
     def joined(self, context: Context, shared: list[str], parts: list[_Estimated]) -> Result:
         """Every site together, with the p values corrected for all of its labels and sites."""
         rows = [row for _, some, _ in parts for row in some]
-        if not rows:
-            raise DataError(f"None of the labels {', '.join(shared[:8])} has enough captured examples: capture or label more.")
         metrics = corrected(pd.DataFrame(rows))
         concepts: list[ConceptSet] = [directions for some, _, _ in parts for directions in some]
         tables = {"skipped": pd.DataFrame(parts[0][2], columns=["label", "reason"])}

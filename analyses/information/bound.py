@@ -13,12 +13,15 @@ from analyses.information.estimators import classifier_bound
 from analyses.information.null import held
 from analyses.information.variables import Group, Variable
 from probes import LogisticProbe
-from workbench.statistics.dealing import dealer
+from workbench.progress import Progress, shares, silent
+from workbench.statistics.dealing import dealer, whole_deal
 from workbench.statistics.nulls import upper
 from workbench.statistics.sequential import sequential_p
 
 LEAST_DRAWS = 199
 """Permutations of the held-out labels that every p value rests on."""
+_FIT_S, _P_VALUE_S = 6e-10, 0.4
+"""About how long it takes to fit one number of one row to one column of labels, and to find one p value, in seconds."""
 _CELLS = 1 << 19
 """Rows times permutations at once."""
 
@@ -31,7 +34,9 @@ class _Fit:
     columns: slice
 
 
-def classifier_bounds(group: Group, permutations: int, draws: int, seed: int, C: float = 0.02) -> dict[str, Estimate]:
+def classifier_bounds(
+    group: Group, permutations: int, draws: int, seed: int, C: float = 0.02, progress: Progress = silent
+) -> dict[str, Estimate]:
     """Bounds of all the group's variables, each with its null, its p value, and what half of the training documents give.
 
     The classifier is one-vs-rest logistic regression with its probabilities normalised: any classifier gives a valid bound, and
@@ -48,12 +53,17 @@ def classifier_bounds(group: Group, permutations: int, draws: int, seed: int, C:
         draws: Most permutations of held-out labels for a p value.
         seed: Of both.
         C: Inverse strength of the classifiers' penalty.
+        progress: Called with ``(done, total, text)``.
     """
     coded, fits = _coded(group, permutations, seed)
-    probe = LogisticProbe(C=C, max_iter=100, tol=1e-3).fit(group.x_train, coded)
+    fitting, testing = shares(progress, [coded.size * group.x_train.shape[1] * _FIT_S, len(group.variables) * _P_VALUE_S])
+    probe = LogisticProbe(C=C, max_iter=100, tol=1e-3).fit(
+        group.x_train, coded, told=lambda share: fitting(round(1000 * share), 1000, f"fitting {coded.shape[1]:,} classifiers")
+    )
     odds = group.x_test @ probe.coef_.T + probe.intercept_
     found = {}
-    for variable in group.variables:
+    for number, variable in enumerate(group.variables):
+        testing(number, len(group.variables), f"permuting the labels of {variable.name}")
         known = variable.y_test >= 0
         y, clusters = variable.y_test[known], group.clusters_test[known]
         own, half, *permuted = (_log_proba(odds[:, fit.columns][known]) for fit in fits if fit.variable is variable)
@@ -119,9 +129,10 @@ def _coded(group: Group, permutations: int, seed: int) -> tuple[Float[np.ndarray
         several = len(np.unique(group.clusters_train[known])) > 1
         deal = dealer(y[known], group.clusters_train[known] if several else None)
         for _ in range(permutations if several else 0):
-            dealt = np.full(len(y), -1)
-            dealt[known] = y[known][deal(rng)]
-            labels.append(dealt)
+            if (whole := whole_deal(y[known], deal, rng)) is not None:
+                dealt = np.full(len(y), -1)
+                dealt[known] = whole
+                labels.append(dealt)
         values = range(1, 2) if variable.count == 2 else range(variable.count)
         for one in labels:
             fits.append(_Fit(variable, slice(len(columns), len(columns) + len(values))))

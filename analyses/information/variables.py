@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from jaxtyping import Float, Int
 from workbench.activations.labels import is_span
 from workbench.analysis import Context
 from workbench.evidence.samples import Sample, samples
+from workbench.progress import Progress, silent
 
 MAX_VALUES = 24
 
@@ -39,6 +41,7 @@ class Group:
     x_test: Float[np.ndarray, "m d"]
     clusters_train: Int[np.ndarray, "n"]
     clusters_test: Int[np.ndarray, "m"]
+    progress: Progress = silent
 
 
 def variables(
@@ -46,9 +49,26 @@ def variables(
 ) -> Iterator[Group]:
     """The variables of a site, by level; labels with too few rows are appended to ``skipped``, with the reason."""
     for sample in samples(context, site, labels, max_rows, skipped):
-        found = list(_spans(sample)) if is_span(sample.labels[0]) else list(_columns(sample))
+        usable, reasons = split_by_values(sample.labels)
+        if skipped is not None:
+            skipped += reasons
+        found = list(_spans(sample)) if is_span(sample.labels[0]) else list(_columns(sample, usable))
         if found:
-            yield Group(sample.level, found, sample.x_train, sample.x_test, sample.clusters_train, sample.clusters_test)
+            yield Group(
+                sample.level, found, sample.x_train, sample.x_test, sample.clusters_train, sample.clusters_test, sample.progress
+            )  # fmt: skip
+
+
+def split_by_values(labels: list[str]) -> tuple[list[str], list[dict[str, str]]]:
+    """The labels without those of columns that have too many of them, and those columns with the reason."""
+    counts = Counter(label.split("=")[0] for label in labels if not is_span(label))
+    usable = [label for label in labels if is_span(label) or counts[label.split("=")[0]] <= MAX_VALUES]
+    skipped = [
+        {"label": column, "reason": f"'{column}' has {count} values with enough rows, and at most {MAX_VALUES} can be told apart:"
+         " name some of them, column=value, or a coarser label"}
+        for column, count in counts.items() if count > MAX_VALUES
+    ]  # fmt: skip
+    return usable, skipped
 
 
 def _spans(sample: Sample) -> Iterator[Variable]:
@@ -57,11 +77,9 @@ def _spans(sample: Sample) -> Iterator[Variable]:
         yield Variable(name, y[0], y[1])
 
 
-def _columns(sample: Sample) -> Iterator[Variable]:
-    for column in dict.fromkeys(name.split("=")[0] for name in sample.labels):
+def _columns(sample: Sample, usable: list[str]) -> Iterator[Variable]:
+    for column in dict.fromkeys(name.split("=")[0] for name in usable):
         places = [i for i, name in enumerate(sample.labels) if name.startswith(f"{column}=")]
-        if len(places) > MAX_VALUES:
-            continue
         parts = []
         for values in (sample.y_train, sample.y_test):
             part = values[:, places]

@@ -14,9 +14,10 @@ from probes import LogisticProbe, control_task, known_rate, majority_accuracy, r
 from workbench.activations.labels import choose_labels, labelled, one_of_two
 from workbench.analysis import Context, Metric, Result, SiteAnalysis
 from workbench.concepts import LinearConcepts
-from workbench.errors import DataError
-from workbench.evidence.samples import Sample, samples
+from workbench.evidence.samples import Sample, require_fit, samples
+from workbench.numbers import counted
 from workbench.plots import site_lines
+from workbench.progress import Progress, shares
 from workbench.statistics.auroc import Area, average_precision, clustered_auroc
 from workbench.statistics.clusters import ENOUGH
 from workbench.statistics.intervals import Interval, mean_interval, share_interval
@@ -73,6 +74,9 @@ METRICS = (
 )
 
 
+# About how long it takes a row to be fitted, for each of its numbers and each label; to be turned to the principal axes, for each
+# pair of its numbers; and to be scored by 100 random directions, for each label.
+_FIT_NS, _TURN_NS, _RANDOM_NS = 0.6, 0.2, 2500.0
 # What a site gives, by level, and the labels that it skips.
 _Probed = tuple[list[tuple[LinearConcepts, list[dict[str, Any]]]], list[dict[str, str]]]
 
@@ -100,13 +104,13 @@ class LinearProbes(SiteAnalysis):
     max_iter: int = Field(200, ge=1, description="Largest number of solver steps.")
     controls: bool = Field(True, description="Also fit the control probes.")
 
-    def check(self, activations: ActivationSet, dataset: Dataset) -> None:
-        """See that there are such labels."""
-        choose_labels(dataset, self.labels)
+    def check(self, activations: ActivationSet, dataset: Dataset, seed: int) -> None:
+        """See that there are such labels, with rows to fit and score them."""
+        require_fit(activations, dataset, self._labels(dataset), self.labels, self.max_rows, seed)
 
     def shared(self, context: Context) -> list[str]:
         """The labels."""
-        return one_of_two(context.dataset, choose_labels(context.dataset, self.labels))[0]
+        return self._labels(context.dataset)
 
     def at_site(self, context: Context, site: str, shared: list[str]) -> _Probed:
         """Probe a site."""
@@ -115,22 +119,20 @@ class LinearProbes(SiteAnalysis):
 
     def joined(self, context: Context, shared: list[str], parts: list[_Probed]) -> Result:
         """Every site together."""
-        labels, result, rows = shared, Result(), []
+        result, rows = Result(), []
         # The same labels are skipped at every site: they are told once.
         skipped = parts[0][1]
         for probed, _ in parts:
             for found, metrics in probed:
                 result.concepts.append(found)
                 rows += metrics
-        if not result.concepts:
-            reasons = "; ".join(sorted({s["reason"] for s in skipped})) or "there are no captured examples of them"
-            raise DataError(
-                f"None of the labels {', '.join(labels[:8])} can be probed: {reasons}. Capture or label more examples."
-            )
         result.metrics = pd.DataFrame(rows)
         result.tables["skipped"] = pd.DataFrame(skipped, columns=["label", "reason"])
         result.figures["auroc"] = _figure(result.metrics)
         return result
+
+    def _labels(self, dataset: Dataset) -> list[str]:
+        return one_of_two(dataset, choose_labels(dataset, self.labels))[0]
 
     def _probe(self, sample: Sample, site: str, context: Context) -> tuple[LinearConcepts, list[dict[str, Any]]]:
         true = sample.y_train
@@ -143,13 +145,14 @@ class LinearProbes(SiteAnalysis):
         usable = [bool(len(np.unique(y[~np.isnan(y)])) == 2) for y in np.concatenate(columns, axis=1).T]
         stacked = np.concatenate(columns, axis=1)
         probe = LogisticProbe(C=self.C, max_iter=self.max_iter, tol=1e-4, balanced=False)
-        probe.fit(sample.x_train, stacked[:, usable])
+        fitting, scoring = shares(sample.progress, _costs(sample, stacked.shape[1], self.controls))
+        probe.fit(sample.x_train, stacked[:, usable], told=_by_share(fitting, f"fitting {counted(count, 'label')}"))
         weights, bias = np.zeros((stacked.shape[1], sample.x_train.shape[1])), np.zeros(stacked.shape[1])
         weights[usable], bias[usable] = probe.coef_, probe.intercept_
         margins = sample.x_test @ weights.T + bias
         rows = _scores(sample, margins[:, :count])
         if self.controls:
-            rows += _controls(sample, margins, usable, context.seed)
+            rows += _controls(sample, margins, usable, context.seed, _by_share(scoring, "random directions"))
         rows += _columns(sample, margins[:, :count])
         concepts = LinearConcepts(
             site,
@@ -159,6 +162,17 @@ class LinearProbes(SiteAnalysis):
             level=sample.level,
         )
         return concepts, [found | {"site": site} for found in rows]
+
+
+def _costs(sample: Sample, columns: int, controls: bool) -> list[float]:
+    """About how long it takes to fit columns of labels, and to score them with their controls, in nanoseconds."""
+    n, width = sample.x_train.shape
+    fit = _FIT_NS * width * columns + _TURN_NS * width**2
+    return [n * fit, (n if controls else 0) * _RANDOM_NS * sample.y_test.shape[1] + len(sample.x_test)]
+
+
+def _by_share(progress: Progress, text: str) -> Callable[[float], None]:
+    return lambda share: progress(round(1000 * share), 1000, text)
 
 
 def _scores(sample: Sample, margins: np.ndarray) -> list[dict[str, Any]]:
@@ -202,12 +216,14 @@ def _no_task(label: str, words: int) -> dict[str, Any]:
     return {"metric": "probe.selectivity", "label": label, "value": float("nan"), "status": "failed", "error": error}
 
 
-def _controls(sample: Sample, margins: np.ndarray, usable: list[bool], seed: int) -> list[dict[str, Any]]:
+def _controls(
+    sample: Sample, margins: np.ndarray, usable: list[bool], seed: int, told: Callable[[float], None]
+) -> list[dict[str, Any]]:
     y, clusters, count = sample.y_test, sample.clusters_test, sample.y_test.shape[1]
     # The shuffled probe is tried on labels shuffled in the same way: fitted to nothing, tried on nothing.
     area = clustered_auroc(margins[:, count : 2 * count], shuffled_labels(y, seed + 1, clusters), clusters)
     low, high = area.interval()
-    random = random_direction_accuracy(sample.x_train, sample.y_train, sample.x_test, y, seed=seed)
+    random = random_direction_accuracy(sample.x_train, sample.y_train, sample.x_test, y, seed=seed, told=told)
     known = ~np.isnan(y)
     # Shuffled labels lie in other clusters than the labels do; all else is measured on the labels.
     own = clustered_auroc(margins[:, :count], y, clusters)

@@ -41,7 +41,7 @@ class SparseAutoencoder(Analysis):
     lr: float = Field(1e-3, gt=0, description="Peak learning rate of Adam.")
     aux: float = Field(1 / 32, ge=0, description="Weight of the auxiliary loss that revives dead latents.")
 
-    def check(self, activations: ActivationSet, dataset: Dataset) -> None:
+    def check(self, activations: ActivationSet, dataset: Dataset, seed: int) -> None:
         """See that there is one site, with rows for a batch, and that the sizes fit each other."""
         if len(activations.sites) != 1:
             sites = ", ".join(str(s) for s in activations.sites)
@@ -58,7 +58,7 @@ class SparseAutoencoder(Analysis):
 
     def run(self, context: Context) -> Result:
         """Train on the training split, measure on the test split. What was trained is kept before it is measured."""
-        self.check(context.activations, context.dataset)
+        self.check(context.activations, context.dataset, context.seed)
         site = str(context.activations.sites[0])
         rows = context.activations.rows("train", context.dataset)
 

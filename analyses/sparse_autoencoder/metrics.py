@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from workbench.evidence.baselines import random_like
 from workbench.models import Output
 from workbench.models.work import reading_work
 from workbench.plots import density_histogram, lines
-from workbench.progress import Progress, part_of
+from workbench.progress import Progress, part_of, shares
 from workbench.statistics.clusters import example_clusters
 from workbench.statistics.intervals import mean_interval, ratio_interval
 from workbench.statistics.rows import NoNull, Null, row
@@ -181,11 +182,13 @@ def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str,
     where = model.site(site)
     ours, instead = [], []
     inputs = dataset.inputs(chosen.tolist())
-    work, done = reading_work(model, inputs), 0
+    work, begins = reading_work(model, inputs), range(0, len(chosen), SPLICED_AT_ONCE)
     # A few texts at a time: with a large vocabulary a batch of many would be silent for long.
-    for begin in range(0, len(chosen), SPLICED_AT_ONCE):
+    told = shares(context.progress, [sum(work[begin : begin + SPLICED_AT_ONCE]) for begin in begins])
+    for begin, tell in zip(begins, told, strict=True):
         part = slice(begin, begin + SPLICED_AT_ONCE)
-        context.progress(done, sum(work), f"splicing the reconstruction into the model, {begin:,} of {len(chosen):,} inputs")
+        what = f"splicing the reconstruction into the model, {begin:,} of {len(chosen):,} inputs"
+        tell(0, 1, what)
         batch = model.batch(inputs[part], positions=context.activations.positions)
         base, _ = model.forward(batch, logits=False)
         with torch.no_grad():
@@ -194,11 +197,10 @@ def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str,
             with model.edited(Edit(where, lambda h: mean.to(h).expand_as(h))):
                 flat, _ = model.forward(batch, logits=False)
         # Both at once: what the unedited model says is worked out a single time.
-        both = output_shift(base, _joined(kept, flat), batch.keep)
+        both = output_shift(base, _joined(kept, flat), batch.keep, partial(_tell_share, tell, what))
         ours.append(both[: len(batch)])
         instead.append(both[len(batch) :])
-        done += sum(work[part])
-    context.progress(done, done, "splicing the reconstruction into the model")
+    told[-1](1, 1, "splicing the reconstruction into the model")
     a, b = torch.cat(ours).double().cpu().numpy(), torch.cat(instead).double().cpu().numpy()
     if not b.sum() > 0:
         raise DataError(
@@ -209,6 +211,11 @@ def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str,
     lost, low, high = ratio_interval(a, b, clusters)
     known: dict[str, Any] = {"n": len(a), "clusters": len(np.unique(clusters))}
     return row("sae.output_kept", 1 - lost, Null(0.0), low=1 - high, high=1 - low, **known)
+
+
+def _tell_share(progress: Progress, what: str, share: float) -> None:
+    # With a large vocabulary reading the output is nearly all of the work.
+    progress(round(1000 * share), 1000, what)
 
 
 def _joined(first: Output, second: Output) -> Output:

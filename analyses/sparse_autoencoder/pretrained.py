@@ -43,7 +43,7 @@ class PretrainedDictionary(Analysis):
     # What was read when it was checked, with its site: a dictionary can be of gigabytes.
     _read: tuple[str, DictionaryConcepts] | None = PrivateAttr(None)
 
-    def check(self, activations: ActivationSet, dataset: Dataset) -> None:
+    def check(self, activations: ActivationSet, dataset: Dataset, seed: int) -> None:
         """See that the folder holds a dictionary of the site of the activations."""
         self._dictionary(activations)
 

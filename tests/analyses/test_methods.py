@@ -137,5 +137,5 @@ def test_labels_with_too_few_examples_are_named_not_probed(tmp_path, minilm) -> 
     dataset = wb.dataset_from_table(table, text="text", labels=["rare"])
     with wb.open_study(tmp_path / "study") as study:
         acts = study.capture(minilm, dataset, sites="resid_post.1")
-        with pytest.raises(DataError, match=r"can be probed.*needs 20 training and 8 test rows"):
+        with pytest.raises(DataError, match=r"'rare=yes' has .* needs 20 and 8 of each"):
             study.run("linear_probe", acts)

@@ -351,3 +351,12 @@ def test_a_model_reads_an_image_as_a_data_set_does(tmp_path) -> None:
     for name, image in zip(names, data.inputs(), strict=True):
         with Image.open(tmp_path / name) as opened:
             np.testing.assert_array_equal(np.asarray(rgb(opened)), np.asarray(rgb(image)))
+
+
+def test_numbers_that_hardly_repeat_are_a_quantity_in_a_small_table_too() -> None:
+    """48 scores with fractions in 60 rows are no 48 classes; half stars are, and what a person names is what it is named."""
+    table = pd.DataFrame({"text": [f"text number {i}" for i in range(60)], "score": [i / 7 for i in range(48)] * 1 + [1.0] * 12})
+    table["stars"] = [(i % 9) / 2 for i in range(60)]
+    kinds = {label.name: label.kind for label in dataset_from_table(table, text="text").example_labels}
+    assert kinds == {"score": "numeric", "stars": "class"}
+    assert dataset_from_table(table, text="text", labels=["score"]).example_labels[0].kind == "class"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from workbench.statistics.dealing import arrangements, dealt_labels
+from workbench.statistics.dealing import arrangements, dealer, dealt_labels, whole_deal
 
 
 def test_with_one_row_a_cluster_it_is_a_permutation_of_the_rows() -> None:
@@ -44,3 +44,15 @@ def test_arrangements_are_counted_where_labels_follow_clusters() -> None:
     assert arrangements((clusters < 7).astype(float), clusters) == 6435
     assert arrangements((np.arange(60) % 4 == 0).astype(float), clusters) == np.inf
     assert arrangements((np.arange(5000) < 2500).astype(float), None) == pytest.approx(np.inf)
+
+
+def test_a_rare_value_is_in_every_deal_that_something_is_fitted_to() -> None:
+    """One cluster of 20 has the only positives, so that three deals of eight or so leave them out."""
+    clusters = np.repeat(np.arange(20), np.arange(20, 40))
+    labels = np.zeros(len(clusters), dtype=int)
+    labels[np.flatnonzero(clusters == 19)[:3]] = 1
+    deal, rng = dealer(labels, clusters), np.random.default_rng(0)
+    assert 0.1 < np.mean([labels[deal(rng)].max() == 0 for _ in range(200)]) < 0.9
+    assert all(whole_deal(labels, deal, rng).max() == 1 for _ in range(100))
+    assert (dealt_labels(labels, clusters, 100, 0).max(axis=1) == 1).all()
+    assert whole_deal(labels, lambda _: np.zeros(len(labels), dtype=int), rng) is None

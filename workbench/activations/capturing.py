@@ -207,9 +207,11 @@ class _Capture:
         plan = {"chunk": self.chunk, "batch_size": self.batch_size, "batches": "of as many tokens"}
         with writing(home, self.request, plan) as writer:
             check_room(home, self.estimate(), writer.bytes, self.most)
+            tally = _Tally(writer, writer.chunks * self.chunk, self.chunk, self._work(np.arange(self.n)), progress)
+            tally.tell()
             if not writer.chunks:
                 self.look()
-            self.write(writer, engine, progress)
+            self.write(writer, engine, tally)
             grid = self.model.grid(self.sites[0]) if self.request.pool == "spatial" else None
             cut = {"cut_texts": int(self.cut[0]), "lost_tokens": int(self.cut[1])}
             source, labels = dict(self.dataset.source), self.dataset.hash
@@ -236,13 +238,13 @@ class _Capture:
         column = self.dataset.table[self.model.modality]
         return reading_work(self.model, column.iloc[self.drawn.ids[numbers]].tolist())
 
-    def write(self, writer: Writer, engine: Engine, progress: Progress | None) -> None:
+    def write(self, writer: Writer, engine: Engine, tally: _Tally) -> None:
         """Every chunk that the writer does not have yet, in order.
 
         While the model runs, a thread puts the last chunk in order and on the disk; however this ends, that ends with it.
         """
         starts = range(writer.chunks * self.chunk, self.n, self.chunk)
-        tally = _Tally(writer, starts.start, self.chunk, self._work(np.arange(self.n)), progress)
+        tally.since = time.monotonic()
         reader = Reader(self.model, self.request, self.batch_size, tally.add)
         if self.model.modality == "text":
             # What an earlier call captured is tokenised once more, to count what was cut of it.
@@ -283,7 +285,7 @@ class _Tally:
     def __init__(self, writer: Writer, done: int, chunk: int, work: list[int], progress: Progress | None) -> None:
         self.done, self._chunk, self._work, self._progress = done, chunk, work, progress
         self.bytes = writer.bytes
-        self._rows, self._tokens, self._since = sum(writer.shards), 0, time.monotonic()
+        self._rows, self._tokens, self.since = sum(writer.shards), 0, time.monotonic()
         self._did, self._whole = sum(work[:done]), sum(work)
 
     def add(self, examples: np.ndarray, rows: int, tokens: int) -> None:
@@ -291,7 +293,11 @@ class _Tally:
         first = self.done // self._chunk * self._chunk
         self._did += sum(self._work[first + number] for number in examples.tolist())
         self.done, self._rows, self._tokens = self.done + len(examples), self._rows + rows, self._tokens + tokens
+        self.tell()
+
+    def tell(self) -> None:
+        """Say how far it is."""
         if self._progress is not None:
             facts = {"rows": self._rows, "bytes": self.bytes, "tokens": self._tokens}
             facts |= {"work": self._did, "whole_work": self._whole}
-            self._progress(self.done, len(self._work), facts | {"seconds": time.monotonic() - self._since})
+            self._progress(self.done, len(self._work), facts | {"seconds": time.monotonic() - self.since})

@@ -291,10 +291,10 @@ def report(
     """Write a report: one HTML file that opens without a network."""
     from workbench.reports import export_tables
 
-    with open_study(study, create=False) as opened:
+    with open_study(study, create=False) as opened, progress() as show:
         chosen = many(runs)
         cards = (many(concepts) or []) + (opened.collections[collection].ids if collection else [])
-        path = opened.report(out, title=title, runs=chosen, concepts=cards or None, sections=many(sections))
+        path = opened.report(out, title=title, runs=chosen, concepts=cards or None, sections=many(sections), progress=show)
         written = export_tables(opened, tables, chosen, raw) if tables else []
     if STATE.json:
         show_json({"report": str(path), "tables": [str(p) for p in written]})

@@ -331,7 +331,8 @@ def _check_content(frame: pd.DataFrame, content: str, modality: str) -> None:
     if any(blank):
         more = f", as in {sum(blank) - 1:,} more" if sum(blank) > 1 else ""
         raise DataError(
-            f"The {modality} in row {blank.index(True)} (the first is 0) is blank{more}: fill it in, or pass drop_blank=True."
+            f"The {modality} in row {blank.index(True)} (the first is 0) is blank{more}: fill it in, or pass drop_blank=True"
+            " (--drop-blank)."
         )
     if modality == "image":
         return

@@ -116,10 +116,14 @@ def guess_labels(frame: pd.DataFrame, taken: Collection[str], words: Collection[
             continue
         distinct = len({class_text(value) for value in present})
         named = name.lower() in LABEL_NAMES
-        few = distinct <= min(MOST_GUESSED, max(2, len(frame) // 2))
-        if named or (distinct > 1 and (few or _reads_as_quantity(name, present))):
+        if named or (distinct > 1 and (distinct <= _most_classes(len(frame)) or _reads_as_quantity(name, present))):
             found.append(name)
     return found
+
+
+def _most_classes(rows: int) -> int:
+    """Up to how many different values look like the classes of a table of so many rows."""
+    return min(MOST_GUESSED, max(2, rows // 2))
 
 
 def _reads_as_quantity(name: str, present: Sequence[object]) -> bool:
@@ -136,7 +140,8 @@ def read_label(
 
     Classes become strings, with None for missing (see :func:`missing`); a quantity becomes float64 with nan. Numbers are a
     quantity where they take more than 50 different values and either have fractions or were not ``named`` as a label by the
-    person who loads them. Integers are never converted to float on the way to a class.
+    person who loads them; with fractions and not named, also where most rows have a value of their own. Integers are never
+    converted to float on the way to a class.
     """
     values = [None if missing(value, words) else value for value in cells(column)]
     present = [value for value in values if value is not None]
@@ -146,7 +151,8 @@ def read_label(
         raise DataError(f"The label column {quote(name)} holds lists: give each label a column of its own with one value a row.")
     numbers = _numbers(present)
     whole = numbers is not None and all(isinstance(number, int) for number in numbers)
-    if numbers is not None and len(set(numbers)) > MOST_GUESSED and not (named and whole):
+    most = MOST_GUESSED if named or whole else _most_classes(len(column))
+    if numbers is not None and len(set(numbers)) > most and not (named and whole):
         each = iter(numbers)
         quantity = [math.nan if value is None else float(next(each)) for value in values]
         return pd.Series(quantity, dtype="float64"), Label(name, "example", (), {}, "numeric")

@@ -68,7 +68,9 @@ def read_folder(
     if lost and notes is not None:
         notes.append(f"{len(lost):,} of {len(texts):,} files are not in the encoding and were left out: {listing(lost)}.")
     if not records:
-        raise DataError(f"No text of {quote(folder.name)} can be read; the first is {quote(lost[0])}: say its encoding=.")
+        raise DataError(
+            f"No text of {quote(folder.name)} can be read; the first is {quote(lost[0])}: say its encoding= (--encoding)."
+        )
     if all(record["split"] for record in records):
         pass
     elif any(record["split"] for record in records):

@@ -54,14 +54,15 @@ def read_image(value: Any, folder: Path | None, row: int) -> np.ndarray:
     except FileNotFoundError as error:
         raise UnreadableError(
             f"The image {quote(value)} of row {row} (the first is 0) is not there: paths count from {quote(folder)}; pass"
-            " image_folder= where the images are elsewhere, or drop_unreadable=True to leave out what is missing."
+            " image_folder= where the images are elsewhere, or drop_unreadable=True (--drop-unreadable) to leave out what is"
+            " missing."
         ) from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         shown = f" {quote(value)}" if isinstance(value, str) else ""
         reason = str(error).rstrip(".")
         raise UnreadableError(
-            f"The image{shown} of row {row} (the first is 0) cannot be read: {reason}. Mend it, or pass drop_unreadable=True to"
-            " leave it out."
+            f"The image{shown} of row {row} (the first is 0) cannot be read: {reason}. Mend it, or pass drop_unreadable=True"
+            " (--drop-unreadable) to leave it out."
         ) from error
     raise DataError(f"Row {row} (the first is 0) holds no image: give a path, the bytes of a file, or an array.")
 

@@ -75,7 +75,7 @@ def read_text(path: Path, encoding: str | None = None) -> str:
         named = "UTF-8" if chosen == "utf-8-sig" else chosen
         raise EncodingError(
             f"{quote(path.name)} is not {named}: line {line} holds a byte that does not belong;"
-            ' save it as UTF-8, or pass its encoding, such as encoding="cp1252".'
+            ' save it as UTF-8, or pass its encoding, such as encoding="cp1252" (--encoding cp1252).'
         ) from error
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from workbench.analysis import Context, SiteAnalysis
 from workbench.datasets import Dataset
 from workbench.errors import ConfigError, StudyError
+from workbench.progress import Progress, shares, silent
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
@@ -21,28 +22,28 @@ if TYPE_CHECKING:
 def each_site(analysis: SiteAnalysis, context: Context, shared: Any) -> list[Any]:
     """What the analysis finds at each site of the context, in their order."""
     sites: list[str] = [str(site) for site in context.activations.sites]
+    # What is done at a site takes about as long as its rows are wide.
+    widths = [context.activations.at(site).width() for site in sites]
+    told = shares(context.progress, widths, analysis.title)
     found: list[Any] = []
-
-    def told() -> Iterator[str]:
-        for site in sites:
-            context.progress(len(found), len(sites), f"{analysis.title} at {site}")
-            yield site
-
-    with closing(context.engine.map(_AtSite(analysis, context, shared), told())) as parts:
-        for part in parts:
+    with closing(context.engine.map(_AtSite(analysis, context, shared, dict(zip(sites, told, strict=True))), sites)) as parts:
+        for tell, site, part in zip(told, sites, parts, strict=True):
             found.append(part)
-            context.progress(len(found), len(sites), analysis.title)
+            tell(1, 1, site)
     return found
 
 
 class _AtSite:
     """An analysis at one site after another; another process reads the activations where they lie, or has them brought."""
 
-    def __init__(self, analysis: SiteAnalysis, context: Context, shared: Any) -> None:
-        self._analysis, self._context, self._shared = analysis, context, shared
+    def __init__(self, analysis: SiteAnalysis, context: Context, shared: Any, told: Mapping[str, Progress] | None = None) -> None:
+        self._analysis, self._context, self._shared, self._told = analysis, context, shared, told or {}
 
     def __call__(self, site: str) -> Any:
-        return self._analysis.at_site(self._context, site, self._shared)
+        tell = self._told.get(site, silent)
+        tell(0, 1, site)
+        [of_site] = shares(tell, [1], site)
+        return self._analysis.at_site(replace(self._context, progress=of_site), site, self._shared)
 
     def here(self, sites: Iterable[str]) -> Generator[Any, None, None]:
         """One site after another."""
@@ -86,8 +87,6 @@ class _Where:
 
 
 def _made(analysis: SiteAnalysis, lie: _Where, dataset: Dataset, seed: int, shared: Any) -> _AtSite:
-    from workbench.progress import silent
-
     context = Context(lie.opened(), dataset, seed, silent, _not_here, _not_here, _not_here)
     return _AtSite(analysis, context, shared)
 

@@ -26,7 +26,7 @@ from workbench.evidence.causes import (
     sensitivity_rows,
 )  # fmt: skip
 from workbench.evidence.controls import Controls, ordinary_rows
-from workbench.evidence.doses import Doses, find_doses, shift_of_random
+from workbench.evidence.doses import Doses, Search, find_doses, shift_of_random
 from workbench.evidence.held_out import HeldOut
 from workbench.evidence.language import Once, Setting, choose_passages, steered_language
 from workbench.evidence.readout import examples_with
@@ -139,13 +139,14 @@ class CauseTrial:
         def find() -> Doses:
             model, unit = self.study.model, self.study.dose_unit(self.part.site)
             site, controls = model.site(self.part.site), self._controls(RANDOM)
-            self.progress(0, 1, f"looking for doses at {self.part.site}")
             if self.study.model_record()["kind"] == "decoder":
-                found = language_doses(model, site, controls, unit, self._passages())
+                found = language_doses(model, site, controls, unit, self._passages(), self.progress)
             else:
                 batch = model.batch(self._inputs()[0])
                 measure = shift_measure(model.forward(batch, logits=False)[0])
-                found = find_doses(shift_of_random(model, site, controls, unit, batch, self.acts.positions), unit, measure)
+                search = Search(self.progress, f"looking for doses at {site}")
+                cost_of = shift_of_random(model, site, controls, unit, batch, self.acts.positions, search.part)
+                found = find_doses(cost_of, unit, measure, search)
             keep_doses(self.study, self.part.site, found)
             return found
 

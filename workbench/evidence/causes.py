@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,10 +19,10 @@ from torch import Tensor
 
 from workbench.conversations import DEFAULT_POSITIONS
 from workbench.evidence.controls import Controls
-from workbench.evidence.passes import pushed_passes, scaled
+from workbench.evidence.passes import passes_and_readings, pushed_passes, scaled
 from workbench.evidence.readout import Readout
-from workbench.evidence.shifts import output_shift, shift_positions
-from workbench.progress import Progress
+from workbench.evidence.shifts import output_shift, reading_share, shift_positions
+from workbench.progress import Progress, silent
 from workbench.statistics.directional import Beyond, against_directions, larger_than_directions
 from workbench.statistics.directions import isotropic_directions as random_directions
 from workbench.statistics.intervals import mean_interval
@@ -102,10 +103,15 @@ def dose_response(
     pushes = scaled(directions, [dose * unit for dose in doses])
     effect = np.zeros((len(pushes), len(inputs), len(readout.labels)), dtype=np.float32)
     shift = np.zeros(effect.shape[:2], dtype=np.float32)
-    for part, edited in pushed_passes(model, site, pushes, batch, positions, progress, what):
+    share = 0.0
+    if base.tokens is not None:
+        share = reading_share(model, site, keep.numel(), int(keep.sum()), base.tokens.block(0, 1).shape[1])
+    passing, reading = passes_and_readings(progress or silent, what, len(pushes), share)
+    for part, edited in pushed_passes(model, site, pushes, batch, positions, passing):
         change = readout.logits(edited.pooled.float()).reshape(-1, *logits.shape) - logits
         effect[part] = change.cpu().numpy()
-        shift[part] = output_shift(base, edited, keep).reshape(len(change), -1).cpu().numpy()
+        told = partial(reading, part.start, part.stop)
+        shift[part] = output_shift(base, edited, keep, told).reshape(len(change), -1).cpu().numpy()
     shape = (len(directions), len(doses))
     return Response(np.asarray(doses, np.float32), effect.reshape(*shape, *effect.shape[1:]), shift.reshape(*shape, len(inputs)))
 

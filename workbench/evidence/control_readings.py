@@ -13,7 +13,7 @@ from workbench.evidence.controls import Controls
 from workbench.evidence.doses import Doses
 from workbench.evidence.steering import CURVE_RANDOM, Passages, Reading, steer_passages
 from workbench.models import Model, Site
-from workbench.progress import Progress
+from workbench.progress import Progress, shares, silent
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,13 @@ def read_controls(
 ) -> ControlReadings:
     """Steer by random directions: by some at every dose, by all at the doses at which concepts are ``judged``."""
     curve, further = controls.some(CURVE_RANDOM), controls.after(CURVE_RANDOM)
-    reading = steer_passages(model, site, curve.directions, doses.curve, doses.unit, passages, sets, progress)
-    more: dict[int, Reading] = {}
     wanted = sorted({doses.curve.index(dose) for dose in judged}) if len(further) else []
+    work = [len(curve) * len(doses.curve), len(further) * len(wanted)]
+    of_curve, of_more = shares(progress or silent, work)
+    reading = steer_passages(model, site, curve.directions, doses.curve, doses.unit, passages, sets, of_curve)
+    more: dict[int, Reading] = {}
     if wanted:
         chosen = [doses.curve[at] for at in wanted]
-        found = steer_passages(model, site, further.directions, chosen, doses.unit, passages, sets, progress)
+        found = steer_passages(model, site, further.directions, chosen, doses.unit, passages, sets, of_more)
         more = {at: found.dose(place) for place, at in enumerate(wanted)}
     return ControlReadings(curve, reading, further, more)

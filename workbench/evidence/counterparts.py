@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,10 @@ import pandas as pd
 
 from workbench.analysis import Result
 from workbench.concepts import ConceptSet
-from workbench.evidence.held_out import codes, held_out
+from workbench.evidence.held_out import codes, held_out, require_splits
 from workbench.evidence.stability import cofiring
 from workbench.frames import records
-from workbench.progress import Progress, silent
+from workbench.progress import Progress, shares, silent
 from workbench.runner import record_run
 from workbench.statistics.directions import isotropic_directions
 from workbench.statistics.intervals import correlation_interval
@@ -53,6 +54,7 @@ def counterparts(study: Study, *, max_rows: int = 10_000, seed: int = 0, progres
     runs = _runs(study)
     if len(runs) < 2:
         return pd.DataFrame(columns=list(COLUMNS))
+    require_splits(study.activation_set(runs[0].record["inputs"]["activations"]), study.dataset_for(runs[0]), "test")
     config = {"runs": [run.id for run in runs], "max_rows": max_rows}
     run_id = f"counterparts-{hashlib.sha256(json.dumps([config, seed]).encode()).hexdigest()[:8]}"
     record = _record(study, run_id, runs, max_rows, seed, progress)
@@ -125,14 +127,15 @@ def _compare(study: Study, runs: list[Run], max_rows: int, seed: int, progress: 
     tables = []
     pairs = [(a, b) for a, b in combinations(entries, 2) if a[0].id != b[0].id and a[2].site == b[2].site]
     known: dict[int, Float[np.ndarray, "n c"]] = {}
-    for done, ((run_a, first_a, a), (run_b, first_b, b)) in enumerate(pairs):
-        progress(done, len(pairs), f"comparing concepts at {a.site}")
+    # What takes long is the co-firing of each with each.
+    told = shares(progress, [len(a[2]) * len(b[2]) + len(a[2]) + len(b[2]) for a, b in pairs], "comparing concepts")
+    for tell, ((run_a, first_a, a), (run_b, first_b, b)) in zip(told, pairs, strict=True):
         for part in (a, b):
             if id(part) not in known:
                 known[id(part)] = codes(part, test.read(part.site))
         whole = "example" in {a.level, b.level}
         za, zb = (test.means(known[id(p)]) if whole else known[id(p)] for p in (a, b))
-        table = _pair_table(a, b, za, zb, test.documents if whole else test.clusters, seed)
+        table = _pair_table(a, b, za, zb, test.documents if whole else test.clusters, seed, tell)
         methods = [study.concept(f"{r.id}.{n}").method for r, n in ((run_a, first_a), (run_b, first_b))]
         table["concept"] = [f"{run_a.id}.{first_a + i}" for i in table["a"]]
         table["other"] = [f"{run_b.id}.{first_b + i}" for i in table["b"]]
@@ -166,7 +169,9 @@ def _pair_table(
     zb: Float[np.ndarray, "n b"],
     clusters: Int[np.ndarray, "n"],
     seed: int,
+    progress: Progress,
 ) -> pd.DataFrame:
+    progress(0, 1, a.site)
     together = cofiring(za, zb)
     cosine = (a.directions() @ b.directions().T).numpy()
     label_a, label_b = a.table["label"].to_numpy(), b.table["label"].to_numpy()
@@ -178,7 +183,7 @@ def _pair_table(
     random = isotropic_directions(500, a.width, seed)
     cosine_null = float((random @ b.directions().T).max(1).values.quantile(0.95))
     cosine_back = float((random @ a.directions().T).max(1).values.quantile(0.95))
-    shifted, shifted_back = _shifted_null(za, zb, seed)
+    shifted, shifted_back = _shifted_null(za, zb, seed, lambda done: progress(done, SHIFTS + 1, a.site))
     _, (low, high) = correlation_interval(za[:, i], zb[:, j], clusters)
     table = pd.DataFrame(
         {
@@ -196,10 +201,13 @@ def _pair_table(
     return table
 
 
-def _shifted_null(za: Float[np.ndarray, "n a"], zb: Float[np.ndarray, "n b"], seed: int) -> tuple[float, float]:
+def _shifted_null(
+    za: Float[np.ndarray, "n a"], zb: Float[np.ndarray, "n b"], seed: int, told: Callable[[int], None]
+) -> tuple[float, float]:
     rng = np.random.default_rng(seed)
     forward, back = [], []
-    for _ in range(SHIFTS):
+    for number in range(SHIFTS):
+        told(number + 1)
         chance = cofiring(np.roll(za, int(rng.integers(1, max(2, len(za)))), axis=0), zb)
         forward.append(chance.max(1))
         back.append(chance.max(0))

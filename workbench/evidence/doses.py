@@ -20,6 +20,7 @@ from workbench.evidence.controls import Controls
 from workbench.evidence.passes import pushed_passes, scaled
 from workbench.evidence.shifts import output_shift, shift_positions
 from workbench.models import Batch, Model, Site
+from workbench.progress import Progress, silent
 
 COSTS = (0.01, 0.03, 0.10)
 """What random directions cost at the doses that are looked for."""
@@ -36,6 +37,7 @@ MEASURES = {
 }
 # Doses are found to about this factor of the cost: it varies more from one set of random directions to another.
 _CLOSE, _TRIES = 1.15, 12
+_UNITS = 100_000
 
 
 @dataclass(frozen=True)
@@ -84,26 +86,59 @@ class Doses:
         return Doses(float(record["unit"]), found, costs, str(record["measure"]))
 
 
-def find_doses(cost_of: Callable[[float], float], unit: float, measure: str) -> Doses:
+class Search:
+    """Tells how far a search for doses is: each try is a part of what seems to be left.
+
+    The first dose takes about three tries, for nothing is known, and each other one two.
+    """
+
+    def __init__(self, progress: Progress, what: str) -> None:
+        self._progress, self._what = progress, what
+        self._left, self._begin, self._share = [3, *[2] * (len(COSTS) - 1)], 0.0, 0.0
+
+    def next_try(self) -> None:
+        """The one before is done."""
+        self._begin += self._share
+        left = max(self._left[0], 1) + sum(self._left[1:]) if self._left else 1
+        self._share = (1 - self._begin) / left
+        self._left[:1] = [part - 1 for part in self._left[:1]]
+        self.part(0, 1, "")
+
+    def found(self) -> None:
+        """Another of the doses is known."""
+        self._left = self._left[1:]
+
+    def part(self, done: int, total: int, _text: str) -> None:
+        """How far the try itself is."""
+        self._progress(round(_UNITS * (self._begin + self._share * done / max(total, 1))), _UNITS, self._what)
+
+
+def find_doses(cost_of: Callable[[float], float], unit: float, measure: str, search: Search | None = None) -> Doses:
     """Look for the doses at which random directions cost `COSTS`, the largest first, by bisection on log scales.
 
     Args:
         cost_of: The mean cost of random directions at a dose.
         unit: The norm of a dose of 1.
         measure: One of `MEASURES`.
+        search: Told of each try.
 
     Raises:
         ConfigError: Even the smallest dose costs more than is looked for.
     """
     known: dict[float, float] = {}
+    search = search or Search(silent, "")
 
     def cost(dose: float) -> float:
         if dose not in known:
+            search.next_try()
             value = cost_of(dose)
             known[dose] = max(value, 1e-9) if np.isfinite(value) else np.inf
         return known[dose]
 
-    found = [_one(cost, known, target) for target in reversed(COSTS)]
+    found = []
+    for target in reversed(COSTS):
+        found.append(_one(cost, known, target))
+        search.found()
     if found[0] >= MOST:
         # Such a model is hardly moved at all: doses as far apart as they are where the cost grows as the square of the dose.
         found = [min(dose, MOST * float(np.sqrt(c / COSTS[-1]))) for dose, c in zip(found, reversed(COSTS), strict=True)]
@@ -149,7 +184,13 @@ def _bracket(cost: Callable[[float], float], known: dict[float, float], target: 
 
 
 def shift_of_random(
-    model: Model, site: Site, controls: Controls, unit: float, batch: Batch, positions: str = DEFAULT_POSITIONS
+    model: Model,
+    site: Site,
+    controls: Controls,
+    unit: float,
+    batch: Batch,
+    positions: str = DEFAULT_POSITIONS,
+    progress: Progress | None = None,
 ) -> Callable[[float], float]:
     """What random directions of a dose do to a model's output (see `output_shift`): the mean of the costlier kind."""
     base, _ = model.forward(batch, logits=False)
@@ -157,7 +198,8 @@ def shift_of_random(
 
     def cost(dose: float) -> float:
         pushes = scaled(few.directions, [-dose * unit, dose * unit])
-        shifts = [output_shift(base, output, keep) for _, output in pushed_passes(model, site, pushes, batch, positions)]
+        passes = pushed_passes(model, site, pushes, batch, positions, progress)
+        shifts = [output_shift(base, output, keep) for _, output in passes]
         of_each = torch.cat(shifts).reshape(len(few), -1).mean(1).cpu().numpy()
         return float(few.most(lambda values: values.mean(0), of_each))
 

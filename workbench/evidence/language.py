@@ -20,7 +20,7 @@ from workbench.evidence.controls import Controls
 from workbench.evidence.doses import Doses
 from workbench.evidence.steering import Passages
 from workbench.evidence.steering_rows import dose_table, recommended, steering_rows
-from workbench.progress import Progress, part_of
+from workbench.progress import Progress, shares
 from workbench.statistics.nulls import upper
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ TEXTS = 16
 CHARACTERS = 320
 TELL = 12
 WATCH_RANDOM = 20
-# Of one concept: the unedited model, the random directions of both kinds, and its own.
-_SIDE_PASSES = 2 * WATCH_RANDOM + 2
 
 Once = Callable[[tuple[Any, ...], Callable[[], Any]], Any]
 
@@ -109,13 +107,11 @@ def steered_language(
     model, site, passages, doses = setting.model, setting.site, setting.passages, setting.doses
     sets = [torch.tensor(tokens.loc[tokens["place"].eq(p), "id"].to_numpy(np.int64)) for p in chosen]
     directions = part.directions()
+    of_arms, of_sides = (shares(progress, [1] * len(chosen)) for _ in range(2))
     arms = [
-        steering.steer_arms(
-            model, site, directions[place], doses, passages, sets[number], setting.seed,
-            part_of(progress, number * 100, len(chosen) * 100),
-        )
+        steering.steer_arms(model, site, directions[place], doses, passages, sets[number], setting.seed, of_arms[number])
         for number, place in enumerate(chosen)
-    ]  # fmt: skip
+    ]
     judged = [dose for one in arms if (dose := recommended(one.concept, passages, doses.curve)) is not None]
     control = read_controls(model, site, setting.controls, doses, judged, passages, sets, progress)
     curves, sides = [], []
@@ -124,8 +120,7 @@ def steered_language(
         found, dose = steering_rows(arms[number], control, number, passages, doses)
         rows += [row | {"place": place, "label": ""} for row in found]
         if dose is not None and setting.watched:
-            show = part_of(progress, number * _SIDE_PASSES, len(chosen) * _SIDE_PASSES)
-            sides.append(_side(setting, directions[place], dose * doses.unit, show).assign(place=place))
+            sides.append(_side(setting, directions[place], dose * doses.unit, of_sides[number]).assign(place=place))
     side = pd.concat(sides) if sides else _empty(["place", "other"])
     return rows, {"steering": pd.concat(curves), "side": side}
 
@@ -143,8 +138,9 @@ def _side(setting: Setting, direction: Float[Tensor, d], norm: float, progress: 
 
     key = ("firing", str(site), round(norm, 5), tuple(ids[0] for _, ids in watched))
     pushes = [None, *(row * norm for row in few.directions)]
-    controls = setting.once(key, lambda: fired(pushes, progress))
-    mine = fired([direction * norm], part_of(progress, len(pushes), _SIDE_PASSES))
+    of_controls, of_concept = shares(progress, [len(pushes), 1])
+    controls = setting.once(key, lambda: fired(pushes, of_controls))
+    mine = fired([direction * norm], of_concept)
     parts = []
     for (_, ids), control, moved in zip(watched, controls, mine, strict=True):
         base, null = control[0], few.most(upper, np.abs(control[1:] - control[0]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,7 @@ from workbench.progress import Progress
 ROWS_AT_ONCE = 96
 # Arrays of the width of the residual stream that a pass has at a time, the wide ones of the MLP counted several times.
 _PASS_ARRAYS = 24
+_UNITS = 100_000
 
 
 def pushed_passes(
@@ -27,7 +28,6 @@ def pushed_passes(
     batch: Batch,
     positions: str = DEFAULT_POSITIONS,
     progress: Progress | None = None,
-    what: str = "",
 ) -> Iterator[tuple[slice, Output]]:
     """Run the batch once for each push, which is added at every position that a capture takes.
 
@@ -40,11 +40,44 @@ def pushed_passes(
     start, step = start_at(model, site, batch), passes_at_once(model, batch)
     for begin in range(0, len(pushes), step):
         if progress:
-            progress(begin, len(pushes), what)
+            progress(begin, len(pushes), f"passes at {site}")
         part = pushes[begin : begin + step]
         with model.edited(pushed(site, part, len(batch), positions)), resumed(start, len(part)):
             output, _ = model.forward(batch.repeat(len(part)), logits=False)
         yield slice(begin, begin + len(part)), output
+
+
+def passes_and_readings(
+    progress: Progress, what: str, pushes: int, share: float
+) -> tuple[Progress, Callable[[int, int, float], None]]:
+    """Callbacks for the passes of many pushes and for the reading of their logits, which is done for some of them at a time.
+
+    Args:
+        progress: Told of both together.
+        what: The name of the step.
+        pushes: How many there are.
+        share: Which part of the work the reading is, see `workbench.evidence.shifts.reading_share`.
+
+    Returns:
+        For the passes; and for the reading of the pushes from one number to another, with the share of it that is done.
+    """
+    passed, read = 0, 0.0
+
+    def tell() -> None:
+        progress(round(_UNITS * ((1 - share) * passed + share * read) / pushes), _UNITS, what)
+
+    def passing(done: int, _total: int, _text: str) -> None:
+        nonlocal passed
+        passed = done
+        tell()
+
+    def reading(first: int, stop: int, part: float) -> None:
+        nonlocal passed, read
+        # All of them have passed by then.
+        passed, read = stop, first + (stop - first) * part
+        tell()
+
+    return passing, reading
 
 
 def pushed(site: Site, pushes: Float[Tensor, "k d"], inputs: int, positions: str) -> Edit:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,11 +21,12 @@ from workbench.conversations import DEFAULT_POSITIONS
 from workbench.edits import Edits
 from workbench.errors import ConfigError
 from workbench.evidence.controls import Controls
-from workbench.evidence.doses import PAIRS, Doses, find_doses
-from workbench.evidence.passes import pushed, pushed_passes, scaled
+from workbench.evidence.doses import PAIRS, Doses, Search, find_doses
+from workbench.evidence.passes import passes_and_readings, pushed, pushed_passes, scaled
+from workbench.evidence.shifts import reading_share
 from workbench.models import Batch, Model, Output, Site
 from workbench.models.logits import TokenLogits, readings, shifts, thinned
-from workbench.progress import Progress
+from workbench.progress import Progress, silent
 from workbench.statistics.intervals import Interval, mean_interval
 
 RANDOM = 139
@@ -147,14 +149,17 @@ def steer_passages(
     _, base = readings(passages.tokens, passages.true, sets)
     at, first = _before_next(passages.scored), 0
     waiting: list[TokenLogits] = []
-    what = f"steering at {site}"
-    for part, output in pushed_passes(model, site, pushes, passages.batch, passages.positions, progress, what):
+    vocabulary = passages.tokens.block(0, 1).shape[1]
+    share = reading_share(model, site, passages.batch.attention.numel(), len(passages.true), vocabulary)
+    passing, reading = passes_and_readings(progress or silent, f"steering at {site}", len(pushes), share)
+    for part, output in pushed_passes(model, site, pushes, passages.batch, passages.positions, passing):
         steered = _tokens_of(output)
         each = steered.rows.chunk(part.stop - part.start)
         waiting += [replace(steered, rows=rows).select(at.to(rows.device)) for rows in each]
         if len(waiting) < _TOGETHER and part.stop < len(pushes):
             continue
-        for number, shift in enumerate(shifts(passages.tokens, waiting, passages.true, sets), first):
+        read = shifts(passages.tokens, waiting, passages.true, sets, partial(reading, first, part.stop))
+        for number, shift in enumerate(read, first):
             odds[number] = passages.mean(shift.odds - base)
             loss[number] = passages.mean(shift.loss) - passages.loss
             divergence[number] = passages.mean(shift.divergence)
@@ -163,19 +168,21 @@ def steer_passages(
     return Reading(odds.reshape(*shape, len(sets)), loss.reshape(shape), divergence.reshape(shape))
 
 
-def language_doses(model: Model, site: Site, controls: Controls, unit: float, passages: Passages) -> Doses:
+def language_doses(
+    model: Model, site: Site, controls: Controls, unit: float, passages: Passages, progress: Progress = silent
+) -> Doses:
     """The doses at which random directions cost about 1, 3 and 10% of the next-token loss: the mean of the costlier kind.
 
     Raises:
         ConfigError: The smallest change destroys the model, see `find_doses`.
     """
-    few = controls.some(PAIRS)
+    few, search = controls.some(PAIRS), Search(progress, f"looking for doses at {site}")
 
     def cost(dose: float) -> float:
-        reading = steer_passages(model, site, few.directions, [-dose, dose], unit, passages, [])
+        reading = steer_passages(model, site, few.directions, [-dose, dose], unit, passages, [], search.part)
         return float(few.most(lambda values: values.mean(0), reading.loss.mean((1, 2)))) / float(passages.loss.mean())
 
-    return find_doses(cost, unit, "loss")
+    return find_doses(cost, unit, "loss", search)
 
 
 def firing(

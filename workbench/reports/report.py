@@ -21,6 +21,7 @@ from workbench.evidence.verdict import verdict
 from workbench.frames import records
 from workbench.numbers import number, p_value
 from workbench.plots import dose_curve, forest
+from workbench.progress import Progress, shares, silent
 from workbench.reports.highlight import visible
 from workbench.reports.parts import LeftOut, examples_html, figure_html
 from workbench.reports.steering import steering_section
@@ -112,7 +113,7 @@ def expected_bytes(study: Study, chosen: Chosen) -> int:
 
 def write_report(
     study: Study, path: Path, concepts: Sequence[str] | None = None, notes: str = "", title: str = "",
-    runs: Sequence[str] | None = None, sections: Sequence[str] | None = None,
+    runs: Sequence[str] | None = None, sections: Sequence[str] | None = None, progress: Progress = silent,
 ) -> Path:  # fmt: skip
     """Write the report. Methods are compared first when runs have come since, which adds a run to a study that may be written.
 
@@ -124,6 +125,7 @@ def write_report(
         title: What to call it; the study's name when left out.
         runs: Ids of the runs to report; the newest of each analysis when left out.
         sections: Which of :data:`SECTIONS`; all when left out.
+        progress: Called with ``(done, total, text)``.
 
     Returns:
         The path.
@@ -146,6 +148,8 @@ def write_report(
     environment.filters |= {"number": number, "p_value": p_value, "visible": visible}
     wanted = set(chosen.sections)
     out: Any = chosen.left_out.unless_broken
+    parts = [len(chosen.analyses) * ("analyses" in wanted), len(chosen.concepts) * ("concepts" in wanted)]
+    of_runs, of_cards = shares(progress, parts, "writing the report")
     reported = [row for row in records(study.runs()) if chosen.takes(row)]
     text = environment.get_template("report.html.j2").render(
         study=study,
@@ -155,11 +159,13 @@ def write_report(
         # Plotly's own code; "</script" does not occur in it, and it fetches nothing for the figures used here.
         plotly=Markup(get_plotlyjs()),
         facts=out("the facts of model and data", lambda: _facts(study), []),
-        sections=_each(chosen.analyses, lambda run: f"run {run.id}", lambda run: _section(run, out), out, "analyses" in wanted),
+        sections=_each(
+            chosen.analyses, lambda run: f"run {run.id}", lambda run: _section(run, out), out, "analyses" in wanted, of_runs
+        ),
         labels=out("the labels", lambda: _labels(study, chosen, out), []) if "labels" in wanted else [],
         plan=out("what the data can show", lambda: said(study.plan()), []) if "labels" in wanted and study.activations() else [],
-        cards=_each(chosen.concepts, str, lambda i: _card(study.concept(i), out), out, "concepts" in wanted),
-        pairs=out("the pairs of concepts", lambda: _pairs(study, chosen), []) if "same" in wanted else [],
+        cards=_each(chosen.concepts, str, lambda i: _card(study.concept(i), out), out, "concepts" in wanted, of_cards),
+        pairs=out("the pairs of concepts", lambda: _pairs(study, chosen, progress), []) if "same" in wanted else [],
         steering=out("steering", lambda: steering_section(study, chosen.holds), None) if "steering" in wanted else None,
         failures=_failures(study, chosen),
         unfinished=_unfinished(study),
@@ -214,9 +220,14 @@ def _analyses(study: Study, left_out: LeftOut) -> list[Run]:
     return _each(rows, lambda row: f"run {row['id']}", partial(Run, study), left_out.unless_broken, True)
 
 
-def _each(items: Sequence[T], called: Callable[[T], str], make: Callable[[T], Any], out: Any, wanted: bool) -> list[Any]:
+def _each(
+    items: Sequence[T], called: Callable[[T], str], make: Callable[[T], Any], out: Any, wanted: bool, progress: Progress = silent
+) -> list[Any]:
     """What is made of each item, without those that are broken."""
-    made = [out(called(item), partial(make, item), None) for item in items] if wanted else []
+    made = []
+    for place, item in enumerate(items if wanted else []):
+        progress(place, len(items), called(item))
+        made.append(out(called(item), partial(make, item), None))
     return [one for one in made if one is not None]
 
 
@@ -314,12 +325,12 @@ def _made_with(runs: list[dict[str, Any]]) -> str:
     return f"{packages}; Python {made['python']}; {machine['system']} {machine['processor']}, {machine['cores']} cores."
 
 
-def _pairs(study: Study, chosen: Chosen) -> list[dict[str, Any]]:
+def _pairs(study: Study, chosen: Chosen, progress: Progress) -> list[dict[str, Any]]:
     if study.read_only:
         newest, _ = newest_comparison(study)
         pairs = study.get_run(newest).tables["pairs"] if newest else pd.DataFrame()
     else:
-        pairs = study.counterparts()
+        pairs = study.counterparts(progress=progress)
     if pairs.empty:
         return []
     names = study.catalog.current_names().set_index("concept")["text"].to_dict()

@@ -13,6 +13,8 @@ from workbench.statistics.clusters import cluster_ids
 
 _TRIES = 8
 """Deals of which the one is taken whose count of positives is nearest to that of the labels."""
+_AGAIN = 50
+"""How often a deal is drawn again that leaves out a value of the labels."""
 _GIVERS = 10
 """At least so many clusters whose labels another may get."""
 
@@ -66,7 +68,7 @@ def dealt_labels(
     """Draws of labels that could as well have been, if they have nothing to do with what is labelled; see `dealer`.
 
     Where clusters have different lengths the number of positives differs from draw to draw; of eight deals the one with the
-    nearest number is taken.
+    nearest number is taken. Deals without a positive or without a negative are drawn again: nothing can be fitted to them.
 
     Args:
         labels: ``[n]``, without unknown ones; rows of a cluster in their order.
@@ -82,10 +84,32 @@ def dealt_labels(
     tries = 1 if (lengths == lengths[0]).all() else _TRIES
     found = np.empty((count, len(labels)), dtype=labels.dtype)
     for number in range(count):
-        drawn = np.stack([labels[deal(rng)] for _ in range(tries)])
-        off = np.abs(drawn.sum(axis=1, dtype=np.float64) - labels.sum(dtype=np.float64))
-        found[number] = drawn[off.argmin()]
+        for _ in range(_AGAIN):
+            drawn = np.stack([labels[deal(rng)] for _ in range(tries)])
+            off = np.abs(drawn.sum(axis=1, dtype=np.float64) - labels.sum(dtype=np.float64))
+            found[number] = drawn[off.argmin()]
+            if _has_all(found[number], labels):
+                break
     return found
+
+
+def whole_deal(
+    labels: Shaped[np.ndarray, " n"],
+    deal: Callable[[np.random.Generator], Int[np.ndarray, " n"]],
+    rng: np.random.Generator,
+) -> Shaped[np.ndarray, " n"] | None:
+    """Labels dealt by a `dealer` that hold every value of the labels, for what is fitted to each of them; None if none is drawn.
+
+    Where clusters have different lengths a deal can leave out a rare value.
+    """
+    for _ in range(_AGAIN):
+        if _has_all(dealt := labels[deal(rng)], labels):
+            return dealt
+    return None
+
+
+def _has_all(dealt: Shaped[np.ndarray, " n"], labels: Shaped[np.ndarray, " n"]) -> bool:
+    return len(np.unique(dealt)) == len(np.unique(labels))
 
 
 def givers(lengths: Int[np.ndarray, " G"], length: int) -> Int[np.ndarray, " h"]:
