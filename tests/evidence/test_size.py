@@ -90,4 +90,4 @@ def test_the_command_line_draws_names_what_it_skips_and_loads_in_half_precision(
         main(["run", str(tmp_path / "s"), "linear_probe", "--set", "controls=false"])
     said = capsys.readouterr().out
     assert "1 label was skipped" in said
-    assert "'kind=rare' needs 20 training" in said
+    assert "'kind=rare' has 1 training and 0 test rows with it, 77 and 27 without, and needs 20 and 8 of each" in said
