@@ -19,11 +19,13 @@ from workbench.evidence.metrics import BY_KEY
 from workbench.evidence.plan import said
 from workbench.evidence.verdict import verdict
 from workbench.frames import records
-from workbench.numbers import number, p_value
+from workbench.measurements import corrections, first_of_each, shown_of
+from workbench.numbers import clusters, corrected_p, count, interval, number, p_value
 from workbench.plots import dose_curve, forest
 from workbench.reports.highlight import visible
 from workbench.reports.parts import LeftOut, examples_html, figure_html
 from workbench.reports.steering import steering_section
+from workbench.statistics.rows import SHOWN
 from workbench.store.runs import Run, newest_comparison, repetitions
 from workbench.writing import write_beside
 
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 CARDS = 12
+ROWS = 12
+"""Of each metric of a run."""
+MEASURED = ("site", "label", "class", "note", "standard_error", *SHOWN)
 
 
 SECTIONS = {
@@ -143,7 +148,8 @@ def write_report(
         # Names, methods and all else from a catalog: a direction mark among them does nothing.
         finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
-    environment.filters |= {"number": number, "p_value": p_value, "visible": visible}
+    environment.filters |= {"number": number, "count": count, "p_value": p_value, "visible": visible}
+    environment.globals |= {"clusters": clusters, "corrected_p": corrected_p, "interval": lambda low, high: interval(low, high) or "–"}
     wanted = set(chosen.sections)
     out: Any = chosen.left_out.unless_broken
     reported = [row for row in records(study.runs()) if chosen.takes(row)]
@@ -228,14 +234,15 @@ def _section(run: Run, out: Any) -> dict[str, Any]:
     table = run.metrics
     shown = table[table["metric"].map(lambda k: k in declared and declared[k].shown)] if len(table) else table
     shown = shown.dropna(subset="value")
-    rows = shown.assign(order=shown.groupby("metric")["value"].rank(ascending=False, method="first"))
-    rows = rows[rows["order"] <= 12].sort_values(["metric", "order"])
+    rows = first_of_each(shown, declared, ROWS)
+    rows = rows.reindex(columns=list(dict.fromkeys([*rows.columns, *MEASURED])))
     return {
         "run": run,
         "title": analysis.title,
         "about": (analysis.__doc__ or "").strip(),
         "metrics": [declared[k] for k in dict.fromkeys(rows["metric"])] if len(rows) else [],
         "rows": records(rows),
+        "told": [*filter(None, [shown_of(shown, rows, declared)]), *corrections(rows, declared)],
         "total": len(table),
         "remarks": run.remarks,
         "figures": _each(
