@@ -121,8 +121,10 @@ def planned(study: Study, activations: str) -> list[str]:
 @st.cache_resource(max_entries=8, show_spinner="Counting documents …")
 def _planned(folder: str, activations: str, labels: str, _study: Study) -> list[str]:
     from workbench.evidence.plan import said
+    from workbench.evidence.plan_causes import plan_causes, said_of_causes
 
-    return said(_study.plan(_study.activation_set(activations), concepts=(20, 1000)))
+    acts = _study.activation_set(activations)
+    return [*said(_study.plan(acts, concepts=(20, 1000))), *said_of_causes(plan_causes(_study, acts))]
 
 
 def _list(study: Study, runs: pd.DataFrame) -> str:

@@ -108,7 +108,20 @@ def steered(study: StudyPath) -> None:
     if table.empty:
         say(f"No concept has been steered yet: `workbench examine {study} RUN` steers those of a causal language model.")
         return
-    columns = ["name", "method", "tokens", "dose", "odds", "null_high", "times_null", "p", "p_corrected", "cost", "verdict", "concept"]
+    columns = [
+        "name",
+        "method",
+        "tokens",
+        "dose",
+        "odds",
+        "null_high",
+        "times_null",
+        "p",
+        "p_corrected",
+        "cost",
+        "verdict",
+        "concept",
+    ]
     show_table(table.assign(p_corrected=list(map(corrected_p, table["p"], table["p_corrected"])))[columns])
     say(counts_of(table))
 

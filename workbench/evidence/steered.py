@@ -68,12 +68,17 @@ def steered_concepts(study: Study) -> pd.DataFrame:
     table["random_cost"] = values("causes.cost", "null")
     table["detects"] = values("detects.auroc", "value")
     table["reason"] = spoken["error"].fillna("").astype(str)
-    nearest = np.where(table["odds"] > 0, table["odds_low"], -table["odds_high"])
-    corrected = table["p_corrected"].to_numpy()
-    beyond = np.where(np.isnan(corrected), UNCORRECTED, np.where(corrected <= ALPHA, STEERS, CHANCE))
-    judged = np.where(nearest > table["null_high"].to_numpy(), beyond, CHANCE)
-    table["verdict"] = np.where(spoken["status"].ne("ok"), FAILED, judged)
+    table["verdict"] = np.where(spoken["status"].ne("ok"), FAILED, judged(table))
     return table.sort_values("times_null", ascending=False).reset_index()[list(COLUMNS)]
+
+
+def judged(table: pd.DataFrame) -> np.ndarray:
+    """Of each row of ``odds, odds_low, odds_high, null_high, p_corrected`` the verdict of :func:`steered_concepts`."""
+    nearest = np.where(table["odds"] > 0, table["odds_low"], -table["odds_high"])
+    corrected = table["p_corrected"].to_numpy(float)
+    beyond = np.where(np.isnan(corrected), UNCORRECTED, np.where(corrected <= ALPHA, STEERS, CHANCE))
+    found: np.ndarray = np.where(nearest > table["null_high"].to_numpy(float), beyond, CHANCE)
+    return found
 
 
 def counts_of(table: pd.DataFrame) -> str:

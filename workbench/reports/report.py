@@ -17,6 +17,7 @@ from workbench.analysis import Metric
 from workbench.errors import UnknownNameError, disk_errors
 from workbench.evidence.metrics import BY_KEY
 from workbench.evidence.plan import said
+from workbench.evidence.plan_causes import plan_causes, said_of_causes
 from workbench.evidence.verdict import verdict
 from workbench.frames import records
 from workbench.measurements import corrections, first_of_each, shown_of
@@ -149,7 +150,11 @@ def write_report(
         finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
     environment.filters |= {"number": number, "count": count, "p_value": p_value, "visible": visible}
-    environment.globals |= {"clusters": clusters, "corrected_p": corrected_p, "interval": lambda low, high: interval(low, high) or "–"}
+    environment.globals |= {
+        "clusters": clusters,
+        "corrected_p": corrected_p,
+        "interval": lambda low, high: interval(low, high) or "–",
+    }
     wanted = set(chosen.sections)
     out: Any = chosen.left_out.unless_broken
     reported = [row for row in records(study.runs()) if chosen.takes(row)]
@@ -163,7 +168,7 @@ def write_report(
         facts=out("the facts of model and data", lambda: _facts(study), []),
         sections=_each(chosen.analyses, lambda run: f"run {run.id}", lambda run: _section(run, out), out, "analyses" in wanted),
         labels=out("the labels", lambda: _labels(study, chosen, out), []) if "labels" in wanted else [],
-        plan=out("what the data can show", lambda: said(study.plan()), []) if "labels" in wanted and study.activations() else [],
+        plan=out("what the data can show", lambda: _planned(study), []) if "labels" in wanted and study.activations() else [],
         cards=_each(chosen.concepts, str, lambda i: _card(study.concept(i), out), out, "concepts" in wanted),
         pairs=out("the pairs of concepts", lambda: _pairs(study, chosen), []) if "same" in wanted else [],
         steering=out("steering", lambda: steering_section(study, chosen.holds), None) if "steering" in wanted else None,
@@ -176,6 +181,10 @@ def write_report(
     with disk_errors(f"the report {path}"):
         write_beside(path, text.encode(errors="replace"))
     return path
+
+
+def _planned(study: Study) -> list[str]:
+    return [*said(study.plan()), *said_of_causes(plan_causes(study))]
 
 
 def cards_of(study: Study, count: int = CARDS, runs: Sequence[str] | None = None) -> list[str]:

@@ -27,7 +27,9 @@ def steering_section(study: Study, holds: Callable[[str], bool]) -> dict[str, An
     table = table[table["concept"].map(holds)] if len(table) else table
     if table.empty:
         return None
-    clearest = table[table["verdict"].isin([STEERS, UNCORRECTED])].sort_values("verdict", key=lambda v: v.ne(STEERS), kind="stable")
+    clearest = table[table["verdict"].isin([STEERS, UNCORRECTED])].sort_values(
+        "verdict", key=lambda v: v.ne(STEERS), kind="stable"
+    )
     shown = pd.concat([clearest.head(STEERING), contrast(table)])
     return {
         "rows": records(table.head(ROWS)),
