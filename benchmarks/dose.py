@@ -27,8 +27,8 @@ from workbench.evidence.language import passages_from
 from workbench.models import Batch, Model, load_model
 from workbench.statistics.directions import isotropic_directions
 
-DIRECTIONS, SIZES, UNIT, TEXTS, ROUNDS = 8, (0.1, 0.3, 1.0), 10.0, 16, 3
-AT_ONCE = (2, 6, 24)
+DIRECTIONS, SIZES, UNIT, TEXTS, ROUNDS = 4, (0.1, 0.3, 1.0), 10.0, 8, 2
+AT_ONCE = (2, 6, 12)
 OWN = tuple(range(300, 310))
 Numbers = dict[str, np.ndarray]
 

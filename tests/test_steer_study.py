@@ -12,7 +12,7 @@ import torch
 
 import workbench as wb
 from workbench.evidence.language import passages_from
-from workbench.evidence.steered import CHANCE, STEERS
+from workbench.evidence.steered import CHANCE, STEERS, UNCORRECTED
 from workbench.evidence.steering import read_passages, steer_passages
 from workbench.statistics.directions import isotropic_directions
 
@@ -32,12 +32,12 @@ def table(study) -> pd.DataFrame:
 
 
 def clear(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["times_null"].ge(TIMES) & table["cost_high"].lt(COST) & table["verdict"].eq(STEERS)]
+    return table[table["times_null"].ge(TIMES) & table["cost_high"].lt(COST) & table["verdict"].isin([STEERS, UNCORRECTED])]
 
 
 def failing(table: pd.DataFrame) -> pd.DataFrame:
     """Those that detect a label well on held-out text, beyond its null, and do not steer."""
-    found = table[table["detects"].ge(0.8) & table["verdict"].ne(STEERS)]
+    found = table[table["detects"].ge(0.8) & ~table["verdict"].isin([STEERS, UNCORRECTED])]
     return found.sort_values("detects", ascending=False)
 
 
@@ -55,6 +55,10 @@ def test_every_concept_that_was_steered_is_listed_with_a_verdict_that_its_number
         nearest = row["odds_low"] if row["odds"] > 0 else -row["odds_high"]
         if row["verdict"] == STEERS:
             assert nearest > row["null_high"]
+            assert row["p_corrected"] <= 0.05
+        elif row["verdict"] == UNCORRECTED:
+            assert nearest > row["null_high"]
+            assert np.isnan(row["p_corrected"])
         elif row["verdict"] == CHANCE:
             assert nearest <= row["null_high"] or row["p_corrected"] > 0.05
         else:

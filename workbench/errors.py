@@ -81,6 +81,10 @@ class StudyError(WorkbenchError):
     """A study that is missing, damaged, or made with something else."""
 
 
+class LeftOutError(StudyError):
+    """What was left out of a study on purpose, when it was packed: nothing is damaged."""
+
+
 class NotTrustedError(StudyError):
     """A study that this user has not made or opened before, and that needs a yes first.
 

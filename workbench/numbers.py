@@ -37,8 +37,24 @@ def counted(n: int, what: str) -> str:
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
+def interval(low: Any, high: Any) -> str:
+    """``low to high``, or nothing where there is no interval."""
+    first, last = number(low), number(high)
+    return "" if "–" in {first, last} else f"{first} to {last}"
+
+
+def clusters(every: Any, rarer: Any) -> str:
+    """How many clusters, and in brackets those of the rarer class where it was counted; a dash where they are not known."""
+    return count(every) if count(rarer) == "–" else f"{count(every)} ({count(rarer)})"
+
+
 def p_value(value: Any) -> str:
     """A p value to three decimals; never 0, which no test can give."""
     if value is None or pd.isna(value):
         return "–"
     return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def corrected_p(p: Any, corrected: Any) -> str:
+    """A corrected p value beside its raw one; where only that is there, that it was not corrected."""
+    return "not corrected" if p_value(corrected) == "–" != p_value(p) else p_value(corrected)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,15 +19,16 @@ from analyses.information.estimate import Estimate
 from analyses.information.mixed import mixed_ksg_tested
 from analyses.information.neighbours import MOST_ROWS
 from analyses.information.null import PERMUTATIONS, held
-from analyses.information.variables import Group, Variable, split_by_values, variables
-from workbench.activations.labels import choose_labels
+from analyses.information.variables import MAX_VALUES, Group, Variable, split_by_values, variables
+from workbench.activations.labels import POSITION_POOLS, choose_labels, is_span
 from workbench.analysis import Context, Metric, Result, SiteAnalysis, measured
 from workbench.concepts import ConceptSet, LinearConcepts
-from workbench.errors import DataError
+from workbench.errors import DataError, WorkbenchWarning
 from workbench.evidence.samples import require_fit
+from workbench.numbers import counted
 from workbench.plots import site_lines
 from workbench.progress import shares
-from workbench.statistics.correction import holm, least_p
+from workbench.statistics.correction import ALPHA, holm, least_p
 from workbench.statistics.rows import NoNull, Null, row
 
 if TYPE_CHECKING:
@@ -97,11 +100,16 @@ class MutualInformation(SiteAnalysis):
     permutations: int = Field(PERMUTATIONS, ge=19, le=1000, description="Permutations for the nulls; 99 or more are advised.")
 
     def check(self, activations: ActivationSet, dataset: Dataset, seed: int) -> None:
-        """See that there are such labels, with rows to fit and score them, and that not all have too many values."""
-        fits = require_fit(activations, dataset, choose_labels(dataset, self.labels), self.labels, self.max_rows, seed)
+        """See that there are such labels, with rows to fit and score them, and that not all have too many values.
+
+        Says where they are too many for a corrected p value to be small.
+        """
+        labels = choose_labels(dataset, self.labels)
+        fits = require_fit(activations, dataset, labels, self.labels, self.max_rows, seed)
         usable, reasons = split_by_values(fits)
         if not usable:
             raise DataError(f"{'; '.join(r['reason'] for r in reasons)}.")
+        foresee(labels, len(activations.sites), activations.pool in POSITION_POOLS)
 
     def shared(self, context: Context) -> list[str]:
         """The labels."""
@@ -155,6 +163,21 @@ class MutualInformation(SiteAnalysis):
 def most_draws(tests: int, least: int) -> int:
     """Draws with which the smallest p value is what Holm's correction over so many tests needs; at most `MOST_DRAWS`."""
     return max(least, min(MOST_DRAWS, max(999, int(np.ceil(1 / least_p(tests))))))
+
+
+def foresee(labels: list[str], sites: int, by_position: bool) -> None:
+    """Warn, before the run is recorded, where no corrected p value can be below .05 with the most permutations there are."""
+    columns = Counter(name.split("=")[0] for name in labels if not is_span(name))
+    usable = sum(values <= MAX_VALUES for values in columns.values()) + by_position * sum(map(is_span, labels))
+    most = int(ALPHA * (1 + MOST_DRAWS))
+    if usable * sites > most:
+        warnings.warn(
+            f"{counted(usable, 'label')} at {counted(sites, 'site')} are up to {usable * sites:,} tests that are corrected"
+            f" together, by each estimator: with {MOST_DRAWS:,} permutations no corrected p value over more than {most:,} can be"
+            " below .05. Give fewer labels (labels=…) or sites (sites=…).",
+            WorkbenchWarning,
+            stacklevel=2,
+        )
 
 
 def corrected(metrics: pd.DataFrame) -> pd.DataFrame:

@@ -144,7 +144,8 @@ def coarse_note(dimension: int, k: int, n: int) -> str:
     if (k / n) ** (1 / dimension) < _COARSE:
         return ""
     return (
-        f"too few rows for {dimension} dimensions: neighbourhoods span half of each coordinate's range, and the value is too low"
+        f"too few rows for {dimension} dimensions: neighbourhoods span half of each coordinate's range, and the value may be too"
+        " low"
     )
 
 

@@ -94,10 +94,16 @@ def _score(row: dict | None, measured: bool) -> str:
         return f'<div class="cw-soft cw-small">{"not tried" if measured else "being tried …"}</div>'
     if row["status"] != "ok":
         return f'<div class="cw-soft cw-small">not measured: {escape(row["error"], 200)}</div>'
-    beyond = row["value"] > row["null_high"]
-    tone = "cw-beyond" if beyond else "cw-within"
-    words = "above what other names reach" if beyond else "other names reach as much"
+    tone, words = _against_names(row["value"], row["null_high"])
+    between = interval(row["low"], row["high"]) or "no interval"
     return (
         f'<div class="cw-small {tone} cw-number"><span class="cw-verdict"><b>{number(row["value"])}</b> '
-        f"({interval(row['low'], row['high'])}), null to {number(row['null_high'])}: {words}</span></div>"
+        f"({between}), null to {number(row['null_high'])}: {words}</span></div>"
     )
+
+
+def _against_names(value: float, high: float | None) -> tuple[str, str]:
+    """The tone of a score and what it says."""
+    if high is None or pd.isna(high):
+        return "cw-unknown", "what other names reach is not known"
+    return ("cw-beyond", "above what other names reach") if value > high else ("cw-within", "other names reach as much")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 
-from workbench.numbers import number
+from workbench.numbers import interval, number
 from workbench.reports.highlight import visible
 
 __all__ = ["chips", "escape", "interval", "literal", "number", "short"]
@@ -35,12 +35,6 @@ def literal(text: object, limit: int = 400) -> str:
     No escape keeps a bare address from becoming a link, so an invisible character, a word joiner, parts it.
     """
     return _MARKDOWN.sub(r"\\\1", _MADE_OF_TEXT.sub(_JOINER, short(text, limit)))
-
-
-def interval(low: object, high: object) -> str:
-    """``low to high``, or nothing where there is no interval."""
-    first, last = number(low), number(high)
-    return "" if "–" in {first, last} else f"{first} to {last}"
 
 
 def chips(values: dict[str, object]) -> str:

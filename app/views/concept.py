@@ -49,7 +49,8 @@ def render(study: Study) -> None:
     with left:
         evidence = concept.evidence()
         heading(
-            "Evidence", "Measured on held-out examples; beside every value its null: what there is when there is nothing to find."
+            "Evidence",
+            "Measured on held-out examples; beside a value its null, if it has one: what there is when there is nothing to find.",
         )
         with sentences():
             for remark in concept.remarks:
@@ -106,7 +107,8 @@ def _examine(study: Study, concept: Concept) -> None:
     key = ("examine", str(study.folder), concept.id)
     job = jobs.button(
         key, "Examine this concept", "Examining", lambda show: writer.examine(concept, show), icon=":material/science:",
-        help="A trial of this concept alone, about a minute. Its p values are then not corrected for the other concepts.",
+        help="A trial of this concept alone, about a minute. What can be tried on every concept (detection, sensitivity,"
+        " stability, name) is corrected for all concepts of its run; what steering measures is then corrected for no other.",
     )  # fmt: skip
     if job is not None:
         st.success(f"Examined: {job.result} measurements are on the card.")

@@ -18,7 +18,10 @@ from workbench.store.study import Study
 
 def render(study: Study) -> None:
     """One label over the layers by every estimator, then all labels."""
-    title("Information", "How much the activations say about a label, by every estimator that was run, with the null of each.")
+    title(
+        "Information",
+        "How much the activations say about a label, by every estimator that was run, with its null where it has one.",
+    )
     with sentences():
         frame = metric_frame(study)
         metrics = by_site.sited(frame, all_declared(study), lambda m: m.unit in INFORMATION)

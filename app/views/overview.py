@@ -17,6 +17,7 @@ from app.components.text import escape, literal, short
 from app.tables import declared, metric_frame
 from workbench.analysis import Metric
 from workbench.frames import records
+from workbench.measurements import clearest_first
 from workbench.paths import inside
 from workbench.store.study import Study
 
@@ -137,7 +138,7 @@ def _families(study: Study, frame: pd.DataFrame) -> None:
 
 
 def _headlines(study: Study) -> None:
-    """The best of every measurement with its interval and its null, and the figures of a run."""
+    """The clearest of every measurement with its interval and its null, and the figures of a run."""
     frame = metric_frame(study)
     first = newest_runs(study)
     with_metrics = [run for run in first if run in set(frame["run"])]
@@ -145,7 +146,10 @@ def _headlines(study: Study) -> None:
     chosen = list(dict.fromkeys([*with_metrics, *figured]))
     if not chosen:
         return
-    about = "Of every measurement the best, with its 95% interval and its null. The best of many is a little too good."
+    about = (
+        "Of every measurement the clearest: that with the smallest p, or the best value where none is tested. The best of many is"
+        " a little too good; a corrected p takes all of them into account."
+    )
     heading("Headline figures", about)
     run = st.selectbox("Run", chosen, format_func=lambda i: f"{spoken(i.rpartition('-')[0])} ({i})")
     rows, known = frame[frame["run"].eq(run)], declared(run.rpartition("-")[0])
@@ -172,11 +176,9 @@ def best_rows(rows: pd.DataFrame, known: dict[str, Metric]) -> list[tuple[dict[s
     for key, metric in known.items():
         own = rows[rows["metric"].eq(key) & rows["value"].notna()]
         if len(own) and metric.shown:
-            by = own["value"].abs() if metric.direction == "none" else own["value"]
-            place = int(by.argmin() if metric.direction == "down" else by.argmax())
-            best = records(own.iloc[[place]])[0]
+            best = records(clearest_first(own, known).head(1))[0]
             where = ", ".join(v for v in (best["label"], best["class"], best["site"]) if v)
-            label = f"best of {len(own):,}: {where}" if len(own) > 1 else where
+            label = f"clearest of {len(own):,}: {where}" if len(own) > 1 else where
             found.append((best | {"label": label, "status": "ok"}, metric))
     return found
 

@@ -21,6 +21,7 @@ from app.writer import Writer, writer_of
 from workbench.analysis import Analysis, Metric, analysis_names, find_analysis
 from workbench.errors import WorkbenchError
 from workbench.frames import records
+from workbench.measurements import corrections, first_of_each, shown_of
 from workbench.numbers import p_value
 from workbench.seeds import LARGEST
 from workbench.statistics.rows import P_VALUES, SHOWN
@@ -120,8 +121,10 @@ def planned(study: Study, activations: str) -> list[str]:
 @st.cache_resource(max_entries=8, show_spinner="Counting documents …")
 def _planned(folder: str, activations: str, labels: str, _study: Study) -> list[str]:
     from workbench.evidence.plan import said
+    from workbench.evidence.plan_causes import plan_causes, said_of_causes
 
-    return said(_study.plan(_study.activation_set(activations), concepts=(20, 1000)))
+    acts = _study.activation_set(activations)
+    return [*said(_study.plan(acts, concepts=(20, 1000))), *said_of_causes(plan_causes(_study, acts))]
 
 
 def _list(study: Study, runs: pd.DataFrame) -> str:
@@ -199,23 +202,24 @@ def _metrics(run: Run, known: dict[str, Metric]) -> None:
     if table.empty:
         empty("This run recorded no measurements.")
         return
-    every = len(table)
-    table = table.assign(
-        metric=[known[k].title if k in known else short(k) for k in table["metric"]],
-        **{c: [short(v) for v in table[c]] for c in ("site", "label", "class") if c in table},
+    rows = first_of_each(table, known, max(ROWS_SHOWN // table["metric"].nunique(), 1) if len(table) > ROWS_SHOWN else ROWS_SHOWN)
+    said = [*filter(None, [shown_of(table, rows, known)]), *corrections(rows, known)]
+    if len(rows) < len(table):
+        said.append("The report page exports them all.")
+    table = rows.assign(
+        metric=[known[k].title if k in known else short(k) for k in rows["metric"]],
+        **{c: [short(v) for v in rows[c]] for c in ("site", "label", "class") if c in rows},
     )
     first = [c for c in ("metric", "site", "label", "class", *SHOWN) if c in table]
-    order = table["value"].sort_values(ascending=False).index[:ROWS_SHOWN]
-    shown = table.loc[order, first]
+    shown = table[first]
     shown = shown.assign(**{c: shown[c].map(p_value) for c in P_VALUES if c in shown})
     st.dataframe(
         pd.DataFrame(records(shown)), hide_index=True, placeholder="–", column_config=measurement_columns(),
-        height=min(420, 38 + 35 * len(order)),
+        height=min(420, 38 + 35 * len(shown)),
     )  # fmt: skip
+    st.html("".join(f'<div class="cw-soft cw-small">{escape(line, 900)}</div>' for line in said))
     for remark in run.remarks[:REMARKS_SHOWN]:
         st.warning(literal(remark, 900))
-    if every > ROWS_SHOWN:
-        st.html(f'<div class="cw-soft cw-small">The {ROWS_SHOWN} largest of {every:,}; the report page exports them all.</div>')
 
 
 def spoken(name: str) -> str:

@@ -19,6 +19,8 @@ from app.components.text import escape, literal, short
 from app.tables import steered
 from app.writer import writer_of
 from workbench.errors import ConfigError
+from workbench.evidence.steered import counts_of
+from workbench.numbers import corrected_p
 from workbench.plots import steering_curves
 from workbench.recipes import Recipe
 from workbench.store.study import Study
@@ -179,9 +181,9 @@ def _steered(study: Study) -> None:
         "Concepts that were steered",
         "Effect on their own tokens at the recommended dose, and how many times the level that 5% of random directions of that"
         " norm exceed; what the dose costs, and what random directions cost."
-        " Choose a row to add it.",
+        f" {counts_of(table)} Choose a row to add it.",
     )
-    shown = table[
+    shown = table.assign(p_corrected=list(map(corrected_p, table["p"], table["p_corrected"])))[
         [
             "name",
             "method",
@@ -190,6 +192,7 @@ def _steered(study: Study) -> None:
             "times_null",
             "odds",
             "null_high",
+            "p",
             "p_corrected",
             "cost",
             "random_cost",
@@ -203,7 +206,7 @@ def _steered(study: Study) -> None:
         "times_null": st.column_config.NumberColumn("Times random", format="%.1f"),
         "odds": st.column_config.NumberColumn("Effect, nats", format="%.2f"),
         "null_high": st.column_config.NumberColumn("Random, 95% level", format="%.2f"),
-        "p_corrected": st.column_config.NumberColumn("Corrected p", format="%.2g"),
+        "p": st.column_config.NumberColumn("p", format="%.2g"), "p_corrected": "Corrected p",
         "cost": st.column_config.NumberColumn("Loss", format="percent"),
         "random_cost": st.column_config.NumberColumn("Loss, random", format="percent"),
         "dose": st.column_config.NumberColumn("Dose", format="%.3g"),

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import warnings
 from functools import partial
 
 import numpy as np
 import pytest
 
+from analyses.information.analysis import foresee
 from analyses.information.bias import with_moves
 from analyses.information.estimators import Estimate, gaussian_logdet, mixed_ksg, plugin_discrete, with_null
 from analyses.information.mixed import mixed_ksg_tested
-from workbench.errors import ConfigError, DataError
+from workbench.errors import ConfigError, DataError, WorkbenchWarning
 
 
 def test_a_dependent_feature_stands_above_its_null_and_an_independent_one_on_it() -> None:
@@ -130,3 +132,15 @@ def test_an_estimate_that_moves_by_more_than_its_error_says_so() -> None:
     assert "bias is larger" in wide.note
     assert "too few rows for 10 dimensions" in wide.note
     assert "too few rows" not in easy.note
+
+
+def test_more_tests_than_permutations_can_correct_are_told_before_the_run() -> None:
+    columns = [f"column {number}={value}" for number in range(10) for value in range(30)]
+    spans = [f"token:{number}" for number in range(250)]
+    # A column has too many values to be one variable, and spans are no variables of pooled rows.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        foresee([*columns, *spans], 2, by_position=True)
+        foresee(spans, 9, by_position=False)
+    with pytest.warns(WorkbenchWarning, match=r"up to 502 tests .* over more than 500 can be below \.05.*fewer labels .* sites"):
+        foresee([*columns, *spans, "answer=no", "answer=yes"], 2, by_position=True)

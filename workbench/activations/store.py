@@ -15,7 +15,7 @@ from workbench.activations.batches import Batches, shuffled
 from workbench.activations.checksums import require_sound
 from workbench.activations.dtypes import as_tensor, disk_dtype, unpacked
 from workbench.activations.manifest import INDEX, Manifest, left_out, read_manifest, shard_name
-from workbench.errors import ConfigError, StudyError, UnknownNameError
+from workbench.errors import ConfigError, LeftOutError, StudyError, UnknownNameError
 from workbench.models.sites import Site
 from workbench.parquet import read_parquet
 from workbench.paths import child, is_id
@@ -222,7 +222,7 @@ class ActivationSet:
         if self.left_out and self.fetch is not None:
             self.fetch(self.folder)
         if self.left_out:
-            raise StudyError(
+            raise LeftOutError(
                 f"The activations {self.id} were left out when the study was packed. Capture them again:"
                 f" `workbench recapture {self.folder.parents[1].name}`, or study.recapture()."
             )

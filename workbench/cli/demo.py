@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 
 from workbench.cli.console import STATE, progress, say, show_json, show_table
+from workbench.evidence.steered import counts_of
 from workbench.frames import records
+from workbench.numbers import corrected_p
 from workbench.progress import Progress
 from workbench.runner import peak_memory
 from workbench.store.marker import STUDY_FILE
@@ -61,10 +63,12 @@ def open_steer(folder: Path, report: Path) -> None:
         path = study.report(report)
     if STATE.json:
         return
-    columns = ["name", "method", "tokens", "dose", "odds", "null_high", "times_null", "cost", "verdict"]
+    columns = ["name", "method", "tokens", "dose", "odds", "null_high", "times_null", "p_corrected", "cost", "verdict"]
+    found["p_corrected"] = list(map(corrected_p, found["p"], found["p_corrected"]))
     show_table(
         found[columns].head(STEERED), title="Steering Scribe, a small causal language model: effect on a concept's own tokens"
     )
+    say(counts_of(found))
     say(f"Report: {path}\n")
 
 

@@ -122,13 +122,16 @@ def plan(
 ) -> None:
     """Show what the data can show: by label, the smallest effects that are found four times in five."""
     from workbench.evidence.plan import TESTS, said
+    from workbench.evidence.plan_causes import plan_causes, said_of_causes
 
     with open_study(study, create=False) as opened:
-        table = opened.plan(opened.activation_set(acts), concepts=tuple(concepts or TESTS))
+        chosen = opened.activation_set(acts)
+        table, causes = opened.plan(chosen, concepts=tuple(concepts or TESTS)), plan_causes(opened, chosen)
+    lines = [*said(table), *said_of_causes(causes)]
     if STATE.json:
-        show_json({"plan": records(table), "said": said(table)})
+        show_json({"plan": records(table), "causes": records(causes), "said": lines})
         return
-    for line in said(table):
+    for line in lines:
         say(line)
     wide = table.pivot(index="label", columns="concepts", values="auroc").add_prefix("AUROC over ")
     facts = table.drop_duplicates("label").set_index("label")[["documents", "positive", "negative", "note"]]

@@ -13,7 +13,9 @@ from workbench.cli.console import STATE, open_study, say, show_json, show_table
 from workbench.cli.options import Check, Dtype, Sites, StudyPath, loaded_model, many
 from workbench.conversations import POSITIONS_HELP, check_positions
 from workbench.errors import ConfigError
+from workbench.evidence.steered import counts_of
 from workbench.frames import records
+from workbench.numbers import corrected_p
 
 if TYPE_CHECKING:
     from workbench.recipes import RecipeStep
@@ -106,11 +108,22 @@ def steered(study: StudyPath) -> None:
     if table.empty:
         say(f"No concept has been steered yet: `workbench examine {study} RUN` steers those of a causal language model.")
         return
-    show_table(
-        table[
-            ["name", "method", "tokens", "dose", "odds", "null_high", "times_null", "p_corrected", "cost", "verdict", "concept"]
-        ]
-    )
+    columns = [
+        "name",
+        "method",
+        "tokens",
+        "dose",
+        "odds",
+        "null_high",
+        "times_null",
+        "p",
+        "p_corrected",
+        "cost",
+        "verdict",
+        "concept",
+    ]
+    show_table(table.assign(p_corrected=list(map(corrected_p, table["p"], table["p_corrected"])))[columns])
+    say(counts_of(table))
 
 
 def lens(

@@ -26,14 +26,17 @@ from workbench.cli.options import (
 from workbench.conversations import DEFAULT_POSITIONS, POSITIONS_HELP
 from workbench.errors import ConfigError
 from workbench.frames import records
+from workbench.measurements import corrections, first_of_each, shown_of
 from workbench.numbers import counted
 from workbench.shapes import parse_json
 from workbench.statistics.rows import SHOWN
 
 if TYPE_CHECKING:
     from workbench.activations.manifest import Pool
+    from workbench.analysis import Metric
 
 DIFFERS = 1
+ROWS = 20
 EngineName = Annotated[str, typer.Option(help="Who does the work: local, this process, or ray, several workers.")]
 Address = Annotated[str | None, typer.Option(help="A Ray cluster that runs; one is started when left out.")]
 Workers = Annotated[int | None, typer.Option(help="How many workers; as many as find room when left out.")]
@@ -129,6 +132,7 @@ def run(
     workers: Workers = None,
 ) -> None:
     """Run an analysis on captured activations, or repeat a run (exit code 1 when it does not find the same)."""
+    from workbench.analysis import declared_metrics
     from workbench.engines import find_engine
 
     does = find_engine(engine, address, workers)
@@ -153,14 +157,22 @@ def run(
         show_json(facts | {"metrics": records(metrics), "remarks": remarks, "skipped": records(skipped)})
         return
     say(f"{done!r}")
-    order = metrics.sort_values("value", ascending=False) if len(metrics) > 20 else metrics
-    columns = ("site", "label", "class", "metric", "value", "standard_error", *SHOWN[1:])
-    shown = order.head(20)[[c for c in columns if c in order and order[c].notna().any()]]
-    show_table(shown.rename(columns={"standard_error": "sampling error"}))
+    _show_metrics(metrics, {metric.key: metric for metric in declared_metrics(done.analysis)})
     for remark in remarks:
         say(remark)
     if len(skipped):
         show_table(skipped, f"{counted(len(skipped), 'label')} {'was' if len(skipped) == 1 else 'were'} skipped", limit=160)
+
+
+def _show_metrics(metrics: pd.DataFrame, declared: dict[str, Metric]) -> None:
+    """At most about 20 rows, of each metric some, and which those are."""
+    most = max(ROWS // max(metrics["metric"].nunique(), 1), 1) if len(metrics) > ROWS else ROWS
+    found = first_of_each(metrics, declared, most)
+    columns = ("metric", "site", "label", "class", "value", "standard_error", *SHOWN[1:])
+    shown = found[[c for c in columns if c in found and found[c].notna().any()]]
+    show_table(shown.rename(columns={"standard_error": "sampling error"}))
+    for sentence in filter(None, (shown_of(metrics, found, declared), *corrections(found, declared))):
+        say(sentence)
 
 
 def _repeat(study: Path, source: str, tolerance: float) -> None:
@@ -216,7 +228,7 @@ def examine(
     concept: Annotated[list[int] | None, typer.Option(help="Only the concept of this number; may be repeated.")] = None,
 ) -> None:
     """Put a run's concepts on trial."""
-    from workbench.evidence import FAMILIES
+    from workbench.evidence import BY_KEY, FAMILIES
 
     with open_study(study, create=False) as opened, progress() as show:
         found = opened.get_run(run)
@@ -236,7 +248,10 @@ def examine(
     measured = rows[rows["status"].eq("ok")]
     # What a person asks for first: the detection, or what was examined in its place.
     first = measured[measured["metric"].eq("detects.auroc" if "detects.auroc" in set(measured["metric"]) else measured["metric"])]
-    show_table(first.sort_values(["metric", "value"], ascending=[True, False], kind="stable").head(20)[columns])
+    shown = first_of_each(first, BY_KEY, ROWS)
+    show_table(shown[columns])
+    for sentence in filter(None, (shown_of(first, shown, BY_KEY), *corrections(shown, BY_KEY))):
+        say(sentence)
     others = measured["metric"].drop_duplicates()[lambda m: ~m.isin(first["metric"])]
     if len(others):
         say(f"Measured as well: {', '.join(others)} (`workbench concept STUDY ID` shows a concept's, --json all).")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from workbench.numbers import count, counted
 from workbench.statistics.correction import ALPHA
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ COLUMNS = (
     "times_null", "p", "p_corrected", "cost", "cost_high", "random_cost", "detects", "verdict", "reason",
 )  # fmt: skip
 STEERS, CHANCE, FAILED = "steers", "not distinguishable from a random direction", "failed"
+UNCORRECTED = "beyond random directions, p not corrected"
+"""Of evidence of earlier versions, whose p values were not corrected for the other concepts that were steered."""
 DEVIATION, MEAN_NORM = "deviation from the mean", "mean norm"
 TOKENS_SHOWN = 6
 
@@ -32,9 +35,10 @@ def steered_concepts(study: Study) -> pd.DataFrame:
         size that 5% of random directions of the same norm exceed, of the stricter kind, and ``times_null`` how many times that
         the effect is; ``cost`` the relative change of the loss, and ``random_cost`` that of random directions of the same norm;
         ``detects`` its held-out AUROC for the label it detects best. ``verdict`` is ``steers`` where the whole interval lies
-        beyond the null's level and the p value, corrected by Holm over the concepts of the examination, is at most .05 (where it
-        was corrected: evidence of earlier versions was not), ``not distinguishable from a random direction`` where not, and
-        ``failed``, with the reason, where no dose was cheap enough or the concept has no tokens of its own.
+        beyond the null's level and the p value, corrected by Holm over the concepts of the examination, is at most .05;
+        ``beyond random directions, p not corrected`` where the interval does and there is no corrected p, as in evidence of
+        earlier versions; ``not distinguishable from a random direction`` where neither; and ``failed``, with the reason, where
+        no dose was cheap enough or the concept has no tokens of its own.
     """
     evidence = study.evidence(METRICS)
     spoken = evidence[evidence["metric"].eq("causes.tokens")].set_index("concept")
@@ -64,10 +68,29 @@ def steered_concepts(study: Study) -> pd.DataFrame:
     table["random_cost"] = values("causes.cost", "null")
     table["detects"] = values("detects.auroc", "value")
     table["reason"] = spoken["error"].fillna("").astype(str)
-    nearest = np.where(table["odds"] > 0, table["odds_low"], -table["odds_high"])
-    beyond = (nearest > table["null_high"].to_numpy()) & ~(table["p_corrected"].to_numpy() > ALPHA)
-    table["verdict"] = np.where(spoken["status"].ne("ok"), FAILED, np.where(beyond, STEERS, CHANCE))
+    table["verdict"] = np.where(spoken["status"].ne("ok"), FAILED, judged(table))
     return table.sort_values("times_null", ascending=False).reset_index()[list(COLUMNS)]
+
+
+def judged(table: pd.DataFrame) -> np.ndarray:
+    """Of each row of ``odds, odds_low, odds_high, null_high, p_corrected`` the verdict of :func:`steered_concepts`."""
+    nearest = np.where(table["odds"] > 0, table["odds_low"], -table["odds_high"])
+    corrected = table["p_corrected"].to_numpy(float)
+    beyond = np.where(np.isnan(corrected), UNCORRECTED, np.where(corrected <= ALPHA, STEERS, CHANCE))
+    found: np.ndarray = np.where(nearest > table["null_high"].to_numpy(float), beyond, CHANCE)
+    return found
+
+
+def counts_of(table: pd.DataFrame) -> str:
+    """How many concepts of a table of :func:`steered_concepts` steer, in a sentence."""
+    steers, beyond = (int(table["verdict"].eq(verdict).sum()) for verdict in (STEERS, UNCORRECTED))
+    sentence = f"{count(steers)} of {counted(len(table), 'concept')} steer, by p values corrected for all that were steered."
+    if not beyond:
+        return sentence
+    return (
+        f"{sentence} {count(beyond)} more lie beyond random directions by p values that were not corrected, as in evidence of"
+        " earlier versions: examine their run again."
+    )
 
 
 def _doses(study: Study, sites: pd.Series, pushes: pd.Series, doses: pd.Series) -> pd.DataFrame:

@@ -93,7 +93,7 @@ def examine(
             raise UnknownNameError("family of evidence", family, FAMILIES)
     run, numbers = _chosen(study, concepts)
     acts, data = _tried_on(study, run, dataset)
-    if {"detects", "informs"} & set(families) and (why := cannot_be_found(study, acts, len(run.concepts))):
+    if {"detects", "informs"} & set(families) and (why := cannot_be_found(study, acts, len(run.concepts), max_rows, seed)):
         warnings.warn(why, WorkbenchWarning, stacklevel=2)
     trial = Trial(study, run, numbers, acts, data, list(families), sites, steer, replicate, max_rows, seed, progress)
     return trial.execute(force).tables["evidence"]

@@ -34,7 +34,7 @@ def export_tables(study: Study, folder: Path, runs: Sequence[str] | None = None,
         raw: Texts in CSV as they are; see :func:`workbench.store.exchange.write_frame`.
 
     Returns:
-        The files. A table that is broken is left out, and named with the reason in one called ``left_out``.
+        The files. A table that is broken or not here is left out, and named with the reason in one called ``left_out``.
 
     Raises:
         UnknownNameError: There is no such run.
@@ -56,7 +56,8 @@ def export_tables(study: Study, folder: Path, runs: Sequence[str] | None = None,
             for name, read in tables.items():
                 frame = left_out.unless_broken(name, read, None)
                 frames |= {} if frame is None else {name: frame}
-        frames |= {"left_out": pd.DataFrame(left_out, columns=["what", "why"])} if left_out else {}
+        without = [*left_out, *left_out.missing]
+        frames |= {"left_out": pd.DataFrame(without, columns=["what", "why"])} if without else {}
         for name, frame in frames.items():
             written += _write(frame, folder, name, raw)
     return written

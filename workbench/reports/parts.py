@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from markupsafe import Markup
 
-from workbench.errors import DiskFullError, WorkbenchError
+from workbench.errors import (
+    ConfigError,
+    DiskFullError,
+    LeftOutError,
+    MissingExtraError,
+    NotTrustedError,
+    UnknownNameError,
+    WorkbenchError,
+)
 from workbench.plots import read_figure
 from workbench.reports.highlight import highlight
 
@@ -19,11 +27,23 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+NOT_HERE = (LeftOutError, MissingExtraError, NotTrustedError, ConfigError, UnknownNameError)
+"""What is raised where nothing is damaged: rows that were not packed, a package or an analysis that is not installed."""
+
+
 class LeftOut(list[tuple[str, str]]):
-    """What a report does without because it is broken: what it was, and why."""
+    """What a report does without because it is broken: what it was, and why.
+
+    Attributes:
+        missing: The same of what is not broken, but not here.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.missing: list[tuple[str, str]] = []
 
     def unless_broken(self, what: str, make: Callable[[], T], otherwise: T) -> T:
-        """What ``make`` gives; ``otherwise``, and a note of it, where a file of the study does not hold what it should.
+        """What ``make`` gives; ``otherwise``, and a note of it, where a file of the study is not here or not what it should be.
 
         Raises:
             DiskFullError: There is no room.
@@ -32,6 +52,8 @@ class LeftOut(list[tuple[str, str]]):
             return make()
         except DiskFullError:
             raise
+        except NOT_HERE as error:
+            self.missing.append((what, str(error)))
         except WorkbenchError as error:
             self.append((what, str(error)))
         except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:

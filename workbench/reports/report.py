@@ -17,14 +17,17 @@ from workbench.analysis import Metric
 from workbench.errors import UnknownNameError, disk_errors
 from workbench.evidence.metrics import BY_KEY
 from workbench.evidence.plan import said
+from workbench.evidence.plan_causes import plan_causes, said_of_causes
 from workbench.evidence.verdict import verdict
 from workbench.frames import records
-from workbench.numbers import number, p_value
+from workbench.measurements import corrections, first_of_each, shown_of
+from workbench.numbers import clusters, corrected_p, count, interval, number, p_value
 from workbench.plots import dose_curve, forest
 from workbench.progress import Progress, shares, silent
 from workbench.reports.highlight import visible
 from workbench.reports.parts import LeftOut, examples_html, figure_html
 from workbench.reports.steering import steering_section
+from workbench.statistics.rows import SHOWN
 from workbench.store.runs import Run, newest_comparison, repetitions
 from workbench.writing import write_beside
 
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 CARDS = 12
+ROWS = 12
+"""Of each metric of a run."""
+MEASURED = ("site", "label", "class", "note", "standard_error", *SHOWN)
 
 
 SECTIONS = {
@@ -145,7 +151,12 @@ def write_report(
         # Names, methods and all else from a catalog: a direction mark among them does nothing.
         finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
-    environment.filters |= {"number": number, "p_value": p_value, "visible": visible}
+    environment.filters |= {"number": number, "count": count, "p_value": p_value, "visible": visible}
+    environment.globals |= {
+        "clusters": clusters,
+        "corrected_p": corrected_p,
+        "interval": lambda low, high: interval(low, high) or "–",
+    }
     wanted = set(chosen.sections)
     out: Any = chosen.left_out.unless_broken
     parts = [len(chosen.analyses) * ("analyses" in wanted), len(chosen.concepts) * ("concepts" in wanted)]
@@ -163,7 +174,7 @@ def write_report(
             chosen.analyses, lambda run: f"run {run.id}", lambda run: _section(run, out), out, "analyses" in wanted, of_runs
         ),
         labels=out("the labels", lambda: _labels(study, chosen, out), []) if "labels" in wanted else [],
-        plan=out("what the data can show", lambda: said(study.plan()), []) if "labels" in wanted and study.activations() else [],
+        plan=out("what the data can show", lambda: _planned(study), []) if "labels" in wanted and study.activations() else [],
         cards=_each(chosen.concepts, str, lambda i: _card(study.concept(i), out), out, "concepts" in wanted, of_cards),
         pairs=out("the pairs of concepts", lambda: _pairs(study, chosen, progress), []) if "same" in wanted else [],
         steering=out("steering", lambda: steering_section(study, chosen.holds), None) if "steering" in wanted else None,
@@ -176,6 +187,10 @@ def write_report(
     with disk_errors(f"the report {path}"):
         write_beside(path, text.encode(errors="replace"))
     return path
+
+
+def _planned(study: Study) -> list[str]:
+    return [*said(study.plan()), *said_of_causes(plan_causes(study))]
 
 
 def cards_of(study: Study, count: int = CARDS, runs: Sequence[str] | None = None) -> list[str]:
@@ -239,14 +254,15 @@ def _section(run: Run, out: Any) -> dict[str, Any]:
     table = run.metrics
     shown = table[table["metric"].map(lambda k: k in declared and declared[k].shown)] if len(table) else table
     shown = shown.dropna(subset="value")
-    rows = shown.assign(order=shown.groupby("metric")["value"].rank(ascending=False, method="first"))
-    rows = rows[rows["order"] <= 12].sort_values(["metric", "order"])
+    rows = first_of_each(shown, declared, ROWS)
+    rows = rows.reindex(columns=list(dict.fromkeys([*rows.columns, *MEASURED])))
     return {
         "run": run,
         "title": analysis.title,
         "about": (analysis.__doc__ or "").strip(),
         "metrics": [declared[k] for k in dict.fromkeys(rows["metric"])] if len(rows) else [],
         "rows": records(rows),
+        "told": [*filter(None, [shown_of(shown, rows, declared)]), *corrections(rows, declared)],
         "total": len(table),
         "remarks": run.remarks,
         "figures": _each(

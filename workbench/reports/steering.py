@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from workbench.evidence.steered import STEERS, steered_concepts
+from workbench.evidence.steered import CHANCE, FAILED, STEERS, UNCORRECTED, steered_concepts
 from workbench.frames import records
 from workbench.plots import steering_curves
 from workbench.reports.parts import examples_html, figure_html
@@ -27,18 +27,22 @@ def steering_section(study: Study, holds: Callable[[str], bool]) -> dict[str, An
     table = table[table["concept"].map(holds)] if len(table) else table
     if table.empty:
         return None
-    shown = pd.concat([table[table["verdict"].eq(STEERS)].head(STEERING), contrast(table)])
+    clearest = table[table["verdict"].isin([STEERS, UNCORRECTED])].sort_values(
+        "verdict", key=lambda v: v.ne(STEERS), kind="stable"
+    )
+    shown = pd.concat([clearest.head(STEERING), contrast(table)])
     return {
         "rows": records(table.head(ROWS)),
         "total": len(table),
         "steers": int(table["verdict"].eq(STEERS).sum()),
+        "uncorrected": int(table["verdict"].eq(UNCORRECTED).sum()),
         "cards": [_card(study.concept(row["concept"]), row) for row in records(shown)],
     }
 
 
 def contrast(table: pd.DataFrame) -> pd.DataFrame:
     """Those that fail although they look best: of the ones that do not steer, those that detect a label best."""
-    failing = table[table["verdict"].ne(STEERS)]
+    failing = table[table["verdict"].isin([CHANCE, FAILED])]
     return failing.sort_values("detects", ascending=False, na_position="last").head(FAILING)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import lgamma
+from functools import lru_cache
+from math import comb, lgamma
 
 import numpy as np
 from scipy.optimize import brentq
@@ -13,6 +14,8 @@ from workbench.statistics.clusters import ENOUGH
 from workbench.statistics.correction import ALPHA, least_p
 
 POWER = 0.8
+_NEAR_ONE = 0.9
+"""Above this area the normal bound of the rank sum is no good, and the arrangements that reach it are few enough to count."""
 
 
 def least_possible_p(positive: int, negative: int) -> float:
@@ -37,24 +40,49 @@ def detectable_area(positive: int, negative: int, tests: int, power: float = POW
         alpha: Level of the corrected test.
 
     Returns:
-        An area in (.5, 1]; nan where nothing can be found: fewer than `clusters.ENOUGH` documents of a class, or so many tests
+        An area in (.5, 1); nan where nothing can be found: fewer than `clusters.ENOUGH` documents of a class, or so many tests
         that the smallest possible p value is not small enough.
 
-    Assumes one row a document, or rows that are alike within documents: labels that vary within documents may be found sooner.
+    Assumes one row a document, or rows that are alike within documents: scores or labels that vary within documents change it.
 
-    Source: the variance of the rank sum where there is nothing (Mann and Whitney 1947), and of the area where there is
-    something, of two exponential distributions (Hanley and McNeil 1982).
+    Source: the variance of the rank sum where there is nothing, and beyond .9 the count of its arrangements (Mann and Whitney
+    1947); the variance of the area where there is something, of two exponential distributions (Hanley and McNeil 1982).
     """
     level = least_p(tests, alpha)
     if min(positive, negative) < ENOUGH or least_possible_p(positive, negative) > level:
         return float("nan")
     needed = 0.5 + norm.isf(level) * np.sqrt((positive + negative + 1) / (12 * positive * negative))
+    if needed > _NEAR_ONE:
+        needed = _least_significant(positive, negative, level)
 
     def short(area: float) -> float:
         spread = _area_error(area, positive, negative)
         return float(norm.sf((needed - area) / spread) - power)
 
-    return float("nan") if needed >= 1 else float(brentq(short, 0.5, 1 - 1e-9)) if short(1 - 1e-9) > 0 else float("nan")
+    return float(brentq(short, 0.5, 1 - 1e-9))
+
+
+def _least_significant(positive: int, negative: int, level: float) -> float:
+    """The area from which on the rank sum is significant at a level, by counting; half a step below, as areas go in steps."""
+    most = level * comb(positive + negative, positive)
+    pairs = positive * negative
+    return 1 - (int(np.searchsorted(_ways(min(positive, negative), max(positive, negative)), most, "right")) - 0.5) / pairs
+
+
+@lru_cache(maxsize=256)
+def _ways(few: int, many: int) -> np.ndarray:
+    """In how many ways at most 0, 1, 2 and so on of the pairs are the wrong way round, as far as an area of .8.
+
+    So many pairs are a partition into at most ``few`` parts of at most ``many``.
+    """
+    last = few * many // 5
+    ways = [1] + [0] * last
+    for part in range(1, few + 1):
+        for total in range(part, last + 1):
+            ways[total] += ways[total - part]
+        for total in range(last, many + part - 1, -1):
+            ways[total] -= ways[total - many - part]
+    return np.cumsum(np.array(ways, dtype=np.float64))
 
 
 def _area_error(area: float, positive: int, negative: int) -> float:
@@ -63,7 +91,7 @@ def _area_error(area: float, positive: int, negative: int) -> float:
     return float(np.sqrt(variance / (positive * negative)))
 
 
-def detectable_shift(draws: int, tests: int, power: float = POWER, alpha: float = ALPHA) -> float:
+def detectable_shift(draws: int, tests: int, power: float = POWER, alpha: float = ALPHA, degrees: float | None = None) -> float:
     """The smallest value, in standard deviations of its null, that is significant with probability ``power`` after correction.
 
     Of scores that are held against a few draws of a null that is near to normal, by `nulls.t_tail_p`, in two directions: TCAV
@@ -74,11 +102,12 @@ def detectable_shift(draws: int, tests: int, power: float = POWER, alpha: float 
         tests: That are corrected together.
         power: Wanted.
         alpha: Level of the corrected test.
+        degrees: Of freedom of the tail, where it is taken to be heavier than that of normal draws; one less than draws if not.
 
     Returns:
-        Deviations; the value itself is taken to vary as the null does.
+        Deviations; the value itself is taken to vary as normal draws do.
     """
-    critical = student.isf(least_p(tests, alpha) / 2, draws - 1)
+    critical = student.isf(least_p(tests, alpha) / 2, draws - 1 if degrees is None else degrees)
     wide = np.sqrt(1 + 1 / draws)
     # With a deviation estimated from the draws the ratio has a noncentral t distribution.
     return float(brentq(lambda shift: nct.sf(critical, draws - 1, shift / wide) - power, 0, 50 * wide + critical * 3))
