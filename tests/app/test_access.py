@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from harness import on_page, said
+from harness import PAGES, TASKS, on_page, said
 from small_study import MAIN
 from streamlit.testing.v1 import AppTest
 
@@ -31,8 +31,6 @@ from workbench.store.study import open_study
 from workbench.store.texts import keep_texts
 
 ADA, BO = "ada@x.example", "bo@x.example"
-PAGES = ["", "concepts", "concept", "naming", "layers", "information", "runs", "compare", "report"]
-TASKS = ["Is it whole?", "Labels", "Bring activations in", "Take out", "Size", "Remote", "Add a study"]
 APP = MAIN.parent
 # Methods and functions of the workbench that change a study, or read and write where somebody says.
 WRITING = {
@@ -75,7 +73,7 @@ def places(folder: Path) -> list[tuple[str, dict[str, str]]]:
     with open_study(folder, create=False) as study:
         concept, run = study.concepts().ids[0], study.get_run("linear_probe").id
     query = {"concept": {"concept": concept}, "runs": {"start": "true", "run": run}}
-    return [*((page, query.get(page, {})) for page in PAGES), *(("data", {"task": task}) for task in TASKS)]
+    return [*((page, query.get(page, {})) for page in PAGES if page != "data"), *(("data", {"task": task}) for task in TASKS)]
 
 
 def go(test: AppTest, page: str, query: dict[str, str]) -> AppTest:
