@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system says where a file cannot grow: the disk or a person's share of it is full, or files may be no longer."""
 
+
 class WorkbenchError(Exception):
     """Something the user can mend. ``exit_code`` is what the command line exits with.
 

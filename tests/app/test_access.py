@@ -23,6 +23,8 @@ from small_study import MAIN
 from streamlit.testing.v1 import AppTest
 
 from app import jobs as app_jobs
+from app import state
+from app.components.uploads import saved
 from app.writer import NETWORK, AccessError, Writer
 from workbench.errors import ConfigError, StudyError, WorkbenchError
 from workbench.serving import Serving, address_of, inside_roots, read_secrets, serving
@@ -329,3 +331,19 @@ def test_a_study_from_elsewhere_is_opened_once_an_editor_says_yes(
     assert f"file://{tmp_path}" in editor.warning[0].value.replace("\\", "").replace("\u2060", "")
     next(button for button in editor.button if button.label == "I trust it: open it").click().run()
     assert "What this study is about" in said(session(**signed_in(BO)))
+
+
+def test_a_study_that_is_being_unpacked_is_not_shown_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_STUDIES", str(tmp_path))
+    for name in (f".{0:024x}.partial", "whole"):
+        open_study(tmp_path / name).close()
+    assert list(state.study_folders()) == ["whole"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/..", "\x00", "x\n.npy", "x" * 256, "\u6982" * 100, ".hidden", "a\\.."])
+def test_an_upload_whose_name_is_none_of_a_file_is_refused(tmp_path: Path, name: str) -> None:
+    file = io.BytesIO(b"x")
+    file.name = name
+    with pytest.raises(ConfigError, match="cannot be the name of a file"):
+        saved([file], tmp_path / "new")
+    assert list((tmp_path / "new").iterdir()) == []

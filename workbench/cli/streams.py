@@ -6,7 +6,6 @@ import os
 import sys
 
 
-
 class NobodyReadsError(Exception):
     """Whoever read the output has gone. The parser of the command line takes a `BrokenPipeError` for a failure."""
 

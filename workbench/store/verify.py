@@ -36,6 +36,7 @@ from workbench.store import tables
 from workbench.store.members import in_run
 from workbench.store.runs import CHECKSUMS, Run, parse_sums
 from workbench.store.scratch import rests
+from workbench.writing import rests_below
 
 if TYPE_CHECKING:
     from workbench.store.study import Study
@@ -89,6 +90,7 @@ def findings(study: Study, remote_content: bool = False) -> list[Finding]:
     here += _texts(study)
     here += _damaged(study) or ([] if "runs" in lost else [*_runs(study, there), *_catalog(study)])
     here += strange_files if "cache" in lost else [*_cache(study), *strange_files]
+    here += _rests(study)
     if there is None or lost & {"runs", "activations", "datasets"}:
         return [*here, *unreached]
     return [*here, *_remote(study, there, here, remote_content)]
@@ -130,6 +132,13 @@ def _files(study: Study) -> Iterator[Finding]:
 def _cache(study: Study) -> Iterator[Finding]:
     for folder in rests(study.folder):
         yield Finding("cache", folder.name, "", "broken", "It is the rest of what a process fetched that was killed.")
+
+
+def _rests(study: Study) -> Iterator[Finding]:
+    """What killed processes were writing. What somebody writes now is no finding."""
+    for path in rests_below(study.folder):
+        name = path.relative_to(study.folder).as_posix()
+        yield Finding("files", name, "", "broken", "It is the rest of what a process was writing that was killed.")
 
 
 def _activations(study: Study) -> Iterator[Finding]:
