@@ -6,6 +6,7 @@ A test that is about something else says by ``parametrize`` which one it takes.
 from __future__ import annotations
 
 import hashlib
+import subprocess
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator
@@ -117,3 +118,28 @@ def state(folder: Path) -> dict[str, tuple[Any, ...]]:
         content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
         found[path.relative_to(folder).as_posix()] = (status.st_mode, status.st_mtime_ns, content)
     return found
+
+
+@pytest.fixture
+def disk(tmp_path) -> Iterator[Callable[[int], Path]]:
+    """A maker of small disks: file systems in memory of so many KiB. Only root may mount one."""
+    made: list[Path] = []
+
+    def make(kib: int) -> Path:
+        place = tmp_path / f"disk{len(made)}"
+        place.mkdir()
+        if subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(place)], check=False, capture_output=True
+        ).returncode:
+            pytest.skip("This user may mount no small disk.")
+        made.append(place)
+        return place
+
+    yield make
+    for place in made:
+        subprocess.run(["umount", "--lazy", str(place)], check=False)
+
+
+def grow(disk: Path) -> None:
+    """Make room on a small disk."""
+    subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
