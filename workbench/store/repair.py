@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,6 @@ from workbench.paths import PARTIAL, drop_strange, home_problem, inside, inside_
 from workbench.runner import sweep
 from workbench.store import tables
 from workbench.store.dropped import words_kept
-from workbench.store.migrations import with_both_p_values
 from workbench.store.scratch import drop_rests
 from workbench.store.verify import Finding, findings, lost_concepts, lost_evidence, orphaned
 from workbench.writing import drop_rest, rests_below
@@ -188,8 +188,9 @@ def _only_evidence_lost(study: Study, name: str, broken: Sequence[Finding]) -> l
     mine = [f for f in broken if f.part == "run" and f.name == name]
     if len(mine) != 1 or "lacks" not in mine[0].problem:
         return []
-    lost = [with_both_p_values(row) for row in lost_evidence(study, study.get_run(name))]
-    return [{c: row.get(c) for c in tables.EVIDENCE_COLUMNS} for row in lost]
+    with suppress(StudyError):
+        return lost_evidence(study, study.get_run(name))
+    return []
 
 
 def _drop_runs(study: Study, doomed: list[str], known: dict[str, dict[str, Any]]) -> list[tuple[str, str, bool, str]]:

@@ -70,8 +70,8 @@ def _damaged(context: sa.engine.ExceptionContext) -> None:
     """One sentence for a file that is no whole database, wherever that shows."""
     error = context.original_exception
     # What SQLite says may quote a name of the schema that is not UTF-8, and Python's driver decodes it.
-    unspoken = isinstance(error, UnicodeDecodeError)
-    if unspoken or type(error) is sqlite3.DatabaseError or (isinstance(error, sqlite3.OperationalError) and "decode" in str(error)):
+    undecoded = isinstance(error, UnicodeDecodeError) or (isinstance(error, sqlite3.OperationalError) and "decode" in str(error))
+    if undecoded or type(error) is sqlite3.DatabaseError:
         raise StudyError(f"The study's catalog is damaged ({error}): restore catalog.db from a copy.") from error
 
 

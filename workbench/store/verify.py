@@ -31,9 +31,12 @@ from workbench.paths import (
     strange,
 )
 from workbench.processes import has_ended, held
-from workbench.shapes import parse_json
+from workbench.shapes import ShapeError, parse_json, reading
 from workbench.store import tables
+from workbench.store.catalog import plain
 from workbench.store.members import in_run
+from workbench.store.migrations import with_both_p_values
+from workbench.store.rows import problem_of
 from workbench.store.runs import CHECKSUMS, Run, parse_sums
 from workbench.store.scratch import rests
 from workbench.writing import rests_below
@@ -236,7 +239,11 @@ def _finished_run(study: Study, row: dict[str, Any], folder: Path) -> Iterator[F
     entered = _count(study, sa.select(tables.concepts.c.id).where(tables.concepts.c.run == name))
     if entered != count:
         yield Finding("run", name, "", "broken", f"It has {count} concepts, and the catalog {entered} of them.")
-    missing = len(lost_evidence(study, run))
+    try:
+        missing = len(lost_evidence(study, run))
+    except StudyError as error:
+        yield Finding("run", name, "tables/evidence.parquet", "broken", str(error))
+        return
     if missing:
         yield Finding("run", name, "tables/evidence.parquet", "broken", f"The catalog lacks {missing} rows of its evidence.")
 
@@ -280,14 +287,32 @@ def _unreadable(path: Path) -> str:
 
 
 def lost_evidence(study: Study, run: Run) -> list[dict[str, Any]]:
-    """The rows of an examination's own table of evidence that the catalog should have, when it has none of them."""
+    """The rows of an examination's own table of evidence that the catalog should have, when it has none of them.
+
+    Raises:
+        StudyError: The table holds what no row of evidence does.
+    """
     if run.analysis != "examine" or "evidence" not in run.tables or run.record["provenance"].get("repeats"):
         return []
     if _count(study, sa.select(tables.evidence.c.id).where(tables.evidence.c.run == run.id).limit(1)):
         return []
     known = set(study.catalog.frame(sa.select(tables.concepts.c.id))["id"])
-    table = run.tables["evidence"]
-    return records(table[table["concept"].isin(known)].assign(run=run.id))
+    with reading(f"The table of evidence of {run.id}"):
+        table = run.tables["evidence"]
+        return [_entry(row) for row in records(table[table["concept"].isin(known)].assign(run=run.id))]
+
+
+def _entry(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a run's own table as the catalog takes it."""
+    row = with_both_p_values(row)
+    found = {column: plain(row.get(column)) for column in tables.EVIDENCE_COLUMNS}
+    for column in tables.evidence.columns:
+        # Counts are floats where some are missing.
+        if isinstance(column.type, sa.Integer) and isinstance(found.get(column.name), float):
+            found[column.name] = int(found[column.name])
+    if problem := problem_of(tables.evidence, found):
+        raise ShapeError(problem)
+    return found
 
 
 def _damaged(study: Study) -> list[Finding]:
