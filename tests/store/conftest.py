@@ -21,7 +21,7 @@ import pytest
 import sqlalchemy as sa
 
 import workbench as wb
-from workbench.store import postgres, sqlite
+from workbench.store import postgres, sqlite, tables
 from workbench.store.marker import STUDY_FILE, read
 
 
@@ -105,6 +105,10 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run.concepts[0].note("seen everywhere", "ada")
         study.collections.add("kept", [run.concepts[0].id], "ada")
         study.keep_recipe(wb.Recipe(name="a"))
+        measured = {"value": 0.9, "low": 0.8, "high": 0.95, "null": 0.5, "null_high": 0.6, "p": 0.001, "p_corrected": 0.002}
+        counted = {"n": 40, "clusters": 40, "clusters_positive": 20, "family": "detects.auroc (2 tests)", "label": "left"}
+        of = {"concept": run.concepts[0].id, "metric": "detects.auroc", "status": "ok", "dataset": "given", "run": run.id}
+        study.catalog.insert(tables.evidence, [dict.fromkeys(tables.EVIDENCE_COLUMNS) | of | measured | counted])
         assert study.verify().empty
         assert run.figures
     return place / "study"

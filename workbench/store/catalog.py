@@ -192,13 +192,14 @@ class Catalog:
         with self.engine.connect() as connection:
             result = connection.execute(query)
             found = pd.DataFrame(result.fetchall(), columns=list(result.keys()))
-        for column in query.selected_columns:
+        for place, column in enumerate(query.selected_columns):
             # Of another type is one that lacks all of them, or has something else among them.
-            if isinstance(column.type, sa.Integer | sa.Float) and not pd.api.types.is_numeric_dtype(found[column.name]):
-                self._require_numbers(column.name, found[column.name])
+            if isinstance(column.type, sa.Integer | sa.Float) and not pd.api.types.is_numeric_dtype(found.dtypes.iloc[place]):
+                self.require_numbers(str(found.columns[place]), found.iloc[:, place])
         return found
 
-    def _require_numbers(self, name: str, values: pd.Series) -> None:
+    def require_numbers(self, name: str, values: Iterable[Any]) -> None:
+        """See that no text is among the values of a column of numbers; `StudyError` where one is."""
         other = next((value for value in values if isinstance(value, str | bytes)), None)
         if other is not None:
             raise StudyError(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 
 from workbench.errors import StudyError
@@ -38,22 +36,12 @@ def _copy(source: Catalog, target: Catalog) -> None:
         for table in metadata.sorted_tables:
             order = list(table.primary_key.columns)
             for rows in read.execute(sa.select(table).order_by(*order)).mappings().partitions(CHUNK):
-                _insert(write, table, [dict(row) for row in rows])
+                for column in table.columns:
+                    if isinstance(column.type, sa.Integer | sa.Float):
+                        source.require_numbers(column.name, [row[column.name] for row in rows])
+                write.execute(sa.insert(table), [dict(row) for row in rows])
             if target.postgres and table.autoincrement_column is not None:
                 _go_on_counting(write, table)
-
-
-def _insert(write: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
-    try:
-        write.execute(sa.insert(table), rows)
-    except sa.exc.StatementError as error:
-        if isinstance(error, sa.exc.DBAPIError):
-            raise
-        # Never given to the database: SQLite keeps a text in a column of numbers, and nothing else does.
-        raise StudyError(
-            f"The table '{table.name}' of the study's catalog holds a value that its column cannot ({error.orig}): copy what is"
-            " ours into a study of your own: `workbench unpack FOLDER NEW`."
-        ) from error
 
 
 def _go_on_counting(connection: sa.Connection, table: sa.Table) -> None:

@@ -15,7 +15,7 @@ from workbench.activations.journal import JOURNAL
 from workbench.activations.manifest import MANIFEST, left_out, parse_manifest
 from workbench.errors import StudyError, WorkbenchError
 from workbench.frames import records
-from workbench.parquet import read_table
+from workbench.parquet import read_parquet
 from workbench.paths import (
     KINDS,
     LOCK,
@@ -34,6 +34,7 @@ from workbench.processes import has_ended, held
 from workbench.shapes import ShapeError, parse_json, reading
 from workbench.store import tables
 from workbench.store.catalog import plain
+from workbench.store.kinds import require_kinds
 from workbench.store.members import in_run
 from workbench.store.migrations import with_both_p_values
 from workbench.store.rows import problem_of
@@ -275,7 +276,7 @@ def _unreadable(path: Path) -> str:
 
     try:
         if path.suffix == ".parquet":
-            read_table(path)
+            require_kinds(path.stem, read_parquet(path), path.parent.parent.name)
         elif path.suffix == ".safetensors":
             with safe_open(path, "numpy") as file:
                 file.keys()
