@@ -16,8 +16,8 @@ import sqlalchemy as sa
 
 import workbench as wb
 from tests.store.conftest import grow
-from tests.store.test_crowd import crowd, crowded, enter_run, said
-from tests.store.test_kill import ends_as_what_was_never_killed, killed
+from tests.store.test_crowd import ROWS, crowd, crowded, enter_run, said
+from tests.store.test_kill import KILLS, ends_as_what_was_never_killed, killed
 from workbench.store import tables
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +87,7 @@ def odd_places(tmp_path: Path, unicode: bool) -> tuple[Path, dict[str, str]]:
 @pytest.mark.parametrize("unicode", [True, False])
 def test_kills_in_odd_places(tmp_path, unicode) -> None:
     place, environment = odd_places(tmp_path, unicode)
-    report = killed(place, 20, environment, few_files, seed=1 + unicode)
+    report = killed(place, KILLS, environment, few_files, seed=1 + unicode)
     ends_as_what_was_never_killed(place, report)
 
 
@@ -96,7 +96,7 @@ def test_kills_in_odd_places(tmp_path, unicode) -> None:
 @pytest.mark.parametrize("unicode", [True, False])
 def test_a_crowd_in_odd_places(tmp_path, unicode) -> None:
     place, environment = odd_places(tmp_path, unicode)
-    crowded(place / "study", 60, environment=environment, before=few_files)
+    crowded(place / "study", ROWS["sqlite"], environment=environment, before=few_files)
 
 
 def test_a_path_that_this_system_cannot_spell_is_refused_and_nothing_is_made(tmp_path) -> None:
