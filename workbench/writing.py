@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -13,6 +14,14 @@ from workbench.errors import StudyError
 from workbench.paths import PARTIAL, is_rest, odd
 from workbench.processes import taken
 
+_NO_PLACE = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTEMPTY, errno.ELOOP, errno.EINVAL}
+)
+
+
+class NoPlaceError(StudyError, OSError):
+    """There can be no file or folder of a name in its place."""
+
 
 @contextmanager
 def file_beside(target: Path) -> Iterator[Path]:
@@ -20,10 +29,12 @@ def file_beside(target: Path) -> Iterator[Path]:
 
     Its folder is made where it is not there.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with placing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
     with new_beside(target) as partial:
         yield partial
-        os.replace(partial, target)
+        with placing(target):
+            os.replace(partial, target)
 
 
 def write_beside(target: Path, content: str | bytes) -> None:
@@ -38,12 +49,14 @@ def folder_beside(target: Path) -> Iterator[Path]:
 
     ``target`` is not there, or an empty folder. The folder it is to lie in is made where it is not there.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with placing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
     with new_beside(target, folder=True) as partial:
         yield partial
-        with suppress(FileNotFoundError):
-            target.rmdir()
-        os.replace(partial, target)
+        with placing(target):
+            with suppress(FileNotFoundError):
+                target.rmdir()
+            os.replace(partial, target)
 
 
 @contextmanager
@@ -58,11 +71,12 @@ def new_beside(target: Path, folder: bool = False) -> Iterator[Path]:
             drop_rest(rest)
     while True:
         partial = target.with_name(f".{secrets.token_hex(12)}{PARTIAL}")
-        if folder:
-            partial.mkdir()
-        else:
-            # Exclusively: what somebody else has under that name is never opened. With the permissions that any new file gets.
-            os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        with placing(target):
+            if folder:
+                partial.mkdir()
+            else:
+                # Exclusively: what somebody else has under that name is never opened. With the permissions of any new file.
+                os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         with taken(partial) as mine:
             # Another process may have taken it for a rest before it was locked.
             if mine is False:
@@ -72,6 +86,17 @@ def new_beside(target: Path, folder: bool = False) -> Iterator[Path]:
             finally:
                 _remove(partial)
             return
+
+
+@contextmanager
+def placing(target: Path) -> Iterator[None]:
+    """One sentence where there can be no file or folder of that name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_PLACE:
+            raise
+        raise NoPlaceError(f"{target} cannot be written ({error.strerror}): choose another place or name.") from error
 
 
 def rests_below(folder: Path) -> Iterator[Path]:

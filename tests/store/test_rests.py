@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import workbench as wb
+from workbench.errors import WorkbenchError
 from workbench.paths import is_rest
 from workbench.writing import file_beside, folder_beside, rests_below, write_beside
 
@@ -106,3 +107,18 @@ def test_nothing_is_left_where_writing_fails(tmp_path, write: Callable) -> None:
     with pytest.raises(ZeroDivisionError), write(tmp_path / "new"):
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["file/x", "x" * 300, ".", "nowhere/\udcff/" + "y" * 300])
+def test_where_there_can_be_no_file_it_is_a_sentence(honest, tmp_path, place) -> None:
+    (tmp_path / "file").write_text("mine")
+    with wb.open_study(shutil.copytree(honest, tmp_path / "study"), trust=True) as study:
+        for write in (
+            study.report, study.pack, lambda path: study.export_table("runs", path), wb.Recipe(name="a").save,
+            lambda path: wb.unpack(study.folder, path), wb.open_study,
+        ):  # fmt: skip
+            with pytest.raises(WorkbenchError):
+                write(tmp_path / place)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "nowhere") == ["file", "study"]
+    assert (tmp_path / "file").read_text() == "mine"
+    assert named(tmp_path) == []

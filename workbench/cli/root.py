@@ -136,6 +136,8 @@ def _terminated(_signal: int, _frame: Any) -> None:
 
 def _say(text: str, code: int, ended: bool = False) -> int:
     """Say what went wrong, on standard output where JSON is wanted and that has not ended; the code, for convenience."""
+    # What was typed may have been copied from elsewhere: no name steers a terminal.
+    text = one_line(text)
     if STATE.json and not ended:
         print(json_text({"error": text}))
         return code

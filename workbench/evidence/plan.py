@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from workbench.errors import ConfigError
 from workbench.evidence.readout import labels_of_examples
 from workbench.numbers import count, counted, number
 from workbench.statistics.clusters import ENOUGH, count_clusters, example_clusters
@@ -32,7 +33,12 @@ def plan(study: Study, acts: ActivationSet | None = None, concepts: tuple[int, .
         ``label, examples, documents, positive, negative, concepts, auroc, most_concepts, note``: the examples and documents of
         the test split, the documents that hold the label and those that do not, the AUROC (missing where none can be found),
         and over how many concepts any corrected p value could be below .05. Only the captured examples of the test split count.
+
+    Raises:
+        ConfigError: A number of concepts below 1.
     """
+    if min(concepts, default=1) < 1:
+        raise ConfigError(f"{min(concepts)} concepts cannot be tested: give numbers from 1 on.")
     acts = study.activation_set() if acts is None else acts
     dataset = study.dataset_of(acts)
     captured = np.unique(acts.index["example"].to_numpy())

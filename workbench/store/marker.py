@@ -15,7 +15,7 @@ from workbench.errors import StudyError, disk_errors
 from workbench.paths import PARTIAL, inside, is_file, printable, read_bytes
 from workbench.shapes import is_version, reading, shaped
 from workbench.store import trust
-from workbench.writing import new_beside, write_beside
+from workbench.writing import new_beside, placing, write_beside
 
 STUDY_FILE = "study.json"
 FORMAT = 1
@@ -86,7 +86,8 @@ def make_or_check(folder: Path, called: str, create: bool, catalog: str | None =
         if remote is not None:
             _require_remote(folder, remote)
         with disk_errors("the study"):
-            inside(folder, "runs").mkdir(parents=True, exist_ok=True)
+            with placing(folder):
+                inside(folder, "runs").mkdir(parents=True, exist_ok=True)
             # Before others can see it: a process that opens it at this moment must not take it for a stranger's.
             trust.remember(folder, wanted.id, wanted.places)
             _write_once(marker, wanted)
