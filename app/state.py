@@ -51,7 +51,8 @@ def study_folders() -> dict[str, Path]:
         if (root / STUDY_FILE).is_file():
             found.append(root.resolve())
         elif root.is_dir():
-            found += sorted(p.parent.resolve() for p in root.glob(f"*/{STUDY_FILE}"))
+            # A hidden folder is of a study that is being unpacked, or was when its process was killed.
+            found += sorted(p.parent.resolve() for p in root.glob(f"[!.]*/{STUDY_FILE}"))
     names: dict[str, Path] = {}
     for folder in dict.fromkeys(found):
         name = folder.name if folder.name not in names else f"{folder.parent.name}/{folder.name}"

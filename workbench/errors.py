@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
+import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sqlalchemy.exc import DBAPIError
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says where a file cannot grow: the disk or a person's share of it is full, or files may be no longer."""
 
 
 class WorkbenchError(Exception):
@@ -131,7 +136,23 @@ def disk_is_full(error: DBAPIError) -> bool:
     """Whether a database had no room for what it was given."""
     if hasattr(error.orig, "sqlstate"):
         return getattr(error.orig, "sqlstate", None) == "53100"
-    return "full" in str(error.orig)
+    return "full" in str(error.orig) or _not_written(error)
+
+
+def _not_written(error: DBAPIError) -> bool:
+    """Whether the system did not let SQLite write, for another reason than a full disk: a limit of the process, most of all."""
+    refused = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_TRUNCATE)
+    return getattr(error.orig, "sqlite_errorcode", None) in refused
+
+
+def no_room(error: BaseException) -> int:
+    """The number by which the system said that a file cannot grow; 0 where an error is another."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None:
+        # Libraries in Rust say it in their text alone, and numpy says no more than how much was written.
+        said = re.search(r"\(os error (\d+)\)$", str(error))
+        number = int(said[1]) if said else errno.ENOSPC if re.fullmatch(r"\d+ requested and \d+ written", str(error)) else 0
+    return number if number in NO_ROOM else 0
 
 
 @contextmanager
@@ -141,19 +162,23 @@ def disk_errors(what: str) -> Iterator[None]:
 
     try:
         yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT} and not isinstance(error, WorkbenchError):
-            raise DiskFullError(
-                f"The disk is full: {what} could not be written. Free some space and run the same command again;"
-                " nothing that was there before is lost."
-            ) from error
-        if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM} and not isinstance(error, WorkbenchError):
-            raise StudyError(f"{error.filename or what} may not be written: {what} was left as it was.") from error
+    except WorkbenchError:
         raise
     except OperationalError as error:
-        if disk_is_full(error):
-            raise DiskFullError(
-                f"The disk is full: {what} could not be written. Free some space and run the same command again;"
-                " nothing that was there before is lost."
-            ) from error
+        if not disk_is_full(error):
+            raise
+        raise _disk_full(what, longer=_not_written(error)) from error
+    except Exception as error:
+        if number := no_room(error):
+            raise _disk_full(what, longer=number == errno.EFBIG) from error
+        if isinstance(error, OSError) and error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
+            raise StudyError(f"{error.filename or what} may not be written: {what} was left as it was.") from error
         raise
+
+
+def _disk_full(what: str, longer: bool) -> DiskFullError:
+    again = "run the same command again; nothing that was there before is lost."
+    if longer:
+        why = "This process may write no longer files, or the disk did not take what was written"
+        return DiskFullError(f"{why}: {what} could not be written. See `ulimit -f`, and {again}")
+    return DiskFullError(f"The disk is full: {what} could not be written. Free some space and {again}")

@@ -23,6 +23,7 @@ KINDS: dict[str, re.Pattern[str]] = {
     "cache": re.compile(_PART),
 }
 """The folders of a study, and what the names in each of them look like."""
+_REST = re.compile(rf"\.[0-9a-f]{{24}}{re.escape(PARTIAL)}")
 _HOLLOW_BYTES = 2**28
 _NO_FOLDER = "a file, where a folder belongs"
 _PART_PATTERN = re.compile(_PART)
@@ -38,6 +39,11 @@ def is_id(kind: str, identifier: object) -> bool:
 def is_name(name: str) -> bool:
     """Whether a text is one name of a file, which leads nowhere else."""
     return _NAME.fullmatch(name) is not None
+
+
+def is_rest(name: str) -> bool:
+    """Whether a file or a folder is called as one that :mod:`workbench.writing` fills before it gets its name."""
+    return _REST.fullmatch(name) is not None
 
 
 def inside(study: Path, kind: str, *parts: str) -> Path:
@@ -116,6 +122,9 @@ def strange(study: Path, kind: str) -> Iterator[tuple[Path, str]]:
         path = Path(entry.path)
         if (problem := odd(path)) is not None:
             yield path, problem
+        elif is_rest(entry.name):
+            # Somebody may be writing it: `workbench.writing` tells.
+            continue
         elif entry.is_dir(follow_symlinks=False):
             if not is_id(kind, entry.name):
                 yield path, "called as the workbench calls nothing"

@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -97,6 +98,40 @@ def holding(file: IO[str]) -> Iterator[None]:
     yield
 
 
+@contextmanager
+def taken(path: Path) -> Iterator[bool | None]:
+    """Lock a file or a folder itself until the block ends; a process that is killed holds it no more.
+
+    Yields:
+        Whether it is locked now: not where somebody else holds it or it is not there any more, and None where this system, or
+        this file system, has no such locks.
+    """
+    number: int | None = None
+    there = True
+    # Without locks nothing is opened: where there are none, what is open may not be renamed either.
+    if find_spec("fcntl") is not None:
+        try:
+            number = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        except FileNotFoundError:
+            there = False
+        except OSError:
+            pass
+    try:
+        yield (None if there else False) if number is None else _locked_in_place(number, path)
+    finally:
+        if number is not None:
+            os.close(number)
+
+
+def _locked_in_place(number: int, path: Path) -> bool | None:
+    """Lock what is open under a number, and see that it still lies at its path."""
+    locked = _lock_number(number)
+    try:
+        return locked and os.path.samestat(os.fstat(number), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
 def drop_lock(path: Path) -> None:
     """Remove a lock file of a process that was killed; one that somebody holds stays."""
     if is_file(path) and not held(path):
@@ -146,16 +181,23 @@ def _opened(path: Path) -> IO[str]:
 
 def _lock(file: IO[str]) -> bool:
     """Lock an open file, and say whether that went well."""
+    if (locked := _lock_number(file.fileno())) is not None:
+        return locked
+    # What the file says must do.
+    holder = _holder(file)
+    return not holder or has_ended(holder)
+
+
+def _lock_number(number: int) -> bool | None:
+    """Lock what is open under a number; None where this system, or this file system, has no locks."""
     try:
         import fcntl
 
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except (ImportError, OSError):
-        # This system, or this file system, has no locks: what the file says must do.
-        holder = _holder(file)
-        return not holder or has_ended(holder)
+        return None
     return True
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from workbench.errors import StudyError, WorkbenchError
+from workbench.errors import StudyError, WorkbenchError, no_room
 from workbench.paths import is_file, printable, read_bytes, shown
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ def reading(what: str, advice: str = "", error: type[WorkbenchError] = StudyErro
     except WorkbenchError:
         raise
     except Exception as problem:
-        if isinstance(problem, OSError) and problem.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if no_room(problem):
             raise
         # A message may be of many lines, hold the whole input, or be the key alone.
         said = str(problem).strip().split("\n")[0]

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from workbench.errors import StudyError
-from workbench.paths import PARTIAL
+from workbench.paths import PARTIAL, is_rest, odd
+from workbench.processes import taken
+
+_NO_PLACE = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTEMPTY, errno.ELOOP, errno.EINVAL}
+)
+
+
+class NoPlaceError(StudyError, OSError):
+    """There can be no file or folder of a name in its place."""
 
 
 @contextmanager
@@ -19,15 +29,12 @@ def file_beside(target: Path) -> Iterator[Path]:
 
     Its folder is made where it is not there.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = _new_name(target)
-    # Exclusively: what somebody else has under that name is never opened. With the permissions that any new file gets.
-    os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    try:
+    with placing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with new_beside(target) as partial:
         yield partial
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+        with placing(target):
+            os.replace(partial, target)
 
 
 def write_beside(target: Path, content: str | bytes) -> None:
@@ -42,16 +49,92 @@ def folder_beside(target: Path) -> Iterator[Path]:
 
     ``target`` is not there, or an empty folder. The folder it is to lie in is made where it is not there.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = _new_name(target)
-    partial.mkdir()
-    try:
+    with placing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with new_beside(target, folder=True) as partial:
         yield partial
-        with suppress(FileNotFoundError):
-            target.rmdir()
-        os.replace(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with placing(target):
+            with suppress(FileNotFoundError):
+                target.rmdir()
+            os.replace(partial, target)
+
+
+@contextmanager
+def new_beside(target: Path, folder: bool = False) -> Iterator[Path]:
+    """A new file or folder beside ``target``, which is gone when the block ends, unless it was renamed.
+
+    It is locked as long as this process lives and writes it: what killed processes have left beside the target is not, and goes.
+    """
+    # A folder may take new files and show nobody which there are.
+    with suppress(OSError):
+        for rest in _rests(target.parent, os.listdir(target.parent)):
+            drop_rest(rest)
+    while True:
+        partial = target.with_name(f".{secrets.token_hex(12)}{PARTIAL}")
+        with placing(target):
+            if folder:
+                partial.mkdir()
+            else:
+                # Exclusively: what somebody else has under that name is never opened. With the permissions of any new file.
+                os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        with taken(partial) as mine:
+            # Another process may have taken it for a rest before it was locked.
+            if mine is False:
+                continue
+            try:
+                yield partial
+            finally:
+                _remove(partial)
+            return
+
+
+@contextmanager
+def placing(target: Path) -> Iterator[None]:
+    """One sentence where there can be no file or folder of that name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_PLACE:
+            raise
+        raise NoPlaceError(f"{target} cannot be written ({error.strerror}): choose another place or name.") from error
+
+
+def rests_below(folder: Path) -> Iterator[Path]:
+    """What processes that were killed have left of files and folders that they were writing below a folder.
+
+    What somebody still writes is none, and where there are no locks, nothing is: there it cannot be told.
+    """
+    for root, folders, names in os.walk(folder):
+        yield from _rests(Path(root), [*folders, *names])
+        folders[:] = [name for name in folders if not is_rest(name)]
+
+
+def drop_rest(path: Path) -> bool:
+    """Remove what :func:`rests_below` found, unless somebody writes it after all; whether it is gone."""
+    if not is_rest(path.name) or odd(path) is not None:
+        return False
+    with taken(path) as mine:
+        if mine:
+            # Of another user it may be, in a folder that both write into.
+            with suppress(OSError):
+                _remove(path)
+    return not path.exists()
+
+
+def _rests(folder: Path, names: Iterable[str]) -> Iterator[Path]:
+    for path in sorted(folder / name for name in names if is_rest(name)):
+        if odd(path) is None:
+            with taken(path) as nobodys:
+                pass
+            if nobodys:
+                yield path
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def require_writable(read_only: bool, what: str) -> None:
@@ -61,7 +144,3 @@ def require_writable(read_only: bool, what: str) -> None:
             f"Nothing was written into {what}: the study is open for reading only, since its folder may not be written. Copy it"
             " to a place of your own: `workbench unpack FOLDER NEW`."
         )
-
-
-def _new_name(target: Path) -> Path:
-    return target.with_name(f".{secrets.token_hex(12)}{PARTIAL}")

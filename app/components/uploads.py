@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import IO
 
 from app.components.text import literal
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, disk_errors
+from workbench.paths import is_name
 from workbench.serving import roots
 
 
@@ -22,9 +23,11 @@ def saved(files: Sequence[IO[bytes]], folder: Path) -> list[Path]:
     for file in files:
         name = file.name.replace("\\", "/").rpartition("/")[2]
         path = folder / name
-        if name in {"", ".", ".."} or "\x00" in name or path in paths:
+        # The name of a file has at most 255 bytes on most systems.
+        if not is_name(name) or len(name.encode(errors="replace")) > 255 or path in paths:
             raise ConfigError(f"'{name[:80]}' cannot be the name of a file, or two files have it: rename it.")
-        path.write_bytes(file.read())
+        with disk_errors(name):
+            path.write_bytes(file.read())
         paths.append(path)
     return paths
 

@@ -105,17 +105,22 @@ class Server:
         raise AssertionError(self.log.read_text())
 
 
-@contextmanager
-def running(folder: Path, **settings: str) -> Iterator[Server]:
-    """A server that keeps its log and its answers in a folder; ``settings`` are variables of its environment."""
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def running(folder: Path, port: int = 0, **settings: str) -> Iterator[Server]:
+    """A server that keeps its log and its answers in a folder; ``settings`` are variables of its environment."""
+    port = port or free_port()
+    known = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     command = [sys.executable, str(Path(__file__).with_name("server.py")), str(MAIN), str(port), str(folder / "answer")]
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, cwd=folder, text=True,
-            env=os.environ | {"PYTHONPATH": str(MAIN.parents[1])} | settings,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(MAIN.parents[1]), *known])} | settings,
         )  # fmt: skip
     started = Server(f"http://localhost:{port}", process, folder / "answer", folder / "server.log")
     try:

@@ -6,11 +6,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from small_study import MAIN
 from streamlit.testing.v1 import AppTest
 
+from app.views import data
 from workbench.store.study import Study
 
 Start = Callable[..., AppTest]
+# A view is a page: the overview is the first one, and the others have the names of their modules as addresses.
+PAGES = ["", *sorted(path.stem for path in (MAIN.parent / "views").glob("[!_]*.py") if path.stem != "overview")]
+TASKS = list(data.TASKS)
 HOSTILE = "<script>alert(1)</script> \"'\x00\u202e [l](javascript:alert(1)) ![x](http://a.example/x.png)"
 
 

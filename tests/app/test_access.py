@@ -18,11 +18,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from harness import on_page, said
+from harness import PAGES, TASKS, on_page, said
 from small_study import MAIN
 from streamlit.testing.v1 import AppTest
 
 from app import jobs as app_jobs
+from app import state
+from app.components.uploads import saved
 from app.writer import NETWORK, AccessError, Writer
 from workbench.errors import ConfigError, StudyError, WorkbenchError
 from workbench.serving import Serving, address_of, inside_roots, read_secrets, serving
@@ -31,8 +33,6 @@ from workbench.store.study import open_study
 from workbench.store.texts import keep_texts
 
 ADA, BO = "ada@x.example", "bo@x.example"
-PAGES = ["", "concepts", "concept", "naming", "layers", "information", "runs", "compare", "report"]
-TASKS = ["Is it whole?", "Labels", "Bring activations in", "Take out", "Size", "Remote", "Add a study"]
 APP = MAIN.parent
 # Methods and functions of the workbench that change a study, or read and write where somebody says.
 WRITING = {
@@ -75,7 +75,7 @@ def places(folder: Path) -> list[tuple[str, dict[str, str]]]:
     with open_study(folder, create=False) as study:
         concept, run = study.concepts().ids[0], study.get_run("linear_probe").id
     query = {"concept": {"concept": concept}, "runs": {"start": "true", "run": run}}
-    return [*((page, query.get(page, {})) for page in PAGES), *(("data", {"task": task}) for task in TASKS)]
+    return [*((page, query.get(page, {})) for page in PAGES if page != "data"), *(("data", {"task": task}) for task in TASKS)]
 
 
 def go(test: AppTest, page: str, query: dict[str, str]) -> AppTest:
@@ -331,3 +331,19 @@ def test_a_study_from_elsewhere_is_opened_once_an_editor_says_yes(
     assert f"file://{tmp_path}" in editor.warning[0].value.replace("\\", "").replace("\u2060", "")
     next(button for button in editor.button if button.label == "I trust it: open it").click().run()
     assert "What this study is about" in said(session(**signed_in(BO)))
+
+
+def test_a_study_that_is_being_unpacked_is_not_shown_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_STUDIES", str(tmp_path))
+    for name in (f".{0:024x}.partial", "whole"):
+        open_study(tmp_path / name).close()
+    assert list(state.study_folders()) == ["whole"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/..", "\x00", "x\n.npy", "x" * 256, "\u6982" * 100, ".hidden", "a\\.."])
+def test_an_upload_whose_name_is_none_of_a_file_is_refused(tmp_path: Path, name: str) -> None:
+    file = io.BytesIO(b"x")
+    file.name = name
+    with pytest.raises(ConfigError, match="cannot be the name of a file"):
+        saved([file], tmp_path / "new")
+    assert list((tmp_path / "new").iterdir()) == []

@@ -9,11 +9,12 @@ from urllib.parse import urlencode
 
 import pytest
 from browsing import HOSTILE, SHOWN, Seen, drawn, tall
+from harness import PAGES, TASKS
 from small_study import HOSTILE_FIGURES, spoil
 
 from workbench.store.study import open_study
 
-WORK = ["naming", "layers", "information", "runs?start=true", "compare", "report", "data"]
+WORK = ["runs?start=true" if page == "runs" else page for page in PAGES if page not in {"", "concept", "concepts"}]
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -117,7 +118,8 @@ def test_hostile_names_texts_and_figures_do_nothing(
     base = serve(hostile_folder)
     page, seen = browser.pages[0], Seen(base)
     seen.watch(page)
-    pages = ["", "concepts", *WORK, f"runs?run={run}", "runs?run=linear_probe-failed00", "data?task=Labels", "data?task=Take+out"]
+    pages = ["", "concepts", *WORK, f"runs?run={run}", "runs?run=linear_probe-failed00"]
+    pages += ["data?" + urlencode({"task": task}) for task in TASKS]
     for path in (*pages, "concept?" + urlencode({"study": hostile_folder.name, "concept": concept})):
         page.goto(f"{base}/{path}")
         drawn(page)

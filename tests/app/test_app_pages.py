@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from harness import HOSTILE, Start, examined, on_page, said, until
+from harness import HOSTILE, PAGES, Start, examined, on_page, said, until
 from streamlit.testing.v1 import AppTest
 
 from workbench.cli import main
@@ -22,7 +22,10 @@ pytestmark = pytest.mark.slow
 
 
 def test_without_a_study_the_app_says_how_to_make_one(start: Start, tmp_path: Path) -> None:
-    assert "workbench demo" in said(start(tmp_path))
+    test = start(tmp_path)
+    assert "workbench demo" in said(test)
+    # Tests that go through every page have these.
+    assert sorted(page["url_pathname"] for page in test._registered_pages.values()) == PAGES
 
 
 def test_an_empty_study_says_what_to_do(start: Start, tmp_path: Path) -> None:

@@ -1,11 +1,8 @@
-"""In a real browser: pages of other sites, what a page of ours may load, uploads, and a reader who sends an editor's messages."""
+"""In a real browser: pages of other sites, what a page of ours may load, and uploads."""
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -15,9 +12,7 @@ import pandas as pd
 import pytest
 from browsing import Seen, drawn
 from other_site import Site
-from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
 
-from workbench.serving import Serving
 from workbench.store.study import open_study
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -100,73 +95,3 @@ def test_a_packed_study_is_uploaded_and_opened(
     drawn(page)
     with open_study(study_folder.parent / "theirs", create=False) as study:
         assert len(study.concepts()) > 0
-
-
-SECRET = "a secret of the test only, of many characters"
-LISTEN = """
-const open = window.WebSocket;
-window.WebSocket = function (...given) { const socket = new open(...given); window.socket = socket; return socket; };
-Object.assign(window.WebSocket, open);
-"""
-
-
-def signed(base: str, email: str) -> dict[str, str]:
-    """The cookie of somebody who has signed in."""
-    value = json.dumps({"origin": base, "is_logged_in": True, "email": email})
-    cookie = create_signed_value(SECRET, "_streamlit_user", value).decode("latin-1")
-    return {"name": "_streamlit_user", "value": cookie, "url": base}
-
-
-def test_a_reader_sends_an_editors_messages_to_no_effect(
-    run_server: Callable[..., AbstractContextManager[Any]], browser: Any, study_folder: Path, tmp_path: Path
-) -> None:
-    home = tmp_path / "home"
-    (home / ".streamlit").mkdir(parents=True)
-    secrets = f'[auth]\nredirect_uri = "http://localhost/oauth2callback"\ncookie_secret = "{SECRET}"\n'
-    (home / ".streamlit" / "secrets.toml").write_text(secrets)
-    with open_study(study_folder) as study:
-        concept = study.concepts(method="SAE").ids[0]
-
-    def history() -> list[str]:
-        with open_study(study_folder) as study:
-            return study.concept(concept).names()["text"].tolist()
-
-    before = history()
-    settings = Serving(providers=[""], editors=["ada@x.example"]).environment([study_folder])
-    with run_server(home, **settings) as server:
-        link = f"{server.base}/concept?" + urlencode({"study": "small", "concept": concept})
-        page = browser.pages[0]
-        page.goto(link)
-        page.get_by_role("button", name="Sign in").wait_for()
-        assert study_folder.name not in page.locator("h1.cw-title").inner_text()
-        # An editor's own messages, one of which names the concept.
-        sent: list[bytes] = []
-
-        def keep(frame: Any) -> None:
-            sent.append(frame)
-
-        page.on("websocket", lambda socket: socket.on("framesent", keep))
-        browser.add_cookies([signed(server.base, "Ada@x.example")])
-        page.goto(link)
-        drawn(page)
-        page.get_by_text("who may write").wait_for()
-        page.get_by_label("New name").fill("written by Ada")
-        page.get_by_role("button", name="Save name").click()
-        drawn(page, "written by Ada")
-        assert history() == [*before, "written by Ada"]
-        # The same by somebody who may read.
-        browser.clear_cookies()
-        browser.add_cookies([signed(server.base, "bo@x.example")])
-        page = browser.new_page()
-        page.add_init_script(LISTEN)
-        page.goto(link)
-        drawn(page)
-        page.get_by_text("who may read").wait_for()
-        assert page.get_by_role("button", name="Save name").count() == 0
-        assert page.get_by_label("New name").count() == 0
-        frames = [base64.b64encode(frame).decode() for frame in sent if isinstance(frame, bytes)]
-        assert any(b"written by Ada" in base64.b64decode(frame) for frame in frames)
-        page.evaluate("frames => frames.forEach(f => window.socket.send(Uint8Array.from(atob(f), c => c.charCodeAt(0))))", frames)
-        page.wait_for_timeout(4000)
-        drawn(page)
-        assert history() == [*before, "written by Ada"]

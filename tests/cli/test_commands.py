@@ -264,3 +264,25 @@ def test_printed_cells_cannot_steer_the_terminal() -> None:
     assert "\x00" not in shown
     assert "\u202e" not in shown
     assert len(shown) <= 60
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["compare", "--bogus\x1b[2J"], "has no option --bogus·[2J"), (["\x1b[2J"], "No such command"),
+        (["app", ".", "--port", "99999999"], "less than or equal to 65535"),
+        (["app", ".", "--port", "0"], "greater than or equal to 1"),
+        (["concepts", "none", "--limit", "-3"], "greater than or equal to 1"),
+    ],
+)  # fmt: skip
+def test_what_was_typed_is_bounded_and_steers_no_terminal(capsys, typed, said) -> None:
+    code, out, err = call(capsys, *typed)
+    assert (code, out, said in err, "\x1b[2J" in err) == (2, "", True, False), err
+
+
+def test_a_plan_for_no_concepts_and_a_trial_of_a_run_without_any_are_sentences(capsys, small_study) -> None:
+    folder = str(small_study.folder)
+    assert "from 1 on" in call(capsys, "plan", folder, "--concepts", "0")[2]
+    run = next(iter(small_study.runs("done").query("analysis == 'examine'")["id"]))
+    code, _, err = call(capsys, "examine", folder, run)
+    assert (code, "Traceback" in err) == (2, False), err

@@ -6,6 +6,7 @@ A test that is about something else says by ``parametrize`` which one it takes.
 from __future__ import annotations
 
 import hashlib
+import subprocess
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ import pytest
 import sqlalchemy as sa
 
 import workbench as wb
-from workbench.store import postgres, sqlite
+from workbench.store import postgres, sqlite, tables
 from workbench.store.marker import STUDY_FILE, read
 
 
@@ -104,6 +105,10 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run.concepts[0].note("seen everywhere", "ada")
         study.collections.add("kept", [run.concepts[0].id], "ada")
         study.keep_recipe(wb.Recipe(name="a"))
+        measured = {"value": 0.9, "low": 0.8, "high": 0.95, "null": 0.5, "null_high": 0.6, "p": 0.001, "p_corrected": 0.002}
+        counted = {"n": 40, "clusters": 40, "clusters_positive": 20, "family": "detects.auroc (2 tests)", "label": "left"}
+        of = {"concept": run.concepts[0].id, "metric": "detects.auroc", "status": "ok", "dataset": "given", "run": run.id}
+        study.catalog.insert(tables.evidence, [dict.fromkeys(tables.EVIDENCE_COLUMNS) | of | measured | counted])
         assert study.verify().empty
         assert run.figures
     return place / "study"
@@ -117,3 +122,28 @@ def state(folder: Path) -> dict[str, tuple[Any, ...]]:
         content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
         found[path.relative_to(folder).as_posix()] = (status.st_mode, status.st_mtime_ns, content)
     return found
+
+
+@pytest.fixture
+def disk(tmp_path) -> Iterator[Callable[[int], Path]]:
+    """A maker of small disks: file systems in memory of so many KiB. Only root may mount one."""
+    made: list[Path] = []
+
+    def make(kib: int) -> Path:
+        place = tmp_path / f"disk{len(made)}"
+        place.mkdir()
+        if subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(place)], check=False, capture_output=True
+        ).returncode:
+            pytest.skip("This user may mount no small disk.")
+        made.append(place)
+        return place
+
+    yield make
+    for place in made:
+        subprocess.run(["umount", "--lazy", str(place)], check=False)
+
+
+def grow(disk: Path) -> None:
+    """Make room on a small disk."""
+    subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)

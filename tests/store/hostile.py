@@ -5,6 +5,7 @@ A case names what is done, and takes a copy of the honest study and a folder of 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -15,6 +16,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 Change = Callable[[Path, Path], None]
 """Takes the study's folder and the user's own, which holds ``victim.txt`` and ``private/``."""
@@ -143,6 +146,25 @@ def written_ahead(folder: Path, _own: Path) -> None:
     database.write_bytes(kept[1])
 
 
+def not_utf_8(folder: Path, _own: Path) -> None:
+    """A schema of bytes that are no text, which SQLite quotes in its own error."""
+    path = folder / "catalog.db"
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE notes (\n\tid", b"CREATE TABLE notes \xff\n\tid"))
+
+
+def table(name: str, change: Callable[[pd.DataFrame], pd.DataFrame], run: str = "linear_probe") -> Change:
+    """A table of a run changed, and its checksum with it."""
+
+    def changed(folder: Path, _own: Path) -> None:
+        path = sorted(folder.glob(f"runs/{run}-*/tables/{name}.parquet"))[0]
+        change(pd.read_parquet(path)).to_parquet(path)
+        sums = path.parents[1] / "checksums.json"
+        found = json.loads(sums.read_text()) | {f"tables/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()}
+        sums.write_text(json.dumps(found))
+
+    return changed
+
+
 def renamed_set(folder: Path, _own: Path) -> None:
     home = next(iter(sorted((folder / "activations").iterdir())))
     home.rename(home.with_name("f" * 16))
@@ -231,6 +253,18 @@ ROWS: dict[str, Change] = {
     "number below": sql("UPDATE concepts SET number = -5, id = run || '.-5' WHERE number = 0"),
     "concept of a path": sql("UPDATE concepts SET id = '../../victim' WHERE number = 0"),
     "value of words": sql("UPDATE evidence SET value = 'high'"),
+    "value without end": sql("UPDATE evidence SET value = 9e999, low = -9e999"),
+    "p of words": sql("UPDATE evidence SET p = 'small'"),
+    "p beyond": sql("UPDATE evidence SET p = 9e999"),
+    "corrected p below": sql("UPDATE evidence SET p_corrected = -0.5"),
+    "corrected p of words": sql("UPDATE evidence SET p_corrected = 'none'"),
+    "clusters of words": sql("UPDATE evidence SET clusters = 'many'"),
+    "clusters below": sql("UPDATE evidence SET clusters = -5, clusters_positive = -7"),
+    "clusters beyond": sql("UPDATE evidence SET clusters = 1e300"),
+    "most clusters": sql(f"UPDATE evidence SET clusters = {2**63 - 1}, n = {2**63 - 1}"),
+    "family of bytes": sql("UPDATE evidence SET family = x'ff00'"),
+    "note that steers": sql("UPDATE evidence SET note = char(27) || '[2J' || char(8238) || char(0), family = '=1+1'"),
+    "status of evidence": sql("UPDATE evidence SET status = 'perhaps'"),
     "no time": sql("UPDATE names SET at = zeroblob(30)"),
     "kept of words": sql("UPDATE collections SET kept = 'perhaps'"),
     "recipe of a list": sql("INSERT INTO interventions VALUES (7, 'a', '[]', '[]', 'b', 'c')"),
@@ -261,6 +295,7 @@ FILES: dict[str, Change] = {
     "log of anything": written("catalog.db-wal", bytes(range(256)) * 20),
     "index of the log": written("catalog.db-shm", b"\xff" * 32768),
     "set under another name": renamed_set,
+    "schema of no text": not_utf_8,
     **{f"database flipped {seed}": flipped("catalog.db", seed) for seed in range(10)},
 }
 STUDY_FILES: dict[str, Change] = {
@@ -310,6 +345,17 @@ MANIFESTS: dict[str, Change] = {
     "sums of a list": changed_json(f"{RUN}/checksums.json", list),
     "sums of nothing": changed_json(f"{RUN}/checksums.json", lambda _: {}),
 }  # fmt: skip
+TABLES: dict[str, Change] = {
+    "p of words": table("metrics", lambda found: found.assign(p="small")),
+    "value of words": table("metrics", lambda found: found.assign(value="high", clusters="many")),
+    "label of lists": table("metrics", lambda found: found.assign(label=[[1, 2]] * len(found))),
+    "family of bytes": table("metrics", lambda found: found.assign(family=b"\xff", note=[{"a": 1}] * len(found))),
+    "no metric": table("metrics", lambda found: found[["value"]]),
+    "number of words": table("summary", lambda found: found.assign(number="first")),
+    "endless histogram": table("histogram", lambda found: found.assign(left=float("inf"), count=-5)),
+    "example beyond": table("examples", lambda found: found.assign(example=10**15, position=-7)),
+    "rank of words": table("examples", lambda found: found.assign(rank="first")),
+}
 PLACES = (
     "catalog.db", "catalog.db-wal", "catalog.db-shm", "catalog.db-journal", "study.json", "runs", RUN, f"{RUN}/config.json",
     f"{RUN}/checksums.json", f"{RUN}/tables", f"{RUN}/tables/metrics.parquet", f"{RUN}/concepts/0", f"{RUN}/concepts/0/set.json",
@@ -328,5 +374,6 @@ FOLDERS: dict[str, Change] = {
     **{f"file: {name}": change for name, change in FILES.items()},
     **{f"study file: {name}": change for name, change in STUDY_FILES.items()},
     **{f"manifest: {name}": change for name, change in MANIFESTS.items()},
+    **{f"table: {name}": change for name, change in TABLES.items()},
     **{f"{kind} at {place}": put(place, kind) for place in PLACES for kind in PLANTED},
 }

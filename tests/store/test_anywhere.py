@@ -8,15 +8,16 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 import workbench as wb
-from tests.store.test_crowd import crowd, crowded, enter_run, said
-from tests.store.test_kill import ends_as_what_was_never_killed, killed
+from tests.store.conftest import grow
+from tests.store.test_crowd import ROWS, crowd, crowded, enter_run, said
+from tests.store.test_kill import KILLS, ends_as_what_was_never_killed, killed
 from workbench.store import tables
 
 ROOT = Path(__file__).parents[2]
@@ -86,7 +87,7 @@ def odd_places(tmp_path: Path, unicode: bool) -> tuple[Path, dict[str, str]]:
 @pytest.mark.parametrize("unicode", [True, False])
 def test_kills_in_odd_places(tmp_path, unicode) -> None:
     place, environment = odd_places(tmp_path, unicode)
-    report = killed(place, 20, environment, few_files, seed=1 + unicode)
+    report = killed(place, KILLS, environment, few_files, seed=1 + unicode)
     ends_as_what_was_never_killed(place, report)
 
 
@@ -95,7 +96,7 @@ def test_kills_in_odd_places(tmp_path, unicode) -> None:
 @pytest.mark.parametrize("unicode", [True, False])
 def test_a_crowd_in_odd_places(tmp_path, unicode) -> None:
     place, environment = odd_places(tmp_path, unicode)
-    crowded(place / "study", 60, environment=environment, before=few_files)
+    crowded(place / "study", ROWS["sqlite"], environment=environment, before=few_files)
 
 
 def test_a_path_that_this_system_cannot_spell_is_refused_and_nothing_is_made(tmp_path) -> None:
@@ -110,26 +111,6 @@ def test_a_clock_that_was_set_back_a_day(tmp_path) -> None:
     sound(folder)
 
 
-@pytest.fixture
-def disk(tmp_path) -> Iterator[Callable[[int], Path]]:
-    """A maker of small disks: file systems in memory of so many KiB. Only root may mount one."""
-    made: list[Path] = []
-
-    def make(kib: int) -> Path:
-        place = tmp_path / f"disk{len(made)}"
-        place.mkdir()
-        if subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(place)], check=False, capture_output=True
-        ).returncode:
-            pytest.skip("This user may mount no small disk.")
-        made.append(place)
-        return place
-
-    yield make
-    for place in made:
-        subprocess.run(["umount", "--lazy", str(place)], check=False)
-
-
 @pytest.mark.slow
 def test_a_disk_that_fills_at_any_moment_leaves_what_is_whole(tmp_path, disk) -> None:
     assert work(tmp_path / "study", "make") == ""
@@ -141,7 +122,7 @@ def test_a_disk_that_fills_at_any_moment_leaves_what_is_whole(tmp_path, disk) ->
         said.append(work(place / "study", "more"))
         assert said[-1] == "" or "full" in said[-1] or "room" in said[-1] or "free" in said[-1], said
         # There is room again: what was recorded as begun is recorded as failed with the next run, or by a repair.
-        subprocess.run(["mount", "-o", "remount,size=20m", str(place)], check=True)
+        grow(place)
         with wb.open_study(place / "study", create=False) as study:
             found = study.verify()
             assert set(found["problem"]) <= {"It is recorded as running, but its process has ended."}, (
@@ -170,7 +151,7 @@ def test_a_crowd_on_a_disk_that_fills_is_told_and_loses_nothing_that_was_taken(d
     with crowd(folder, ["fill"] * 4, 400) as people:
         ends = [said(person) for person in people]
     assert any("full" in end["said"] for end in ends), ends
-    subprocess.run(["mount", "-o", "remount,size=20m", str(folder.parent)], check=True)
+    grow(folder.parent)
     with wb.open_study(folder, create=False) as study:
         notes = [text.split()[0] for text in study.catalog.frame(sa.select(tables.notes))["text"]]
         assert set(study.verify()["part"]) <= {"run"}

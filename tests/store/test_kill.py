@@ -60,7 +60,7 @@ def killed(
     command = [sys.executable, str(Path(__file__).with_name("victim.py")), str(place), str(seed), str(kills)]
     done = subprocess.run(
         command, env=environment | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, check=False,
-        timeout=1200, preexec_fn=before,
+        timeout=3600, preexec_fn=before,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
     report: dict[str, Any] = json.loads(done.stdout)

@@ -163,7 +163,7 @@ def concepts(
     fires_on: Annotated[str | None, typer.Option(help="Order by how strongly they are present in this text.")] = None,
     output: Annotated[str | None, typer.Option(help="Order by how much they raise this word (causal models).")] = None,
     sort: Annotated[str | None, typer.Option(help="Order by this metric, such as detects.auroc.")] = None,
-    limit: Annotated[int, typer.Option(help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option(help="At most so many.", min=1)] = 20,
 ) -> None:
     """Find concepts by name, by an input, or by evidence."""
     where = {k: v for k, v in {"method": method, "site": site, "run": run}.items() if v}

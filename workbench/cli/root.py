@@ -16,7 +16,7 @@ import typer
 from workbench.cli import streams
 from workbench.cli.console import STATE, errors, json_text
 from workbench.cli.options import RENAMED
-from workbench.errors import DiskFullError, WorkbenchError, WorkbenchWarning, one_line
+from workbench.errors import NO_ROOM, DiskFullError, WorkbenchError, WorkbenchWarning, one_line
 
 app = typer.Typer(
     name="workbench",
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
         streams.let_go()
         code = 0
     except OSError as error:
-        if error.errno not in streams.DISK_FULL:
+        if error.errno not in NO_ROOM:
             raise
         streams.let_go()
         code = _say("There is no room for what is written: free some space and run the same command again.", FULL, ended=True)
@@ -136,6 +136,8 @@ def _terminated(_signal: int, _frame: Any) -> None:
 
 def _say(text: str, code: int, ended: bool = False) -> int:
     """Say what went wrong, on standard output where JSON is wanted and that has not ended; the code, for convenience."""
+    # What was typed may have been copied from elsewhere: no name steers a terminal.
+    text = one_line(text)
     if STATE.json and not ended:
         print(json_text({"error": text}))
         return code

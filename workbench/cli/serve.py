@@ -21,7 +21,7 @@ LOCAL = {"localhost", "127.0.0.1", "::1"}
 
 def app(
     studies: Annotated[list[Path] | None, typer.Argument(help="Study folders, or folders of studies.")] = None,
-    port: Annotated[int, typer.Option(help="Port on this machine.")] = 8501,
+    port: Annotated[int, typer.Option(help="Port on this machine.", min=1, max=65535)] = 8501,
     address: Annotated[
         str, typer.Option(help="Address to listen on; other than localhost needs Streamlit's sign-in.")
     ] = "localhost",
@@ -77,7 +77,7 @@ def demo(
     study: Annotated[Path, typer.Option(help="Where the study is made.")] = Path("studies/topics"),
     report: Annotated[Path, typer.Option(help="The report to write.")] = Path("report.html"),
     serve: Annotated[bool, typer.Option(help="Serve the app afterwards.")] = True,
-    port: Annotated[int, typer.Option(help="Port of the app.")] = 8501,
+    port: Annotated[int, typer.Option(help="Port of the app.", min=1, max=65535)] = 8501,
 ) -> None:
     """Run the main job on bundled data: capture, four analyses, the trial, a report, the app with two studies."""
     from workbench.cli.demo import STEER, open_steer, run_demo

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
-
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class NobodyReadsError(Exception):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.activations.labels import one_of_two
+from workbench.errors import ConfigError
 from workbench.evidence.held_out import held_out
 from workbench.evidence.readout import labels_of_examples
 from workbench.numbers import count, counted, number
@@ -48,7 +49,12 @@ def plan(
         one, the AUROC (missing where none can be found), and over how many concepts any corrected p value could be below .05.
         Of the two values of a column with two there is one label. ``captured`` is false where the activations were left out
         when the study was packed: then all examples of the test split are counted, whether or not they were captured.
+
+    Raises:
+        ConfigError: A number of concepts below 1.
     """
+    if min(concepts, default=1) < 1:
+        raise ConfigError(f"{min(concepts)} concepts cannot be tested: give numbers from 1 on.")
     acts = study.activation_set() if acts is None else acts
     dataset = study.dataset_of(acts)
     here = not acts.left_out or acts.fetch is not None

@@ -114,7 +114,9 @@ def _chosen(study: Study, concepts: Any) -> tuple[Run, list[int] | None]:
 
 
 def _tried_on(study: Study, run: Run, dataset: Dataset | None) -> tuple[ActivationSet, Dataset]:
-    acts = study.activation_set(run.record["inputs"]["activations"])
+    if (read := run.record["inputs"].get("activations")) is None:
+        raise ConfigError(f"The run {run.id} read no activations, so it has no concepts to examine.")
+    acts = study.activation_set(read)
     if dataset is None:
         return acts, study.dataset_for(run)
     every = [acts, *reversed(study.activations())]

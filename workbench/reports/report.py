@@ -151,7 +151,7 @@ def write_report(
         # Names, methods and all else from a catalog: a direction mark among them does nothing.
         finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
-    environment.filters |= {"number": number, "count": count, "p_value": p_value, "visible": visible}
+    environment.filters |= {"number": number, "count": count, "p_value": p_value, "visible": _visible}
     environment.globals |= {
         "clusters": clusters,
         "corrected_p": corrected_p,
@@ -306,6 +306,13 @@ def _card(concept: Concept, out: Any) -> dict[str, Any]:
         "examples": out(f"the examples of {concept.id}", lambda: _examples(concept), []),
         "curves": out(f"the dose curve of {concept.id}", lambda: _curves(concept, evidence), [])[-1:],
     }
+
+
+def _visible(value: Any) -> str:
+    """A text of a template; where a study has none, nothing."""
+    if isinstance(value, str):
+        return visible(value)
+    return "" if value is None or pd.isna(value) else visible(str(value))
 
 
 def _judged(row: dict[str, Any], about: Metric | None) -> dict[str, Any]:

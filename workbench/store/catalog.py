@@ -15,6 +15,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from workbench.errors import StudyError, disk_errors, disk_is_full
+from workbench.paths import shown
 from workbench.store import tables
 from workbench.store.migrations import FIRST_VERSION, SCHEMA_VERSION, migrate
 from workbench.store.run_record import require_records
@@ -183,10 +184,28 @@ class Catalog:
             connection.execute(sa.delete(concepts).where(concepts.c.run == run))
 
     def frame(self, query: sa.Select[Any]) -> pd.DataFrame:
-        """The rows of a query."""
+        """The rows of a query.
+
+        Raises:
+            StudyError: There is a text in a column of numbers: SQLite keeps whatever it is given.
+        """
         with self.engine.connect() as connection:
             result = connection.execute(query)
-            return pd.DataFrame(result.fetchall(), columns=list(result.keys()))
+            found = pd.DataFrame(result.fetchall(), columns=list(result.keys()))
+        for place, column in enumerate(query.selected_columns):
+            # Of another type is one that lacks all of them, or has something else among them.
+            if isinstance(column.type, sa.Integer | sa.Float) and not pd.api.types.is_numeric_dtype(found.dtypes.iloc[place]):
+                self.require_numbers(str(found.columns[place]), found.iloc[:, place])
+        return found
+
+    def require_numbers(self, name: str, values: Iterable[Any]) -> None:
+        """See that no text is among the values of a column of numbers; `StudyError` where one is."""
+        other = next((value for value in values if isinstance(value, str | bytes)), None)
+        if other is not None:
+            raise StudyError(
+                f"The study's catalog holds {shown(repr(other)[:100])} in the column '{name}', where a number belongs."
+                f" {self._advice()}, or copy what is ours into a study of your own: `workbench unpack FOLDER NEW`."
+            )
 
     def run(self, run: str) -> dict[str, Any] | None:
         """One run's record, or None."""
@@ -263,7 +282,7 @@ def _version(connection: sa.Connection) -> int:
 
 def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
     if rows:
-        connection.execute(sa.insert(table), [{k: _plain(v) for k, v in row.items()} for row in rows])
+        connection.execute(sa.insert(table), [{k: plain(v) for k, v in row.items()} for row in rows])
 
 
 def _insert_names(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
@@ -278,10 +297,11 @@ def _insert_names(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> 
 
 
 def _update_run(connection: sa.Connection, run: str, values: dict[str, Any]) -> None:
-    connection.execute(sa.update(runs).where(runs.c.id == run).values(**{k: _plain(v) for k, v in values.items()}))
+    connection.execute(sa.update(runs).where(runs.c.id == run).values(**{k: plain(v) for k, v in values.items()}))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value of a frame as a database takes it; a number that is not finite is none."""
     if hasattr(value, "item"):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

@@ -36,6 +36,9 @@ def _copy(source: Catalog, target: Catalog) -> None:
         for table in metadata.sorted_tables:
             order = list(table.primary_key.columns)
             for rows in read.execute(sa.select(table).order_by(*order)).mappings().partitions(CHUNK):
+                for column in table.columns:
+                    if isinstance(column.type, sa.Integer | sa.Float):
+                        source.require_numbers(column.name, [row[column.name] for row in rows])
                 write.execute(sa.insert(table), [dict(row) for row in rows])
             if target.postgres and table.autoincrement_column is not None:
                 _go_on_counting(write, table)

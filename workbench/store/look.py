@@ -134,7 +134,8 @@ def reading(path: Path, called: str, ahead: bool = False) -> Iterator[sqlite3.Co
         # What is not UTF-8 is found with the row that it is in.
         connection.text_factory = lambda content: content.decode(errors="surrogateescape")
         yield connection
-    except (sqlite3.Error, OverflowError) as error:
+    except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
+        # Python's driver decodes what SQLite says, and that may quote a name of the schema which is not UTF-8.
         raise StudyError(f"The catalog of {called} is damaged ({error}): restore catalog.db from a copy.") from error
     finally:
         if connection is not None:

@@ -15,7 +15,7 @@ from workbench.errors import StudyError, disk_errors
 from workbench.paths import PARTIAL, inside, is_file, printable, read_bytes
 from workbench.shapes import is_version, reading, shaped
 from workbench.store import trust
-from workbench.writing import write_beside
+from workbench.writing import new_beside, placing, write_beside
 
 STUDY_FILE = "study.json"
 FORMAT = 1
@@ -86,7 +86,8 @@ def make_or_check(folder: Path, called: str, create: bool, catalog: str | None =
         if remote is not None:
             _require_remote(folder, remote)
         with disk_errors("the study"):
-            inside(folder, "runs").mkdir(parents=True, exist_ok=True)
+            with placing(folder):
+                inside(folder, "runs").mkdir(parents=True, exist_ok=True)
             # Before others can see it: a process that opens it at this moment must not take it for a stranger's.
             trust.remember(folder, wanted.id, wanted.places)
             _write_once(marker, wanted)
@@ -188,17 +189,15 @@ def _same(kept: str, asked: str) -> bool:
 
 def _write_once(marker: Path, content: Marker) -> None:
     """Write the file where there is none: of several processes that make a study at once, all open what the first one made."""
-    partial = marker.with_name(f".{uuid.uuid4().hex}{PARTIAL}")
-    partial.write_text(content.text())
-    try:
-        os.link(partial, marker)
-    except FileExistsError:
-        pass
-    except OSError:
-        # A file system without links.
-        partial.replace(marker)
-    finally:
-        partial.unlink(missing_ok=True)
+    with new_beside(marker) as partial:
+        partial.write_text(content.text())
+        try:
+            os.link(partial, marker)
+        except FileExistsError:
+            pass
+        except OSError:
+            # A file system without links.
+            partial.replace(marker)
 
 
 def _just_begun(folder: Path) -> bool:

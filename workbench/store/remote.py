@@ -6,7 +6,6 @@ first, and what has none is not there. What comes back is held against its check
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from workbench.activations.manifest import MANIFEST, left_out, parse_manifest, set_folders
-from workbench.errors import ConfigError, DiskFullError, MissingExtraError, StudyError, WorkbenchError, disk_errors
+from workbench.errors import ConfigError, DiskFullError, MissingExtraError, StudyError, WorkbenchError, disk_errors, no_room
 from workbench.memory import size_text
 from workbench.paths import PARTIAL, child, files_below, inside, is_file, is_id, require_plain
 from workbench.store.runs import CHECKSUMS, parse_sums
@@ -296,7 +295,7 @@ class Remote:
         except WorkbenchError:
             raise
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            if no_room(error):
                 raise
             # Every library has errors of its own.
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,9 @@ from workbench.paths import PARTIAL, drop_strange, home_problem, inside, inside_
 from workbench.runner import sweep
 from workbench.store import tables
 from workbench.store.dropped import words_kept
-from workbench.store.migrations import with_both_p_values
 from workbench.store.scratch import drop_rests
 from workbench.store.verify import Finding, findings, lost_concepts, lost_evidence, orphaned
+from workbench.writing import drop_rest, rests_below
 
 if TYPE_CHECKING:
     from workbench.store.study import Study
@@ -51,7 +52,9 @@ def repair(study: Study, remote_content: bool = False) -> pd.DataFrame:
     broken = [f for f in findings(study, remote_content) if f.state == "broken"]
     study.require_writable("the study")
     unsafe = _without_runs(study, broken)
-    done = [_strange(study, f) for f in broken if f.part == "files" and f.name != "runs"] + unsafe
+    done = _rests(study)
+    done += [_strange(study, f) for f in broken if f.part == "files" and f.name not in {"runs", *(name for _, name, *_ in done)}]
+    done += unsafe
     done += _cache(study, broken) + _remote(study, broken)
     done += [_set(study, name) for name in _names(broken, "activations")]
     if any(f.part == "catalog" and f.name == "catalog.db" for f in broken):
@@ -98,6 +101,14 @@ def _without_runs(study: Study, broken: Sequence[Finding]) -> list[tuple[str, st
         " place; if it is lost, make an empty folder 'runs' there and repair again, which drops the runs from the catalog."
     )
     return [("files", "runs", False, action)]
+
+
+def _rests(study: Study) -> list[tuple[str, str, bool, str]]:
+    return [
+        ("files", path.relative_to(study.folder).as_posix(), True, "It was not whole, nobody was writing it, and it was dropped.")
+        for path in rests_below(study.folder)
+        if drop_rest(path)
+    ]
 
 
 def _strange(study: Study, finding: Finding) -> tuple[str, str, bool, str]:
@@ -177,8 +188,9 @@ def _only_evidence_lost(study: Study, name: str, broken: Sequence[Finding]) -> l
     mine = [f for f in broken if f.part == "run" and f.name == name]
     if len(mine) != 1 or "lacks" not in mine[0].problem:
         return []
-    lost = [with_both_p_values(row) for row in lost_evidence(study, study.get_run(name))]
-    return [{c: row.get(c) for c in tables.EVIDENCE_COLUMNS} for row in lost]
+    with suppress(StudyError):
+        return lost_evidence(study, study.get_run(name))
+    return []
 
 
 def _drop_runs(study: Study, doomed: list[str], known: dict[str, dict[str, Any]]) -> list[tuple[str, str, bool, str]]:

@@ -15,7 +15,9 @@ from workbench.store.run_record import record_problem
 
 Row = dict[str, Any]
 STATUSES = frozenset({"running", "done", "failed", "cancelled", "deleted"})
+MEASURED = frozenset({"ok", "failed"})
 _JSON_BYTES = 2**24
+_ROUNDED = 1e-6
 
 
 def problem_of(table: sa.Table, row: Row) -> str:
@@ -41,7 +43,7 @@ def _fits(column: sa.Column[Any], value: Any) -> bool:
     if isinstance(kind, sa.Boolean):
         return value in {0, 1} and isinstance(value, int)
     if isinstance(kind, sa.Integer):
-        return isinstance(value, int)
+        return isinstance(value, int) and -(2**63) <= value < 2**63
     if isinstance(kind, sa.Float):
         return isinstance(value, int | float)
     return isinstance(value, str) and _unicode(value)
@@ -78,6 +80,18 @@ def _concept(row: Row) -> str:
 def _of_run(row: Row) -> str:
     run = row.get("run")
     return "" if run is None or is_id("runs", run) else f"a row is of the run {shown(run)}"
+
+
+def _evidence(row: Row) -> str:
+    if problem := _of_run(row):
+        return problem
+    if row.get("status") not in MEASURED:
+        return f"a row of evidence has the status {shown(str(row.get('status')))}"
+    for name in ("p", "p_corrected"):
+        if (p := row.get(name)) is not None and not 0 <= p <= 1 + _ROUNDED:
+            return f"the column '{name}' holds {_called(p)}, which is no probability"
+    below = next((name for name in ("n", "clusters", "clusters_positive") if (row.get(name) or 0) < 0), None)
+    return f"the column '{below}' counts {row[below]}" if below else ""
 
 
 def _intervention(row: Row) -> str:
@@ -153,6 +167,6 @@ _CHECKS: dict[str, Callable[[Row], str]] = {
     tables.runs.name: _run,
     tables.concepts.name: _concept,
     tables.names.name: _of_run,
-    tables.evidence.name: _of_run,
+    tables.evidence.name: _evidence,
     tables.interventions.name: _intervention,
 }

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from workbench.errors import StudyError, UnknownNameError
+from workbench.errors import DataError, StudyError, UnknownNameError
 from workbench.frames import records
 from workbench.numbers import counted
 from workbench.parquet import database, read_parquet
 from workbench.paths import child, files_below, inside, require_plain, shown
-from workbench.shapes import ShapeError, read_tensors, shaped
+from workbench.shapes import ShapeError, read_tensors, reading, shaped
+from workbench.store.kinds import require_kinds
 from workbench.store.members import in_run
 
 if TYPE_CHECKING:
@@ -179,16 +180,19 @@ class Tables:
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in set(self):
             raise UnknownNameError("table", name, self)
-        return read_parquet(child(self.folder, f"{name}.parquet"))
+        return require_kinds(name, read_parquet(child(self.folder, f"{name}.parquet")), self.folder.parent.name)
 
     def where(self, name: str, condition: str, values: list[Any]) -> pd.DataFrame:
         """Rows of a table by a DuckDB condition with ``?`` for values, without reading the rest."""
         if name not in set(self):
             raise UnknownNameError("table", name, self)
         path = escape(str(child(self.folder, f"{name}.parquet")))
-        with database().cursor() as cursor:
-            # Study paths are the user's own; the condition is ours and its values are bound.
-            return cursor.execute(f"select * from read_parquet(?) where {condition}", [path, *values]).df()
+        run = self.folder.parent.name
+        with reading(f"The table '{name}' of the run {run}", "`workbench study repair` drops it.", DataError):
+            with database().cursor() as cursor:
+                # Study paths are the user's own; the condition is ours and its values are bound.
+                found = cursor.execute(f"select * from read_parquet(?) where {condition}", [path, *values]).df()
+            return require_kinds(name, found, run)
 
     def __repr__(self) -> str:
         return f"<Tables: {', '.join(self) or 'none'}>"

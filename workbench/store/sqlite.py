@@ -69,7 +69,9 @@ def _distrust(connection: Any, _record: Any) -> None:
 def _damaged(context: sa.engine.ExceptionContext) -> None:
     """One sentence for a file that is no whole database, wherever that shows."""
     error = context.original_exception
-    if type(error) is sqlite3.DatabaseError or (isinstance(error, sqlite3.OperationalError) and "decode" in str(error)):
+    # What SQLite says may quote a name of the schema that is not UTF-8, and Python's driver decodes it.
+    undecoded = isinstance(error, UnicodeDecodeError) or (isinstance(error, sqlite3.OperationalError) and "decode" in str(error))
+    if undecoded or type(error) is sqlite3.DatabaseError:
         raise StudyError(f"The study's catalog is damaged ({error}): restore catalog.db from a copy.") from error
 
 
@@ -115,6 +117,8 @@ def _write_ahead(cursor: Any) -> None:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(_NAP_S)
+        except UnicodeDecodeError as error:
+            raise sqlite3.DatabaseError(f"its schema is damaged: {error}") from error
         else:
             return
 

@@ -13,7 +13,6 @@ import shutil
 import sqlite3
 import stat
 import struct
-import tempfile
 import warnings
 import zipfile
 import zlib
@@ -39,7 +38,7 @@ from workbench.store.marker import MOST_BYTES, STUDY_FILE, Marker, moved, new_id
 from workbench.store.members import belongs, run_of
 from workbench.store.study import Study, open_study
 from workbench.store.tables import concepts, info, runs
-from workbench.writing import folder_beside
+from workbench.writing import folder_beside, new_beside, placing
 
 MAX_MEMBERS = 200_000
 NEEDED = (info, runs, concepts)
@@ -79,14 +78,16 @@ def unpack(path: str | Path, folder: str | Path, catalog: str | None = None) -> 
         DiskFullError: There is no room; nothing is left.
     """
     source, home = _source(path), require_utf_8(Path(folder).expanduser().resolve())
-    if home.exists() and (not home.is_dir() or any(home.iterdir())):
+    with placing(home):
+        taken = home.exists() and (not home.is_dir() or any(home.iterdir()))
+    if taken:
         raise StudyError(f"{folder} is there already; choose another folder, or remove it first.")
     with (
         disk_errors("the study"),
         folder_beside(home) as made,
-        tempfile.TemporaryDirectory(dir=home.parent, prefix=".") as scratch,
+        new_beside(home, folder=True) as scratch,
     ):
-        marker = _fill(source, made, Path(scratch), home.name)
+        marker = _fill(source, made, scratch, home.name)
         if catalog is not None:
             marker = _move_catalog(made, home.name, catalog)
         (made / STUDY_FILE).write_text(marker.text())

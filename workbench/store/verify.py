@@ -15,7 +15,7 @@ from workbench.activations.journal import JOURNAL
 from workbench.activations.manifest import MANIFEST, left_out, parse_manifest
 from workbench.errors import StudyError, WorkbenchError
 from workbench.frames import records
-from workbench.parquet import read_table
+from workbench.parquet import read_parquet
 from workbench.paths import (
     KINDS,
     LOCK,
@@ -31,11 +31,16 @@ from workbench.paths import (
     strange,
 )
 from workbench.processes import has_ended, held
-from workbench.shapes import parse_json
+from workbench.shapes import ShapeError, parse_json, reading
 from workbench.store import tables
+from workbench.store.catalog import plain
+from workbench.store.kinds import require_kinds
 from workbench.store.members import in_run
+from workbench.store.migrations import with_both_p_values
+from workbench.store.rows import problem_of
 from workbench.store.runs import CHECKSUMS, Run, parse_sums
 from workbench.store.scratch import rests
+from workbench.writing import rests_below
 
 if TYPE_CHECKING:
     from workbench.store.study import Study
@@ -89,6 +94,7 @@ def findings(study: Study, remote_content: bool = False) -> list[Finding]:
     here += _texts(study)
     here += _damaged(study) or ([] if "runs" in lost else [*_runs(study, there), *_catalog(study)])
     here += strange_files if "cache" in lost else [*_cache(study), *strange_files]
+    here += _rests(study)
     if there is None or lost & {"runs", "activations", "datasets"}:
         return [*here, *unreached]
     return [*here, *_remote(study, there, here, remote_content)]
@@ -130,6 +136,13 @@ def _files(study: Study) -> Iterator[Finding]:
 def _cache(study: Study) -> Iterator[Finding]:
     for folder in rests(study.folder):
         yield Finding("cache", folder.name, "", "broken", "It is the rest of what a process fetched that was killed.")
+
+
+def _rests(study: Study) -> Iterator[Finding]:
+    """What killed processes were writing. What somebody writes now is no finding."""
+    for path in rests_below(study.folder):
+        name = path.relative_to(study.folder).as_posix()
+        yield Finding("files", name, "", "broken", "It is the rest of what a process was writing that was killed.")
 
 
 def _activations(study: Study) -> Iterator[Finding]:
@@ -227,7 +240,11 @@ def _finished_run(study: Study, row: dict[str, Any], folder: Path) -> Iterator[F
     entered = _count(study, sa.select(tables.concepts.c.id).where(tables.concepts.c.run == name))
     if entered != count:
         yield Finding("run", name, "", "broken", f"It has {count} concepts, and the catalog {entered} of them.")
-    missing = len(lost_evidence(study, run))
+    try:
+        missing = len(lost_evidence(study, run))
+    except StudyError as error:
+        yield Finding("run", name, "tables/evidence.parquet", "broken", str(error))
+        return
     if missing:
         yield Finding("run", name, "tables/evidence.parquet", "broken", f"The catalog lacks {missing} rows of its evidence.")
 
@@ -259,7 +276,7 @@ def _unreadable(path: Path) -> str:
 
     try:
         if path.suffix == ".parquet":
-            read_table(path)
+            require_kinds(path.stem, read_parquet(path), path.parent.parent.name)
         elif path.suffix == ".safetensors":
             with safe_open(path, "numpy") as file:
                 file.keys()
@@ -271,14 +288,32 @@ def _unreadable(path: Path) -> str:
 
 
 def lost_evidence(study: Study, run: Run) -> list[dict[str, Any]]:
-    """The rows of an examination's own table of evidence that the catalog should have, when it has none of them."""
+    """The rows of an examination's own table of evidence that the catalog should have, when it has none of them.
+
+    Raises:
+        StudyError: The table holds what no row of evidence does.
+    """
     if run.analysis != "examine" or "evidence" not in run.tables or run.record["provenance"].get("repeats"):
         return []
     if _count(study, sa.select(tables.evidence.c.id).where(tables.evidence.c.run == run.id).limit(1)):
         return []
     known = set(study.catalog.frame(sa.select(tables.concepts.c.id))["id"])
-    table = run.tables["evidence"]
-    return records(table[table["concept"].isin(known)].assign(run=run.id))
+    with reading(f"The table of evidence of {run.id}"):
+        table = run.tables["evidence"]
+        return [_entry(row) for row in records(table[table["concept"].isin(known)].assign(run=run.id))]
+
+
+def _entry(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a run's own table as the catalog takes it."""
+    row = with_both_p_values(row)
+    found = {column: plain(row.get(column)) for column in tables.EVIDENCE_COLUMNS}
+    for column in tables.evidence.columns:
+        # Counts are floats where some are missing.
+        if isinstance(column.type, sa.Integer) and isinstance(found.get(column.name), float):
+            found[column.name] = int(found[column.name])
+    if problem := problem_of(tables.evidence, found):
+        raise ShapeError(problem)
+    return found
 
 
 def _damaged(study: Study) -> list[Finding]:
