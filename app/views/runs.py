@@ -217,7 +217,8 @@ def _metrics(run: Run, known: dict[str, Metric]) -> None:
         pd.DataFrame(records(shown)), hide_index=True, placeholder="–", column_config=measurement_columns(),
         height=min(420, 38 + 35 * len(shown)),
     )  # fmt: skip
-    st.html("".join(f'<div class="cw-soft cw-small">{escape(line, 900)}</div>' for line in said))
+    if said:
+        st.html("".join(f'<div class="cw-soft cw-small">{escape(line, 900)}</div>' for line in said))
     for remark in run.remarks[:REMARKS_SHOWN]:
         st.warning(literal(remark, 900))
 

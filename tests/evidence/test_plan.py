@@ -24,7 +24,7 @@ def test_documents_are_counted_as_the_examination_counts_them(planted, max_rows:
     rows = study.examine(probes, families=("detects",), max_rows=max_rows)
     rows = rows[rows["metric"].eq("detects.auroc")].drop_duplicates("label").set_index("label")
     # Of left and right one is a label: the other has the same documents the other way round.
-    assert set(table.index) == {"token:planted", "kind=right"} < set(rows.index)
+    assert set(table.index) == {"token:planted", "kind=right"} == set(rows.index)
     for label, planned in table.iterrows():
         assert planned["documents"] == rows.loc[label, "clusters"]
         assert min(planned["positive"], planned["negative"]) == rows.loc[label, "clusters_positive"]
@@ -37,11 +37,15 @@ def test_spans_that_lie_in_every_document_can_be_found(planted) -> None:
     rng = np.random.default_rng(0)
     rows = []
     for number in range(80):
-        text = f"omega alpha {number} end"
+        # In different places: a score has to tell more than the place in a document.
+        words = ["alpha", str(number), "beta", "end"]
+        words.insert(int(rng.integers(5)), "omega")
+        text = " ".join(words)
+        start = text.index("omega")
         rows.append(
             {
                 "text": text, "group": str(number), "split": ("train", "train", "validation", "test")[number % 4],
-                "spans": [{"start": 0, "end": 5, "label": "planted"}],
+                "spans": [{"start": start, "end": start + 5, "label": "planted"}],
             }
         )  # fmt: skip
     dataset = wb.dataset_from_table(
@@ -74,7 +78,8 @@ def test_what_cannot_be_found_is_told_from_what_is_only_hard_to_find(planted) ->
 
 
 def test_a_study_without_its_activations_has_a_plan_by_the_labels_alone(planted, tmp_path) -> None:
-    study, acts, _, _ = planted()
+    study, acts, dataset, _ = planted()
+    study.keep_dataset(dataset)
     before = plan(study, acts, (20,))
     assert before["captured"].all()
     study.pack(tmp_path / "packed.zip")

@@ -287,8 +287,12 @@ def compare(
         for c in ("metric", "site", "label", "class", "value_first", "value_second", "difference", "overlap")
         if c in found.metrics
     ]
-    order = found.metrics["difference"].abs().sort_values(ascending=False).index
-    show_table(found.metrics.loc[order].head(20)[shown], "Metrics, the largest differences first")
+    # Differences of metrics with different units are not compared.
+    ordered = found.metrics.sort_values("difference", key=abs, ascending=False, kind="stable")
+    most = max(ROWS // max(ordered["metric"].nunique(), 1), 1) if len(ordered) > ROWS else ROWS
+    first = ordered[ordered.groupby("metric").cumcount() < most].sort_values("metric", kind="stable")
+    of = f" ({len(first)} of {len(ordered):,})" if len(first) < len(ordered) else ""
+    show_table(first[shown], f"Metrics, of each the largest differences first{of}")
     show_table(found.concepts["verdict"].value_counts().reset_index(), "Concepts")
 
 
