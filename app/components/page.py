@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import streamlit as st
@@ -15,6 +15,12 @@ from workbench.errors import WorkbenchError
 def title(text: object, under: str = "") -> None:
     """The page's title; ``under`` is plain text."""
     st.html(f'<h1 class="cw-title"><bdi>{escape(text)}</bdi></h1><div class="cw-soft">{escape(under, 400)}</div>')
+
+
+def small_lines(lines: Iterable[str], limit: int = 900) -> None:
+    """Lines of plain text under something, small and soft; nothing where there are none."""
+    if parts := [f'<div class="cw-soft cw-small">{escape(line, limit)}</div>' for line in lines]:
+        st.html("".join(parts))
 
 
 def study_switch() -> None:

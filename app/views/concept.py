@@ -25,6 +25,9 @@ def render(study: Study) -> None:
     asked = st.query_params.get("concept") or st.session_state.get(f"concept of {study.folder}")
     if not asked:
         title("Concept", "One concept, whichever method found it.")
+        if state.concept_frame(study).empty:
+            empty("No concepts yet. Run an analysis, and what it finds is here:", f"workbench run {study.name} linear_probe")
+            return
         empty("Choose a concept from the table, or open a link to one.")
         st.page_link(state.page("concepts"), label="All concepts", icon=":material/list:", query_params=state.link())
         return

@@ -12,7 +12,7 @@ from app import state
 from app.components.by_site import measurement_columns
 from app.components.charts import chart
 from app.components.form import option_fields
-from app.components.page import empty, heading, sentences, title
+from app.components.page import empty, heading, sentences, small_lines, title
 from app.components.repeating import repeat_button, repetition
 from app.components.running import running
 from app.components.text import escape, literal, number, short
@@ -70,7 +70,7 @@ def _starter(writer: Writer) -> None:
     about = " ".join((analysis.__doc__ or "").split())
     st.html(f'<div class="cw-soft">{escape(analysis.title)}. {escape(about, 900)}</div>')
     choices = label_choices(study, chosen)
-    st.html("".join(f'<div class="cw-soft cw-small">{escape(line, 400)}</div>' for line in planned(study, chosen)))
+    small_lines(planned(study, chosen), 400)
     with st.form(f"start {study.folder} {name} {chosen}", border=True):
         sites = _sites(analysis, [str(s) for s in sets[chosen].sites], f"sites {name} {chosen}")
         options = option_fields(analysis, str(study.folder), choices)
@@ -217,8 +217,7 @@ def _metrics(run: Run, known: dict[str, Metric]) -> None:
         pd.DataFrame(records(shown)), hide_index=True, placeholder="–", column_config=measurement_columns(),
         height=min(420, 38 + 35 * len(shown)),
     )  # fmt: skip
-    if said:
-        st.html("".join(f'<div class="cw-soft cw-small">{escape(line, 900)}</div>' for line in said))
+    small_lines(said)
     for remark in run.remarks[:REMARKS_SHOWN]:
         st.warning(literal(remark, 900))
 
