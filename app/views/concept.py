@@ -24,12 +24,7 @@ def render(study: Study) -> None:
     """The page of the concept that the link names, or that was open."""
     asked = st.query_params.get("concept") or st.session_state.get(f"concept of {study.folder}")
     if not asked:
-        title("Concept", "One concept, whichever method found it.")
-        if state.concept_frame(study).empty:
-            empty("No concepts yet. Run an analysis, and what it finds is here:", f"workbench run {study.name} linear_probe")
-            return
-        empty("Choose a concept from the table, or open a link to one.")
-        st.page_link(state.page("concepts"), label="All concepts", icon=":material/list:", query_params=state.link())
+        _none_asked(study)
         return
     concept = study.concept(asked)
     st.session_state[f"concept of {study.folder}"] = concept.id
@@ -85,6 +80,15 @@ def render(study: Study) -> None:
             examples(concept)
         with sentences():
             try_text(concept)
+
+
+def _none_asked(study: Study) -> None:
+    title("Concept", "One concept, whichever method found it.")
+    if state.concept_frame(study).empty:
+        empty("No concepts yet. Run an analysis, and what it finds is here:", f"workbench run {study.name} linear_probe")
+        return
+    empty("Choose a concept from the table, or open a link to one.")
+    st.page_link(state.page("concepts"), label="All concepts", icon=":material/list:", query_params=state.link())
 
 
 def _steps(study: Study, concept: Concept) -> None:

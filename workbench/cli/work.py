@@ -290,9 +290,9 @@ def compare(
     # Differences of metrics with different units are not compared.
     ordered = found.metrics.sort_values("difference", key=abs, ascending=False, kind="stable")
     most = max(ROWS // max(ordered["metric"].nunique(), 1), 1) if len(ordered) > ROWS else ROWS
-    first = ordered[ordered.groupby("metric").cumcount() < most].sort_values("metric", kind="stable")
-    of = f" ({len(first)} of {len(ordered):,})" if len(first) < len(ordered) else ""
-    show_table(first[shown], f"Metrics, of each the largest differences first{of}")
+    largest = ordered[ordered.groupby("metric").cumcount() < most].sort_values("metric", kind="stable")
+    of = f" ({len(largest)} of {len(ordered):,})" if len(largest) < len(ordered) else ""
+    show_table(largest[shown], f"Metrics, of each the largest differences first{of}")
     show_table(found.concepts["verdict"].value_counts().reset_index(), "Concepts")
 
 
