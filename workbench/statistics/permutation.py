@@ -24,6 +24,8 @@ _KINDS = 16_384
 """Parts of one sum that are kept: of many clusters each is paired with the labels of some others, drawn at random, not of all."""
 _COUNTED, _GRID = 40, 256
 """Scores whose sums are counted exactly, at most, and the grid that they are rounded to."""
+_NEAR = 0.05
+"""How far, in deviations, the 95th percentile may lie from a first guess before it is looked for once more."""
 _CELLS = 1 << 22
 """Parts of many sums at a time: 32 MiB of float64."""
 
@@ -167,10 +169,13 @@ class _Deal:
         quantile, pairs = norm.ppf(0.95), positives * (n - positives)
         # Cornish and Fisher's expansion to the third cumulant.
         bent = mean + spread * (quantile + (quantile**2 - 1) * skew / 6)
-        # Twice more by the tail there, which knows the other cumulants.
+        # Once more by the tail there, which knows the other cumulants, and again where that moved it much.
+        far = np.flatnonzero(spread > 0)
         for _ in range(2):
-            there = np.clip(upper_tail(sums, bent), 1e-6, 0.5)
-            bent = np.where(spread > 0, bent + spread * (quantile - norm.isf(there)), bent)
+            there = np.clip(upper_tail(Sums(sums.parts[far], sums.share, sums.weight), bent[far]), 1e-6, 0.5)
+            move = quantile - norm.isf(there)
+            bent[far] += spread[far] * move
+            far = far[np.abs(move) > _NEAR]
         return p, 0.5 + mean / pairs, 0.5 + bent / pairs, spread / pairs
 
     def _sums(self, ranks: Float[np.ndarray, "c n"]) -> Sums:
