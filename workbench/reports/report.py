@@ -39,7 +39,7 @@ T = TypeVar("T")
 CARDS = 12
 ROWS = 12
 """Of each metric of a run."""
-MEASURED = ("site", "label", "class", "note", "standard_error", *SHOWN)
+WHERE = ("site", "label", "class")
 
 
 SECTIONS = {
@@ -255,7 +255,8 @@ def _section(run: Run, out: Any) -> dict[str, Any]:
     shown = table[table["metric"].map(lambda k: k in declared and declared[k].shown)] if len(table) else table
     shown = shown.dropna(subset="value")
     rows = first_of_each(shown, declared, ROWS)
-    rows = rows.reindex(columns=list(dict.fromkeys([*rows.columns, *MEASURED])))
+    rows = rows.reindex(columns=list(dict.fromkeys([*rows.columns, *WHERE, *SHOWN])))
+    rows = rows.assign(**{column: rows[column].astype(object).fillna("") for column in WHERE})
     return {
         "run": run,
         "title": analysis.title,
