@@ -112,10 +112,10 @@ def test_a_supervised_concept_is_tried_on_its_own_label(planted) -> None:
 def test_the_same_examination_is_not_done_twice(planted) -> None:
     study, run, _ = trial(planted)
     before = len(study.runs())
-    count = len(study.catalog.frame(__import__("sqlalchemy").text("select id from evidence")))
+    count = len(study.evidence())
     study.examine(run, families=("detects", "informs", "locates", "stable"))
     assert len(study.runs()) == before
-    assert len(study.catalog.frame(__import__("sqlalchemy").text("select id from evidence"))) == count
+    assert len(study.evidence()) == count
 
 
 def test_unknown_families_sites_and_missing_splits_are_named(planted) -> None:
