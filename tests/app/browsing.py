@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,12 @@ ARGUMENTS = [
 _MARKS = "![x](http://a.example/x.png) $x^2$ :red[y] https://a.example www.a.example ada@a.example :smile: -> <b>b</b>"
 HOSTILE = f"<script>alert(1)</script><img src=x onerror=alert(2)> \"'\x00\u202e{_MARKS}"
 SHOWN = f"<script>alert(1)</script><img src=x onerror=alert(2)> \"'␀‹U+202E›{_MARKS}"
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def require_browser() -> str:

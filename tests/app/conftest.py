@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from typing import Any
 
 import pytest
 import small_study
-from browsing import ARGUMENTS, require_browser
+from browsing import ARGUMENTS, free_port, require_browser
 from harness import Start
 from other_site import Site
 from small_study import MAIN
@@ -103,12 +102,6 @@ class Server:
                 return
             time.sleep(0.1)
         raise AssertionError(self.log.read_text())
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @contextmanager

@@ -11,8 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from browsing import Seen, drawn
-from conftest import free_port
+from browsing import Seen, drawn, free_port
 from joserfc.jwk import RSAKey
 from provider import CLIENT, PASSWORD, Provider
 from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
