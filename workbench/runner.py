@@ -105,6 +105,7 @@ def execute(
     if not (analysis.reads_labels or force or repeats) and (same := same_splits(study, f"{name}-{digest}", key, inputs)):
         return same
     if force or repeats or (found := study.catalog.run(f"{name}-{digest}")) is None or found["status"] != "done":
+        check_seed(seed)
         analysis.check(acts, dataset, seed)
     study.keep_dataset(dataset)
     unfinished = Unfinished(inside(study.folder, "cache", "unfinished", f"{name}-{digest}"))
