@@ -36,7 +36,7 @@ def work(folder: Path, what: str, before: Callable[[], None] | None = None, with
     command = [sys.executable, str(Path(__file__).with_name("anywhere.py")), str(folder), what]
     done = subprocess.run(
         command, env=known | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment, capture_output=True, check=False,
-        timeout=300, preexec_fn=before, cwd=ROOT,
+        timeout=900, preexec_fn=before, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
     return json.loads(done.stdout)["said"]
