@@ -12,6 +12,7 @@ from workbench.errors import ConfigError
 from workbench.evidence.held_out import held_out
 from workbench.evidence.readout import labels_of_examples
 from workbench.numbers import count, counted, number
+from workbench.seeds import check_seed
 from workbench.statistics.clusters import ENOUGH, Counts, count_clusters, example_clusters
 from workbench.statistics.planning import detectable_area, detectable_shift, most_tests
 
@@ -53,6 +54,7 @@ def plan(
     Raises:
         ConfigError: A number of concepts below 1.
     """
+    check_seed(seed)
     if min(concepts, default=1) < 1:
         raise ConfigError(f"{min(concepts)} concepts cannot be tested: give numbers from 1 on.")
     acts = study.activation_set() if acts is None else acts
