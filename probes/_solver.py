@@ -114,7 +114,7 @@ def solve(
     C: float,
     max_iter: int,
     tol: float,
-    told: Callable[[float], None] = lambda _: None,
+    callback: Callable[[float], None] = lambda _: None,
 ) -> Solution:
     """Solve every column.
 
@@ -127,7 +127,7 @@ def solve(
         max_iter: largest number of steps.
         tol: a column is done when no entry of its gradient (of the loss per unit of mass) is above this, for
             classes of one size; it shrinks with the rarer class, whose gradient is small from the start.
-        told: called after each step with the share of the work that seems to be done, up to 1.
+        callback: called after each step with the share of the work that seems to be done, up to 1.
     """
     n_columns = target.shape[1]
     total = mass.sum(dim=0, dtype=torch.float64)
@@ -152,11 +152,11 @@ def solve(
         left = number * distance / (start[state.column] - distance).clamp(min=distance * number / max_iter + 1e-9)
         cost, rest = len(state.column), float(left[~finished].clamp(min=1).sum())
         share += (1 - share) * cost / (cost + rest)
-        told(share)
+        callback(share)
         # Leaving the batch copies it, so columns leave in groups; a finished one loses nothing by staying.
         if int(finished.sum()) * 8 >= len(finished):
             state.keep(~finished)
-    told(1.0)
+    callback(1.0)
     return Solution(answer, steps, converged)
 
 

@@ -174,7 +174,7 @@ def random_direction_accuracy(
     Y_test: Float[np.ndarray, "m c"],
     k: int = 100,
     seed: int = 0,
-    told: Callable[[float], None] = lambda _: None,
+    callback: Callable[[float], None] = lambda _: None,
 ) -> Float[np.ndarray, " c"]:
     """Held-out accuracy of the best of k random directions, with a fitted threshold.
 
@@ -189,7 +189,7 @@ def random_direction_accuracy(
         Y_test: ``[m, c]``.
         k: how many directions.
         seed: of the directions.
-        told: called with the share of the work that is done, up to 1.
+        callback: called with the share of the work that is done, up to 1.
 
     Returns:
         ``[c]`` in [0, 1]; nan for a label without known test rows.
@@ -215,7 +215,7 @@ def random_direction_accuracy(
         best = np.where(better, correct, best)
         predicted = (test_values[:, number, None] > threshold) == above
         held_out[:, better] = predicted[:, better]
-        told((number + 1) / k)
+        callback((number + 1) / k)
     with np.errstate(invalid="ignore"):
         return (held_out == test).sum(axis=0) / (~np.isnan(test)).sum(axis=0)
 

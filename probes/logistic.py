@@ -65,7 +65,9 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         self.balanced = balanced
         self.random_state = random_state
 
-    def fit(self, X: Any, Y: Any, *, names: Sequence[str] | None = None, told: Callable[[float], None] = lambda _: None) -> Self:
+    def fit(
+        self, X: Any, Y: Any, *, names: Sequence[str] | None = None, callback: Callable[[float], None] = lambda _: None
+    ) -> Self:
         """Fit every label.
 
         Args:
@@ -73,7 +75,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
             Y: ``[n]`` of two values, or ``[n, c]`` of 1, 0 and nan; nan keeps the row out of that column's
             training set.
             names: of the labels, for error messages; a DataFrame's column names are taken.
-            told: called with the share of the work that seems to be done, up to 1.
+            callback: called with the share of the work that seems to be done, up to 1.
 
         Raises:
             DataError: for unusable X or Y, or a column with one class, which the text names.
@@ -89,7 +91,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         used = known.any(axis=1)
         self.classes_ = labels.classes
         self._single = labels.single
-        self._solve(X[used], labels.codes[used], known[used], told)
+        self._solve(X[used], labels.codes[used], known[used], callback)
         if not self.converged_.all():
             slow = np.flatnonzero(~self.converged_)
             warnings.warn(
@@ -172,7 +174,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         X: Float[np.ndarray, "n d"],
         codes: Float[np.ndarray, "n c"],
         known: Bool[np.ndarray, "n c"],
-        told: Callable[[float], None],
+        callback: Callable[[float], None],
     ) -> None:
         import torch
 
@@ -186,7 +188,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         # Turning the rows costs about as much as solving a third as many columns as there are features.
         cells = X.size // 3
         whole = cells + sum(len(rows) * len(columns) for rows, columns in together)
-        told(cells / whole)
+        callback(cells / whole)
         for rows, columns in together:
             size, before = len(rows) * len(columns), cells
             mass = _row_weights(codes[np.ix_(rows, columns)], known[np.ix_(rows, columns)], self.balanced)
@@ -194,7 +196,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
             part = basis if len(rows) == len(X) else basis.among(rows)
             found = solve(
                 part, torch.from_numpy(target), torch.from_numpy(mass), self.C, self.max_iter, self.tol,
-                partial(_tell_part, told, before / whole, size / whole),
+                partial(_callback_part, callback, before / whole, size / whole),
             )  # fmt: skip
             cells += size
             weights[:, columns], steps[columns], converged[columns] = found.weights, found.steps, found.converged
@@ -256,5 +258,5 @@ def _matrix(probe: LogisticProbe, X: Any, reset: bool) -> Float[np.ndarray, "n d
         raise DataError(str(error)) from error
 
 
-def _tell_part(told: Callable[[float], None], before: float, size: float, share: float) -> None:
-    told(before + size * share)
+def _callback_part(callback: Callable[[float], None], before: float, size: float, share: float) -> None:
+    callback(before + size * share)

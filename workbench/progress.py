@@ -16,7 +16,7 @@ the step; what changes while it runs follows after a comma and a space (``traini
 # An estimate from less of the work than this says nothing.
 _LEAST_SHARE = 0.01
 # Units of a step whose parts count in units of their own.
-_UNITS = 1_000_000
+UNITS = 1_000_000
 # Characters that stand for the tokens which the tokenizer adds to a text, and the usual characters of a token.
 _TEXT_OVERHEAD, CHARACTERS_A_TOKEN = 12, 4.0
 
@@ -47,7 +47,7 @@ def shares(progress: Progress, sizes: Sequence[float], name: str = "") -> list[P
     def part(begin: float, size: float) -> Progress:
         def show(done: int, total: int, text: str) -> None:
             share = (begin + size * done / max(total, 1)) / whole
-            progress(round(_UNITS * min(share, 1.0)), _UNITS, f"{name}, {text}" if name else text)
+            progress(round(UNITS * min(share, 1.0)), UNITS, f"{name}, {text}" if name else text)
 
         return show
 

@@ -58,7 +58,7 @@ def classifier_bounds(
     coded, fits = _coded(group, permutations, seed)
     fitting, testing = shares(progress, [coded.size * group.x_train.shape[1] * _FIT_S, len(group.variables) * _P_VALUE_S])
     probe = LogisticProbe(C=C, max_iter=100, tol=1e-3).fit(
-        group.x_train, coded, told=lambda share: fitting(round(1000 * share), 1000, f"fitting {coded.shape[1]:,} classifiers")
+        group.x_train, coded, callback=lambda share: fitting(round(1000 * share), 1000, f"fitting {coded.shape[1]:,} classifiers")
     )
     odds = group.x_test @ probe.coef_.T + probe.intercept_
     found = {}

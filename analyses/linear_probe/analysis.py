@@ -146,7 +146,7 @@ class LinearProbes(SiteAnalysis):
         stacked = np.concatenate(columns, axis=1)
         probe = LogisticProbe(C=self.C, max_iter=self.max_iter, tol=1e-4, balanced=False)
         fitting, scoring = shares(sample.progress, _costs(sample, stacked.shape[1], self.controls))
-        probe.fit(sample.x_train, stacked[:, usable], told=_by_share(fitting, f"fitting {counted(count, 'label')}"))
+        probe.fit(sample.x_train, stacked[:, usable], callback=_by_share(fitting, f"fitting {counted(count, 'label')}"))
         weights, bias = np.zeros((stacked.shape[1], sample.x_train.shape[1])), np.zeros(stacked.shape[1])
         weights[usable], bias[usable] = probe.coef_, probe.intercept_
         margins = sample.x_test @ weights.T + bias
@@ -217,13 +217,13 @@ def _no_task(label: str, words: int) -> dict[str, Any]:
 
 
 def _controls(
-    sample: Sample, margins: np.ndarray, usable: list[bool], seed: int, told: Callable[[float], None]
+    sample: Sample, margins: np.ndarray, usable: list[bool], seed: int, callback: Callable[[float], None]
 ) -> list[dict[str, Any]]:
     y, clusters, count = sample.y_test, sample.clusters_test, sample.y_test.shape[1]
     # The shuffled probe is tried on labels shuffled in the same way: fitted to nothing, tried on nothing.
     area = clustered_auroc(margins[:, count : 2 * count], shuffled_labels(y, seed + 1, clusters), clusters)
     low, high = area.interval()
-    random = random_direction_accuracy(sample.x_train, sample.y_train, sample.x_test, y, seed=seed, told=told)
+    random = random_direction_accuracy(sample.x_train, sample.y_train, sample.x_test, y, seed=seed, callback=callback)
     known = ~np.isnan(y)
     # Shuffled labels lie in other clusters than the labels do; all else is measured on the labels.
     own = clustered_auroc(margins[:, :count], y, clusters)

@@ -184,11 +184,11 @@ def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str,
     inputs = dataset.inputs(chosen.tolist())
     work, begins = reading_work(model, inputs), range(0, len(chosen), SPLICED_AT_ONCE)
     # A few texts at a time: with a large vocabulary a batch of many would be silent for long.
-    told = shares(context.progress, [sum(work[begin : begin + SPLICED_AT_ONCE]) for begin in begins])
-    for begin, tell in zip(begins, told, strict=True):
+    progresses = shares(context.progress, [sum(work[begin : begin + SPLICED_AT_ONCE]) for begin in begins])
+    for begin, show in zip(begins, progresses, strict=True):
         part = slice(begin, begin + SPLICED_AT_ONCE)
         what = f"splicing the reconstruction into the model, {begin:,} of {len(chosen):,} inputs"
-        tell(0, 1, what)
+        show(0, 1, what)
         batch = model.batch(inputs[part], positions=context.activations.positions)
         base, _ = model.forward(batch, logits=False)
         with torch.no_grad():
@@ -197,10 +197,10 @@ def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str,
             with model.edited(Edit(where, lambda h: mean.to(h).expand_as(h))):
                 flat, _ = model.forward(batch, logits=False)
         # Both at once: what the unedited model says is worked out a single time.
-        both = output_shift(base, _joined(kept, flat), batch.keep, partial(_tell_share, tell, what))
+        both = output_shift(base, _joined(kept, flat), batch.keep, partial(_show_share, show, what))
         ours.append(both[: len(batch)])
         instead.append(both[len(batch) :])
-    told[-1](1, 1, "splicing the reconstruction into the model")
+    progresses[-1](1, 1, "splicing the reconstruction into the model")
     a, b = torch.cat(ours).double().cpu().numpy(), torch.cat(instead).double().cpu().numpy()
     if not b.sum() > 0:
         raise DataError(
@@ -213,7 +213,7 @@ def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str,
     return row("sae.output_kept", 1 - lost, Null(0.0), low=1 - high, high=1 - low, **known)
 
 
-def _tell_share(progress: Progress, what: str, share: float) -> None:
+def _show_share(progress: Progress, what: str, share: float) -> None:
     # With a large vocabulary reading the output is nearly all of the work.
     progress(round(1000 * share), 1000, what)
 

@@ -208,7 +208,7 @@ class _Capture:
         with writing(home, self.request, plan) as writer:
             check_room(home, self.estimate(), writer.bytes, self.most)
             tally = _Tally(writer, writer.chunks * self.chunk, self.chunk, self._work(np.arange(self.n)), progress)
-            tally.tell()
+            tally.report()
             if not writer.chunks:
                 self.look()
             self.write(writer, engine, tally)
@@ -293,9 +293,9 @@ class _Tally:
         first = self.done // self._chunk * self._chunk
         self._did += sum(self._work[first + number] for number in examples.tolist())
         self.done, self._rows, self._tokens = self.done + len(examples), self._rows + rows, self._tokens + tokens
-        self.tell()
+        self.report()
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Say how far it is."""
         if self._progress is not None:
             facts = {"rows": self._rows, "bytes": self.bytes, "tokens": self._tokens}

@@ -24,25 +24,29 @@ def each_site(analysis: SiteAnalysis, context: Context, shared: Any) -> list[Any
     sites: list[str] = [str(site) for site in context.activations.sites]
     # What is done at a site takes about as long as its rows are wide.
     widths = [context.activations.at(site).width() for site in sites]
-    told = shares(context.progress, widths, analysis.title)
+    progresses = shares(context.progress, widths, analysis.title)
     found: list[Any] = []
-    with closing(context.engine.map(_AtSite(analysis, context, shared, dict(zip(sites, told, strict=True))), sites)) as parts:
-        for tell, site, part in zip(told, sites, parts, strict=True):
+    with closing(
+        context.engine.map(_AtSite(analysis, context, shared, dict(zip(sites, progresses, strict=True))), sites)
+    ) as parts:
+        for show, site, part in zip(progresses, sites, parts, strict=True):
             found.append(part)
-            tell(1, 1, site)
+            show(1, 1, site)
     return found
 
 
 class _AtSite:
     """An analysis at one site after another; another process reads the activations where they lie, or has them brought."""
 
-    def __init__(self, analysis: SiteAnalysis, context: Context, shared: Any, told: Mapping[str, Progress] | None = None) -> None:
-        self._analysis, self._context, self._shared, self._told = analysis, context, shared, told or {}
+    def __init__(
+        self, analysis: SiteAnalysis, context: Context, shared: Any, progresses: Mapping[str, Progress] | None = None
+    ) -> None:
+        self._analysis, self._context, self._shared, self._progresses = analysis, context, shared, progresses or {}
 
     def __call__(self, site: str) -> Any:
-        tell = self._told.get(site, silent)
-        tell(0, 1, site)
-        [of_site] = shares(tell, [1], site)
+        show = self._progresses.get(site, silent)
+        show(0, 1, site)
+        [of_site] = shares(show, [1], site)
         return self._analysis.at_site(replace(self._context, progress=of_site), site, self._shared)
 
     def here(self, sites: Iterable[str]) -> Generator[Any, None, None]:

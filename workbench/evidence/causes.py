@@ -110,8 +110,8 @@ def dose_response(
     for part, edited in pushed_passes(model, site, pushes, batch, positions, passing):
         change = readout.logits(edited.pooled.float()).reshape(-1, *logits.shape) - logits
         effect[part] = change.cpu().numpy()
-        told = partial(reading, part.start, part.stop)
-        shift[part] = output_shift(base, edited, keep, told).reshape(len(change), -1).cpu().numpy()
+        of_part = partial(reading, part.start, part.stop)
+        shift[part] = output_shift(base, edited, keep, of_part).reshape(len(change), -1).cpu().numpy()
     shape = (len(directions), len(doses))
     return Response(np.asarray(doses, np.float32), effect.reshape(*shape, *effect.shape[1:]), shift.reshape(*shape, len(inputs)))
 

@@ -128,14 +128,14 @@ def _compare(study: Study, runs: list[Run], max_rows: int, seed: int, progress: 
     pairs = [(a, b) for a, b in combinations(entries, 2) if a[0].id != b[0].id and a[2].site == b[2].site]
     known: dict[int, Float[np.ndarray, "n c"]] = {}
     # What takes long is the co-firing of each with each.
-    told = shares(progress, [len(a[2]) * len(b[2]) + len(a[2]) + len(b[2]) for a, b in pairs], "comparing concepts")
-    for tell, ((run_a, first_a, a), (run_b, first_b, b)) in zip(told, pairs, strict=True):
+    progresses = shares(progress, [len(a[2]) * len(b[2]) + len(a[2]) + len(b[2]) for a, b in pairs], "comparing concepts")
+    for show, ((run_a, first_a, a), (run_b, first_b, b)) in zip(progresses, pairs, strict=True):
         for part in (a, b):
             if id(part) not in known:
                 known[id(part)] = codes(part, test.read(part.site))
         whole = "example" in {a.level, b.level}
         za, zb = (test.means(known[id(p)]) if whole else known[id(p)] for p in (a, b))
-        table = _pair_table(a, b, za, zb, test.documents if whole else test.clusters, seed, tell)
+        table = _pair_table(a, b, za, zb, test.documents if whole else test.clusters, seed, show)
         methods = [study.concept(f"{r.id}.{n}").method for r, n in ((run_a, first_a), (run_b, first_b))]
         table["concept"] = [f"{run_a.id}.{first_a + i}" for i in table["a"]]
         table["other"] = [f"{run_b.id}.{first_b + i}" for i in table["b"]]
@@ -202,12 +202,12 @@ def _pair_table(
 
 
 def _shifted_null(
-    za: Float[np.ndarray, "n a"], zb: Float[np.ndarray, "n b"], seed: int, told: Callable[[int], None]
+    za: Float[np.ndarray, "n a"], zb: Float[np.ndarray, "n b"], seed: int, callback: Callable[[int], None]
 ) -> tuple[float, float]:
     rng = np.random.default_rng(seed)
     forward, back = [], []
     for number in range(SHIFTS):
-        told(number + 1)
+        callback(number + 1)
         chance = cofiring(np.roll(za, int(rng.integers(1, max(2, len(za)))), axis=0), zb)
         forward.append(chance.max(1))
         back.append(chance.max(0))

@@ -20,7 +20,7 @@ from workbench.evidence.controls import Controls
 from workbench.evidence.passes import pushed_passes, scaled
 from workbench.evidence.shifts import output_shift, shift_positions
 from workbench.models import Batch, Model, Site
-from workbench.progress import Progress, silent
+from workbench.progress import UNITS, Progress, silent
 
 COSTS = (0.01, 0.03, 0.10)
 """What random directions cost at the doses that are looked for."""
@@ -37,7 +37,6 @@ MEASURES = {
 }
 # Doses are found to about this factor of the cost: it varies more from one set of random directions to another.
 _CLOSE, _TRIES = 1.15, 12
-_UNITS = 100_000
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ class Search:
 
     def part(self, done: int, total: int, _text: str) -> None:
         """How far the try itself is."""
-        self._progress(round(_UNITS * (self._begin + self._share * done / max(total, 1))), _UNITS, self._what)
+        self._progress(round(UNITS * (self._begin + self._share * done / max(total, 1))), UNITS, self._what)
 
 
 def find_doses(cost_of: Callable[[float], float], unit: float, measure: str, search: Search | None = None) -> Doses:

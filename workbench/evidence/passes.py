@@ -13,12 +13,11 @@ from workbench.edits import Edit
 from workbench.memory import rows_at_once
 from workbench.models import Batch, Model, Output, Site
 from workbench.models.resume import resumed, start_at
-from workbench.progress import Progress
+from workbench.progress import UNITS, Progress
 
 ROWS_AT_ONCE = 96
 # Arrays of the width of the residual stream that a pass has at a time, the wide ones of the MLP counted several times.
 _PASS_ARRAYS = 24
-_UNITS = 100_000
 
 
 def pushed_passes(
@@ -63,19 +62,19 @@ def passes_and_readings(
     """
     passed, read = 0, 0.0
 
-    def tell() -> None:
-        progress(round(_UNITS * ((1 - share) * passed + share * read) / pushes), _UNITS, what)
+    def show() -> None:
+        progress(round(UNITS * ((1 - share) * passed + share * read) / pushes), UNITS, what)
 
     def passing(done: int, _total: int, _text: str) -> None:
         nonlocal passed
         passed = done
-        tell()
+        show()
 
     def reading(first: int, stop: int, part: float) -> None:
         nonlocal passed, read
         # All of them have passed by then.
         passed, read = stop, first + (stop - first) * part
-        tell()
+        show()
 
     return passing, reading
 

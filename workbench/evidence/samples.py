@@ -21,7 +21,7 @@ from workbench.statistics.clusters import example_clusters
 
 MIN_TRAIN, MIN_TEST = 20, 8
 MAX_EXAMPLES = 4000
-# Each seed sees its own part of the training examples, so that two seeds tell how far a direction depends on the sample.
+# Each seed sees its own part of the training examples, so that two seeds show how far a direction depends on the sample.
 SEEN = 0.7
 # Labels of which it is said one by one why they cannot be fitted.
 _TOLD = 2
@@ -81,12 +81,12 @@ def samples(
     """
     acts = context.activations.at(site)
     every = list(choose_rows(acts, context.dataset, labels, max_rows, context.seed))
-    told = shares(context.progress, [len(chosen.train) * len(chosen.labels) for chosen in every])
-    for tell, chosen in zip(told, every, strict=True):
+    progresses = shares(context.progress, [len(chosen.train) * len(chosen.labels) for chosen in every])
+    for show, chosen in zip(progresses, every, strict=True):
         if skipped is not None:
             skipped += chosen.skipped
         if chosen.labels:
-            yield _read(acts, chosen, tell)
+            yield _read(acts, chosen, show)
 
 
 def choose_rows(acts: ActivationSet, dataset: Dataset, labels: list[str], max_rows: int, seed: int) -> Iterator[Chosen]:

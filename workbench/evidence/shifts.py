@@ -17,7 +17,7 @@ DESTROYED = {"loss": 0.5, "divergence": 3.0, "angle": 0.5}
 
 
 def output_shift(
-    base: Output, edited: Output, keep: Tensor | None, told: Callable[[float], None] = lambda _: None
+    base: Output, edited: Output, keep: Tensor | None, callback: Callable[[float], None] = lambda _: None
 ) -> Float[Tensor, "b"]:
     """How far an output moved: KL(base || edited) in nats, mean over positions, or one minus cosine of the pooled vector.
 
@@ -25,7 +25,7 @@ def output_shift(
         base: Of the unedited model, for ``b`` inputs.
         edited: Of the edited one, for the same inputs, or for them ``k`` times over, each time with another edit.
         keep: ``[b, t]``: the positions that count, of a model that predicts tokens.
-        told: Called with the share that is done, up to 1.
+        callback: Called with the share that is done, up to 1.
 
     Returns:
         ``[k * b]``.
@@ -35,7 +35,7 @@ def output_shift(
         kept = keep.flatten()
         parts = edited.tokens.rows.chunk(times)
         each = [replace(edited.tokens, rows=part).select(kept) for part in parts]
-        found = shifts(base.tokens.select(kept), each, told=told)
+        found = shifts(base.tokens.select(kept), each, callback=callback)
         text = keep.nonzero()[:, 0].cpu()
         count = keep.sum(1).clamp(min=1).cpu()
         return torch.cat([torch.zeros(len(keep)).index_add_(0, text, one.divergence) / count for one in found])

@@ -27,7 +27,7 @@ from workbench.evidence.held_out import HeldOut, held_out, require_splits
 from workbench.evidence.location import locate
 from workbench.evidence.metrics import FAMILIES
 from workbench.evidence.named import name_rows
-from workbench.evidence.plan import cannot_be_found
+from workbench.evidence.plan import MAX_ROWS, cannot_be_found
 from workbench.evidence.replica import find_replica
 from workbench.evidence.stability import stability_rows
 from workbench.frames import records
@@ -59,7 +59,7 @@ def examine(
     sites: Sequence[str] | None = None,
     steer: int = 12,
     replicate: bool = True,
-    max_rows: int = 15_000,
+    max_rows: int = MAX_ROWS,
     seed: int = 0,
     force: bool = False,
     progress: Progress = silent,

@@ -76,7 +76,7 @@ def shifts(
     edited: Sequence[TokenLogits],
     true: Int[Tensor, "n"] | None = None,
     sets: Sequence[Int[Tensor, "m"]] = (),
-    told: Callable[[float], None] = lambda _: None,
+    callback: Callable[[float], None] = lambda _: None,
 ) -> list[Shift]:
     """How the next-token distribution of each edited model differs from the unedited one's, at the same ``n`` positions.
 
@@ -85,7 +85,7 @@ def shifts(
         edited: Of the same positions, once for each edit.
         true: The next token at each position.
         sets: Token ids whose joint odds are followed.
-        told: Called with the share that is done, up to 1.
+        callback: Called with the share that is done, up to 1.
     """
     n, device = len(base), base.rows.device
     kept = [(torch.zeros(n), torch.zeros(n if true is not None else 0), torch.zeros(n, len(sets))) for _ in edited]
@@ -107,7 +107,7 @@ def shifts(
             # The difference first: logits are large and what an edit changes is often small.
             moved = torch.einsum("nv,nv->n", probs, torch.sub(after, before, out=scratch))
             divergence[start:stop] = (total - norm - moved).cpu()
-            told((start + (stop - start) * number / len(edited)) / n)
+            callback((start + (stop - start) * number / len(edited)) / n)
     return [Shift(*each) for each in kept]
 
 

@@ -263,7 +263,7 @@ def _section(run: Run, out: Any) -> dict[str, Any]:
         "about": (analysis.__doc__ or "").strip(),
         "metrics": [declared[k] for k in dict.fromkeys(rows["metric"])] if len(rows) else [],
         "rows": records(rows),
-        "told": [*filter(None, [shown_of(shown, rows, declared)]), *corrections(rows, declared)],
+        "sentences": [*filter(None, [shown_of(shown, rows, declared)]), *corrections(rows, declared)],
         "total": len(table),
         "remarks": run.remarks,
         "figures": _each(
