@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 
 from workbench.numbers import interval, number
@@ -18,8 +19,8 @@ _JOINER = "\u2060"
 
 
 def short(text: object, limit: int = 200) -> str:
-    """One line of visible characters, at most ``limit`` of the text's own."""
-    whole = str(text)
+    """One line of visible characters, at most ``limit`` of the text's own; a dash for what a table lacks."""
+    whole = "–" if text is None or (isinstance(text, float) and math.isnan(text)) else str(text)
     # Cut first: a megabyte need not be made visible to be left out.
     return visible(whole) if len(whole) <= limit else visible(whole[: limit - 1]) + "…"
 

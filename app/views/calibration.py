@@ -26,8 +26,9 @@ def render(_study: Study) -> None:
         st.html(f'<div class="cw-soft">{escape(sentence(str(chosen)), 400)}</div>')
     number = st.column_config.NumberColumn
     config: dict[str, Any] = {
-        "metric": "Score", "setting": "Setting", "what": "What", "draws": number("Draws", format="localized"),
-        "value": number("Measured", format="%.4f"), "limit": number("Limit", format="%.4f"), "holds": "Holds",
+        "metric": "Score", "setting": "Setting", "what": st.column_config.TextColumn("What", width="large"),
+        "draws": number("Draws", format="localized"), "value": number("Measured", format="%.4f"),
+        "limit": number("Limit", format="%.4f"), "holds": "Holds", "date": "Measured on",
     }  # fmt: skip
     st.dataframe(shown, hide_index=True, column_config=config, height=min(700, 38 + 35 * len(shown)))
     st.html(

@@ -22,6 +22,11 @@ def test_escaped_text_holds_no_tag_and_shows_what_it_hid() -> None:
     assert "‹U+202E›" in shown
 
 
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_what_a_table_lacks_is_a_dash(missing: object) -> None:
+    assert short(missing) == escape(missing) == "–"
+
+
 @given(st.text(max_size=300))
 def test_literal_escapes_every_mark_of_markdown(text: str) -> None:
     shown = literal(text)
