@@ -51,10 +51,14 @@ def dealer(
     own = ids[rows]
     place = np.arange(len(rows)) - starts[own]
     alike = bool((lengths == lengths[0]).all())
-    several = [] if alike else [givers(lengths, length) for length in lengths]
+    # The givers of each length one after another, and where those of each cluster begin.
+    sizes, which = np.unique(lengths, return_inverse=True)
+    pools = [givers(lengths, size) for size in sizes]
+    many = np.array([len(some) for some in pools])
+    begin, many, pool = (np.cumsum(many) - many)[which], many[which], np.concatenate(pools)
 
     def deal(rng: np.random.Generator) -> Int[np.ndarray, " n"]:
-        source = rng.permutation(count) if alike else np.array([some[rng.integers(len(some))] for some in several])
+        source = rng.permutation(count) if alike else pool[begin + rng.integers(many)]
         dealt = np.empty(len(rows), dtype=np.int64)
         dealt[rows] = rows[starts[source[own]] + place % lengths[source[own]]]
         return dealt
