@@ -27,7 +27,7 @@ def test_a_linear_concept_is_its_margin() -> None:
     torch.testing.assert_close(concepts.directions().norm(dim=1), torch.ones(3))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(k=st.integers(1, 10), seed=st.integers(0, 100))
 def test_topk_codes_are_at_most_k_and_never_negative(k: int, seed: int) -> None:
     x = torch.randn(5, 6, generator=torch.Generator().manual_seed(seed))

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from workbench.errors import StudyError
@@ -107,7 +107,6 @@ def test_temporary_names_are_made_in_one_file() -> None:
             assert "getpid()}" not in text, path
 
 
-@settings(deadline=None)
 @given(st.sampled_from(sorted(KINDS)), st.text() | st.sampled_from(HOSTILE), st.text() | st.sampled_from(HOSTILE))
 @example("runs", "../../victim", "a")
 def test_a_path_of_an_id_lies_in_the_study_or_there_is_none(kind: str, first: str, second: str) -> None:
@@ -120,7 +119,6 @@ def test_a_path_of_an_id_lies_in_the_study_or_there_is_none(kind: str, first: st
         assert path.resolve().relative_to(study / kind).parts == parts
 
 
-@settings(deadline=None)
 @given(st.text() | st.sampled_from(HOSTILE))
 def test_a_file_of_a_name_lies_below_its_folder_or_there_is_none(name: str) -> None:
     folder = Path("/nowhere/folder")

@@ -23,7 +23,7 @@ def acts(minilm, texts, tmp_path_factory):
     return capture(minilm, texts, sites=["embed", "head_out.0.0"], folder=folder, store_dtype="float32")
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_reading_any_rows_is_indexing_the_whole(acts, data):
     whole = acts.at("embed").read()

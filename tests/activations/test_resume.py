@@ -87,7 +87,7 @@ def test_what_was_whole_is_not_read_again(vision, many, undisturbed, tmp_path, e
     assert digests(made.folder) == digests(undisturbed.folder)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_cut_at_any_byte_of_any_file_it_ends_with_the_same_bytes(vision, many, undisturbed, cut_short, tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("resumed")
@@ -99,7 +99,7 @@ def test_cut_at_any_byte_of_any_file_it_ends_with_the_same_bytes(vision, many, u
     assert digests(made.folder) == digests(undisturbed.folder)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_damaged_byte_is_found_and_never_kept(vision, many, undisturbed, cut_short, tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("resumed")

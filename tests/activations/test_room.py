@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -77,7 +77,6 @@ def test_what_is_no_size_is_refused(text):
         parse_size(text)
 
 
-@settings(deadline=None)
 @given(arrays(np.float32, (5, 3), elements=st.floats(-(2.0**127), 2.0**127, width=32)))
 def test_bfloat16_is_rounded_to_the_nearest_even_and_comes_back_bit_for_bit(rows):
     block = packed(rows, "bfloat16", "embed")
@@ -90,7 +89,6 @@ def test_bfloat16_is_rounded_to_the_nearest_even_and_comes_back_bit_for_bit(rows
     assert np.array_equal(packed(unpacked(block), "bfloat16", "embed"), block)
 
 
-@settings(deadline=None)
 @given(arrays(np.float32, (5, 3), elements=st.floats(-65519, 65519, width=32)))
 def test_float16_has_the_bits_that_numpy_gives(rows):
     expected = rows.astype(np.float16).view(np.uint16)

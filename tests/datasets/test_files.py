@@ -194,7 +194,7 @@ ANYTHING = [
 ]  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.sampled_from(ANYTHING), min_size=1, max_size=6))
 def test_kept_columns_of_any_json_come_back_as_they_were(tmp_path_factory, cells) -> None:
     rows = [{"text": f"text {i}", "meta": cells[i % len(cells)]} for i in range(6)]

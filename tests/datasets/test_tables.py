@@ -88,7 +88,7 @@ def test_one_row_without_a_group_is_a_group_of_its_own_and_takes_no_split() -> N
     assert sorted(table["split"].value_counts()) in ([19, 20, 21], [20, 20, 20])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from(["x", "y", "z", "u", "v", None])), min_size=1, max_size=40)
 )
@@ -104,7 +104,7 @@ def test_no_copy_and_no_group_falls_into_two_splits(rows) -> None:
     assert dict(zip(table["text"], table["split"], strict=True)) == dict(zip(turned["text"], turned["split"], strict=True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 60), st.integers(1, 4))
 def test_groups_of_one_size_are_dealt_out_as_by_their_number(groups, size) -> None:
     names = [f"group {i % groups}" for i in range(groups * size)]

@@ -53,7 +53,7 @@ texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=
 rows = st.lists(st.tuples(texts, st.sampled_from(["yes", "no", ""]), st.integers(0, 3)), min_size=2, max_size=12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rows)
 def test_every_kind_of_file_gives_the_same_data_set(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("files")
@@ -69,7 +69,7 @@ def test_every_kind_of_file_gives_the_same_data_set(tmp_path_factory, rows):
     assert load_dataset(made.save(folder / "saved.parquet")).hash == made.hash
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=60))
 def test_a_split_never_cuts_a_group(groups):
     table = pd.DataFrame({"text": [f"text {i}" for i in range(len(groups))], "group": groups})

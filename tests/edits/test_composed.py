@@ -26,7 +26,7 @@ from workbench.edits import (
 from workbench.errors import ConfigError, DataError
 
 D, SITE = 6, "resid_post.0"
-few = settings(max_examples=60, deadline=None)
+few = settings(max_examples=60)
 seeds = st.integers(0, 10**6)
 
 

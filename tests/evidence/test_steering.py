@@ -157,7 +157,7 @@ def test_a_dose_that_costs_too_much_is_never_recommended(passages):
     assert recommended(reading([0.2] * 6), passages, doses) is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6))
 def test_log_odds_are_nought_for_a_fair_share_and_grow_with_the_count(seed):
     rng = np.random.default_rng(seed)

@@ -44,7 +44,7 @@ def test_the_honest_file_is_read(checker, name) -> None:
 
 @pytest.mark.parametrize(("names", "cases"), [(QUICK, 250), (SLOW, 12)], ids=["quick", "slow"])
 def test_a_changed_file_is_read_or_refused_in_one_sentence(checker, names, cases) -> None:
-    @settings(max_examples=cases, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=cases, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(names), st.integers(0, 2**32))
     def one(name: str, seed: int) -> None:
         reader = READERS[name]
@@ -81,7 +81,7 @@ def test_what_readers_may_not_do_is_found(checker, tmp_path) -> None:
 
 
 @given(st.integers(0, 2**32), st.sampled_from(sorted(STRUCTURED)))
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=60, derandomize=True, database=None)
 def test_a_change_is_the_same_again_and_rarely_none(seed, suffix) -> None:
     path = next(path for path in sorted(CORPUS.rglob("*")) if path.suffix == (".zip" if suffix == ".db" else suffix))
     content = path.read_bytes()

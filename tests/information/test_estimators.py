@@ -107,7 +107,7 @@ def test_the_standard_error_is_of_the_right_size() -> None:
 
 
 @given(st.floats(-6, 6), st.floats(-1e3, 1e3), st.integers(0, 5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_scale_and_origin_of_a_feature_do_not_matter(power: float, origin: float, seed: int) -> None:
     X, Y = gaussian_pairs(300, 0.7, 2, seed)
     y = (Y[:, 0] > 0).astype(int)

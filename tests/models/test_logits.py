@@ -28,7 +28,7 @@ def large(tmp_path_factory):
 
 
 @given(st.integers(1, 9), st.integers(2, 40), st.integers(1, 3), st.integers(0, 2**31 - 1), st.sampled_from(["1", "3KB", "1GB"]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_blocks_give_what_the_whole_array_gives(n, vocabulary, edits, seed, memory):
     generator = torch.Generator().manual_seed(seed)
     base, *edited = (5 * torch.randn(n, vocabulary, generator=generator) for _ in range(edits + 1))

@@ -33,7 +33,7 @@ def has_both(label: np.ndarray) -> bool:
 
 
 @given(scored_labels())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_score_agrees_with_sklearn_with_ties_and_unknown_rows(
     case: tuple[np.ndarray, np.ndarray],
 ) -> None:

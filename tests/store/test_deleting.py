@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 import workbench as wb
 from tests.store.axes import AXES
+from tests.store.forks import Fork, Killed
 from tests.store.test_remote_care import unused_port
 from workbench.cli import main
 from workbench.errors import StudyError, UnknownNameError, WorkbenchWarning
@@ -157,38 +158,11 @@ def test_what_is_not_clearly_meant_or_still_running_is_not_deleted(made) -> None
     assert study.activation_set(acts).read().size
 
 
-class Killed:
-    """Ends this process at the nth thing that it writes, removes or asks of a database."""
-
-    def __init__(self, nth: int) -> None:
-        self.left = nth
-        sys.addaudithook(self.seen)
-        sa.event.listen(sa.Engine, "before_cursor_execute", lambda *_: self.count())
-        sa.event.listen(sa.Engine, "commit", lambda *_: self.count())
-
-    def seen(self, event: str, arguments: tuple) -> None:
-        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        if writes or event in {"os.remove", "os.rmdir", "os.rename", "os.mkdir"}:
-            self.count()
-
-    def count(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            os._exit(9)
-
-
-def _deletes(folder, run: str, nth: int) -> int:
-    """Delete in a process that is killed at its nth step; its exit code."""
-    child = os.fork()
-    if child == 0:
-        try:
-            with wb.open_study(folder, create=False) as study:
-                Killed(nth)
-                study.delete(run, with_dependents=True)
-            os._exit(0)
-        except BaseException:
-            os._exit(1)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def deletes(_, folder, run: str, nth: int) -> None:
+    """Delete in a process that is killed at its nth step."""
+    with wb.open_study(folder, create=False) as study:
+        Killed(nth)
+        study.delete(run, with_dependents=True)
 
 
 @pytest.mark.full
@@ -201,7 +175,7 @@ def test_killed_at_any_step_all_of_it_is_there_or_none(made, tmp_path) -> None:
     for nth in range(1, 1000, 1 if os.environ.get("WORKBENCH_FULL") else 4):
         copy = tmp_path / f"killed{nth}"
         shutil.copytree(study.folder, copy)
-        code = _deletes(copy, acts, nth)
+        code = Fork(deletes, copy, acts, nth).end()
         assert code in {0, 9}
         with wb.open_study(copy, create=False) as opened:
             assert opened.verify().empty

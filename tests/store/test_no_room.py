@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import resource
@@ -19,7 +18,7 @@ from safetensors.torch import save_file
 import workbench as wb
 from tests.store import anywhere
 from tests.store.conftest import grow
-from tests.store.test_deleting import Killed
+from tests.store.forks import Fork, Killed
 from workbench.errors import DiskFullError, WorkbenchError, disk_errors
 from workbench.paths import is_rest
 
@@ -39,27 +38,25 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def works(folder: Path, before: Callable[[], None] | None = None, nth: int = NEVER) -> tuple[int, str, int]:
-    """Work in a fork that is killed at its nth step: how it ended, what was said, and how many steps it took."""
-    told, tell = os.pipe()
-    if (child := os.fork()) == 0:
-        said, count = "", Killed(nth)
-        try:
-            if before is not None:
-                before()
-            anywhere.more(folder)
-        except WorkbenchError as error:
-            said = str(error)
-        except BaseException as error:
-            said = f"Not a sentence: {error!r}"
-        os.write(tell, json.dumps([said, nth - count.left]).encode())
-        os._exit(0)
-    os.close(tell)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    with os.fdopen(told, "rb") as file:
-        answer = file.read()
-    said, steps = json.loads(answer) if answer else ("", nth)
-    return code, said, steps
+def work(send: Callable[[tuple[str, int]], None], folder: Path, nth: int, longest: int | None) -> None:
+    """Do the work, with files of at most so many KiB, until the nth step; send what was said, and how many steps it took."""
+    said, count = "", Killed(nth)
+    try:
+        if longest is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (longest * 1024, longest * 1024))
+        anywhere.more(folder)
+    except WorkbenchError as error:
+        said = str(error)
+    except BaseException as error:
+        said = f"Not a sentence: {error!r}"
+    send((said, nth - count.left))
+
+
+def works(folder: Path, nth: int = NEVER, longest: int | None = None) -> tuple[int, str, int]:
+    """Work in a process that is killed at its nth step: how it ended, what was said, and how many steps it took."""
+    process = Fork(work, folder, nth, longest)
+    said, steps = process.received() or ("", nth)
+    return process.end(), said, steps
 
 
 def whole(folder: Path) -> None:
@@ -82,7 +79,7 @@ def whole(folder: Path) -> None:
 @pytest.mark.parametrize("kib", LONGEST_KIB)
 def test_files_that_may_be_no_longer_are_a_sentence_and_nothing_is_lost(begun, tmp_path, kib) -> None:
     folder = Path(shutil.copytree(begun, tmp_path / "study"))
-    code, said, _ = works(folder, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (kib * 1024, kib * 1024)))
+    code, said, _ = works(folder, longest=kib)
     assert (code, "`ulimit -f`" in said) == (0, True), said
     whole(folder)
 

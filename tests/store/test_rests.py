@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import workbench as wb
+from tests.store.forks import Fork
 from workbench.errors import WorkbenchError
 from workbench.paths import is_rest
 from workbench.writing import file_beside, folder_beside, rests_below, write_beside
@@ -26,26 +27,23 @@ PLACES = [
 ]
 
 
+def write(send: Callable[[int], None], target: Path, folder: bool) -> None:
+    """Be in the middle of writing."""
+    with folder_beside(target) if folder else file_beside(target) as partial:
+        (partial / "some" if folder else partial).write_text("half")
+        send(1)
+        signal.pause()
+
+
 @contextmanager
-def writing(target: Path, folder: bool = False) -> Iterator[int]:
+def writing(target: Path, folder: bool = False) -> Iterator[int | None]:
     """Another process that is in the middle of writing; its number."""
-    ready, told = os.pipe()
-    if (child := os.fork()) == 0:
-        try:
-            with folder_beside(target) if folder else file_beside(target) as partial:
-                (partial / "some" if folder else partial).write_text("half")
-                os.write(told, b"x")
-                signal.pause()
-        finally:
-            os._exit(1)
-    os.close(told)
-    assert os.read(ready, 1) == b"x"
-    os.close(ready)
+    process = Fork(write, target, folder)
+    assert process.received() == 1
     try:
-        yield child
+        yield process.pid
     finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        process.kill()
 
 
 def named(folder: Path) -> list[Path]:

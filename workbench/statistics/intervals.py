@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
+from scipy.sparse import csr_array
 from scipy.stats import t as student
 
 from workbench.errors import ConfigError, DataError
@@ -40,9 +41,7 @@ def reach(df: Float[np.ndarray, "*c"] | float, level: float = LEVEL) -> np.ndarr
 def cluster_sums(values: Float[np.ndarray, "n c"], clusters: Shaped[np.ndarray, " n"] | None = None) -> Float[np.ndarray, "g c"]:
     """Sum of each column over the rows of each cluster."""
     ids, count = cluster_ids(clusters, len(values))
-    sums = np.zeros((count, values.shape[1]))
-    np.add.at(sums, ids, values)
-    return sums
+    return csr_array((np.ones(len(ids)), (ids, np.arange(len(ids)))), shape=(count, len(ids))) @ values
 
 
 def mean_error(
