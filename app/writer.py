@@ -115,8 +115,7 @@ class Writer:
 
     def repair(self, content: bool, show: Progress) -> pd.DataFrame:
         """Mend or drop what is broken."""
-        show(0, 1, "mending or dropping")
-        return self.study.repair(content)
+        return self.study.repair(content, show)
 
     def would_delete(self, ids: list[str]) -> pd.DataFrame:
         """What a deletion of runs and sets would take, with what depends on them."""

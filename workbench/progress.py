@@ -58,6 +58,20 @@ def shares(progress: Progress, sizes: Sequence[float], name: str = "") -> list[P
     return parts
 
 
+def adding(progress: Progress | None, total: int, text: str) -> Callable[[int], None]:
+    """A function that is called with each amount of work that was done, and shows how much of the whole that makes."""
+    done = 0
+
+    def add(amount: int) -> None:
+        nonlocal done
+        done += amount
+        if progress is not None:
+            progress(min(done, total), total, text)
+
+    add(0)
+    return add
+
+
 def text_work(inputs: Sequence[object], max_length: int = 0, characters_a_token: float = CHARACTERS_A_TOKEN) -> list[int]:
     """About how much work it is to read each input: the characters of a text, as far as a model of ``max_length`` tokens reads
     it, plus a constant; the same for every image."""

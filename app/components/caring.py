@@ -88,8 +88,7 @@ def remote(study: Study) -> None:
 
 
 def _verify(study: Study, content: bool, show: Progress) -> pd.DataFrame:
-    show(0, 1, "reading every byte")
-    return study.verify(content)
+    return study.verify(content, show)
 
 
 def _repair(writer: Writer, content: bool, checked: tuple[str, ...], show: Progress) -> pd.DataFrame:

@@ -212,10 +212,10 @@ def _study(study: Study) -> None:
         return
     offer(
         ("pack", str(study.folder), str(state.version(study))), ("Pack the study", "Packing the study"),
-        lambda _show: _packed(study), "Save the study (zip)", file_name(study.name, ending=".zip"), "application/zip",
+        lambda show: _packed(study, show), "Save the study (zip)", file_name(study.name, ending=".zip"), "application/zip",
     )  # fmt: skip
 
 
-def _packed(study: Study) -> bytes:
+def _packed(study: Study, show: Progress) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        return study.pack(Path(folder) / "study.zip").read_bytes()
+        return study.pack(Path(folder) / "study.zip", progress=show).read_bytes()

@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -312,6 +313,37 @@ def test_verify_and_repair_by_commands(whole, capsys) -> None:
     assert call(capsys, "study", "verify", folder)[0] == 0
     assert call(capsys, "study", "repair", folder) == (0, "Nothing is broken.\n")
     assert call(capsys, "study", "verify", f"{folder}-nowhere")[0] == 2
+
+
+def test_reading_and_packing_every_byte_say_how_far_they_are(whole, tmp_path: Path) -> None:
+    study, _ = whole
+    sizes = [
+        path.stat().st_size for kind in ("activations", "runs") for path in (study.folder / kind).rglob("*") if path.is_file()
+    ]
+    packed = tmp_path / "packed.zip"
+    steps = {
+        "reading every byte": lambda show: study.verify(progress=show),
+        "packing the study": lambda show: study.pack(packed, activations=True, progress=show),
+        "unpacking the study": lambda show: wb.unpack(packed, tmp_path / "made", progress=show).close(),
+    }
+    for name, step in steps.items():
+        said: list[tuple[int, int, str]] = []
+        step(partial(_note, said))
+        done = [part for part, *_ in said]
+        wholes = {whole for _, whole, _ in said}
+        assert {text for *_, text in said} == {name}
+        assert (done[0], done) == (0, sorted(done))
+        assert len(wholes) == 1
+        if name == "reading every byte":
+            # A manifest is read before anything is held against it, and is not counted.
+            assert wholes == {sum(sizes)}
+            assert done[-1] > 0.9 * sum(sizes)
+        else:
+            assert done[-1] == wholes.pop() > 0.9 * sum(sizes)
+
+
+def _note(said: list[tuple[int, int, str]], *update) -> None:
+    said.append(update)
 
 
 def test_the_log_is_a_tree(whole, capsys) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from workbench.activations.manifest import INDEX, MANIFEST, Manifest, Stored, left_out, parse_manifest, wrong_length
@@ -56,8 +56,13 @@ def require_sound(path: Path, manifest: Manifest) -> None:
     _SOUND.add(key)
 
 
-def damage(folder: Path) -> Iterator[tuple[str, str]]:
-    """Every file of a set that is damaged, with what is wrong with it. Reads every byte of the set."""
+def damage(folder: Path, read: Callable[[int], None] = lambda _bytes: None) -> Iterator[tuple[str, str]]:
+    """Every file of a set that is damaged, with what is wrong with it. Reads every byte of the set.
+
+    Args:
+        folder: Of the set.
+        read: Called with the bytes of each file that was looked at.
+    """
     try:
         manifest = parse_manifest(folder)
     except StudyError as error:
@@ -78,6 +83,8 @@ def damage(folder: Path) -> Iterator[tuple[str, str]]:
             yield name, "Its checksum is not that of what was captured."
         elif name == INDEX and (rows := _index_rows(child(folder, name))) != manifest.n_rows:
             yield name, f"It has {rows} rows instead of {manifest.n_rows}." if rows >= 0 else "It cannot be read."
+        # An old manifest does not say how long an index is.
+        read(length or 0)
 
 
 def _holds(path: Path, stored: Stored) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from workbench.cli.console import STATE, open_study, say, show_json, show_table, visible
+from workbench.cli.console import STATE, open_study, progress, say, show_json, show_table, visible
 from workbench.cli.options import RemoteUrl, StudyPath
 from workbench.errors import ConfigError
 from workbench.frames import records
@@ -25,8 +25,8 @@ app = typer.Typer(name="study", help="Look after a study.", no_args_is_help=True
 @app.command()
 def verify(study: StudyPath, remote_content: RemoteContent = False) -> None:
     """Read every byte of a study and say what is wrong, at its remote too; exit code 1 when something is broken."""
-    with open_study(study, create=False) as opened:
-        found = opened.verify(remote_content)
+    with open_study(study, create=False) as opened, progress() as show:
+        found = opened.verify(remote_content, show)
     if STATE.json:
         show_json(records(found))
     for row in records(found) if not STATE.json else []:
@@ -40,8 +40,8 @@ def verify(study: StudyPath, remote_content: RemoteContent = False) -> None:
 @app.command()
 def repair(study: StudyPath, remote_content: RemoteContent = False) -> None:
     """Drop what is broken, put again what is damaged at the remote, and say so; exit code 1 when something needs a person."""
-    with open_study(study, create=False) as opened:
-        done = opened.repair(remote_content)
+    with open_study(study, create=False) as opened, progress() as show:
+        done = opened.repair(remote_content, show)
     if STATE.json:
         show_json(records(done))
     for row in records(done) if not STATE.json else []:

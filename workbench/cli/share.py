@@ -17,8 +17,8 @@ def pack(
     activations: Annotated[bool, typer.Option(help="Put the activations in as well.")] = False,
 ) -> None:
     """Write a study into one file, without its activations."""
-    with open_study(study, create=False) as opened:
-        path = opened.pack(file or Path(f"{opened.name}.zip"), activations)
+    with open_study(study, create=False) as opened, progress() as show:
+        path = opened.pack(file or Path(f"{opened.name}.zip"), activations, show)
     size = path.stat().st_size
     if STATE.json:
         show_json({"file": str(path), "bytes": size})
@@ -37,7 +37,7 @@ def unpack(
     """Make a study of a packed one, or of the folder of somebody else's: only what belongs to a study is taken."""
     from workbench.store.unpacking import unpack as make
 
-    with make(file, study or Path("studies") / Path(file).stem, catalog) as made:
+    with progress() as show, make(file, study or Path("studies") / Path(file).stem, catalog, show) as made:
         if STATE.json:
             show_json({"study": str(made.folder)})
         else:

@@ -10,23 +10,24 @@ import pandas as pd
 from workbench.store.sharing import Sharing
 
 if TYPE_CHECKING:
+    from workbench.progress import Progress
     from workbench.store.study import Study
 
 
 class Caring(Sharing):
     """The part of a :class:`~workbench.store.study.Study` that looks after it."""
 
-    def verify(self, remote_content: bool = False) -> pd.DataFrame:
+    def verify(self, remote_content: bool = False, progress: Progress | None = None) -> pd.DataFrame:
         """What is damaged or unfinished, one row a finding; see :func:`workbench.store.verify.verify`."""
         from workbench.store.verify import verify
 
-        return verify(cast("Study", self), remote_content)
+        return verify(cast("Study", self), remote_content, progress)
 
-    def repair(self, remote_content: bool = False) -> pd.DataFrame:
+    def repair(self, remote_content: bool = False, progress: Progress | None = None) -> pd.DataFrame:
         """Drop what is broken, and say what was dropped; see :func:`workbench.store.repair.repair`."""
         from workbench.store.repair import repair
 
-        return repair(cast("Study", self), remote_content)
+        return repair(cast("Study", self), remote_content, progress)
 
     def log(self) -> pd.DataFrame:
         """Activation sets and runs, each below what it came from; see :func:`workbench.store.history.history`."""

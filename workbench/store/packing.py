@@ -15,6 +15,7 @@ from workbench.activations.manifest import MANIFEST
 from workbench.errors import StudyError, disk_errors
 from workbench.paths import files_below, inside, is_id
 from workbench.processes import shareable
+from workbench.progress import Progress, adding
 from workbench.shapes import parse_json
 from workbench.store.catalog import Catalog
 from workbench.store.copying import copy_rows
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     from workbench.store.study import Study
 
 
-def pack(study: Study, path: Path, activations: bool = False) -> Path:
+_BLOCK, _LARGE = 1 << 22, 1 << 30
+
+
+def pack(study: Study, path: Path, activations: bool = False, progress: Progress | None = None) -> Path:
     """Write a study into one zip file: catalog, runs, kept texts, and of the activations what they are.
 
     The activations themselves are most of a study, and the model and the data make them again
@@ -39,6 +43,7 @@ def pack(study: Study, path: Path, activations: bool = False) -> Path:
         study: The study.
         path: The file to write; nothing is left there when it fails.
         activations: Put the activations in as well.
+        progress: Called with the bytes that were packed, those there are, and a text.
 
     Raises:
         DiskFullError: There is no room.
@@ -52,12 +57,22 @@ def pack(study: Study, path: Path, activations: bool = False) -> Path:
     ):  # fmt: skip
         archive.writestr(STUDY_FILE, Marker(read(study.folder / STUDY_FILE, study.name).name).text())
         archive.write(_clean_catalog(study, Path(scratch) / CATALOG), CATALOG)
-        for file in _files(study, activations):
-            archive.write(file, file.relative_to(study.folder).as_posix())
+        files = list(_files(study, activations))
+        packed = adding(progress, sum(file.stat().st_size for file in files), "packing the study")
+        for file in files:
+            _add(archive, file, file.relative_to(study.folder).as_posix(), packed)
     return path
 
 
-def recapture(study: Study, progress: Callable[[int, int, str], None] | None = None) -> list[ActivationSet]:
+def _add(archive: zipfile.ZipFile, file: Path, name: str, packed: Callable[[int], None]) -> None:
+    # A file that grows beyond 2 GiB once it is packed has to be announced as one.
+    with file.open("rb") as source, archive.open(name, "w", force_zip64=file.stat().st_size >= _LARGE) as target:
+        while block := source.read(_BLOCK):
+            target.write(block)
+            packed(len(block))
+
+
+def recapture(study: Study, progress: Progress | None = None) -> list[ActivationSet]:
     """Capture again every set of activations that was left out, with the same model, data and options.
 
     Raises:

@@ -19,6 +19,7 @@ from workbench.activations.manifest import MANIFEST, parse_manifest
 from workbench.errors import StudyError
 from workbench.frames import records
 from workbench.paths import PARTIAL, drop_strange, home_problem, inside, inside_or_none, is_id
+from workbench.progress import Progress
 from workbench.runner import sweep
 from workbench.store import tables
 from workbench.store.dropped import words_kept
@@ -34,14 +35,14 @@ BY_PEOPLE = (tables.names, tables.notes, tables.collections)
 WHY = "Its files were damaged, and a repair of the study dropped them."
 
 
-def repair(study: Study, remote_content: bool = False) -> pd.DataFrame:
+def repair(study: Study, remote_content: bool = False, progress: Progress | None = None) -> pd.DataFrame:
     """Drop what is broken. Nothing is asked, and what people wrote about dropped concepts is kept in ``dropped-<time>.json``.
 
     At the remote nothing is dropped: what is damaged there and whole here is put there again.
 
     Args:
         study: The study.
-        remote_content: See :func:`workbench.store.verify.verify`.
+        remote_content, progress: See :func:`workbench.store.verify.verify`.
 
     Returns:
         ``part, name, mended, action``, one row a thing that was broken; those that are not mended need a person.
@@ -49,7 +50,7 @@ def repair(study: Study, remote_content: bool = False) -> pd.DataFrame:
     Raises:
         DiskFullError: There is no room for that file; nothing in the catalog was dropped.
     """
-    broken = [f for f in findings(study, remote_content) if f.state == "broken"]
+    broken = [f for f in findings(study, remote_content, progress) if f.state == "broken"]
     study.require_writable("the study")
     unsafe = _without_runs(study, broken)
     done = _rests(study)

@@ -1,4 +1,4 @@
-"""What a study has at a remote: new sets go there, and what is only there is brought when it is asked for."""
+"""What a study shares: with its remote, where new sets go and from where they are fetched when needed, and in a file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from workbench.store.inputs import Inputs
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
+    from workbench.progress import Progress
     from workbench.store.catalog import Catalog
     from workbench.store.remote import Remote
     from workbench.store.study import Study
 
 
 class Sharing(Inputs):
-    """The part of a :class:`~workbench.store.study.Study` that knows its remote; without one, it does nothing."""
+    """The part of a :class:`~workbench.store.study.Study` that knows its remote, if it has one, and packs it for others."""
 
     def __init__(self, folder: Path, catalog: Catalog, remote: str) -> None:
         super().__init__(folder, catalog)
@@ -56,6 +57,24 @@ class Sharing(Inputs):
 
         self.require_writable("the study")
         return pull(cast("Study", self), self._required_remote(), activations)
+
+    def pack(self, path: str | Path, activations: bool = False, progress: Progress | None = None) -> Path:
+        """Write the study into one file for others; see :func:`workbench.store.packing.pack`."""
+        from workbench.store.packing import pack
+
+        return pack(cast("Study", self), Path(path), activations, progress)
+
+    def export_table(self, table: str, path: str | Path, raw: bool = False) -> Path:
+        """Write a table as CSV or Parquet; see :func:`workbench.store.exchange.export_table`."""
+        from workbench.store.exchange import export_table
+
+        return export_table(cast("Study", self), table, Path(path), raw)
+
+    def recapture(self, progress: Progress | None = None) -> list[ActivationSet]:
+        """Capture again what was left out when the study was packed; see :meth:`pack`."""
+        from workbench.store.packing import recapture
+
+        return recapture(cast("Study", self), progress)
 
     def _required_remote(self) -> Remote:
         if self.remote is None:

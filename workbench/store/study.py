@@ -123,12 +123,6 @@ class Study(Caring):
 
         return self.kept(import_activations(self, Path(folder), **options))
 
-    def recapture(self, progress: Callable[[int, int, str], None] | None = None) -> list[ActivationSet]:
-        """Capture again what was left out when the study was packed; see :meth:`pack`."""
-        from workbench.store.packing import recapture
-
-        return recapture(self, progress)
-
     def activations(self) -> list[ActivationSet]:
         """Every whole activation set of the study, oldest first; rows that are only at the remote come when they are read."""
         from workbench.activations import ActivationSet
@@ -345,25 +339,11 @@ class Study(Caring):
 
         return Collections(self)
 
-    # Out
-
     def report(self, path: str | Path = "report.html", **options: Any) -> Path:
         """Write a report: one HTML file that opens without a network."""
         from workbench.reports import write_report
 
         return write_report(self, Path(path), **options)
-
-    def export_table(self, table: str, path: str | Path, raw: bool = False) -> Path:
-        """Write a table as CSV or Parquet; see :func:`workbench.store.exchange.export_table`."""
-        from workbench.store.exchange import export_table
-
-        return export_table(self, table, Path(path), raw)
-
-    def pack(self, path: str | Path, activations: bool = False) -> Path:
-        """Write the study into one file for others; see :func:`workbench.store.packing.pack`."""
-        from workbench.store.packing import pack
-
-        return pack(self, Path(path), activations)
 
     def close(self) -> None:
         """Let go of the catalog."""

@@ -30,6 +30,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from workbench.errors import DiskFullError, StudyError, WorkbenchWarning, disk_errors
 from workbench.memory import size_text
 from workbench.paths import child, files_below, inside, is_file, require_utf_8, shown
+from workbench.progress import Progress, adding
 from workbench.store import trust
 from workbench.store.catalog import Catalog
 from workbench.store.copying import copy_rows
@@ -61,7 +62,7 @@ class Member:
     open: Callable[[], IO[bytes]]
 
 
-def unpack(path: str | Path, folder: str | Path, catalog: str | None = None) -> Study:
+def unpack(path: str | Path, folder: str | Path, catalog: str | None = None, progress: Progress | None = None) -> Study:
     """Make a study of a packed one, or of the folder of somebody's study, and open it. A bundled study goes by its name.
 
     What is no part of a study is left out, and so are rows of its catalog that the workbench would not have written; a warning
@@ -71,6 +72,7 @@ def unpack(path: str | Path, folder: str | Path, catalog: str | None = None) -> 
         path: The file, or the folder.
         folder: The folder to make.
         catalog: Where its catalog is to be; see :func:`workbench.open_study`.
+        progress: Called with the bytes that were unpacked, those there are, and a text.
 
     Raises:
         ConfigError: The catalog is in no database that can be used.
@@ -87,7 +89,7 @@ def unpack(path: str | Path, folder: str | Path, catalog: str | None = None) -> 
         folder_beside(home) as made,
         new_beside(home, folder=True) as scratch,
     ):
-        marker = _fill(source, made, scratch, home.name)
+        marker = _fill(source, made, scratch, home.name, progress)
         if catalog is not None:
             marker = _move_catalog(made, home.name, catalog)
         (made / STUDY_FILE).write_text(marker.text())
@@ -107,7 +109,7 @@ def _source(path: str | Path) -> Path:
     raise StudyError(f"There is no packed study at {path}: give a file that `workbench pack` wrote, or a bundled name: {known}.")
 
 
-def _fill(source: Path, home: Path, scratch: Path, name: str) -> Marker:
+def _fill(source: Path, home: Path, scratch: Path, name: str, progress: Progress | None) -> Marker:
     """Copy what belongs to a study into a new folder, its catalog anew; what its study file is to say."""
     with _reading(source) as (members, size, strange):
         if STUDY_FILE not in members or CATALOG not in members:
@@ -115,8 +117,9 @@ def _fill(source: Path, home: Path, scratch: Path, name: str) -> Marker:
                 f"{source} is no packed study: it was not written by `workbench pack`, and is no folder with a {CATALOG}."
             )
         _require_room(source, home, members, size)
+        unpacked = adding(progress, sum(member.size for member in members.values()), "unpacking the study")
         for part in [STUDY_FILE, *(part for part in members if part.startswith(CATALOG))]:
-            _copy(source, members[part], child(scratch, part))
+            _copy(source, members[part], child(scratch, part), unpacked)
         said = _study_file(child(scratch, STUDY_FILE), str(source))
         lost = fresh_catalog(scratch / CATALOG, home / CATALOG, str(source))
         done = _finished(home / CATALOG)
@@ -124,7 +127,7 @@ def _fill(source: Path, home: Path, scratch: Path, name: str) -> Marker:
             if (run := run_of(member.name)) is not None and run not in done:
                 strange.append(member.name)
             elif not member.name.startswith((STUDY_FILE, CATALOG)):
-                _copy(source, member, child(home, member.name))
+                _copy(source, member, child(home, member.name), unpacked)
     inside(home, "runs").mkdir(exist_ok=True)
     if strange:
         _warn(f"{len(strange):,} files of {source} are no part of a study, such as {shown(strange[0])}: they were left out.")
@@ -224,7 +227,7 @@ def _require_room(source: Path, home: Path, members: dict[str, Member], size: in
         )
 
 
-def _copy(source: Path, member: Member, target: Path) -> None:
+def _copy(source: Path, member: Member, target: Path, unpacked: Callable[[int], None]) -> None:
     written = 0
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -234,6 +237,7 @@ def _copy(source: Path, member: Member, target: Path) -> None:
                 if written > member.size:
                     break
                 write.write(block)
+                unpacked(len(block))
     except (FileExistsError, NotADirectoryError) as error:
         raise StudyError(f"{shown(member.name)} is there twice in {source}: it is not opened.") from error
     except _DAMAGED as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,6 +31,7 @@ from workbench.paths import (
     strange,
 )
 from workbench.processes import has_ended, held
+from workbench.progress import Progress, adding
 from workbench.shapes import ShapeError, parse_json, reading
 from workbench.store import tables
 from workbench.store.catalog import plain
@@ -40,6 +41,7 @@ from workbench.store.migrations import with_both_p_values
 from workbench.store.rows import problem_of
 from workbench.store.runs import CHECKSUMS, Run, parse_sums
 from workbench.store.scratch import rests
+from workbench.store.usage import folder_bytes
 from workbench.writing import rests_below
 
 if TYPE_CHECKING:
@@ -69,30 +71,33 @@ class Finding:
     problem: str
 
 
-def verify(study: Study, remote_content: bool = False) -> pd.DataFrame:
+def verify(study: Study, remote_content: bool = False, progress: Progress | None = None) -> pd.DataFrame:
     """Read every byte of a study, and tell what is wrong.
 
     Args:
         study: The study.
         remote_content: Read every byte at its remote too, where otherwise only what is there and how long it is is looked at.
+        progress: Called with the bytes that were read, those there are, and a text.
 
     Returns:
         One row a :class:`Finding`: ``part, name, file, state, problem``; none when all is well. What was left out when the study
         was packed is not missing.
     """
-    found = findings(study, remote_content)
+    found = findings(study, remote_content, progress)
     return pd.DataFrame([asdict(f) for f in found], columns=["part", "name", "file", "state", "problem"])
 
 
-def findings(study: Study, remote_content: bool = False) -> list[Finding]:
+def findings(study: Study, remote_content: bool = False, progress: Progress | None = None) -> list[Finding]:
     """The findings of :func:`verify`."""
     there, unreached = _elsewhere(study)
+    folders = [folder for kind in ("activations", "runs") for folder in listed(study.folder, kind)]
+    read = adding(progress, sum(map(folder_bytes, folders)), "reading every byte")
     strange_files = list(_files(study))
     # What lies in a folder that is a link is not of this study, and says nothing about what should be there.
     lost = {found.name for found in strange_files}
-    here = [] if "activations" in lost else list(_activations(study))
+    here = [] if "activations" in lost else list(_activations(study, read))
     here += _texts(study)
-    here += _damaged(study) or ([] if "runs" in lost else [*_runs(study, there), *_catalog(study)])
+    here += _damaged(study) or ([] if "runs" in lost else [*_runs(study, there, read), *_catalog(study)])
     here += strange_files if "cache" in lost else [*_cache(study), *strange_files]
     here += _rests(study)
     if there is None or lost & {"runs", "activations", "datasets"}:
@@ -145,12 +150,12 @@ def _rests(study: Study) -> Iterator[Finding]:
         yield Finding("files", name, "", "broken", "It is the rest of what a process was writing that was killed.")
 
 
-def _activations(study: Study) -> Iterator[Finding]:
+def _activations(study: Study, read: Callable[[int], None]) -> Iterator[Finding]:
     for folder in listed(study.folder, "activations"):
         if folder.suffix == PARTIAL:
             yield from _partial_set(folder)
             continue
-        found = list(damage(folder))
+        found = list(damage(folder, read))
         for file, problem in found:
             yield Finding("activations", folder.name, file, "broken", problem)
         if not found and not left_out(folder) and not parse_manifest(folder).files:
@@ -195,7 +200,7 @@ def _texts(study: Study) -> Iterator[Finding]:
             yield Finding("texts", record["name"], copy.name, "broken", f"The kept texts cannot be read as they were: {error}")
 
 
-def _runs(study: Study, there: dict[str, int] | None) -> Iterator[Finding]:
+def _runs(study: Study, there: dict[str, int] | None, read: Callable[[int], None]) -> Iterator[Finding]:
     known = {str(row["id"]): row for row in records(study.runs(status=None))}
     for name, row in known.items():
         if not is_id("runs", name):
@@ -214,6 +219,7 @@ def _runs(study: Study, there: dict[str, int] | None) -> Iterator[Finding]:
             yield Finding("run", name, "", "broken", "Its folder is missing.")
         elif row["status"] == "done":
             yield from _finished_run(study, row, folder)
+            read(folder_bytes(folder))
     for folder in listed(study.folder, "runs"):
         name = folder.name.removesuffix(PARTIAL)
         if name in known and known[name]["status"] == "deleted" and folder.suffix != PARTIAL:
