@@ -327,3 +327,17 @@ def test_an_analysis_over_sites_is_one_step_that_moves_within_a_site(planted):
     assert len({done for done, _ in mine}) > 20
     assert [done for done, _ in mine] == sorted(done for done, _ in mine)
     assert mine[-1][0] == mine[-1][1]
+
+
+def test_detection_is_one_step_of_each_set(planted):
+    study, acts, dataset, _ = planted()
+    run, told = study.run("linear_probe", acts), []
+    study.examine(run, dataset, families=("detects",), replicate=False, progress=lambda *step: told.append(step))
+    mine = [done / total for done, total, text in told if step_name(text).startswith("detection at ")]
+    begins = [number for number, done in enumerate(mine) if done == 0]
+    assert len(begins) == len(run.sets)
+    for begin, end in zip(begins, [*begins[1:], len(mine)], strict=True):
+        part = mine[begin:end]
+        assert part == sorted(part)
+        assert part[-1] == 1
+        assert len(set(part)) >= 4

@@ -13,6 +13,7 @@ from workbench.activations.labels import is_span
 from workbench.concepts import ConceptSet
 from workbench.evidence.held_out import HeldOut, codes
 from workbench.evidence.informs import information
+from workbench.progress import Progress, shares, silent
 from workbench.statistics.auroc import auroc_matrix, average_precision, clustered_auroc
 from workbench.statistics.permutation import permuted_by_cluster
 from workbench.statistics.rows import Null, row
@@ -54,12 +55,15 @@ def _enough(data: HeldOut) -> np.ndarray:
     return np.concatenate(counts) >= MIN_POSITIVES if counts else np.empty(0, dtype=bool)
 
 
-def detect(concepts: ConceptSet, validation: HeldOut, test: HeldOut, seed: int) -> Detection:
+def detect(concepts: ConceptSet, validation: HeldOut, test: HeldOut, seed: int, progress: Progress = silent) -> Detection:
     """Try every concept against every label.
 
     The label of a supervised concept is its own. For a discovered one it is the label with the largest AUROC on the
     validation split; the test split, which had no part in the choice, gives the value.
     """
+    # Reading the codes and choosing labels takes about a tenth of the time.
+    choosing, testing = shares(progress, [1, 9], f"detection at {concepts.site}")
+    choosing(0, 1, "choosing labels")
     test_codes = codes(concepts, test.read(concepts.site))
     labels = test.labels
     on_validation = all_areas(codes(concepts, validation.read(concepts.site)), validation)
@@ -88,10 +92,10 @@ def detect(concepts: ConceptSet, validation: HeldOut, test: HeldOut, seed: int) 
     discovered = concepts.table["label"].eq("").to_numpy()
     pairs |= {(p, label) for p, label in zip(best["place"], best["label"], strict=True) if discovered[p]}
     rows: list[dict[str, object]] = []
-    for spans in (True, False):
-        chosen = sorted((p, label) for p, label in pairs if is_span(label) == spans)
+    kinds = [(spans, sorted((p, label) for p, label in pairs if is_span(label) == spans)) for spans in (True, False)]
+    for part, (spans, chosen) in zip(shares(testing, [len(chosen) for _, chosen in kinds]), kinds, strict=True):
         if chosen:
-            rows += _rows(chosen, test_codes, test, spans, seed)
+            rows += _rows(chosen, test_codes, test, spans, seed, part)
     for place, label in enumerate(choice):
         if not label:
             reason = f"fewer than {MIN_POSITIVES} held-out positives or negatives of its label" if labels else "no labels"
@@ -100,18 +104,23 @@ def detect(concepts: ConceptSet, validation: HeldOut, test: HeldOut, seed: int) 
 
 
 def _rows(
-    pairs: list[tuple[int, str]], codes_nc: Float[np.ndarray, "n c"], data: HeldOut, spans: bool, seed: int
+    pairs: list[tuple[int, str]], codes_nc: Float[np.ndarray, "n c"], data: HeldOut, spans: bool, seed: int, progress: Progress
 ) -> list[dict[str, object]]:
     places = [p for p, _ in pairs]
     targets = data.tokens if spans else data.wholes
     y = targets.values[:, [targets.names.index(label) for _, label in pairs]]
     z = codes_nc[:, places] if spans else data.means(codes_nc)[:, places]
     clusters = data.clusters if spans else data.documents
+    # These three take about as long as each other.
+    progress(0, 3, "areas")
     area = clustered_auroc(z, y, clusters)
+    progress(1, 3, "permutations")
     permuted = permuted_by_cluster(z, y, clusters, seed)
     low, high = area.interval(null_error=permuted.spread)
     precision, share, known = average_precision(z, y), np.nanmean(y, axis=0), (~np.isnan(y)).sum(0)
+    progress(2, 3, "information")
     bits = information(z, y, clusters, seed)
+    progress(3, 3, "information")
     rows: list[dict[str, object]] = []
     for i, (place, label) in enumerate(pairs):
         few = area.counts.reason(i) or ("" if np.ptp(z[~np.isnan(y[:, i]), i]) > 0 else CONSTANT)

@@ -244,13 +244,13 @@ class Trial:
         validation: HeldOut,
         test: HeldOut,
     ) -> tuple[list[dict[str, Any]], dict[str, pd.DataFrame]]:
-        self.progress(0, 5, f"detection at {part.site}")
-        found = detect(part, validation, test, self.seed)
+        found = detect(part, validation, test, self.seed, self.progress)
         keep = {m for m in ("detects", "informs") if m in self.families}
         rows: list[dict[str, Any]] = [r for r in found.rows if str(r["metric"]).split(".")[0] in keep]
         labels = best_by_label(found.matrix)
         # The best of some concepts that were picked out is no fair match for the best of all random ones.
         if "detects" in self.families and len(labels) and self.numbers is None:
+            self.progress(0, 1, f"baselines at {part.site}")
             labels = labels.merge(baseline_table(part, validation, test, self.seed), on="label", how="left")
         if "locates" in self.families and test.by_position and part.level != "example":
             self.progress(1, 5, f"location at {part.site}")
