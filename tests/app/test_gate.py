@@ -130,7 +130,8 @@ def test_a_refused_page_makes_the_server_look_up_nothing(
     assert other.asked
 
 
-def test_the_command_serves_under_its_addresses_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_serves_under_its_addresses_alone_and_ends_with_its_server(tmp_path: Path, end: signal.Signals) -> None:
     open_study(tmp_path / "studies" / "mine").close()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -155,9 +156,9 @@ def test_the_command_serves_under_its_addresses_alone(tmp_path: Path) -> None:
                 head = f"Host: {host}\nOrigin: {origin}"
                 assert ask(server, head, path="/_stcore/stream", websocket=True)[0] == status, (host, origin)
         finally:
-            process.send_signal(signal.SIGINT)
-            assert process.stdout is not None
-            said = process.stdout.read()
-            process.wait(20)
+            process.send_signal(end)
+            said, _ = process.communicate(timeout=60)
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+        pass
     assert "External" not in said
     assert "Traceback" not in said

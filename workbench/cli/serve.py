@@ -67,10 +67,10 @@ def app(
     environment = os.environ | settings.environment(folders) | quiet
     say(f"Serving {', '.join(f.name for f in folders)} at http://{address}:{port} (Ctrl-C stops it)")
     console.file.flush()
-    try:
-        raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
+    if os.name == "posix":
+        # The server takes this process's place: what ends the command ends the server, and a demo's memory is free again.
+        os.execve(sys.executable, command, environment)
+    raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
 
 
 def demo(
