@@ -118,6 +118,17 @@ def test_the_same_examination_is_not_done_twice(planted) -> None:
     assert len(study.evidence()) == count
 
 
+def test_concepts_are_given_themselves_or_by_their_ids(planted) -> None:
+    study, run, _ = trial(planted)
+    options = {"families": ("detects",), "replicate": False}
+    some = study.examine([run.concepts[0], run.concepts[1]], **options)
+    assert set(some["concept"]) == set(run.concepts.ids[:2])
+    pd.testing.assert_frame_equal(study.examine(run.concepts.ids[:2], **options), some)
+    assert set(study.examine(run.concepts.ids[1], **options)["concept"]) == {run.concepts.ids[1]}
+    with pytest.raises(UnknownNameError, match="nowhere"):
+        study.examine(["nowhere"], **options)
+
+
 def test_unknown_families_sites_and_missing_splits_are_named(planted) -> None:
     study, run, _ = trial(planted)
     with pytest.raises(UnknownNameError, match=r"family of evidence called 'cause'.*Did you mean 'causes'"):

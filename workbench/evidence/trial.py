@@ -52,7 +52,7 @@ CAUSES_VERSION = 3
 
 def examine(
     study: Study,
-    concepts: ConceptList | Run | Concept | Sequence[Concept],
+    concepts: ConceptList | Run | Concept | str | Sequence[Concept | str],
     dataset: Dataset | None = None,
     *,
     families: Sequence[str] = tuple(FAMILIES),
@@ -68,7 +68,7 @@ def examine(
 
     Args:
         study: The study.
-        concepts: ``run.concepts``, a run, a concept, or several concepts of one run.
+        concepts: ``run.concepts``, a run, a concept, or several concepts of one run; a concept or its id.
         dataset: The data of the concepts' activations when left out; another one must have activations in the study.
         families: Which of ``detects, informs, locates, causes, stable, named``; ``informs`` comes with ``detects``.
         sites: Only the concepts at these sites.
@@ -104,7 +104,8 @@ def _chosen(study: Study, concepts: Any) -> tuple[Run, list[int] | None]:
         return concepts, None
     if isinstance(concepts, BoundConcepts):
         return concepts.run, None
-    several = [concepts] if isinstance(concepts, Concept) else list(concepts)
+    given = [concepts] if isinstance(concepts, Concept | str) else list(concepts)
+    several = [study.concept(one) if isinstance(one, str) else one for one in given]
     if not several:
         raise ConfigError("There are no concepts to examine; run an analysis first.")
     runs = {c.run_id for c in several}

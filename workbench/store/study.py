@@ -232,7 +232,10 @@ class Study(Caring):
         return search(self, query, **where)
 
     def examine(
-        self, concepts: ConceptList | Run | Concept | Sequence[Concept], dataset: Dataset | None = None, **options: Any
+        self,
+        concepts: ConceptList | Run | Concept | str | Sequence[Concept | str],
+        dataset: Dataset | None = None,
+        **options: Any,
     ) -> pd.DataFrame:
         """Put concepts on trial; see :func:`workbench.evidence.examine`."""
         from workbench.evidence import examine
