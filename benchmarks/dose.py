@@ -23,7 +23,7 @@ from benchmarks._sides import Side, report, turn_about
 from workbench.datasets import load_dataset
 from workbench.datasets.paths import data_dir
 from workbench.evidence import steering
-from workbench.evidence.language import passages_from
+from workbench.evidence.steered_inputs import passages_from
 from workbench.models import Batch, Model, load_model
 from workbench.statistics.directions import isotropic_directions
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import workbench as wb
-from workbench.evidence.language import passages_from
 from workbench.evidence.steered import CHANCE, STEERS, UNCORRECTED
+from workbench.evidence.steered_inputs import passages_from
 from workbench.evidence.steering import read_passages, steer_passages
 from workbench.statistics.directions import isotropic_directions
 

@@ -19,7 +19,7 @@ import workbench as wb
 from workbench.cli.console import progress
 from workbench.evidence import steering
 from workbench.evidence.controls import Controls, ordinary_rows
-from workbench.evidence.language import passages_from
+from workbench.evidence.steered_inputs import passages_from
 from workbench.evidence.steering_rows import recommended
 from workbench.statistics.nulls import upper
 from workbench.store.measured import rows_of

@@ -12,7 +12,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.concepts import ConceptSet
-from workbench.conversations import shortened
 from workbench.errors import ConfigError
 from workbench.evidence.attempts import Found, attempted
 from workbench.evidence.causes import (
@@ -22,15 +21,15 @@ from workbench.evidence.causes import (
     Steered,
     cause_rows,
     dose_response,
-    one_a_cluster_first,
     sensitivity_rows,
 )  # fmt: skip
 from workbench.evidence.controls import Controls, ordinary_rows
 from workbench.evidence.doses import Doses, Search, find_doses, shift_of_random
 from workbench.evidence.held_out import HeldOut
-from workbench.evidence.language import Once, Setting, choose_passages, steered_language
+from workbench.evidence.language import Once, Setting, steered_language
 from workbench.evidence.readout import examples_with
 from workbench.evidence.shifts import DESTROYED, shift_measure
+from workbench.evidence.steered_inputs import INPUT_CHARACTERS, PASSAGE_CHARACTERS, affordable, choose_inputs, choose_passages
 from workbench.evidence.steering import RANDOM, Passages, language_doses, read_passages
 from workbench.progress import Progress
 from workbench.statistics.clusters import example_clusters
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
     from workbench.store.runs import Run
     from workbench.store.study import Study
 
-EXAMPLES_STEERED = 12
-STEERED_CHARACTERS = 120
 GRADIENTS = 30
 
 
@@ -155,9 +152,11 @@ class CauseTrial:
 
     def _passages(self) -> Passages:
         """Held-out texts that a causal model is steered on, as it reads them unedited."""
+        model = self.study.model
         texts, clusters = choose_passages(self.dataset.inputs(self.test.examples.tolist()), self.test.documents, self.seed)
+        texts = affordable(model, model.site(self.part.site), texts, PASSAGE_CHARACTERS)
         passages: Passages = self.once(
-            ("passages", hash(tuple(texts))), lambda: read_passages(self.study.model, texts, self.acts.positions, clusters)
+            ("passages", hash(tuple(texts))), lambda: read_passages(model, texts, self.acts.positions, clusters[: len(texts)])
         )
         return passages
 
@@ -176,18 +175,8 @@ class CauseTrial:
         return steered_language(setting, self.part, places, tokens, self.progress)
 
     def _inputs(self) -> tuple[list[Any], Int[np.ndarray, "e"]]:
-        """Held-out inputs to steer, of as many documents as there are, and the document of each."""
-        order = np.random.default_rng(self.seed).permutation(len(self.test.examples))
-        order = order[one_a_cluster_first(self.test.documents[order])][: EXAMPLES_STEERED * 4]
-        inputs = self.dataset.inputs(self.test.examples[order].tolist())
-        chosen = list(range(len(inputs)))
+        """Held-out inputs to steer, and the document of each."""
+        found, clusters = choose_inputs(self.dataset, self.test.examples, self.test.documents, self.seed)
         if self.dataset.modality == "text":
-            chosen = sorted((i for i in chosen if inputs[i].strip()), key=lambda i: len(inputs[i]))
-            middle = chosen[len(chosen) // 4 :] or chosen
-            # Again one of each document first: the order was that of the lengths.
-            turns = one_a_cluster_first(self.test.documents[order[middle]])
-            chosen = [middle[turn] for turn in turns[:EXAMPLES_STEERED]]
-            # The start of a text says enough, and every extra token is paid once a direction and dose.
-            inputs = [shortened(text, STEERED_CHARACTERS) for text in inputs]
-        chosen = chosen[:EXAMPLES_STEERED]
-        return [inputs[i] for i in chosen], self.test.documents[order[chosen]]
+            found = affordable(self.study.model, self.study.model.site(self.part.site), found, INPUT_CHARACTERS)
+        return found, clusters[: len(found)]

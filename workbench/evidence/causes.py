@@ -271,9 +271,3 @@ def sensitivity_rows(
             for i, place in enumerate(places)
         ]  # fmt: skip
     return rows
-
-
-def one_a_cluster_first(clusters: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
-    """An order of the rows in which one of each cluster comes before a second of any; otherwise as they are."""
-    turn = pd.Series(clusters).groupby(clusters).cumcount().to_numpy()
-    return np.argsort(turn, kind="stable")

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from workbench.conversations import Conversation, shortened
 from workbench.evidence import steering
-from workbench.evidence.causes import one_a_cluster_first
 from workbench.evidence.control_readings import read_controls
 from workbench.evidence.controls import Controls
 from workbench.evidence.doses import Doses
@@ -27,33 +25,10 @@ if TYPE_CHECKING:
     from workbench.concepts import ConceptSet
     from workbench.models import Model, Site
 
-TEXTS = 16
-CHARACTERS = 320
 TELL = 12
 WATCH_RANDOM = 20
 
 Once = Callable[[tuple[Any, ...], Callable[[], Any]], Any]
-
-
-def passages_from(texts: Sequence[str], seed: int) -> list[str]:
-    """Some of the longer texts, cut to a length at which many can be steered."""
-    return choose_passages(texts, np.arange(len(texts)), seed)[0]
-
-
-def choose_passages(texts: Sequence[str], clusters: Int[np.ndarray, "n"], seed: int) -> tuple[list[str], Int[np.ndarray, "e"]]:
-    """Some of the longer texts, cut to a length at which many can be steered, and the document of each.
-
-    A second text of a document is taken only where there are fewer documents than texts are wanted.
-    """
-    order = np.random.default_rng(seed).permutation(len(texts))
-    order = order[one_a_cluster_first(clusters[order])]
-    cut = [
-        shortened(text if isinstance(text, Conversation) else text.strip(), CHARACTERS) for text in map(texts.__getitem__, order)
-    ]
-    long = [place for place, text in enumerate(cut) if len(text) >= CHARACTERS // 2]
-    known = {cut[place] for place in long}
-    chosen = (long + [place for place, text in enumerate(cut) if text and text not in known])[:TEXTS]
-    return [cut[place] for place in chosen], clusters[order[chosen]]
 
 
 @dataclass(frozen=True)
