@@ -29,7 +29,7 @@ def test_texts_of_which_a_tokenizer_makes_many_tokens_are_cut_further(by_bytes):
     assert by_bytes.batch(affordable(by_bytes, site, [TEXTS[0] * 20], 300)).keep.sum().item() <= 100
 
 
-def test_a_small_model_reads_all_and_a_dear_pass_has_fewer_texts_but_some(minilm, monkeypatch):
+def test_a_small_model_reads_all_texts_and_a_large_one_fewer_but_some(minilm, monkeypatch):
     site = minilm.site("resid_post.2")
     texts = [text[:INPUT_CHARACTERS] for text in TEXTS]
     assert affordable(minilm, site, texts, INPUT_CHARACTERS) == texts

@@ -13,8 +13,8 @@ from workbench.memory import rows_at_once
 
 # Logits of the unedited and the edited model, probabilities, and what the sums need beside them.
 _ARRAYS = 6
-LOGITS_A_READING = 2**25
-"""How many logits one reading of held-out texts looks at when an intervention is measured; see `thinned`."""
+LOGITS_A_TEXT = 2**21
+"""How many logits are looked at of each held-out text when an intervention is measured; see `thinned`."""
 
 
 @dataclass(frozen=True)
@@ -148,12 +148,12 @@ def set_odds(logits: Float[Tensor, "n v"], total: Float[Tensor, "n"], sets: Sequ
 
 
 def thinned(chosen: Bool[Tensor, "b t"], vocabulary: int) -> Bool[Tensor, "b t"]:
-    """At most so many of the chosen positions of each text that all have `LOGITS_A_READING` logits together, evenly spaced.
+    """At most so many of the chosen positions of each text that they have `LOGITS_A_TEXT` logits together, evenly spaced.
 
-    With up to 16,384 tokens in the vocabulary, sixteen texts of 128 tokens keep every position. With more, an effect that is
-    averaged over the positions of a text is averaged over fewer of them, so that its price does not grow with the vocabulary.
+    With up to 16,384 tokens in the vocabulary, texts of 128 tokens keep every position. With more, an effect that is averaged over
+    the positions of a text is averaged over fewer of them, at least eight, so that its price does not grow with the vocabulary.
     """
-    most = max(8, LOGITS_A_READING // (vocabulary * max(len(chosen), 1)))
+    most = max(8, LOGITS_A_TEXT // vocabulary)
     rank, count = chosen.cumsum(1) - 1, chosen.sum(1, keepdim=True).clamp(min=1)
     # Of count positions numbered from 0, those at which floor(rank * most / count) grows.
     bucket, before = rank * most // count, (rank - 1) * most // count
