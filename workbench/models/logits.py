@@ -150,8 +150,9 @@ def set_odds(logits: Float[Tensor, "n v"], total: Float[Tensor, "n"], sets: Sequ
 def thinned(chosen: Bool[Tensor, "b t"], vocabulary: int) -> Bool[Tensor, "b t"]:
     """At most so many of the chosen positions of each text that they have `LOGITS_A_TEXT` logits together, evenly spaced.
 
-    With up to 16,384 tokens in the vocabulary, texts of 128 tokens keep every position. With more, an effect that is averaged over
-    the positions of a text is averaged over fewer of them, at least eight, so that its price does not grow with the vocabulary.
+    With up to 16,384 tokens in the vocabulary, texts of 128 tokens keep every position. With more, an effect that is averaged
+    over the positions of a text is averaged over fewer of them, at least eight, so that its price does not grow with the
+    vocabulary.
     """
     most = max(8, LOGITS_A_TEXT // vocabulary)
     rank, count = chosen.cumsum(1) - 1, chosen.sum(1, keepdim=True).clamp(min=1)
