@@ -276,7 +276,9 @@ def test_parts_with_units_of_their_own_are_one_step():
     assert {step_name(text) for *_, text in seen} == {"Linear probes"}
 
 
-@pytest.mark.parametrize("cost_of", [lambda dose: dose**2, lambda dose: 0.3 * dose, lambda dose: 40 * dose])
+@pytest.mark.parametrize(
+    "cost_of", [lambda dose: dose**2, lambda dose: 0.3 * dose, lambda dose: 40 * dose, lambda dose: 1e-4 * dose]
+)
 def test_a_search_for_doses_tells_its_tries(cost_of):
     clock, told = Clock(), []
     left = TimeLeft(clock)
