@@ -62,8 +62,8 @@ def mutated(content: bytes, suffix: str, rng: random.Random, others: list[bytes]
             try:
                 content = structured(content, rng)
                 continue
-            except (ValueError, KeyError, IndexError, TypeError, RecursionError, zipfile.BadZipFile, struct.error, sqlite3.Error,
-                    NotImplementedError, OverflowError, UnicodeError, OSError, EOFError, zlib.error):  # fmt: skip
+            except (ValueError, KeyError, IndexError, TypeError, RuntimeError, zipfile.BadZipFile, struct.error, sqlite3.Error,
+                    OverflowError, OSError, EOFError, zlib.error):  # fmt: skip
                 # An earlier change has left no structure.
                 pass
         content = _bytes(content, rng, others)

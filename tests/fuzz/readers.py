@@ -171,14 +171,14 @@ def _members_copied(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as made, _reading(folder / "study.zip") as (members, size, _):
         _require_room(folder / "study.zip", folder, members | {CATALOG: next(iter(members.values()), NOTHING)}, size)
         for member in members.values():
-            _copy(folder / "study.zip", member, child(Path(made), member.name))
+            _copy(folder / "study.zip", member, child(Path(made), member.name), lambda _bytes: None)
 
 
 def _unpacked(folder: Path) -> None:
     """All that is made of a pack before it is opened as any other study is."""
     for name in ("made", "scratch"):
         (folder / name).mkdir()
-    _fill(folder / "study.zip", folder / "made", folder / "scratch", "study")
+    _fill(folder / "study.zip", folder / "made", folder / "scratch", "study", None)
 
 
 def _unpacked_and_opened(folder: Path) -> None:
