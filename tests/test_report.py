@@ -4,12 +4,16 @@ import io
 import re
 import zipfile
 from html.parser import HTMLParser
+from typing import ClassVar
 
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench.analysis import Analysis, Result, register
+from workbench.concepts import LinearConcepts
 from workbench.errors import UnknownNameError
 from workbench.reports import choose, expected_bytes, export_tables, highlight, visible, zip_tables
 
@@ -146,6 +150,41 @@ def test_the_tables_of_chosen_runs_are_packed(small_study, tmp_path) -> None:
     assert set(concepts["run"]) == {run.id}
     assert len(metrics) == len(run.metrics)
     assert not [n for n in names if n.startswith("sparse_autoencoder")]
+
+
+class First(Analysis):
+    """Three coordinates as concepts; for tests."""
+
+    name = "first_axes_for_tests"
+    title = method = "first axes"
+    axes: ClassVar[slice] = slice(3)
+
+    def run(self, context):
+        """Return three concepts."""
+        return Result(concepts=[LinearConcepts("resid_post.0", torch.eye(context.activations.width())[self.axes])])
+
+
+class Next(First):
+    """Three others; for tests."""
+
+    name = "next_axes_for_tests"
+    title = method = "next axes"
+    axes: ClassVar[slice] = slice(3, 6)
+
+
+register(First)
+register(Next)
+
+
+def test_methods_that_found_nothing_alike_leave_nothing_out(planted, tmp_path) -> None:
+    study, acts, _, _ = planted()
+    study.run("first_axes_for_tests", acts)
+    study.run("next_axes_for_tests", acts)
+    text = study.report(tmp_path / "report.html").read_text(encoding="utf-8")
+    pairs = study.counterparts()
+    assert len(pairs)
+    assert not pairs["verdict"].eq("same").any()
+    assert "pairs of concepts" not in " ".join("".join(parsed(text).text).split())
 
 
 def test_what_is_broken_is_left_out_by_name_and_the_rest_is_written(planted, tmp_path) -> None:

@@ -5,9 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as dictionaries with text keys."""
     return cast("list[dict[str, Any]]", frame.to_dict("records"))
+
+
+def where(column: pd.Series, holds: Callable[[Any], bool]) -> pd.Series:
+    """Of which values something holds, true or false also of a column without rows, whose type pandas would keep."""
+    return column.map(holds).astype(bool)

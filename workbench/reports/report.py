@@ -19,7 +19,7 @@ from workbench.evidence.metrics import BY_KEY
 from workbench.evidence.plan import said
 from workbench.evidence.plan_causes import plan_causes, said_of_causes
 from workbench.evidence.verdict import verdict
-from workbench.frames import records
+from workbench.frames import records, where
 from workbench.measurements import corrections, first_of_each, shown_of
 from workbench.numbers import clusters, corrected_p, count, interval, number, p_value
 from workbench.plots import dose_curve, forest
@@ -252,7 +252,7 @@ def _section(run: Run, out: Any) -> dict[str, Any]:
     analysis = find_analysis(run.analysis)
     declared = {m.key: m for m in analysis.metrics}
     table = run.metrics
-    shown = table[table["metric"].map(lambda k: k in declared and declared[k].shown)] if len(table) else table
+    shown = table[where(table["metric"], lambda k: k in declared and declared[k].shown)]
     shown = shown.dropna(subset="value")
     rows = first_of_each(shown, declared, ROWS)
     rows = rows.reindex(columns=list(dict.fromkeys([*rows.columns, *WHERE, *SHOWN])))
@@ -360,13 +360,13 @@ def _pairs(study: Study, chosen: Chosen, progress: Progress) -> list[dict[str, A
     names = study.catalog.current_names().set_index("concept")["text"].to_dict()
     pairs = pairs[pairs["verdict"].eq("same") & (pairs["concept"] < pairs["other"])].sort_values("cofiring", ascending=False)
     pairs = pairs.assign(name=pairs["concept"].map(names), other_name=pairs["other"].map(names))
-    inside = pairs["concept"].map(chosen.holds) & pairs["other"].map(chosen.holds)
+    inside = where(pairs["concept"], chosen.holds) & where(pairs["other"], chosen.holds)
     return records(pairs[inside].head(40))
 
 
 def _failures(study: Study, chosen: Chosen) -> list[dict[str, Any]]:
     evidence = study.evidence()
-    failed = evidence[evidence["status"].eq("failed") & evidence["concept"].map(chosen.holds)]
+    failed = evidence[evidence["status"].eq("failed") & where(evidence["concept"], chosen.holds)]
     counts = failed.groupby(["metric", "error"]).size().reset_index(name="concepts")
     return records(counts.sort_values("concepts", ascending=False).head(20))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from workbench.evidence.steered import CHANCE, FAILED, STEERS, UNCORRECTED, steered_concepts
-from workbench.frames import records
+from workbench.frames import records, where
 from workbench.plots import steering_curves
 from workbench.reports.parts import examples_html, figure_html
 
@@ -24,7 +24,7 @@ EXAMPLES = 3
 def steering_section(study: Study, holds: Callable[[str], bool]) -> dict[str, Any] | None:
     """The table of all steered concepts that ``holds`` takes, and cards of the clearest and of some that fail; or None."""
     table = steered_concepts(study)
-    table = table[table["concept"].map(holds)] if len(table) else table
+    table = table[where(table["concept"], holds)]
     if table.empty:
         return None
     clearest = table[table["verdict"].isin([STEERS, UNCORRECTED])].sort_values(
