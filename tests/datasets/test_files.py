@@ -131,6 +131,12 @@ def test_a_quote_at_the_beginning_of_a_text_between_tabs_is_a_character(tmp_path
     assert any("takes in whole lines: 2 of 23 are in the field of another." in note for note in data.notes)
 
 
+def test_a_quote_that_is_never_closed_is_said_to_be_one(tmp_path) -> None:
+    (tmp_path / "own.csv").write_text('text,label\n"He said,a\nhello 1,b\nhello 2,a\n')
+    with pytest.raises(DataError, match=r"A quote in 'own\.csv' is opened and never closed"):
+        load_dataset(tmp_path / "own.csv")
+
+
 def test_quotes_round_fields_may_hold_tabs_and_lines(tmp_path) -> None:
     (tmp_path / "mine.tsv").write_text('"text"\t"label"\n"one\ttwo\nthree"\t"a"\nfour\tb\n')
     data = load_dataset(tmp_path / "mine.tsv")

@@ -187,3 +187,55 @@ def test_a_model_that_cannot_be_wrapped_is_used_as_it_is(tiny, tmp_path, monkeyp
             model = load_model(tiny("gpt2"))
         assert str(model.sites[0]).startswith("layer:")
         assert model.generate("The people", max_new_tokens=4).tokens == wanted.tokens
+
+
+def copied(tiny, tmp_path, name: str = "gpt2"):
+    return shutil.copytree(tiny(name), tmp_path / name)
+
+
+def test_weights_that_are_not_numbers_are_refused_each_time_in_the_same_words(tiny, tmp_path):
+    folder = copied(tiny, tmp_path)
+    kept = load_file(folder / "model.safetensors")
+    largest = max(kept, key=lambda key: kept[key].numel())
+    kept[largest].fill_(float("nan"))
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    said = []
+    for _ in range(3):
+        with pytest.raises(ConfigError, match="numbers that are not finite in float32: its weights are damaged") as found:
+            load_model(str(folder))
+        said.append(str(found.value))
+    assert len(set(said)) == 1
+
+
+def test_a_model_that_is_refused_is_refused_again(tiny, tmp_path, monkeypatch):
+    """What was found of it is remembered, and no other model stands in for it."""
+    from workbench.models import checks
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(checks, "compare", lambda *_, **__: {"layers": 1.0, "logits": 1.0, "padding": 1.0})
+    folder = copied(tiny, tmp_path)
+    for _ in range(3):
+        with pytest.raises(ConfigError, match="with the padding that a longer text"):
+            load_model(str(folder))
+
+
+def test_files_that_are_cut_short_or_of_other_sizes_are_a_sentence(tiny, tmp_path):
+    folder = copied(tiny, tmp_path)
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(ConfigError, match="cannot be read, as of a file that is cut short or damaged"):
+        load_model(str(folder))
+    (folder / "model.safetensors").write_bytes(weights)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"n_embd": 2 * config["n_embd"]}))
+    with pytest.raises(ConfigError, match="does not fit its weights"):
+        load_model(str(folder))
+
+
+def test_generation_settings_that_are_not_followed_are_named(tiny, tmp_path):
+    folder = copied(tiny, tmp_path)
+    file = folder / "generation_config.json"
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps(kept | {"repetition_penalty": 3.0, "suppress_tokens": [32], "temperature": 0.5}))
+    with pytest.warns(WorkbenchWarning, match="hold repetition_penalty, suppress_tokens, which are not followed"):
+        load_model(str(folder))

@@ -116,7 +116,9 @@ def _array(path: Path) -> Column:
     except DataError:
         raise
     except Exception as error:
-        raise DataError(f"{path.name} cannot be read as an array of numbers: {error}") from error
+        # NumPy takes whatever it does not know for a pickle, and says how to open one.
+        why = "it is damaged, or no such file" if "pickle" in str(error) else error
+        raise DataError(f"{path.name} cannot be read as an array of numbers: {why}") from error
     if len(shape) != 2 or not shape[1]:
         raise DataError(f"{path.name} has the shape {list(shape)}: it must be [rows, width].")
     if not kind.lstrip("<>=").startswith(("float", "bfloat")):
@@ -267,7 +269,10 @@ def _digest(given: Given, order: np.ndarray, index: pd.DataFrame) -> str:
         digest.update(column.site.encode())
         for part in _chunks(order, column.width * 4):
             rows = column.read(order[part])
-            if not np.isfinite(rows).all():
-                raise DataError(f"The activations at {column.site} hold values that are not finite numbers.")
+            if not (finite := np.isfinite(rows).all(axis=1)).all():
+                raise DataError(
+                    f"Row {order[part][~finite][0]} (the first is 0) of the activations at {column.site} holds values that are"
+                    " not finite numbers: leave such rows out, or save the activations in a wider type."
+                )
             digest.update(rows.tobytes())
     return digest.hexdigest()

@@ -171,7 +171,8 @@ def class_label(name: str, words: Sequence[str], numeric: bool = False) -> Label
     counts = pd.Series(words, dtype=object).value_counts()
     if len(counts) == 1:
         raise DataError(
-            f"The label {quote(name)} has one class only, {quote(words[0])}: a label needs at least two to tell apart."
+            f"The label {quote(name)} has one class only, {quote(words[0])}: a label needs at least two to tell"
+            " apart. Name others with labels= (--labels), or none: labels=[] (--labels '')."
         )
     if len(counts) > MOST_CLASSES:
         raise DataError(

@@ -189,6 +189,10 @@ def _parsed(path: Path, text: str, separator: str, quoting: Any) -> list[list[st
                 )
             found.append(row)
     except csv.Error as error:
+        if "end of data" in str(error):
+            raise DataError(
+                f'A quote in {quote(path.name)} is opened and never closed: close it, or write "" for one.'
+            ) from error
         raise DataError(f"Line {rows.line_num} of {quote(path.name)} cannot be read: {error}.") from error
     if not found:
         raise DataError(f"{quote(path.name)} is empty: it has no rows.")

@@ -211,7 +211,7 @@ def _keys(data: Dataset, frame: pd.DataFrame, given: pd.DataFrame, key: str | No
             return str(found), data.table["text"]
         shared = [name for name in map(str, given.columns) if name in frame.columns]
         raise DataError(
-            f"Say with key= which column tells the example of a row; the table and the data set share {listing(shared)}."
+            f"Say with key= (--key) which column tells the example of a row; the table and the data set share {listing(shared)}."
         )
     theirs = c.require_column(given.columns, key, "key")
     if key not in frame.columns:

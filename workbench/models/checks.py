@@ -120,6 +120,15 @@ def reference(net: nn.Module, tokens: Tokens, *, decoder: bool) -> Reference:
     return Reference(batch, [block.cpu() for block in blocks], logits, pooled, places, tokens.multiple)
 
 
+def is_finite(found: Reference) -> bool:
+    """Whether what a model computes for the longer text, which has no padding, is finite."""
+    attended = found.batch.attention[0].cpu()
+    every = [block[0, attended] for block in found.blocks[-1:]]
+    every += [] if found.pooled is None else [found.pooled[0]]
+    every += [] if found.logits is None else [found.logits[0, attended[found.places]]]
+    return all(bool(one.isfinite().all()) for one in every)
+
+
 def _at_places(logits: Float[Tensor, "b t v"], places: Int[Tensor, "p"]) -> Float[Tensor, "b p v"]:
     """Logits at some positions, of a model that gives them there or everywhere."""
     return logits if logits.shape[1] == len(places) else logits[:, places.to(logits.device)]

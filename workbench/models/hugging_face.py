@@ -26,6 +26,15 @@ M = TypeVar("M", bound=Model)
 _WRAPPED, _PLAIN = "bridge", "plain"
 
 
+# Settings of generation that act on the most likely token as well, with the value that changes nothing.
+_CHANGING: dict[str, Any] = {
+    "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "suppress_tokens": None, "begin_suppress_tokens": None,
+    "bad_words_ids": None, "sequence_bias": None, "min_length": 0, "min_new_tokens": 0, "forced_bos_token_id": None,
+    "forced_eos_token_id": None, "exponential_decay_length_penalty": None, "guidance_scale": 1.0, "num_beams": 1,
+    "penalty_alpha": 0.0,
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Placed:
     """Where the weights of a model go, and their type.
@@ -60,6 +69,7 @@ class Loader:
     def __init__(self, path: str, config: Any, tokens: Tokens, placed: Placed, check: bool, known: dict[str, Any]) -> None:
         self.path, self.config, self.tokens, self.placed, self.check, self.known = path, config, tokens, placed, check, known
         self.encoder = known["kind"] == "encoder"
+        self.unfollowed: list[str] = []
 
     def bridged(self) -> Model:
         """A model that transformer_lens wraps, or, where it then computes something else, the Hugging Face model itself."""
@@ -82,10 +92,13 @@ class Loader:
 
         None where it cannot be wrapped, or not run.
         """
-        self.tokens.stop_at(getattr(net, "generation_config", None))
+        generation = getattr(net, "generation_config", None)
+        self.tokens.stop_at(generation)
+        self.unfollowed = unfollowed(generation)
         memory = checks.Memory(net, digest, f"{how}, {self.tokens.max_length} tokens")
         found = memory.read() if self.check else {}
-        if found is not None and not _same(found, net.dtype):
+        # Of a wrapped model that is wrong nothing is needed; the model as it is has no other to stand in for it.
+        if found is not None and how != _PLAIN and not _same(found, net.dtype):
             return None, found
         if found is not None:
             model, fault = self._tried(how, net, digest, wrap)
@@ -102,7 +115,14 @@ class Loader:
         return model, found
 
     def _reference(self, net: Any) -> checks.Reference:
-        return checks.reference(net, self.tokens, decoder=not self.encoder)
+        found = checks.reference(net, self.tokens, decoder=not self.encoder)
+        if not checks.is_finite(found):
+            raise ConfigError(
+                f"{self.known['name']} computes numbers that are not finite in {self.placed.dtype}: its weights are damaged, or"
+                " its numbers too large for the type. Fetch or save it again, load it with dtype='float32' (--dtype float32), or"
+                " pass check=False (--no-check) to load it all the same."
+            )
+        return found
 
     def _tried(
         self,
@@ -211,6 +231,11 @@ class Loader:
                 f" {version('transformers')}, transformer-lens {version('transformer-lens')}), so text is generated without one:"
                 " right, and slower."
             )
+        if self.unfollowed and not self.encoder:
+            notes.append(
+                f"The generation settings of {model.name} hold {', '.join(self.unfollowed)}, which are not followed here: what it"
+                " generates is what its logits say, and may differ from transformers' own generate."
+            )
         if self.check and dtype != torch.float32 and not checks.is_joined(found):
             notes.append(
                 f"{model.name} was compared with the model that it wraps in {model.dtype} only, as there is no memory for a copy"
@@ -220,6 +245,14 @@ class Loader:
         for note in notes:
             warnings.warn(note, WorkbenchWarning, stacklevel=2)
         return model
+
+
+def unfollowed(generation: Any) -> list[str]:
+    """The settings of a generation config that change greedy text and that only transformers' own ``generate`` follows."""
+    if generation is None:
+        return []
+    found = {name: getattr(generation, name, None) for name in _CHANGING}
+    return [name for name, value in found.items() if value is not None and value != _CHANGING[name]]
 
 
 def _same(found: checks.Differences, dtype: Any) -> bool:

@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from workbench.errors import ConfigError, MissingExtraError, UnknownNameError, WorkbenchError
 from workbench.models.base import Kind, Model
 from workbench.models.devices import AUTO, VARIABLE, choose_device
@@ -234,7 +236,16 @@ def _clear_errors(path: str) -> Iterator[None]:
                 f"{path} has no safetensors on the hub, and a pickle is never opened: take another model."
             ) from error
         raise unknown_model(path) from error
+    except SafetensorError as error:
+        raise ConfigError(
+            f"The weights of {path} cannot be read, as of a file that is cut short or damaged ({_sentence(error)}): fetch or save"
+            " the model again."
+        ) from error
     except (ValueError, KeyError, RuntimeError, ImportError) as error:
+        if "ignore_mismatched_sizes" in str(error):
+            raise ConfigError(
+                f"The config.json of {path} does not fit its weights, whose sizes are others: fetch or save the model again."
+            ) from error
         raise ConfigError(f"The model {path} could not be loaded: {_sentence(error)}") from error
 
 
