@@ -133,7 +133,7 @@ def test_a_quote_at_the_beginning_of_a_text_between_tabs_is_a_character(tmp_path
 
 def test_a_quote_that_is_never_closed_is_said_to_be_one(tmp_path) -> None:
     (tmp_path / "own.csv").write_text('text,label\n"He said,a\nhello 1,b\nhello 2,a\n')
-    with pytest.raises(DataError, match=r"A quote in 'own\.csv' is opened and never closed"):
+    with pytest.raises(DataError, match=r"'own\.csv' cannot be read: a quote in it is opened and never closed"):
         load_dataset(tmp_path / "own.csv")
 
 

@@ -56,7 +56,7 @@ def test_labels_come_from_a_table_by_the_text(data) -> None:
     twice = pd.concat([frame, frame.iloc[:1].assign(mood="sad")])
     with pytest.raises(DataError, match="two rows for 'text number 39' that differ"):
         data.relabel(twice)
-    with pytest.raises(DataError, match="Say with key= which column"):
+    with pytest.raises(DataError, match=r"Say with key= \(--key\) which column"):
         data.relabel(frame.drop(columns="text").assign(id=range(40)))
     with pytest.raises(DataError, match=r"No row of The table is of an example|none of its values"):
         data.relabel(pd.DataFrame({"id": [1], "mood": ["sad"]}), key="id")

@@ -191,7 +191,7 @@ def _parsed(path: Path, text: str, separator: str, quoting: Any) -> list[list[st
     except csv.Error as error:
         if "end of data" in str(error):
             raise DataError(
-                f'A quote in {quote(path.name)} is opened and never closed: close it, or write "" for one.'
+                f"{quote(path.name)} cannot be read: a quote in it is opened and never closed. Close it, or write two for one."
             ) from error
         raise DataError(f"Line {rows.line_num} of {quote(path.name)} cannot be read: {error}.") from error
     if not found:
