@@ -122,10 +122,9 @@ def reference(net: nn.Module, tokens: Tokens, *, decoder: bool) -> Reference:
 
 def is_finite(found: Reference) -> bool:
     """Whether what a model computes for the longer text, which has no padding, is finite."""
-    attended = found.batch.attention[0].cpu()
-    every = [block[0, attended] for block in found.blocks[-1:]]
-    every += [] if found.pooled is None else [found.pooled[0]]
-    every += [] if found.logits is None else [found.logits[0, attended[found.places]]]
+    attended = found.batch.attention[0].cpu()[found.places.cpu()]
+    every = [] if found.pooled is None else [found.pooled[0]]
+    every += [] if found.logits is None else [found.logits[0, attended]]
     return all(bool(one.isfinite().all()) for one in every)
 
 
