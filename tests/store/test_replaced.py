@@ -72,7 +72,7 @@ def test_a_member_below_one_that_is_a_file_is_refused(tmp_path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"")
     member = Member("tables/a.parquet/b.parquet", 0, lambda: io.BytesIO(b""))
     with pytest.raises(StudyError, match=r"b\.parquet' is there twice in .*: it is not opened"):
-        _copy(tmp_path / "both.zip", member, tmp_path / "a.parquet" / "b.parquet")
+        _copy(tmp_path / "both.zip", member, tmp_path / "a.parquet" / "b.parquet", lambda _bytes: None)
 
 
 def test_a_catalog_without_its_schema_is_refused(known) -> None:

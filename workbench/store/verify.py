@@ -90,11 +90,11 @@ def verify(study: Study, remote_content: bool = False, progress: Progress | None
 def findings(study: Study, remote_content: bool = False, progress: Progress | None = None) -> list[Finding]:
     """The findings of :func:`verify`."""
     there, unreached = _elsewhere(study)
-    folders = [folder for kind in ("activations", "runs") for folder in listed(study.folder, kind)]
-    read = adding(progress, sum(map(folder_bytes, folders)), "reading every byte")
     strange_files = list(_files(study))
     # What lies in a folder that is a link is not of this study, and says nothing about what should be there.
     lost = {found.name for found in strange_files}
+    folders = [folder for kind in ("activations", "runs") if kind not in lost for folder in listed(study.folder, kind)]
+    read = adding(progress, sum(map(folder_bytes, folders)), "reading every byte")
     here = [] if "activations" in lost else list(_activations(study, read))
     here += _texts(study)
     here += _damaged(study) or ([] if "runs" in lost else [*_runs(study, there, read), *_catalog(study)])
