@@ -117,7 +117,7 @@ def _array(path: Path) -> Column:
         raise
     except Exception as error:
         # NumPy takes whatever it does not know for a pickle, and says how to open one.
-        why = "it is damaged, or no such file" if "pickle" in str(error) else error
+        why = "it is not what NumPy writes for numbers" if "pickle" in str(error) else error
         raise DataError(f"{path.name} cannot be read as an array of numbers: {why}") from error
     if len(shape) != 2 or not shape[1]:
         raise DataError(f"{path.name} has the shape {list(shape)}: it must be [rows, width].")

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from workbench.datasets import Dataset
     from workbench.store.study import Study
 
+    Examined = ConceptList | Run | Concept | str | Sequence[Concept | str]
+
 # 2: special tokens keep their activations while a concept is written.
 # 3: doses are multiples of the deviation from the mean and found by what random directions cost; covariance-matched controls.
 CAUSES_VERSION = 3
@@ -52,7 +54,7 @@ CAUSES_VERSION = 3
 
 def examine(
     study: Study,
-    concepts: ConceptList | Run | Concept | str | Sequence[Concept | str],
+    concepts: Examined,
     dataset: Dataset | None = None,
     *,
     families: Sequence[str] = tuple(FAMILIES),

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from workbench.engines import Engine
     from workbench.evidence.doses import Doses
     from workbench.evidence.readout import Readout
+    from workbench.evidence.trial import Examined
     from workbench.models import Model, Site
     from workbench.recipes import Recipe
     from workbench.store.bound import ConceptList
@@ -231,12 +232,7 @@ class Study(Caring):
 
         return search(self, query, **where)
 
-    def examine(
-        self,
-        concepts: ConceptList | Run | Concept | str | Sequence[Concept | str],
-        dataset: Dataset | None = None,
-        **options: Any,
-    ) -> pd.DataFrame:
+    def examine(self, concepts: Examined, dataset: Dataset | None = None, **options: Any) -> pd.DataFrame:
         """Put concepts on trial; see :func:`workbench.evidence.examine`."""
         from workbench.evidence import examine
 
