@@ -169,10 +169,6 @@ class Writer:
         acts = self.study.activation_set(chosen)
         return len((acts.select(sites) if sites else acts).export(inside_roots(folder)))
 
-    def pack(self, path: Path) -> Path:
-        """Write the study as one file, which brings what is only at its remote."""
-        return self.study.pack(path)
-
 
 def add_study(packed: Path, folder: Path) -> None:
     """Make a study of a packed one.
