@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import uuid
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -17,8 +18,10 @@ import workbench as wb
 from tests.store.axes import AXES
 from workbench.cli import main
 from workbench.errors import ConfigError, StudyError
+from workbench.store import marker
 from workbench.store.marker import STUDY_FILE
 from workbench.store.texts import keep_texts
+from workbench.writing import write_beside
 
 
 @pytest.fixture
@@ -245,6 +248,22 @@ def test_what_is_made_is_kept_when_it_cannot_be_put(planted, tmp_path) -> None:
         assert shared.runs()["status"].tolist() == ["done"]
         place.unlink()
         assert len(shared.push()) == 2
+
+
+def test_a_study_that_gets_a_remote_is_known_to_whoever_opens_it_at_that_moment(planted, tmp_path, monkeypatch) -> None:
+    study, *_ = planted()
+    opened = []
+
+    def written(target: Path, content: str) -> None:
+        """Open it between the change of its file and whatever comes after."""
+        write_beside(target, content)
+        with wb.open_study(study.folder) as other:
+            opened.append(other.remote.url)
+
+    monkeypatch.setattr(marker, "write_beside", written)
+    url = f"file://{tmp_path}/there"
+    wb.open_study(study.folder, remote=url).close()
+    assert opened == [url]
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def _with_remote(marker: Path, found: Marker, called: str, url: str) -> Marker:
         _require_remote(marker.parent, url)
         if trust.trusted(marker.parent, found.id) is not None:
             # Before it is changed: a process that opens it at this moment must not take it for a stranger's.
-            trust.remember(marker.parent, found.id, found.places, changing=True)
+            trust.remember(marker.parent, found.id, wanted.places, changing=True)
         with disk_errors("the study"):
             write_beside(marker, wanted.text())
     return wanted
