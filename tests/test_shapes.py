@@ -72,6 +72,15 @@ def test_each_kind_of_broken_json_is_named(text: bytes | str, said: str) -> None
         parse_json(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "where"), [('{"a": 1', "column 8"), ('{"a" 1\n}', "column 6"), ('{\n"a": 1 "b": 2}', "line 2, column 8")]
+)
+def test_the_place_of_a_fault_names_a_line_where_there_are_several(text: str, where: str) -> None:
+    with pytest.raises(ShapeError) as found:
+        parse_json(text)
+    assert str(found.value).endswith(f": {where})")
+
+
 def test_numbers_may_be_let_through() -> None:
     assert parse_json(str(2**70), numbers=False) == 2**70
     assert parse_json("[Infinity]", numbers=False) == [float("inf")]

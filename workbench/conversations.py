@@ -19,6 +19,9 @@ POSITIONS = {
 }
 """What positions can be asked for. All but `content` and `all` are of conversations only."""
 DEFAULT_POSITIONS = "content"
+# The keys and roles of messages in other common forms: ShareGPT's.
+_KEYS = (("role", "content"), ("from", "value"))
+_ROLES_ELSEWHERE = {"human": "user", "gpt": "assistant"}
 POSITIONS_HELP = "Which tokens: content, or of conversations " + ", ".join([*ROLES, "last_instruction", "template or all."])
 _BETWEEN = "\n\n"
 
@@ -99,7 +102,7 @@ def is_conversation(cell: Any) -> bool:
     if isinstance(cell, Conversation):
         return True
     if isinstance(cell, str):
-        if not cell.lstrip().startswith("[") or '"role"' not in cell:
+        if not cell.lstrip().startswith("[") or not any(f'"{role}"' in cell for role, _ in _KEYS):
             return False
         try:
             cell = parse_json(cell, numbers=False)
@@ -107,11 +110,13 @@ def is_conversation(cell: Any) -> bool:
             return False
     if hasattr(cell, "tolist"):
         cell = cell.tolist()
-    return isinstance(cell, list | tuple) and bool(cell) and all(isinstance(item, Mapping) and "role" in item for item in cell)
+    if not isinstance(cell, list | tuple) or not cell or not all(isinstance(item, Mapping) for item in cell):
+        return False
+    return all("role" in item for item in cell) or all("from" in item and "value" in item for item in cell)
 
 
 def conversation(cell: Any) -> Conversation:
-    """The conversation in a list of ``{"role", "content"}``, or in JSON text of one.
+    """The conversation in a list of ``{"role", "content"}`` or of ShareGPT's ``{"from", "value"}``, or in JSON text of one.
 
     Raises:
         DataError: It is none, a role is unknown, or a content is not text.
@@ -120,9 +125,9 @@ def conversation(cell: Any) -> Conversation:
         return cell
     if not is_conversation(cell):
         raise DataError('A conversation is a list of {"role": …, "content": …}, or JSON text of such a list.')
-    return Conversation(
-        [(_role(item), _content(item)) for item in (parse_json(cell, numbers=False) if isinstance(cell, str) else cell)]
-    )
+    items = parse_json(cell, numbers=False) if isinstance(cell, str) else cell
+    role, content = _KEYS[0] if "role" in items[0] else _KEYS[1]
+    return Conversation([(_role(item[role]), _content(item.get(content))) for item in items])
 
 
 def check_positions(positions: str) -> str:
@@ -132,15 +137,13 @@ def check_positions(positions: str) -> str:
     return positions
 
 
-def _role(item: Mapping[str, Any]) -> str:
-    role = item["role"]
+def _role(role: Any) -> str:
     if not isinstance(role, str):
         raise DataError(f"The role of a message is one of {', '.join(ROLES)}, not {role!r}.")
-    return role
+    return _ROLES_ELSEWHERE.get(role, role)
 
 
-def _content(item: Mapping[str, Any]) -> str:
-    content = item.get("content")
+def _content(content: Any) -> str:
     if isinstance(content, str):
         return content
     # The form in which several providers write text: a list of parts.

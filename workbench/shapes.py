@@ -52,6 +52,10 @@ def parse_json(text: bytes | str, numbers: bool = True, halves: bool = False) ->
         raise ShapeError("a text in it has a lone surrogate, which is half of a character") from None
     except UnicodeDecodeError as error:
         raise ShapeError(f"it is not in UTF-8 (byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        # Who reads a file by lines says which line it is.
+        line = f"line {error.lineno}, " if error.lineno > 1 else ""
+        raise ShapeError(f"it is not JSON ({error.msg}: {line}column {error.colno})") from None
     except ValueError as error:
         raise ShapeError(f"it is not JSON ({error})") from None
     return value

@@ -137,5 +137,16 @@ def test_labels_with_too_few_examples_are_named_not_probed(tmp_path, minilm) -> 
     dataset = wb.dataset_from_table(table, text="text", labels=["rare"])
     with wb.open_study(tmp_path / "study") as study:
         acts = study.capture(minilm, dataset, sites="resid_post.1")
-        with pytest.raises(DataError, match=r"'rare=yes' has .* needs 20 and 8 of each"):
+        with pytest.raises(DataError, match=r"'rare=yes' has .* needs 20 and 8 of each\. ") as found:
+            study.run("linear_probe", acts)
+    assert "group" not in str(found.value)
+
+
+def test_groups_that_leave_a_class_to_one_split_are_named(tmp_path, minilm) -> None:
+    table = pd.DataFrame({"text": [f"sentence number {i} about things" for i in range(120)]})
+    table["book"], table["tone"] = [f"book {i % 3}" for i in range(120)], ["calm" if i % 3 else "loud" for i in range(120)]
+    dataset = wb.dataset_from_table(table, text="text", labels=["tone"], group="book")
+    with wb.open_study(tmp_path / "study") as study:
+        acts = study.capture(minilm, dataset, sites="resid_post.1")
+        with pytest.raises(DataError, match=r"the 120 captured examples are in 3 groups, each of them whole in one split"):
             study.run("linear_probe", acts)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from tests.models.tokenizers_of import HEADERS, llama3_kind, save_decoder
 from workbench.activations import capture
-from workbench.conversations import POSITIONS, Conversation, conversation
+from workbench.conversations import POSITIONS, Conversation, conversation, is_conversation
 from workbench.datasets import dataset_from_table, load_dataset
 from workbench.edits import Edits, steer
 from workbench.errors import ConfigError, DataError
@@ -58,6 +58,24 @@ def test_a_conversation_is_the_ids_of_its_template(chat):
         assert batch.inputs["input_ids"][row][batch.attention[row]].tolist() == ids
     # The last message was the user's: the header of the answer is behind it.
     assert chat.tokens.prompt(HELLO)[0].tolist() == batch.inputs["input_ids"][0].tolist()
+
+
+def test_the_form_of_sharegpt_is_the_same_conversation(tmp_path):
+    names = {"user": "human", "assistant": "gpt", "system": "system"}
+    theirs = [{"from": names[message["role"]], "value": message["content"]} for message in HELLO]
+    assert conversation(theirs) == conversation(json.dumps(theirs)) == conversation(HELLO)
+    assert conversation(theirs).messages == conversation(HELLO).messages
+    (tmp_path / "talks.jsonl").write_text("\n".join(json.dumps({"conversations": theirs, "label": x}) for x in "ab"))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "one.json").write_text(json.dumps({"conversations": theirs}))
+    for path in ("talks.jsonl", "folder"):
+        found = load_dataset(tmp_path / path)
+        assert found.of_conversations
+        assert found.inputs([0])[0].messages == conversation(HELLO).messages
+    # An e-mail has a sender and is no message of a chat.
+    assert not is_conversation([{"from": "ada@example.org", "to": "ben@example.org"}])
+    with pytest.raises(DataError, match=r"The role of a message is one of .* not 'bard'"):
+        conversation([{"from": "bard", "value": "Hi."}])
 
 
 def test_positions_name_what_was_said_by_whom(chat):

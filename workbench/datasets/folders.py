@@ -82,7 +82,9 @@ def read_folder(
 
 
 def _content(path: Path, encoding: str | None) -> str:
-    """A text file's text, or the messages of a conversation as JSON: the file is a list of them, or holds one as "messages"."""
+    """A text file's text, or the messages of a conversation as JSON: the file is a list of them, or holds one as "messages"
+    (or as "conversations", as ShareGPT calls it).
+    """
     text = read_text(path, encoding)
     if path.suffix.lower() != ".json":
         return text
@@ -90,7 +92,7 @@ def _content(path: Path, encoding: str | None) -> str:
         found = parse_json(text, numbers=False)
     except ShapeError as error:
         raise DataError(f"{quote(path.name)} cannot be read: {error}.") from error
-    messages = found.get("messages") if isinstance(found, dict) else found
+    messages = found.get("messages", found.get("conversations")) if isinstance(found, dict) else found
     if not is_conversation(messages):
         raise DataError(
             f'{quote(path.name)} holds no conversation: write a list of {{"role": …, "content": …}}, or "messages": [...].'

@@ -168,13 +168,21 @@ def _usable(names: list[str], train: np.ndarray, test: np.ndarray, hint: str = "
     return keep, skipped
 
 
+def _whole_groups(dataset: Dataset, examples: Int[np.ndarray, "n"]) -> str:
+    """That groups leave little to be dealt out, where they do: each is in one split."""
+    groups = len(np.unique(example_clusters(dataset, examples)))
+    if groups * 2 > len(examples):
+        return ""
+    return f" (the {len(examples):,} captured examples are in {counted(groups, 'group')}, each of them whole in one split)"
+
+
 def _positions(acts: ActivationSet, dataset: Dataset, labels: list[str], max_rows: int, seed: int) -> Chosen:
     train, test = held_out(acts, dataset, "train", max_rows, seed), held_out(acts, dataset, "test", max_rows, 0)
     y_train, y_test = train.tokens.only(labels).values, test.tokens.only(labels).values
     of_split = dataset.table["split"].to_numpy()[acts.index["example"].to_numpy()]
     drawn = len(train.rows) < (of_split == "train").sum() or len(test.rows) < (of_split == "test").sum()
     hint = f" (of {max_rows:,} rows that are drawn: raise max_rows for more)" if drawn else ""
-    keep, skipped = _usable(labels, y_train, y_test, hint)
+    keep, skipped = _usable(labels, y_train, y_test, hint + _whole_groups(dataset, np.unique(acts.index["example"].to_numpy())))
     # An example whose spans nobody marked says nothing about them.
     a, b = ~np.isnan(y_train).all(1), ~np.isnan(y_test).all(1)
     return Chosen(
@@ -193,7 +201,7 @@ def _examples(acts: ActivationSet, dataset: Dataset, labels: list[str], seed: in
     train = np.sort(rng.permutation(pool)[: min(MAX_EXAMPLES, int(len(pool) * SEEN))])
     test = captured[split == "test"]
     y_train, y_test = values[train][:, columns], values[test][:, columns]
-    keep, skipped = _usable(labels, y_train, y_test)
+    keep, skipped = _usable(labels, y_train, y_test, _whole_groups(dataset, captured))
     return Chosen(
         "example", [labels[i] for i in keep], train, test, y_train[:, keep], y_test[:, keep],
         example_clusters(dataset, train), example_clusters(dataset, test), skipped,
