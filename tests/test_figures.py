@@ -132,6 +132,17 @@ def test_what_is_no_figure_is_a_sentence(text: str) -> None:
         read_figure(text)
 
 
+@pytest.mark.parametrize("place", ["data", "layout", "deep"])
+def test_a_long_name_of_nothing_is_a_sentence_at_once(place: str) -> None:
+    named = {"type": "bar", "y": [1]}
+    long = {"x" * 100_000: 1}
+    figure = {"data": [named | (long if place == "data" else {})], "layout": {"title": long} if place == "layout" else {}}
+    if place == "deep":
+        figure["data"][0]["transforms"] = [{"styles": [long]}]
+    with pytest.raises(DataError, match="cannot be shown: a name in it has 100,000 characters"):
+        read_figure(json.dumps(figure))
+
+
 def test_a_file_that_is_no_text_is_a_sentence_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "loss.json").write_bytes(b"\xff\xfe\x00")
     for name in ("loss", "missing"):

@@ -50,6 +50,16 @@ def test_numbers_that_say_every_digit_are_no_shortened_identifiers(tmp_path) -> 
     assert load_dataset(tmp_path / "codes.csv", labels="author").label("author").values == ("12e4567", "13e4567", "14e4567")
 
 
+@pytest.mark.parametrize("digits", [300, 308, 309, 310, 400, 401, 4000])
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_whole_numbers_of_any_length_are_classes_with_every_digit(tmp_path, digits: int, suffix: str) -> None:
+    codes = [f"{number}{'7' * (digits - 1)}" for number in (1, 2, 3)]
+    rows = [f'{{"text": "row {i}", "author": {codes[i % 3]}}}' for i in range(60)]
+    path = tmp_path / f"mine{suffix}"
+    path.write_text(lines_of(codes * 20) if suffix == ".csv" else "\n".join(rows))
+    assert load_dataset(path, labels="author").label("author").values == tuple(codes)
+
+
 @pytest.mark.parametrize(("kind", "largest"), [(np.float16, 2**11), (np.float32, 2**24), (np.float64, 2**53)])
 def test_identifiers_are_refused_from_where_their_floats_are_no_longer_exact(tmp_path, kind, largest) -> None:
     for size, exact in ((largest - 60, True), (largest, False)):

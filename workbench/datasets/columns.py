@@ -285,20 +285,20 @@ def _numbers(present: Sequence[object]) -> list[int | float] | None:
         if isinstance(value, (bool, np.bool_)):
             return None
         if isinstance(value, (int, np.integer)):
-            numbers.append(int(value))
+            number: int | float = int(value) if abs(int(value)) < 2**63 else _exact(Decimal(int(value)))
         elif isinstance(value, (float, np.floating)):
-            number = _plain(value)
-            numbers.append(int(number) if number.is_integer() else number)
+            plain = _plain(value)
+            number = int(plain) if plain.is_integer() else plain
         elif isinstance(value, Decimal) and value.is_finite():
-            numbers.append(_exact(value))
+            number = _exact(value)
         elif isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
             number = _exact(Decimal(value.strip()))
-            # Beyond the largest float it is no number that can be told from others, such as a code 12e4567.
-            if math.isinf(number):
-                return None
-            numbers.append(number)
         else:
             return None
+        # Beyond the largest float it is no number that can be told from others, such as a code 12e4567.
+        if isinstance(number, float) and math.isinf(number):
+            return None
+        numbers.append(number)
     return numbers
 
 
@@ -308,8 +308,8 @@ def _plain(value: float | np.floating[Any]) -> float:
 
 
 def _exact(number: Decimal) -> int | float:
-    # 400 digits are more than any identifier has, and more than a float can hold.
-    if number.adjusted() > 400 or number != number.to_integral_value():
+    # 308 digits are more than any identifier has, and a float can hold no whole number of more.
+    if number.adjusted() >= 308 or number != number.to_integral_value():
         return float(number)
     return int(number)
 

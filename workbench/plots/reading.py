@@ -40,6 +40,8 @@ ITEM_BYTES = {
     "int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "float32": 4, "float64": 8,
 }  # fmt: skip
 """Types of numbers that a figure may hold as bytes, and how long one of each is."""
+LONGEST_KEY = 100
+"""Characters of a key: plotly looks for a name like an unknown one, for minutes where that is long."""
 ADDRESSES = frozenset({"images", "geojson", "href", "url", "stylesheet"})
 # Marks of plotly's texts without attributes; of all others the angle bracket is written as an entity, which shows it.
 _MARKUP = re.compile(r"<(?!/?(?:b|i|u|s|em|strong|sub|sup|br|extra)\s*/?>)", re.IGNORECASE)
@@ -88,6 +90,8 @@ def _problem(figure: Any) -> str:
     """What speaks against drawing it; empty where nothing does."""
     if not isinstance(figure, dict) or set(figure) - {"data", "layout", "frames"}:
         return "it holds other parts than data and layout"
+    if length := _longest_key(figure):
+        return f"a name in it has {length:,} characters"
     data, layout = figure.get("data", []), figure.get("layout", {})
     if not isinstance(data, list) or not all(isinstance(trace, dict) for trace in data) or not isinstance(layout, dict):
         return "its data or layout is not what plotly writes"
@@ -102,6 +106,16 @@ def _problem(figure: Any) -> str:
     honest = _arrays_hold(data) and _arrays_hold(layout)
     said = f"it has {asks!r}, which may load something from an address" if asks else ""
     return said or ("" if honest else "it has numbers that are not as long as it says")
+
+
+def _longest_key(value: Any) -> int:
+    """The length of a key of more than `LONGEST_KEY` characters, anywhere inside; 0 where there is none."""
+    if isinstance(value, dict):
+        most = max(map(len, value), default=0)
+        return most if most > LONGEST_KEY else max(map(_longest_key, value.values()), default=0)
+    if isinstance(value, list):
+        return max((_longest_key(one) for one in value if not isinstance(one, (*_SCALARS, str))), default=0)
+    return 0
 
 
 def _addresses(value: Any) -> str:
