@@ -25,6 +25,7 @@ DRAWS = 100_000
 FEWEST = 2_000
 """Draws below which a table is not written."""
 PART = 2_500
+FEWEST_PARTS = 16
 
 
 def drawn(index: int, draws: int, seed: int) -> Trials:
@@ -45,7 +46,8 @@ def calibrate(chosen: list[int], draws: int) -> list[Judged]:
             if kept and (path := _most(kept, case, count)):
                 every.append((case, load(path)))
                 continue
-            parts = [pool.submit(drawn, index, min(PART, count), 1000 * index + part) for part in range(-(-count // PART))]
+            size = min(PART, -(-count // FEWEST_PARTS))
+            parts = [pool.submit(drawn, index, size, 1000 * index + part) for part in range(-(-count // size))]
             waiting.append((case, parts))
         start = time.monotonic()
         while waiting:
