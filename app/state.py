@@ -24,9 +24,9 @@ from app.components.text import short
 from workbench.errors import StudyError, UnknownNameError
 from workbench.serving import served_folders
 from workbench.store import tables
-from workbench.store.marker import STUDY_FILE
 from workbench.store.runs import newest_comparison
 from workbench.store.study import Study, open_study
+from workbench.store.study_file import STUDY_FILE
 
 NAME_SHOWN = 200
 SMALL_WIDTH = 1024

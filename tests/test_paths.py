@@ -34,7 +34,7 @@ JOINS = {
     "models/weights.py": {"cache_dir() / 'hashes' / f'{name}.json'"},
     "store/brought.py": {"cache_dir() / 'sets' / hashlib.sha256(url.encode()).hexdigest()[:16]"},
     "store/look.py": {"folder / f'{CATALOG}{ending}'", "path.with_name(f'{path.name}{end}')"},
-    "store/marker.py": {"marker.with_name(f'.{uuid.uuid4().hex}{PARTIAL}')"},
+    "store/study_file.py": {"file.with_name(f'.{uuid.uuid4().hex}{PARTIAL}')"},
     "store/remote.py": {"folder / last"},
     "store/remote_check.py": {"folder / last", "folder / LAST[kind]"},
     "store/dropped.py": {
@@ -102,7 +102,7 @@ def test_no_other_file_makes_a_path_of_an_id() -> None:
 def test_temporary_names_are_made_in_one_file() -> None:
     for path in sorted([*(ROOT / "workbench").rglob("*.py"), *(ROOT / "app").rglob("*.py"), *(ROOT / "analyses").rglob("*.py")]):
         text = path.read_text()
-        if path.name not in KNOWING | {"marker.py"}:
+        if path.name not in KNOWING | {"study_file.py"}:
             assert '.partial"' not in text, f"{path}: take workbench.writing.file_beside"
             assert "getpid()}" not in text, path
 

@@ -11,8 +11,8 @@ from app.components.sign_in import no_writing
 from app.components.text import escape, literal, short
 from app.writer import Writer, writer_of
 from workbench.progress import Progress
-from workbench.store.marker import STUDY_FILE, read
 from workbench.store.study import Study
+from workbench.store.study_file import STUDY_FILE, read
 
 ICONS = {"broken": "▲ broken", "unfinished": "◌ unfinished", "unchecked": "○ unchecked"}
 NAMES_SHOWN = 20

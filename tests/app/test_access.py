@@ -321,8 +321,8 @@ def test_a_study_from_elsewhere_is_opened_once_an_editor_says_yes(
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
     theirs = Path(shutil.copytree(folder, tmp_path / "theirs"))
-    marker = json.loads((theirs / "study.json").read_text())
-    (theirs / "study.json").write_text(json.dumps(marker | {"remote": f"file://{tmp_path}/[l](http://a.example)"}))
+    content = json.loads((theirs / "study.json").read_text())
+    (theirs / "study.json").write_text(json.dumps(content | {"remote": f"file://{tmp_path}/[l](http://a.example)"}))
     monkeypatch.setenv("WORKBENCH_STUDIES", str(theirs))
     reader = session(**signed_in(BO))
     assert "has to say yes first" in said(reader)

@@ -29,9 +29,9 @@ from workbench.shapes import read_tensors
 from workbench.store.deleted import deleted_sets
 from workbench.store.dependents import Needs
 from workbench.store.look import CATALOG, look
-from workbench.store.marker import STUDY_FILE
-from workbench.store.marker import read as read_marker
 from workbench.store.study import Study
+from workbench.store.study_file import STUDY_FILE
+from workbench.store.study_file import read as read_study_file
 from workbench.store.unpacking import Member, _copy, _fill, _reading, _require_room
 from workbench.store.verify import damaged_files
 
@@ -215,7 +215,7 @@ READERS = {
         Reader("rows", "arrays", "rows.csv", read_given),
         Reader("recipe", "recipes", "recipe.json", lambda folder: Recipe.load(folder / "recipe.json")),
         Reader("figure", "figures", "figure.json", lambda folder: read_figure_file(folder / "figure.json")),
-        Reader("study file", "study", STUDY_FILE, lambda folder: read_marker(folder / STUDY_FILE, "it")),
+        Reader("study file", "study", STUDY_FILE, lambda folder: read_study_file(folder / STUDY_FILE, "it")),
         Reader("job", "study", "jobs/*/end.json", _jobs),
         Reader("job question", "study", "jobs/*/job.json", _jobs),
         Reader("job progress", "study", "jobs/*/progress.json", _jobs),

@@ -17,7 +17,7 @@ from workbench.cli import main
 from workbench.errors import ConfigError, StudyError
 from workbench.store import postgres as store
 from workbench.store import tables
-from workbench.store.marker import STUDY_FILE
+from workbench.store.study_file import STUDY_FILE
 from workbench.store.texts import keep_texts
 
 CATALOGS = ("sqlite", "postgresql")
@@ -205,8 +205,8 @@ def test_a_user_who_may_not_is_told_so(postgres, tmp_path) -> None:
     with pytest.raises(StudyError, match="GRANT CREATE ON DATABASE"):
         wb.open_study(tmp_path / "other", catalog=guest)
     assert not (tmp_path / "other").exists()
-    marker = study.folder / STUDY_FILE
-    marker.write_text(marker.read_text().replace("tester", "guest"))
+    file = study.folder / STUDY_FILE
+    file.write_text(file.read_text().replace("tester", "guest"))
     with pytest.raises(StudyError, match=r"permission denied.*See that your user may read"):
         wb.open_study(study.folder, trust=True)
 

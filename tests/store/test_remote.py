@@ -18,8 +18,8 @@ import workbench as wb
 from tests.store.axes import AXES
 from workbench.cli import main
 from workbench.errors import ConfigError, StudyError
-from workbench.store import marker
-from workbench.store.marker import STUDY_FILE
+from workbench.store import study_file
+from workbench.store.study_file import STUDY_FILE
 from workbench.store.texts import keep_texts
 from workbench.writing import write_beside
 
@@ -260,7 +260,7 @@ def test_a_study_that_gets_a_remote_is_known_to_whoever_opens_it_at_that_moment(
         with wb.open_study(study.folder) as other:
             opened.append(other.remote.url)
 
-    monkeypatch.setattr(marker, "write_beside", written)
+    monkeypatch.setattr(study_file, "write_beside", written)
     url = f"file://{tmp_path}/there"
     wb.open_study(study.folder, remote=url).close()
     assert opened == [url]

@@ -14,9 +14,9 @@ from workbench.frames import records
 from workbench.numbers import corrected_p
 from workbench.progress import Progress
 from workbench.runner import peak_memory
-from workbench.store.marker import STUDY_FILE
 from workbench.store.runs import Run, repetitions
 from workbench.store.study import Study, open_study
+from workbench.store.study_file import STUDY_FILE
 
 SITE = "resid_post.3"
 STEER, STEERED = "steer", 6

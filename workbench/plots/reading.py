@@ -90,8 +90,6 @@ def _problem(figure: Any) -> str:
     """What speaks against drawing it; empty where nothing does."""
     if not isinstance(figure, dict) or set(figure) - {"data", "layout", "frames"}:
         return "it holds other parts than data and layout"
-    if length := _longest_key(figure):
-        return f"a name in it has {length:,} characters"
     data, layout = figure.get("data", []), figure.get("layout", {})
     if not isinstance(data, list) or not all(isinstance(trace, dict) for trace in data) or not isinstance(layout, dict):
         return "its data or layout is not what plotly writes"
@@ -104,7 +102,9 @@ def _problem(figure: Any) -> str:
         return f"its layout has {part[:40]!r}, which may load something or change the figure"
     asks = _addresses([data, {key: value for key, value in layout.items() if key != "template"}])
     honest = _arrays_hold(data) and _arrays_hold(layout)
+    length = _longest_key(figure)
     said = f"it has {asks!r}, which may load something from an address" if asks else ""
+    said = said or (f"a name in it has {length:,} characters" if length else "")
     return said or ("" if honest else "it has numbers that are not as long as it says")
 
 

@@ -6,7 +6,7 @@ import re
 
 from workbench.paths import PARTIAL, is_id
 from workbench.store.look import CATALOG
-from workbench.store.marker import STUDY_FILE
+from workbench.store.study_file import STUDY_FILE
 
 _FILE = r"[^./\\:\x00-\x1f\x7f][^/\\:\x00-\x1f\x7f]{0,199}"
 _IN_RUN = re.compile(rf"({_FILE}/){{0,3}}{_FILE}\.(json|parquet|safetensors)")

@@ -20,8 +20,8 @@ from workbench.shapes import parse_json
 from workbench.store.catalog import Catalog
 from workbench.store.copying import copy_rows
 from workbench.store.look import CATALOG
-from workbench.store.marker import STUDY_FILE, Marker, read
 from workbench.store.members import belongs
+from workbench.store.study_file import STUDY_FILE, StudyFile, read
 from workbench.writing import file_beside
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def pack(study: Study, path: Path, activations: bool = False, progress: Progress
         disk_errors("the packed study"), tempfile.TemporaryDirectory() as scratch, file_beside(path) as partial,
         zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive,
     ):  # fmt: skip
-        archive.writestr(STUDY_FILE, Marker(read(study.folder / STUDY_FILE, study.name).name).text())
+        archive.writestr(STUDY_FILE, StudyFile(read(study.folder / STUDY_FILE, study.name).name).text())
         archive.write(_clean_catalog(study, Path(scratch) / CATALOG), CATALOG)
         files = list(_files(study, activations))
         packed = adding(progress, sum(file.stat().st_size for file in files), "packing the study")

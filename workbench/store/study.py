@@ -19,10 +19,10 @@ from workbench.store.caring import Caring
 from workbench.store.catalog import Catalog
 from workbench.store.deleted import finish_deletions
 from workbench.store.look import CATALOG
-from workbench.store.marker import make_or_check
 from workbench.store.opening import admit, writable
 from workbench.store.run_record import require_records
 from workbench.store.runs import Run, find_run
+from workbench.store.study_file import make_or_check
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
@@ -388,11 +388,11 @@ def open_study(
         MissingExtraError: There is no library for the database or the remote.
     """
     folder = require_utf_8(Path(path).expanduser().resolve())
-    marker = make_or_check(folder, str(path), create, catalog, remote)
-    admit(folder, str(path), marker, trust, catalog is not None, remote is not None)
+    about = make_or_check(folder, str(path), create, catalog, remote)
+    admit(folder, str(path), about, trust, catalog is not None, remote is not None)
     if not read_only and (read_only := not writable(folder)):
         text = f"The study {path} is open for reading only: its folder may not be written."
         warnings.warn(text, WorkbenchWarning, stacklevel=2)
-    study = Study(folder, Catalog(marker.catalog or f"sqlite:///{folder.as_posix()}/{CATALOG}", read_only), marker.remote)
+    study = Study(folder, Catalog(about.catalog or f"sqlite:///{folder.as_posix()}/{CATALOG}", read_only), about.remote)
     finish_deletions(study)
     return study

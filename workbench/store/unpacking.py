@@ -35,9 +35,9 @@ from workbench.store import trust
 from workbench.store.catalog import Catalog
 from workbench.store.copying import copy_rows
 from workbench.store.look import CATALOG, present, reading, rows
-from workbench.store.marker import MOST_BYTES, STUDY_FILE, Marker, moved, new_id, parse
 from workbench.store.members import belongs, run_of
 from workbench.store.study import Study, open_study
+from workbench.store.study_file import MOST_BYTES, STUDY_FILE, StudyFile, moved, new_id, parse
 from workbench.store.tables import concepts, info, runs
 from workbench.writing import folder_beside, new_beside, placing
 
@@ -89,11 +89,11 @@ def unpack(path: str | Path, folder: str | Path, catalog: str | None = None, pro
         folder_beside(home) as made,
         new_beside(home, folder=True) as scratch,
     ):
-        marker = _fill(source, made, scratch, home.name, progress)
+        about = _fill(source, made, scratch, home.name, progress)
         if catalog is not None:
-            marker = _move_catalog(made, home.name, catalog)
-        (made / STUDY_FILE).write_text(marker.text())
-    trust.remember(home, marker.id, marker.places)
+            about = _move_catalog(made, home.name, catalog)
+        (made / STUDY_FILE).write_text(about.text())
+    trust.remember(home, about.id, about.places)
     return open_study(home, create=False)
 
 
@@ -109,7 +109,7 @@ def _source(path: str | Path) -> Path:
     raise StudyError(f"There is no packed study at {path}: give a file that `workbench pack` wrote, or a bundled name: {known}.")
 
 
-def _fill(source: Path, home: Path, scratch: Path, name: str, progress: Progress | None) -> Marker:
+def _fill(source: Path, home: Path, scratch: Path, name: str, progress: Progress | None) -> StudyFile:
     """Copy what belongs to a study into a new folder, its catalog anew; what its study file is to say."""
     with _reading(source) as (members, size, strange):
         if STUDY_FILE not in members or CATALOG not in members:
@@ -133,10 +133,10 @@ def _fill(source: Path, home: Path, scratch: Path, name: str, progress: Progress
         _warn(f"{len(strange):,} files of {source} are no part of a study, such as {shown(strange[0])}: they were left out.")
     for table, count in lost.items():
         _warn(f"{count:,} rows of '{table}' in {source} are not as the workbench writes them: they were left out.")
-    return Marker(said.name if 0 < len(said.name) <= 200 else name, id=new_id())
+    return StudyFile(said.name if 0 < len(said.name) <= 200 else name, id=new_id())
 
 
-def _study_file(copied: Path, called: str) -> Marker:
+def _study_file(copied: Path, called: str) -> StudyFile:
     if (size := copied.stat().st_size) > MOST_BYTES:
         raise StudyError(f"{STUDY_FILE} in {called} has {size:,} bytes, and no study's has more than {MOST_BYTES:,}.")
     return parse(copied.read_bytes(), f"{STUDY_FILE} in {called}", called)
@@ -294,8 +294,8 @@ def fresh_catalog(source: Path, target: Path, called: str) -> dict[str, int]:
                 if table is runs and row.get("status") == "running":
                     continue
                 seen += 1
-                about = next(((key.column.table.name, row.get(key.parent.name)) for key in table.foreign_keys), None)
-                if problem or (about is not None and about[1] not in kept[about[0]]):
+                parent = next(((key.column.table.name, row.get(key.parent.name)) for key in table.foreign_keys), None)
+                if problem or (parent is not None and parent[1] not in kept[parent[0]]):
                     continue
                 good.append(row)
                 if table.name in kept:
@@ -352,11 +352,11 @@ def _finished(path: Path) -> set[str]:
         return {run for (run,) in made.execute("SELECT id FROM runs WHERE status = 'done'")}
 
 
-def _move_catalog(folder: Path, name: str, url: str) -> Marker:
+def _move_catalog(folder: Path, name: str, url: str) -> StudyFile:
     """Move the catalog of a study that nobody has open into PostgreSQL."""
-    marker = moved(name, url)
-    with closing(Catalog(f"sqlite:///{folder.as_posix()}/{CATALOG}")) as source, closing(Catalog(marker.catalog)) as target:
+    about = moved(name, url)
+    with closing(Catalog(f"sqlite:///{folder.as_posix()}/{CATALOG}")) as source, closing(Catalog(about.catalog)) as target:
         copy_rows(source, target)
     for file in folder.glob(f"{CATALOG}*"):
         file.unlink()
-    return marker
+    return about

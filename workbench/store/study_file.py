@@ -26,7 +26,7 @@ _ADVICE = "Restore it from a copy."
 
 
 @dataclass(frozen=True)
-class Marker:
+class StudyFile:
     """What the file says.
 
     Attributes:
@@ -57,7 +57,7 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
-def make_or_check(folder: Path, called: str, create: bool, catalog: str | None = None, remote: str | None = None) -> Marker:
+def make_or_check(folder: Path, called: str, create: bool, catalog: str | None = None, remote: str | None = None) -> StudyFile:
     """Make a study of a folder that is new or empty, or check that it is one.
 
     Args:
@@ -71,13 +71,13 @@ def make_or_check(folder: Path, called: str, create: bool, catalog: str | None =
         StudyError: The folder holds something else, or cannot be read; or the study's catalog or remote is somewhere else.
         ConfigError: The URL of the catalog cannot be used.
     """
-    marker = folder / STUDY_FILE
-    wanted = Marker(folder.name, id=new_id()) if catalog is None else moved(folder.name, catalog)
-    if not os.path.lexists(marker):
+    file = folder / STUDY_FILE
+    wanted = StudyFile(folder.name, id=new_id()) if catalog is None else moved(folder.name, catalog)
+    if not os.path.lexists(file):
         if not create:
             raise StudyError(f"There is no study at {called}. Make one with `workbench capture {called} …`.")
         # Looked for again, last: another process may be making the study at this moment, and what it makes is not in the way.
-        if os.path.lexists(folder) and not (folder.is_dir() and (_just_begun(folder) or marker.exists())):
+        if os.path.lexists(folder) and not (folder.is_dir() and (_just_begun(folder) or file.exists())):
             raise StudyError(f"{called} is not a study and not empty; choose another folder for the study.")
         if wanted.catalog:
             from workbench.store.postgres import require_reachable
@@ -90,14 +90,14 @@ def make_or_check(folder: Path, called: str, create: bool, catalog: str | None =
                 inside(folder, "runs").mkdir(parents=True, exist_ok=True)
             # Before others can see it: a process that opens it at this moment must not take it for a stranger's.
             trust.remember(folder, wanted.id, wanted.places)
-            _write_once(marker, wanted)
-    found = read(marker, called)
+            _write_once(file, wanted)
+    found = read(file, called)
     if catalog is not None and not _same(found.catalog, catalog):
         raise StudyError(
             f"The catalog of {called} is at {found.catalog or 'catalog.db in its folder'}: leave the catalog out to open it. To"
             " move a study, pack it and unpack it with the new catalog."
         )
-    return found if remote is None else _with_remote(marker, found, called, remote)
+    return found if remote is None else _with_remote(file, found, called, remote)
 
 
 class _Header(BaseModel):
@@ -108,19 +108,19 @@ class _Header(BaseModel):
     id: str = ""
 
 
-def read(marker: Path, called: str) -> Marker:
+def read(file: Path, called: str) -> StudyFile:
     """What a study's file says.
 
     Raises:
         StudyError: It is damaged, or of a later format.
         ConfigError: The URL of the catalog cannot be used.
     """
-    with reading(str(marker), _ADVICE):
-        content = read_bytes(marker, MOST_BYTES)
-    return parse(content, str(marker), called)
+    with reading(str(file), _ADVICE):
+        content = read_bytes(file, MOST_BYTES)
+    return parse(content, str(file), called)
 
 
-def parse(content: bytes, what: str, called: str) -> Marker:
+def parse(content: bytes, what: str, called: str) -> StudyFile:
     """What the content of a study's file says; ``what`` is the file in errors. See :func:`read`."""
     from workbench.store.postgres import known_url
     from workbench.store.remote import known_remote
@@ -130,7 +130,7 @@ def parse(content: bytes, what: str, called: str) -> Marker:
     if not is_version(header.format, FORMAT, ELSEWHERE_FORMAT):
         said = printable(str(header.format), 40)
         raise StudyError(f"{called} is a study of format {said}; this workbench reads format {ELSEWHERE_FORMAT}. Upgrade it.")
-    found = Marker(**header.model_dump(exclude={"format"}))
+    found = StudyFile(**header.model_dump(exclude={"format"}))
     # Nothing else is ever opened for a study: no database in a file, and no place that only gives pages.
     if found.catalog:
         known_url(found.catalog)
@@ -139,7 +139,7 @@ def parse(content: bytes, what: str, called: str) -> Marker:
     return found
 
 
-def moved(name: str, catalog: str) -> Marker:
+def moved(name: str, catalog: str) -> StudyFile:
     """What is to be written for a study whose catalog is in PostgreSQL.
 
     Raises:
@@ -147,7 +147,7 @@ def moved(name: str, catalog: str) -> Marker:
     """
     from workbench.store.postgres import known_url, with_schema
 
-    return Marker(name, with_schema(known_url(catalog), name).render_as_string(), id=new_id())
+    return StudyFile(name, with_schema(known_url(catalog), name).render_as_string(), id=new_id())
 
 
 def _require_remote(folder: Path, url: str) -> None:
@@ -157,21 +157,21 @@ def _require_remote(folder: Path, url: str) -> None:
     Remote(folder, url).names("runs")
 
 
-def _with_remote(marker: Path, found: Marker, called: str, url: str) -> Marker:
+def _with_remote(file: Path, found: StudyFile, called: str, url: str) -> StudyFile:
     from workbench.store.remote import known_remote
 
     wanted = replace(found, remote=known_remote(url))
     if found.remote and found.remote != wanted.remote:
         raise StudyError(
-            f"The remote of {called} is {found.remote}: leave the remote out to open it. If it was moved, change it in {marker}."
+            f"The remote of {called} is {found.remote}: leave the remote out to open it. If it was moved, change it in {file}."
         )
     if not found.remote:
-        _require_remote(marker.parent, url)
-        if trust.trusted(marker.parent, found.id) is not None:
+        _require_remote(file.parent, url)
+        if trust.trusted(file.parent, found.id) is not None:
             # Before it is changed: a process that opens it at this moment must not take it for a stranger's.
-            trust.remember(marker.parent, found.id, wanted.places, changing=True)
+            trust.remember(file.parent, found.id, wanted.places, changing=True)
         with disk_errors("the study"):
-            write_beside(marker, wanted.text())
+            write_beside(file, wanted.text())
     return wanted
 
 
@@ -187,17 +187,17 @@ def _same(kept: str, asked: str) -> bool:
     return one == two
 
 
-def _write_once(marker: Path, content: Marker) -> None:
+def _write_once(file: Path, content: StudyFile) -> None:
     """Write the file where there is none: of several processes that make a study at once, all open what the first one made."""
-    with new_beside(marker) as partial:
+    with new_beside(file) as partial:
         partial.write_text(content.text())
         try:
-            os.link(partial, marker)
+            os.link(partial, file)
         except FileExistsError:
             pass
         except OSError:
             # A file system without links.
-            partial.replace(marker)
+            partial.replace(file)
 
 
 def _just_begun(folder: Path) -> bool:
