@@ -135,14 +135,14 @@ class Writer:
             return opened.push()
 
     def pull(self, show: Progress) -> list[str]:
-        """Bring what is only at the remote, and say what was brought."""
-        show(0, 1, "bringing runs and activations")
+        """Fetch what is only at the remote, and say what was fetched."""
+        show(0, 1, "fetching runs and activations")
         if self.study.remote:
             _check_remote(self.study.remote.url)
         return self.study.pull()
 
     def import_activations(self, folder: str | Path, asked: dict[str, Any], show: Progress) -> str:
-        """Bring a folder of activations in, and say what came.
+        """Import a folder of activations, and say what came.
 
         Args:
             folder: A path that somebody typed, or the folder of an upload.

@@ -32,7 +32,7 @@ JOINS = {
     "models/checks.py": {"cache_dir() / 'model-checks' / f'{digest[:32]}.json'"},
     "models/packaged.py": {"cache_dir() / f'{pickled.stem}-{digest[:16]}.safetensors'"},
     "models/weights.py": {"cache_dir() / 'hashes' / f'{name}.json'"},
-    "store/brought.py": {"cache_dir() / 'sets' / hashlib.sha256(url.encode()).hexdigest()[:16]"},
+    "store/fetched.py": {"cache_dir() / 'sets' / hashlib.sha256(url.encode()).hexdigest()[:16]"},
     "store/look.py": {"folder / f'{CATALOG}{ending}'", "path.with_name(f'{path.name}{end}')"},
     "store/study_file.py": {"file.with_name(f'.{uuid.uuid4().hex}{PARTIAL}')"},
     "store/remote.py": {"folder / last"},

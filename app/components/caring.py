@@ -17,7 +17,7 @@ from workbench.store.study_file import STUDY_FILE, read
 ICONS = {"broken": "▲ broken", "unfinished": "◌ unfinished", "unchecked": "○ unchecked"}
 NAMES_SHOWN = 20
 WHAT_REPAIR_DOES = (
-    "What is broken is brought from the remote where it is whole there, and dropped otherwise: damaged rows can be captured"
+    "What is broken is fetched from the remote where it is whole there, and dropped otherwise: damaged rows can be captured"
     " again, and a damaged run goes with its concepts and with the runs made from it. Names, notes and collections that people"
     " gave to dropped concepts are first written to dropped-….json in the study's folder."
 )
@@ -80,11 +80,11 @@ def remote(study: Study) -> None:
     if not known:
         return
     pulled = jobs.button(
-        ("pull", str(study.folder)), "Bring what is only there", "Bringing", writer.pull,
+        ("pull", str(study.folder)), "Copy from the remote", "Copying", writer.pull,
         icon=":material/cloud_download:",
     )  # fmt: skip
     if pulled is not None:
-        _moved("Brought", "Everything is here already.", pulled.result)
+        _moved("Copied", "Everything is here already.", pulled.result)
 
 
 def _verify(study: Study, content: bool, show: Progress) -> pd.DataFrame:

@@ -30,10 +30,10 @@ MIME = {".csv": "text/csv", ".parquet": "application/vnd.apache.parquet"}
 TABLE, CONCEPTS, ACTIVATIONS, STUDY = "a table", "a run's concepts", "activations", "the whole study"
 
 
-def bring_in(study: Study) -> None:
+def import_activations(study: Study) -> None:
     """Import a folder of activations that something else made."""
     heading(
-        "Bring activations in",
+        "Import activations",
         "SITE.npy or SITE.safetensors for every site, and rows.csv or rows.parquet; or a Hugging Face data set on disk. The files"
         " are uploaded, or lie in a folder on the machine that serves this app.",
     )
@@ -46,7 +46,7 @@ def bring_in(study: Study) -> None:
         if "folder" not in options and not files:
             raise ConfigError("Say which folder the activations are in, or upload the files.")
         jobs.start(
-            key, "Bringing activations in", lambda show: _import(writer, options, files, [table] if table else [], show)
+            key, "Importing activations", lambda show: _import(writer, options, files, [table] if table else [], show)
         )  # fmt: skip
         st.rerun()
     job = jobs.find_job(key)
@@ -57,7 +57,7 @@ def bring_in(study: Study) -> None:
     elif job.error:
         st.error(literal(job.error, 900))
     else:
-        st.success(literal(f"Brought in {job.result}.", 400))
+        st.success(literal(f"Imported {job.result}.", 400))
 
 
 def _import_form(study: Study) -> tuple[bool, dict[str, Any], list[UploadedFile], UploadedFile | None]:
@@ -93,7 +93,7 @@ def _import_form(study: Study) -> tuple[bool, dict[str, Any], list[UploadedFile]
             help="How one row came of a whole text.",
         )  # fmt: skip
         dtype = left.selectbox("Numbers on disk", DTYPES, index=None, placeholder="as they are", key="import dtype")
-        go = st.form_submit_button("Bring in", icon=":material/download:", type="primary")
+        go = st.form_submit_button("Import", icon=":material/download:", type="primary")
     options: dict[str, Any] = {name: text.strip() for name, text in asked.items() if text.strip()}
     options |= {"labels": [str(label) for label in labels]} if labels else {}
     options |= {name: value for name, value in (("pool", pool), ("store_dtype", dtype)) if value}
@@ -115,11 +115,16 @@ def _import(
         return writer.import_activations(folder, asked, show)
 
 
-def take_out(study: Study) -> None:
+def export(study: Study) -> None:
     """Choose what leaves the study, and save it."""
-    heading("Take out", "As files that other programs read.")
+    heading("Export", "As files that other programs read.")
     what = st.segmented_control(
-        "What", [TABLE, CONCEPTS, ACTIVATIONS, STUDY], default=TABLE, required=True, key="take out", label_visibility="collapsed"
+        "What",
+        [TABLE, CONCEPTS, ACTIVATIONS, STUDY],
+        default=TABLE,
+        required=True,
+        key="export what",
+        label_visibility="collapsed",
     )
     {TABLE: _table, CONCEPTS: _concepts, ACTIVATIONS: _activations, STUDY: _study}[str(what)](study)
 
@@ -207,7 +212,7 @@ def _study(study: Study) -> None:
         " since the model and the data make them again; <code>workbench pack --activations</code> puts them in.</div>"
     )
     if study.remote and writer_of(study) is None:
-        # To pack it brings what is only there into the study.
+        # Packing fetches what is only there into the study.
         no_writing(study)
         return
     offer(

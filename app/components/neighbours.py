@@ -68,7 +68,7 @@ def compare_button(study: Study, stale: bool) -> None:
 
 def family_table(table: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     """One row a family of same concepts: ``family, concept, name, method, site``, largest families first."""
-    # Brings torch, which no first paint should wait for.
+    # Imports torch, which no first paint should wait for.
     from workbench.evidence.counterparts import families_of
 
     known = frame[["id", "name", "method", "site"]]

@@ -15,7 +15,7 @@ from workbench.store.study import Study
 
 FOUND = 20
 UNTRIED = 0.1
-NAMES = {"add": "Add", "clamp": "Hold along direction", "ablate": "Take out", "set": "Hold latent at", "scale": "Scale latent"}
+NAMES = {"add": "Add", "clamp": "Hold along direction", "ablate": "Ablate", "set": "Hold latent at", "scale": "Scale latent"}
 DOSE = "Dose, in deviations of the activations from their mean"
 COSTS = {
     "loss": "cost about {share} of the next-token loss",

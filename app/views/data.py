@@ -10,7 +10,7 @@ import streamlit as st
 from app import jobs
 from app.components.adding import add_packed
 from app.components.caring import remote, whole
-from app.components.exchange import bring_in, take_out
+from app.components.exchange import export, import_activations
 from app.components.labelling import choose_labels
 from app.components.page import empty, heading, sentences, title
 from app.components.sizes import size
@@ -23,8 +23,8 @@ from workbench.store.study import Study
 TASKS: dict[str, Callable[[Study], None]] = {
     "Is it whole?": whole,
     "Labels": choose_labels,
-    "Bring activations in": bring_in,
-    "Take out": take_out,
+    "Import activations": import_activations,
+    "Export": export,
     "Size": size,
     "Remote": remote,
     "Add a study": lambda _study: add_packed(),
@@ -54,7 +54,7 @@ def _sets(study: Study) -> None:
     sets = study.activations()
     if not sets:
         empty(
-            "There are no activations yet. Bring some in below, or capture some:",
+            "There are no activations yet. Import some below, or capture some:",
             f"workbench capture {study.name} --model … --data …",
         )
         return
@@ -83,7 +83,7 @@ def _bytes(acts: ActivationSet) -> int:
 
 
 def _recapture(study: Study) -> None:
-    """Rows that were left out when the study was packed are made again by the model, or brought from the remote."""
+    """Rows that were left out when the study was packed are made again by the model, or fetched from the remote."""
     if (writer := writer_of(study)) is None:
         return
     job = jobs.button(

@@ -127,7 +127,7 @@ def test_a_reader_is_shown_nothing_that_writes_or_takes_a_path(session: Callable
         }  # fmt: skip
         assert not {field.label for field in test.text_input} & {"Or a folder", "Folder", "Address", "Table of rows"}
         assert not test.get("file_uploader")
-    go(test, "data", {"task": "Take out"})
+    go(test, "data", {"task": "Export"})
     assert "You may read" in said(test.segmented_control[1].set_value("activations").run())
 
 
@@ -159,7 +159,7 @@ def test_a_reader_changes_nothing_by_the_messages_of_an_editor(session: Callable
             sent.append(label)
             reader._run(states)
     settled()
-    wanted = {"Save name", "Add note", "Add this concept", "Repeat this run", "Start", "Compare methods", "Use these", "Bring in"}
+    wanted = {"Save name", "Add note", "Add this concept", "Repeat this run", "Start", "Compare methods", "Use these", "Import"}
     assert wanted <= set(sent)
     assert content(folder) == before
     # The same messages of an editor do what they say.

@@ -95,19 +95,19 @@ def test_activations_are_brought_in_by_the_page(start: Start, tmp_path: Path, ro
     rows = pd.DataFrame({"example": np.repeat(np.arange(20), 3), "position": np.tile(np.arange(3), 20), "token": "word"})
     rows.to_csv(given / "rows.csv", index=False)
     open_study(tmp_path / "study").close()
-    test = page(start, tmp_path / "study", "Bring activations in")
-    press(test, "Bring in")
+    test = page(start, tmp_path / "study", "Import activations")
+    press(test, "Import")
     assert "Say which folder" in test.error[0].value
     labelled(test.text_input, "Or a folder").input(str(tmp_path / "nowhere"))
-    press(test, "Bring in")
+    press(test, "Import")
     assert "nowhere" in test.error[0].value
     labelled(test.text_input, "Or a folder").input("/etc")
-    press(test, "Bring in")
+    press(test, "Import")
     assert "reaches only files inside" in test.error[0].value
     labelled(test.text_input, "Or a folder").input(str(given))
     labelled(test.text_input, "Model").input("ours")
     labelled(test.selectbox, "Numbers on disk").select("float32")
-    press(test, "Bring in")
+    press(test, "Import")
     assert "60 rows of 20 examples" in test.success[0].value
     test.run()
     assert test.dataframe[0].value["Rows"].tolist() == [60]
@@ -118,7 +118,7 @@ def test_activations_are_brought_in_by_the_page(start: Start, tmp_path: Path, ro
 
 
 def test_a_table_and_concepts_and_the_study_are_taken_out(start: Start, folder: Path, tmp_path: Path, saved: list[bytes]) -> None:
-    test = page(start, folder, "Take out")
+    test = page(start, folder, "Export")
     with open_study(folder) as study:
         run = study.get_run("linear_probe")
         metrics = run.metrics
@@ -140,7 +140,7 @@ def test_a_table_and_concepts_and_the_study_are_taken_out(start: Start, folder: 
 
 
 def test_activations_are_written_into_a_folder_that_is_new(start: Start, folder: Path, tmp_path: Path, rooted: Path) -> None:
-    test = page(start, folder, "Take out")
+    test = page(start, folder, "Export")
     test.segmented_control[1].set_value("activations").run()
     labelled(test.text_input, "Folder").input(str(folder)).run()
     press(test, "Write safetensors")
@@ -168,7 +168,7 @@ def test_a_study_gets_a_remote_and_what_is_lost_comes_back_from_it(
     test = page(start, folder, "Remote")
     assert f"{tmp_path}/there" in said(test)
     shutil.rmtree(folder / "runs" / run)
-    press(test, "Bring what is only there")
+    press(test, "Copy from the remote")
     assert run in test.success[-1].value.replace("\\", "")
     test = page(start, folder)
     labelled(test.toggle, "Read every byte at the remote too").set_value(True).run()

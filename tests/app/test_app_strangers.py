@@ -70,13 +70,13 @@ def test_activations_are_uploaded(serve: Callable[[Path], str], browser: Any, st
     page, base = browser.pages[0], serve(study_folder.parent)
     seen = Seen(base)
     seen.watch(page)
-    page.goto(f"{base}/data?" + urlencode({"study": "own", "task": "Bring activations in"}))
+    page.goto(f"{base}/data?" + urlencode({"study": "own", "task": "Import activations"}))
     drawn(page)
     page.get_by_text("per file").first.wait_for()
     page.locator("input[type=file]").first.set_input_files([tmp_path / "rows.csv", tmp_path / "resid_post.1.npy"])
     page.get_by_text("resid_post.1.npy").first.wait_for()
-    page.get_by_role("button", name="Bring in").click()
-    page.get_by_text("Brought in 60 rows of 20 examples").wait_for()
+    page.get_by_role("button", name="Import").click()
+    page.get_by_text("Imported 60 rows of 20 examples").wait_for()
     seen.nothing_else()
 
 

@@ -14,7 +14,7 @@ STORE = 200_000_000
 
 @pytest.fixture(scope="module")
 def sets_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the workers of the cluster keep sets that they bring."""
+    """Where the workers of the cluster keep sets that they fetch."""
     return tmp_path_factory.mktemp("cache")
 
 

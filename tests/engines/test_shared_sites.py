@@ -1,4 +1,4 @@
-"""A worker that does not see the study's folder has the activations brought from the remote, and finds the same."""
+"""A worker that does not see the study's folder has the activations fetched from the remote, and finds the same."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import workbench as wb
 from workbench.analysis import Context, SiteAnalysis
 from workbench.engines.sites import _AtSite
 from workbench.errors import StudyError
-from workbench.store.brought import brought
+from workbench.store.fetched import fetched
 
 cloudpickle = pytest.importorskip("ray.cloudpickle")
 
@@ -131,6 +131,6 @@ def test_what_is_damaged_or_another_set_is_not_read(sent, tmp_path, monkeypatch)
     files = acts.manifest.files
     other = files | {"site000-00000.bin": files["site000-00000.bin"].model_copy(update={"sha256": "0" * 64})}
     with pytest.raises(StudyError, match="has other bytes than that of the study"):
-        brought(url, acts.id, other)
-    home = brought(url, acts.id, files)
+        fetched(url, acts.id, other)
+    home = fetched(url, acts.id, files)
     assert (home / "site000-00000.bin").read_bytes() == whole

@@ -83,7 +83,7 @@ def capture(
     capture, and a warning says where values come near the largest that float16 holds. ``max_disk`` (bytes, or a text
     such as ``2GB``) is the most that the set may take. ``engine`` is who runs the model: ``local``, this process, or
     ``ray``, workers that each load it (see `workbench.engines.cluster.Ray`); the bytes are the same. ``fetch(folder)`` may
-    bring a set that is not there, from where it was captured before.
+    fetch a set that is not there, from where it was captured before.
 
     Raises `ConfigError` for an option, `DataError` for an example without a token or a value that the dtype
     cannot hold, `DiskFullError` when the room or ``max_disk`` does not suffice, before the model runs,

@@ -94,7 +94,7 @@ def warn_near_overflow(model: Model, inputs: Sequence[Any], sites: Sequence[Site
 
 
 def arriving(*tensors: torch.Tensor) -> Callable[[], tuple[torch.Tensor, ...]]:
-    """Begin to bring tensors into main memory, and give what waits for them and hands them out."""
+    """Begin to move tensors into main memory, and give what waits for them and hands them out."""
     import torch
 
     if not any(tensor.is_cuda for tensor in tensors):

@@ -1,4 +1,4 @@
-"""Activations that something else made, brought into a study: arrays, one a site, and a table of their rows.
+"""Activations that something else made, imported into a study: arrays, one a site, and a table of their rows.
 
 A folder holds ``<site>.npy`` or ``<site>.safetensors`` (one tensor) for every site, each ``[n, d]``, and ``rows.csv`` or
 ``rows.parquet`` with a line for each of the ``n`` rows, in their order. Or it is a Hugging Face data set on disk with a line a

@@ -29,7 +29,7 @@ _BLOCK = 2**20
 
 
 class Journal:
-    """The journal of one partial folder, which is brought to the state of the journal's last line that holds.
+    """The journal of one partial folder, which is set to the state of the journal's last line that holds.
 
     Args:
         folder: The partial folder; it is there.

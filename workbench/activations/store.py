@@ -45,7 +45,7 @@ class ActivationSet:
 
     @classmethod
     def open(cls, folder: str | Path, fetch: Callable[[Path], None] | None = None) -> ActivationSet:
-        """A set on disk. `StudyError` when it is missing, damaged or cut short. ``fetch(folder)`` may bring rows that
+        """A set on disk. `StudyError` when it is missing, damaged or cut short. ``fetch(folder)`` may fetch rows that
         are somewhere else, when they are first read."""
         path = Path(folder)
         manifest = read_manifest(path)
@@ -218,7 +218,7 @@ class ActivationSet:
         return np.where(rows < 0, rows + self.n_rows, rows)
 
     def require_rows(self) -> None:
-        """See that the rows are here, or bring them. `StudyError` where they were left out."""
+        """See that the rows are here, or fetch them. `StudyError` where they were left out."""
         if self.left_out and self.fetch is not None:
             self.fetch(self.folder)
         if self.left_out:

@@ -124,7 +124,7 @@ def push(study: StudyPath, remote: RemoteUrl = None) -> None:
 
 @app.command()
 def pull(study: StudyPath) -> None:
-    """Bring what is at the study's remote and not in its folder."""
+    """Fetch what is at the study's remote and not in its folder."""
     with open_study(study, create=False) as opened:
         _moved(opened.pull(), "Everything is here already.")
 

@@ -1,4 +1,4 @@
-"""Commands that bring activations in, and write activations and tables out."""
+"""Commands that import activations, and write activations and tables out."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ app = typer.Typer(
 
 FULL, INTERRUPTED = DiskFullError.exit_code, 130
 STOPPED = "Stopped. What was finished is kept: a capture goes on from there with the same command, a run begins again."
-# Typer brings its own copy of click in newer versions and uses the installed one in older: the base of its usage errors is this.
+# Typer has its own copy of click in newer versions and uses the installed one in older: the base of its usage errors is this.
 UsageProblem: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 

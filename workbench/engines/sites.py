@@ -36,7 +36,7 @@ def each_site(analysis: SiteAnalysis, context: Context, shared: Any) -> list[Any
 
 
 class _AtSite:
-    """An analysis at one site after another; another process reads the activations where they lie, or has them brought."""
+    """An analysis at one site after another; another process reads the activations where they lie, or fetches them."""
 
     def __init__(
         self, analysis: SiteAnalysis, context: Context, shared: Any, progresses: Mapping[str, Progress] | None = None
@@ -85,9 +85,9 @@ class _Where:
                 f"A worker does not see {self.folder}: put the study on a disk that all machines see under that path, or give it"
                 " a remote, `workbench study push STUDY --remote URL`."
             )
-        from workbench.store.brought import brought
+        from workbench.store.fetched import fetched
 
-        return ActivationSet.open(brought(self.remote, self.folder.name, self.files))
+        return ActivationSet.open(fetched(self.remote, self.folder.name, self.files))
 
 
 def _made(analysis: SiteAnalysis, lie: _Where, dataset: Dataset, seed: int, shared: Any) -> _AtSite:

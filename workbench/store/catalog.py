@@ -67,7 +67,7 @@ class Catalog:
         return f"Restore {self.called} from a copy"
 
     def _prepare(self) -> None:
-        """Make the tables, or bring them to the present version; a study of a newer version is refused as it is."""
+        """Make the tables, or change them to the present version; a study of a newer version is refused as it is."""
         if not self.postgres:
             require_plain(self.engine)
         # Looked up first: a study that is only read is not locked.
@@ -84,7 +84,7 @@ class Catalog:
         if self.read_only:
             raise StudyError(
                 f"The study's catalog is of schema {found or 'none'}, and this workbench reads {SCHEMA_VERSION}; the study may"
-                " not be written here, so it cannot be brought up. Copy it: `workbench unpack FOLDER NEW`."
+                " not be written here, so its catalog cannot be brought up to date. Copy it: `workbench unpack FOLDER NEW`."
             )
         # In one transaction, and looked at again in it: of several processes that do this at once, one does.
         with self.changing() as connection:

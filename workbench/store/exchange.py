@@ -41,7 +41,7 @@ def import_activations(
     pool: str | None = None,
     store_dtype: str | None = None,
 ) -> ActivationSet:
-    """Bring activations into a study; the same folder again opens the set that is there.
+    """Import activations into a study; the same folder again opens the set that is there.
 
     Args:
         study: The study; it holds one model.

@@ -166,7 +166,7 @@ class Remote:
     # Back
 
     def fetch_run(self, name: str, anew: bool = False) -> None:
-        """Bring a run, unless it is here; ``anew``, in the place of what is here.
+        """Fetch a run, unless it is here; ``anew``, in the place of what is here.
 
         Raises:
             StudyError: It is not there, or damaged there: then nothing of it is kept.
@@ -185,12 +185,12 @@ class Remote:
             try:
                 os.replace(folder, home)
             except OSError:
-                # Another process may have brought it meanwhile.
+                # Another process may have fetched it meanwhile.
                 if not home.is_dir():
                     raise
 
     def fetch_set(self, name: str) -> None:
-        """Bring the rows of a set, unless they are here.
+        """Fetch the rows of a set, unless they are here.
 
         Raises:
             StudyError: It is not there, or damaged there; or another process writes it now.
@@ -216,7 +216,7 @@ class Remote:
                 raise self._damaged(f"activations/{name}/{file}", problem)
 
     def look(self, again: bool = False, without: Collection[str] = ()) -> None:
-        """Bring the manifests of sets that are not here, so that the study knows them; their rows come when they are read.
+        """Fetch the manifests of sets that are not here, so that the study knows them; their rows come when they are read.
 
         Twice a minute at most, unless ``again``. Those ``without`` were deleted.
         """
@@ -242,14 +242,14 @@ class Remote:
                 os.replace(manifest.parent, home)
 
     def _manifest(self, folder: Path, path: str) -> Manifest:
-        """A manifest that was brought into a folder; what is wrong with it is said of where it came from."""
+        """A manifest that was fetched into a folder; what is wrong with it is said of where it came from."""
         try:
             return parse_manifest(folder)
         except StudyError as error:
             raise self._damaged(path, "It cannot be read.") from error
 
     def fetch_texts(self, record: dict[str, Any]) -> None:
-        """Bring the copy of a data set, where there is one and it is not here.
+        """Fetch the copy of a data set, where there is one and it is not here.
 
         Raises:
             StudyError: It is not what it was.
@@ -344,7 +344,7 @@ class Remote:
             files.get_file(f"{base}/{path}", str(target))
 
     def _run_files(self, name: str, folder: Path) -> dict[str, str]:
-        """The files of a run and their checksums, as the remote tells them; that of the checksums themselves is brought."""
+        """The files of a run and their checksums, as the remote tells them; that of the checksums themselves is fetched."""
         self.download(f"runs/{name}/{CHECKSUMS}", folder / CHECKSUMS)
         try:
             return parse_sums((folder / CHECKSUMS).read_bytes())

@@ -39,15 +39,15 @@ def push(study: Study, remote: Remote) -> list[str]:
 
 
 def pull(study: Study, remote: Remote, activations: bool = True) -> list[str]:
-    """Bring everything that is there and not here, with or without the rows of sets; what was brought."""
-    brought = []
+    """Fetch everything that is there and not here, with or without the rows of sets; what was fetched."""
+    fetched = []
     for acts in study.activations():
         remote.fetch_texts(acts.dataset_record)
         if activations and acts.left_out and remote.has("activations", acts.id):
             remote.fetch_set(acts.id)
-            brought.append(f"activations/{acts.id}")
+            fetched.append(f"activations/{acts.id}")
     for run in study.runs()["id"]:
         if is_id("runs", run) and not inside(study.folder, "runs", run).is_dir():
             remote.fetch_run(run)
-            brought.append(f"runs/{run}")
-    return brought
+            fetched.append(f"runs/{run}")
+    return fetched

@@ -148,15 +148,15 @@ def _runs(study: Study, broken: Sequence[Finding]) -> list[tuple[str, str, bool,
         elif folder.is_dir() and (lost := _only_evidence_lost(study, name, broken)):
             study.catalog.insert(tables.evidence, lost)
             done.append(("run", name, True, f"{len(lost)} rows of its evidence were entered into the catalog again."))
-        elif brought := _brought(study, name):
-            done.append(brought)
+        elif fetched := _fetched(study, name):
+            done.append(fetched)
         else:
             doomed.append(name)
     return done + _drop_runs(study, doomed, known)
 
 
-def _brought(study: Study, name: str) -> tuple[str, str, bool, str] | None:
-    """Bring a damaged run from the remote; None where it is not there. What may be whole there is not given up here."""
+def _fetched(study: Study, name: str) -> tuple[str, str, bool, str] | None:
+    """Fetch a damaged run from the remote; None where it is not there. What may be whole there is not given up here."""
     try:
         if study.remote is None or not study.remote.has("runs", name):
             return None
@@ -164,7 +164,7 @@ def _brought(study: Study, name: str) -> tuple[str, str, bool, str] | None:
     except StudyError as error:
         return "run", name, False, f"It was left as it is: {error}"
     study._done.pop(name, None)
-    return "run", name, True, "Its damaged files were dropped, and it was brought from the remote again."
+    return "run", name, True, "Its damaged files were dropped, and it was fetched from the remote again."
 
 
 def _remote(study: Study, broken: Sequence[Finding]) -> list[tuple[str, str, bool, str]]:

@@ -33,7 +33,7 @@ class Sharing(Inputs):
             self.remote.look(again, without=deleted_sets(self))
 
     def fetch_set(self, folder: Path) -> None:
-        """Bring a set's rows from the remote, where it has them; one that was deleted is about to be captured again."""
+        """Fetch a set's rows from the remote, where it has them; one that was deleted is about to be captured again."""
         revive(self, folder.name)
         if self.remote and self.remote.has("activations", folder.name):
             self.remote.fetch_set(folder.name)
@@ -52,7 +52,7 @@ class Sharing(Inputs):
         return push(cast("Study", self), self._required_remote())
 
     def pull(self, activations: bool = True) -> list[str]:
-        """Bring what is at the remote and not here; see :func:`workbench.store.remote.pull`."""
+        """Fetch what is at the remote and not here; see :func:`workbench.store.remote.pull`."""
         from workbench.store.remote_copy import pull
 
         self.require_writable("the study")

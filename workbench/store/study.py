@@ -119,7 +119,7 @@ class Study(Caring):
         return self.kept(acts)
 
     def import_activations(self, folder: str | Path, **options: Any) -> ActivationSet:
-        """Bring activations in that something else made; see :func:`workbench.store.exchange.import_activations`."""
+        """Import activations that something else made; see :func:`workbench.store.exchange.import_activations`."""
         from workbench.store.exchange import import_activations
 
         return self.kept(import_activations(self, Path(folder), **options))

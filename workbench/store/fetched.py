@@ -1,4 +1,4 @@
-"""Sets of activations that a worker has brought from a remote, since it does not see the folder of the study."""
+"""Sets of activations that a worker has fetched from a remote, since it does not see the folder of the study."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from workbench.activations.manifest import Stored
 
 
-def brought(url: str, name: str, files: dict[str, Stored]) -> Path:
-    """The folder of a set in the user's cache, brought from a remote unless it is there; of several workers, one brings it.
+def fetched(url: str, name: str, files: dict[str, Stored]) -> Path:
+    """The folder of a set in the user's cache, fetched from a remote unless it is there; of several workers, one fetches it.
 
     Args:
         url: The remote.
