@@ -60,6 +60,19 @@ def test_whole_numbers_of_any_length_are_classes_with_every_digit(tmp_path, digi
     assert load_dataset(path, labels="author").label("author").values == tuple(codes)
 
 
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
+def test_texts_that_parquet_holds_as_bytes_are_texts(tmp_path, kind) -> None:
+    texts, tones = [f"row é {i}" for i in range(20)], ["calm", "loud"] * 10
+    columns = {"text": [text.encode() for text in texts], "tone": [tone.encode() for tone in tones]}
+    pq.write_table(pa.table({name: pa.array(values, kind) for name, values in columns.items()}), tmp_path / "mine.parquet")
+    found = load_dataset(tmp_path / "mine.parquet", labels="tone")
+    assert (found.inputs(), found.label("tone").values) == (texts, ("calm", "loud"))
+    columns["text"][7] = "é".encode("latin-1")
+    pq.write_table(pa.table({name: pa.array(values, kind) for name, values in columns.items()}), tmp_path / "mine.parquet")
+    with pytest.raises(DataError, match="holds no text but a bytes"):
+        load_dataset(tmp_path / "mine.parquet", labels="tone")
+
+
 @pytest.mark.parametrize(("kind", "largest"), [(np.float16, 2**11), (np.float32, 2**24), (np.float64, 2**53)])
 def test_identifiers_are_refused_from_where_their_floats_are_no_longer_exact(tmp_path, kind, largest) -> None:
     for size, exact in ((largest - 60, True), (largest, False)):

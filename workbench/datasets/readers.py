@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import re
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,10 @@ def read_arrow(table: Any) -> pd.DataFrame:
     columns = {}
     for name in table.column_names:
         values = table[name]
+        if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
+            # Several programs write texts as bytes and do not say that they are texts; images are not in UTF-8 and stay bytes.
+            with suppress(pa.ArrowInvalid):
+                values = values.cast(pa.large_string())
         # Integers with nulls would become floats in pandas, and those of 19 digits other integers.
         exact = pa.types.is_integer(values.type) and not values.null_count
         if pa.types.is_floating(values.type) or exact:
