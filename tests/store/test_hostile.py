@@ -202,6 +202,7 @@ def test_a_place_that_a_study_names_is_asked_for_and_then_known(copy: Path, own:
 
 @pytest.mark.full
 @pytest.mark.skipif(not os.environ.get("WORKBENCH_FULL"), reason="one of the cases of `make test-full`")
+@pytest.mark.timeout(3700)
 def test_no_hostile_study_takes_much_more_memory_than_the_honest_one(honest: Path, tmp_path: Path) -> None:
     names = [*chosen(FOLDERS), *chosen(PACKS)]
     command = [sys.executable, str(Path(__file__).with_name("peaks.py")), str(honest), str(tmp_path / "place"), *names]
