@@ -81,6 +81,12 @@ def test_the_place_of_a_fault_names_a_line_where_there_are_several(text: str, wh
     assert str(found.value).endswith(f": {where})")
 
 
+def test_a_key_that_stands_twice_among_many_is_found_at_once() -> None:
+    text = json.dumps({f"key {number}": 1 for number in range(200_000)})[:-1] + ', "key 199999": 2}'
+    with pytest.raises(ShapeError, match="'key 199999' stands twice"):
+        parse_json(text)
+
+
 def test_numbers_may_be_let_through() -> None:
     assert parse_json(str(2**70), numbers=False) == 2**70
     assert parse_json("[Infinity]", numbers=False) == [float("inf")]

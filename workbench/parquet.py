@@ -6,6 +6,7 @@ A small file can unpack to any size: a long text that repeats lies in it once.
 from __future__ import annotations
 
 import atexit
+from collections import Counter
 from functools import cache
 from glob import escape
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from workbench.errors import DataError
 from workbench.memory import free_memory, size_text
 from workbench.paths import is_file, odd, shown
+from workbench.shapes import ShapeError, parse_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,10 +54,28 @@ def read_parquet(path: Path) -> pd.DataFrame:
     import pyarrow as pa
 
     table = read_table(path)
+    _check_names(table, path)
     try:
         return table.to_pandas()
-    except (pa.ArrowException, ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
-        raise DataError(f"{shown(path.name)} cannot be read as a table: {error}.") from error
+    except (pa.ArrowException, LookupError, ValueError, TypeError, AttributeError, NotImplementedError) as error:
+        raise DataError(f"{shown(path.name)} is no table that pandas wrote: write it again.") from error
+
+
+def _check_names(table: Any, path: Path) -> None:
+    """Hold the names of a table's columns, and what pandas noted of them, to what the workbench writes.
+
+    Names of several levels are kept as texts that pandas evaluates.
+    """
+    name, times = next(iter(Counter(table.column_names).most_common(1)), ("", 0))
+    if times > 1:
+        raise DataError(f"{shown(path.name)} has {times:,} columns called {shown(name)}: write it again.")
+    try:
+        noted = parse_json((table.schema.metadata or {}).get(b"pandas", b"{}"), numbers=False)
+        levels = noted.get("column_indexes") or []
+    except (ShapeError, AttributeError):
+        levels = None
+    if not isinstance(levels, list) or len(levels) > 1:
+        raise DataError(f"{shown(path.name)} is no table that the workbench writes, with names of one level: write it again.")
 
 
 @cache

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import workbench as wb
@@ -14,6 +19,7 @@ from tests.store import anywhere
 from tests.store.axes import AXES
 from tests.store.hostile import TABLES, sql, table
 from workbench.errors import DataError, StudyError
+from workbench.reports.export import export_tables
 from workbench.store.kinds import require_kinds
 
 TEXT_WHERE_NUMBERS = ("value", "low", "null", "null_high", "p", "p_corrected", "n", "clusters", "clusters_positive")
@@ -100,3 +106,56 @@ def test_evidence_that_a_run_brings_is_looked_at_before_the_catalog_takes_it(
         assert study.repair()["mended"].all()
         assert study.evidence().empty
         assert study.verify().empty
+
+
+def noted(columns: dict[str, list[int]], about: str) -> bytes:
+    """A Parquet file with what pandas is to have noted of it."""
+    sink = io.BytesIO()
+    arrow = pa.table(list(map(pa.array, columns.values())), names=list(columns)).replace_schema_metadata({"pandas": about})
+    pq.write_table(arrow, sink)
+    return sink.getvalue()
+
+
+def twice() -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table([pa.array([1]), pa.array([2])], names=["p", "p"]), sink)
+    return sink.getvalue()
+
+
+LEVELS = json.dumps({"index_columns": [], "column_indexes": [{"name": None}, {"name": None}], "columns": []})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        noted({"(((": [1]}, LEVELS), noted({"-" * 200_000 + "1": [1]}, LEVELS), noted({"p": [1]}, '{"a":' * 100_000),
+        noted({"p": [1]}, "[]"), noted({"p": [1]}, '{"column_indexes": "nope"}'), twice(),
+    ],
+    ids=["levels", "levels and a long name", "nested", "list", "text", "a column twice"],
+)  # fmt: skip
+def test_a_table_that_pandas_did_not_note_so_is_left_out_of_what_is_written(folder: Path, tmp_path: Path, content: bytes) -> None:
+    home = next(folder.glob("runs/linear_probe-*"))
+    (home / "tables" / "theirs.parquet").write_bytes(content)
+    sums = home / "checksums.json"
+    digest = hashlib.sha256(content).hexdigest()
+    sums.write_text(json.dumps(json.loads(sums.read_text()) | {"tables/theirs.parquet": digest}))
+    with wb.open_study(folder, create=False) as study:
+        assert "theirs" in " ".join(study.verify()["file"])
+        written = export_tables(study, tmp_path / "out")
+        assert {path.name for path in written} >= {"concepts.csv", "left_out.csv", f"{home.name}.metrics.csv"}
+        (left_out,) = (path.read_text() for path in written if path.name == "left_out.csv")
+        assert "write it again" in left_out
+        assert "Error" not in left_out
+
+
+def test_a_table_whose_name_no_file_can_have_is_left_out(folder: Path, tmp_path: Path) -> None:
+    home = next(folder.glob("runs/linear_probe-*"))
+    name = f"tables/{'n' * 185}.parquet"
+    shutil.copy(home / "tables" / "metrics.parquet", home / name)
+    sums = home / "checksums.json"
+    found = json.loads(sums.read_text())
+    sums.write_text(json.dumps(found | {name: found["tables/metrics.parquet"]}))
+    with wb.open_study(folder, create=False) as study:
+        written = {path.name: path for path in export_tables(study, tmp_path / "out")}
+    assert f"{home.name}.metrics.csv" in written
+    assert "no name of a file" in written["left_out.csv"].read_text()

@@ -115,3 +115,34 @@ def test_a_name_that_no_disk_takes_is_said(folder, tmp_path) -> None:
         archive.writestr(f"runs/{run}/tables/{'概' * 150}.parquet", b"")
     with pytest.raises(StudyError, match=r"in .*theirs.zip has a longer name than files can have"):
         wb.unpack(tmp_path / "theirs.zip", tmp_path / "mine")
+
+
+TEXTS = "concept VARCHAR(160), text TEXT, source VARCHAR(16), author TEXT, at VARCHAR(32), run VARCHAR(128)"
+OTHERS = f"supersedes INTEGER, {TEXTS}"
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        f"id INTEGER, confidence FLOAT, {OTHERS}, PRIMARY KEY (concept)", f"id INTEGER, confidence FLOAT, {OTHERS}",
+        f"id INTEGER, confidence FLOAT NOT NULL, {OTHERS}, PRIMARY KEY (id)",
+        f"id INTEGER, confidence TEXT, {OTHERS}, PRIMARY KEY (id)",
+        f"id INTEGER, confidence FLOAT, {OTHERS.replace('text TEXT', 'text INTEGER')}, PRIMARY KEY (id)",
+        f"id INTEGER, confidence FLOAT, {OTHERS}, PRIMARY KEY (id), FOREIGN KEY(author) REFERENCES runs (id)",
+    ],
+)  # fmt: skip
+def test_a_table_with_other_keys_or_types_is_refused_and_its_rows_are_copied(folder, tmp_path, columns: str) -> None:
+    named = "id, concept, text, source, author, at, run, supersedes"
+    sql(
+        "CREATE TABLE keep AS SELECT * FROM names", "DROP TABLE names", f"CREATE TABLE names ({columns})",
+        f"INSERT OR IGNORE INTO names ({named}, confidence) SELECT {named}, coalesce(confidence, 0) FROM keep", "DROP TABLE keep",
+    )(folder, tmp_path)  # fmt: skip
+    with pytest.raises(StudyError, match=r"not as the workbench makes it: .*names.*workbench unpack"):
+        wb.open_study(folder)
+    with warnings.catch_warnings():
+        # Of names that other types have changed it says that they are left out.
+        warnings.simplefilter("ignore", WorkbenchWarning)
+        wb.unpack(folder, tmp_path / "mine").close()
+    with wb.open_study(tmp_path / "mine") as study:
+        assert study.verify().empty
+        study.concepts().best().rename("mine", "ada")

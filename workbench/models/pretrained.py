@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from workbench.errors import ConfigError, MissingExtraError, UnknownNameError, WorkbenchError
 from workbench.models.base import Kind, Model
+from workbench.models.checkpoint import CONFIG, check_folder, check_tokenizer
 from workbench.models.devices import AUTO, VARIABLE, choose_device
 from workbench.models.hugging_face import Loader, NoHeadError, Placed, has_decoder_too, weights
 from workbench.models.reading import reads
@@ -24,9 +25,7 @@ from workbench.models.weights import quiet
 # The libraries below import each other in circles: two threads that import them at once lock each other out.
 _LOADING = threading.RLock()
 _LONGEST = ("max_position_embeddings", "max_encoder_position_embeddings", "max_seq_len")
-CONFIG = "config.json"
 DTYPES = ("float32", "bfloat16", "float16")
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")
 
 
 def load_pretrained(
@@ -61,7 +60,7 @@ def load_pretrained(
     device = _mapped(device, device_map)
     placed = Placed(device, dtype, device_map)
     if Path(path).is_dir():
-        _check_folder(Path(path))
+        check_folder(Path(path))
     with _LOADING, quiet(), _clear_errors(path):
         from transformers import AutoConfig, AutoTokenizer
 
@@ -69,7 +68,8 @@ def load_pretrained(
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         if reads(config, name) == "images":
             return _vision(path, config, special, placed, name, source)
-        _check_tokenizer(path)
+        if Path(path).is_dir():
+            check_tokenizer(Path(path))
         kind = _kind(config)
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         length = _length(config, tokenizer, max_length)
@@ -185,19 +185,6 @@ def _length(config: Any, tokenizer: Any, wanted: int | None) -> int:
     return wanted
 
 
-def _check_folder(folder: Path) -> None:
-    names = {path.name for path in folder.iterdir()}
-    if CONFIG not in names:
-        raise ConfigError(f"{folder} has no config.json: give the folder of a saved Hugging Face model.")
-    if not any(name.endswith(".safetensors") for name in names):
-        if any(name.endswith((".bin", ".pt", ".pth")) for name in names):
-            raise ConfigError(
-                f"{folder} has its weights as a pickle, which is never opened:"
-                " save it again with save_pretrained, as safetensors."
-            )
-        raise ConfigError(f"{folder} has no weights: add its .safetensors file.")
-
-
 def _check_reachable(path: str) -> None:
     """See that a name is on the hub: one request in place of the half minute for which the library tries again.
 
@@ -215,11 +202,6 @@ def _check_reachable(path: str) -> None:
         # A hub that is busy is asked again, by the library.
         if not isinstance(error, HfHubHTTPError) or error.response.status_code < 429:
             raise unknown_model(path) from error
-
-
-def _check_tokenizer(path: str) -> None:
-    if Path(path).is_dir() and not {file.name for file in Path(path).iterdir()} & set(_TOKENIZER_FILES):
-        raise ConfigError(f"{path} has no tokenizer: save the model's tokenizer there, with save_pretrained.")
 
 
 @contextmanager
@@ -242,6 +224,10 @@ def _clear_errors(path: str) -> Iterator[None]:
             " the model again."
         ) from error
     except (ValueError, KeyError, RuntimeError, ImportError) as error:
+        if "trust_remote_code" in str(error):
+            raise ConfigError(
+                f"{path} needs Python code of its own, which is never run: take a model of an architecture that transformers has."
+            ) from error
         if "ignore_mismatched_sizes" in str(error):
             raise ConfigError(
                 f"The config.json of {path} does not fit its weights, whose sizes are others: fetch or save the model again."

@@ -54,7 +54,7 @@ def export_tables(study: Study, folder: Path, runs: Sequence[str] | None = None,
                 f"run {run_id}", functools.partial(_tables, study, run_id), {}
             )
             for name, read in tables.items():
-                frame = left_out.unless_broken(name, read, None)
+                frame = left_out.unless_broken(name, functools.partial(_nameable, folder, name, read), None)
                 frames |= {} if frame is None else {name: frame}
         without = [*left_out, *left_out.missing]
         frames |= {"left_out": pd.DataFrame(without, columns=["what", "why"])} if without else {}
@@ -66,6 +66,12 @@ def export_tables(study: Study, folder: Path, runs: Sequence[str] | None = None,
 def _tables(study: Study, run_id: str) -> dict[str, Callable[[], pd.DataFrame]]:
     run = study.get_run(run_id)
     return {f"{run_id}.{name}": functools.partial(run.tables.__getitem__, name) for name in run.tables}
+
+
+def _nameable(folder: Path, name: str, read: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """A table, if files can be called as it is."""
+    _files(folder, name)
+    return read()
 
 
 def zip_tables(study: Study, path: Path, runs: Sequence[str] | None = None, raw: bool = False) -> Path:
@@ -98,4 +104,8 @@ def export_run(run: Run, folder: Path, raw: bool = False) -> list[Path]:
 
 
 def _write(frame: pd.DataFrame, folder: Path, name: str, raw: bool) -> list[Path]:
-    return [write_frame(frame, child(folder, f"{name}{end}"), raw) for end in (".csv", ".parquet")]
+    return [write_frame(frame, file, raw) for file in _files(folder, name)]
+
+
+def _files(folder: Path, name: str) -> list[Path]:
+    return [child(folder, f"{name}{end}") for end in (".csv", ".parquet")]

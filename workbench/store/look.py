@@ -155,7 +155,11 @@ def present(connection: sqlite3.Connection, called: str, advice: str = "") -> li
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
     there = {name for (name,) in tables}
     virtual = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage = 0")
-    return [table for table in metadata.sorted_tables if table.name in there - {name for (name,) in virtual}]
+    found = [table for table in metadata.sorted_tables if table.name in there - {name for (name,) in virtual}]
+    for table in found if advice else ():
+        if problem := _constraint(connection, table):
+            raise StudyError(f"The catalog of {called} is not as the workbench makes it: {problem}. {advice}")
+    return found
 
 
 def rows(connection: sqlite3.Connection, table: sa.Table, size: int) -> Iterator[tuple[Row, str]]:
@@ -196,6 +200,40 @@ def _foreign(kind: str, name: str, table: str, sql: object) -> str:
     if tokens[:3] != ["create", "table", table] or strange:
         return f"{what} with {shown(strange[0])}" if strange else what
     return ""
+
+
+def _constraint(connection: sqlite3.Connection, table: sa.Table) -> str:
+    """What a table asks of its rows that ours does not, or the other way round; empty where they agree.
+
+    With other keys what the workbench writes would be refused, and with other types be changed.
+    """
+    for _, name, kind, required, _, key, _ in connection.execute(f'PRAGMA table_xinfo("{table.name}")').fetchall():
+        if (column := table.columns.get(str(name))) is None:
+            continue
+        # A primary key may be empty in SQLite, unless that is forbidden too.
+        wanted = (_affinity(column.type.compile(dialect=dialect.dialect())), bool(column.primary_key))
+        if (_affinity(str(kind)), bool(key)) != wanted or (required and column.nullable):
+            return f"the column {shown(str(name))} of {table.name} has another type or another key"
+    ours = {(key.column.table.name, key.parent.name, key.column.name) for key in table.foreign_keys}
+    keys = connection.execute(f'PRAGMA foreign_key_list("{table.name}")').fetchall()
+    if {(str(other), str(here), str(there)) for _, _, other, here, there, *_ in keys} - ours:
+        return f"{table.name} refers to another table"
+    return ""
+
+
+def _affinity(kind: str) -> str:
+    """As which type SQLite keeps the values of a column of a declared type: https://sqlite.org/datatype3.html, section 3.1."""
+    words = {
+        "INT": "INTEGER",
+        "CHAR": "TEXT",
+        "CLOB": "TEXT",
+        "TEXT": "TEXT",
+        "BLOB": "BLOB",
+        "REAL": "REAL",
+        "FLOA": "REAL",
+        "DOUB": "REAL",
+    }
+    return next((found for word, found in words.items() if word in kind.upper()), "NUMERIC" if kind else "BLOB")
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:
