@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def check_folder(folder: Path) -> None:
     Raises:
         ConfigError: It does not; the sentence says what to do.
     """
-    names = {path.name for path in folder.iterdir()}
+    names = {path.name: path for path in folder.iterdir()}
     if CONFIG not in names:
         raise ConfigError(f"{folder} has no config.json: give the folder of a saved Hugging Face model.")
     if _ADAPTER in names:
@@ -42,13 +43,14 @@ def check_folder(folder: Path) -> None:
                 " save it again with save_pretrained, as safetensors."
             )
         raise ConfigError(f"{folder} has no weights: add its .safetensors file.")
-    for name in sorted(names):
+    for name, path in sorted(names.items()):
         # A pipe would be waited for.
-        if name.endswith((".safetensors", ".json", ".model", ".txt")) and not is_file((folder / name).resolve()):
-            raise ConfigError(f"{folder / name} is no file: fetch or save the model again.")
-    settings = {name: _read(folder / name) for name in _SETTINGS if name in names}
-    for index in sorted(name for name in names if name.endswith(".safetensors.index.json")):
-        _check_index(folder, index, names)
+        if name.endswith((".safetensors", ".json", ".model", ".txt")) and not is_file(path.resolve()):
+            raise ConfigError(f"{path} is no file: fetch or save the model again.")
+    settings = {name: _read(names[name]) for name in _SETTINGS if name in names}
+    for name, path in sorted(names.items()):
+        if name.endswith(".safetensors.index.json"):
+            _check_index(path, names)
     _check_parts(folder, settings[CONFIG])
 
 
@@ -66,17 +68,19 @@ def _read(path: Path) -> Any:
         raise ConfigError(f"{path} cannot be read: {error}. Fetch or save the model again.".replace("..", ".")) from error
 
 
-def _check_index(folder: Path, index: str, names: set[str]) -> None:
+def _check_index(index: Path, names: Collection[str]) -> None:
     """Hold the files that an index of weights names against those of the folder."""
-    found = _read(folder / index)
+    found = _read(index)
     placed = found.get("weight_map") if isinstance(found, dict) else None
     if not isinstance(placed, dict) or not all(isinstance(file, str) for file in placed.values()):
-        raise ConfigError(f"{folder / index} is no index of weights: fetch or save the model again.")
+        raise ConfigError(f"{index} is no index of weights: fetch or save the model again.")
     for file in sorted(set(placed.values())):
         if not is_name(file) or not file.endswith(".safetensors"):
-            raise ConfigError(f"{folder / index} names {shown(file)}, which is no file of weights in its folder: it is not read.")
+            raise ConfigError(f"{index} names {shown(file)}, which is no file of weights in its folder: it is not read.")
         if file not in names:
-            raise ConfigError(f"{folder} lacks {shown(file)}, which its index of weights names: fetch or save the model again.")
+            raise ConfigError(
+                f"{index.parent} lacks {shown(file)}, which its index of weights names: fetch or save the model again."
+            )
 
 
 def _check_parts(folder: Path, config: Any) -> None:
