@@ -120,6 +120,17 @@ def test_a_file_of_others_writes_nothing_outside(name: str, tmp_path: Path) -> N
     assert not list((tmp_path / "in").iterdir())
 
 
+def test_a_study_that_was_zipped_again_with_its_folder_says_where_it_is(packed: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(packed) as archive:
+        archive.extractall(tmp_path / "mine")
+    with zipfile.ZipFile(tmp_path / "again.zip", "w") as archive:
+        for path in (tmp_path / "mine").rglob("*"):
+            archive.write(path, f"mine/{path.relative_to(tmp_path / 'mine')}")
+    with pytest.raises(StudyError, match=r"no packed study.* It holds 'mine/study\.json': unpack it yourself"):
+        wb.unpack(tmp_path / "again.zip", tmp_path / "new")
+    wb.unpack(tmp_path / "mine", tmp_path / "new").close()
+
+
 def test_what_is_no_packed_study_is_refused(tmp_path: Path, packed: Path) -> None:
     (tmp_path / "text.zip").write_text("no archive")
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:

@@ -113,8 +113,10 @@ def _fill(source: Path, home: Path, scratch: Path, name: str, progress: Progress
     """Copy what belongs to a study into a new folder, its catalog anew; what its study file is to say."""
     with _reading(source) as (members, size, strange):
         if STUDY_FILE not in members or CATALOG not in members:
+            within = next((name for name in strange if PurePosixPath(name).name == STUDY_FILE), "")
+            more = f" It holds {shown(within)}: unpack it yourself, and give the folder that it is in." if within else ""
             raise StudyError(
-                f"{source} is no packed study: it was not written by `workbench pack`, and is no folder with a {CATALOG}."
+                f"{source} is no packed study: it was not written by `workbench pack`, and is no folder with a {CATALOG}.{more}"
             )
         _require_room(source, home, members, size)
         unpacked = adding(progress, sum(member.size for member in members.values()), "unpacking the study")
