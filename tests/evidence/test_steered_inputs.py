@@ -7,7 +7,8 @@ import pytest
 import workbench as wb
 from tests.large_vocabulary import save_large_vocabulary
 from workbench.evidence import steered_inputs
-from workbench.evidence.steered_inputs import CHARACTERS_A_TOKEN, INPUT_CHARACTERS, LEAST, affordable, choose_inputs
+from workbench.evidence.steered_inputs import CHARACTERS_A_TOKEN, FEWEST_TOKENS, INPUT_CHARACTERS, affordable, choose_inputs
+from workbench.statistics.clusters import ENOUGH
 
 TEXTS = [f"{name} was seen by nobody in the garden, where it had been raining since the morning. " * 4 for name in "ABCDEFGHIJKL"]
 
@@ -29,17 +30,24 @@ def test_texts_of_which_a_tokenizer_makes_many_tokens_are_cut_further(by_bytes):
     assert by_bytes.batch(affordable(by_bytes, site, [TEXTS[0] * 20], 300)).keep.sum().item() <= 100
 
 
-def test_a_small_model_reads_all_texts_and_a_large_one_fewer_but_some(minilm, monkeypatch):
+def test_a_small_model_reads_all_texts_and_a_large_one_the_starts_of_some(minilm, monkeypatch):
     site = minilm.site("resid_post.2")
     texts = [text[:INPUT_CHARACTERS] for text in TEXTS]
     assert affordable(minilm, site, texts, INPUT_CHARACTERS) == texts
-    counts = minilm.batch(texts).keep.sum(1)
+    counts = minilm.batch(texts).keep.sum(1).tolist()
     above = sum(place.kind == "resid_post" for place in minilm.sites[minilm.sites.index(site) :])
-    of_seven = float(counts[:7].sum()) * 12 * minilm.width(site) ** 2 * above
-    monkeypatch.setattr(steered_inputs, "PRODUCTS", of_seven)
-    assert affordable(minilm, site, texts, INPUT_CHARACTERS) == texts[:7]
-    monkeypatch.setattr(steered_inputs, "PRODUCTS", 1.0)
-    assert affordable(minilm, site, texts, INPUT_CHARACTERS) == texts[:LEAST]
+    a_token = 12.0 * minilm.width(site) ** 2 * above
+    # As long as eight whole ones can be read, none is cut.
+    monkeypatch.setattr(steered_inputs, "PRODUCTS", a_token * (max(counts) * ENOUGH + 1))
+    found = affordable(minilm, site, texts, INPUT_CHARACTERS)
+    assert found == texts[: len(found)]
+    assert ENOUGH <= len(found) < len(texts)
+    for tokens in (100, 1):
+        monkeypatch.setattr(steered_inputs, "PRODUCTS", a_token * tokens)
+        found = affordable(minilm, site, texts, INPUT_CHARACTERS)
+        assert len(found) == ENOUGH
+        assert all(whole.startswith(part) and part for whole, part in zip(texts, found, strict=False))
+        assert minilm.batch(found).keep.sum(1).max() <= max(FEWEST_TOKENS, tokens // ENOUGH)
 
 
 def test_inputs_are_of_as_many_documents_as_there_are():

@@ -173,14 +173,20 @@ def cause_rows(places: Sequence[int], steered: Steered) -> tuple[list[dict[str, 
             ]
             continue
         rows.append(common | _output_row(steered, k, most))
-        if not steered.readout.works_for(label):
-            reason = f"the model's output does not tell '{label}' apart, so no readout can be moved" if label else "no label"
+        if reason := _no_readout(label, steered.readout):
             rows.append(common | {"metric": "causes.readout", "status": "failed", "error": reason})
             continue
         column = steered.readout.labels.index(label)
         rows.append(common | _readout_row(steered, k, column, most))
         curves.append(_curve(place, label, steered, k, column))
     return rows, pd.concat(curves) if curves else pd.DataFrame(columns=CURVE_COLUMNS)
+
+
+def _no_readout(label: str, readout: Readout) -> str:
+    """Why no readout of a label can be moved; empty where one can."""
+    if not label:
+        return "no label"
+    return "" if readout.works_for(label) else f"the model's output does not tell '{label}' apart, so no readout can be moved"
 
 
 def _output_row(steered: Steered, k: int, most: float) -> dict[str, Any]:
@@ -251,11 +257,16 @@ def sensitivity_rows(
         controls: Random directions; a product tells their effects, so there can be thousands.
     """
     rows: list[dict[str, Any]] = []
-    for label in sorted({c for c in choice if c in gradients and readout.works_for(c)}):
-        grads = gradients[label].double()
-        if len(grads) < 2:
-            continue
+    for label in sorted(set(choice)):
         places = [p for p, c in enumerate(choice) if c == label]
+        reason = _no_readout(label, readout)
+        if not reason and len(gradients.get(label, ())) < 2:
+            reason = f"fewer than two examples have '{label}'"
+        if reason:
+            failed = {"metric": "causes.sensitivity", "label": label, "status": "failed", "error": reason}
+            rows += [failed | {"place": place} for place in places]
+            continue
+        grads = gradients[label].double()
         values = (grads @ directions[places].double().T * unit).numpy()
         null = (controls.directions.double() @ grads.mean(0) * unit).numpy()
         kinds = [kind._replace(effects=kind.effects[:, None]) for kind in controls.draws(null)]

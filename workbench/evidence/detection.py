@@ -128,10 +128,18 @@ def _rows(
             "place": place, "label": label, "n": int(known[i]), "clusters": int(area.counts.every[i]),
             "clusters_positive": area.counts.fewer(i), "note": few,
         }  # fmt: skip
+        biased = few and f"no telling how much of it is bias: {few.removeprefix('no interval and no p value: ')}"
         null = Null(permuted.mean[i], permuted.high[i], permuted.p[i], FAMILY)
         rows += [
             row("detects.auroc", area.value[i], null, low=low[i], high=high[i], **common),
             row("detects.ap", precision[i], Null(share[i]), **common),
-            row("informs.bits", bits.value[i], Null(0.0, bits.null_high[i]), low=bits.low[i], high=bits.high[i], **common),
+            row(
+                "informs.bits",
+                bits.value[i],
+                Null(0.0, bits.null_high[i]),
+                low=bits.low[i],
+                high=bits.high[i],
+                **common | {"note": biased},
+            ),
         ]
     return rows

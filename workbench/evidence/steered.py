@@ -19,6 +19,7 @@ COLUMNS = (
     "times_null", "p", "p_corrected", "cost", "cost_high", "random_cost", "detects", "verdict", "reason",
 )  # fmt: skip
 STEERS, CHANCE, FAILED = "steers", "not distinguishable from a random direction", "failed"
+FEW = "too few documents for an interval"
 UNCORRECTED = "beyond random directions, p not corrected"
 """Of evidence of earlier versions, whose p values were not corrected for the other concepts that were steered."""
 DEVIATION, MEAN_NORM = "deviation from the mean", "mean norm"
@@ -37,8 +38,9 @@ def steered_concepts(study: Study) -> pd.DataFrame:
         ``detects`` its held-out AUROC for the label it detects best. ``verdict`` is ``steers`` where the whole interval lies
         beyond the null's level and the p value, corrected by Holm over the concepts of the examination, is at most .05;
         ``beyond random directions, p not corrected`` where the interval does and there is no corrected p, as in evidence of
-        earlier versions; ``not distinguishable from a random direction`` where neither; and ``failed``, with the reason, where
-        no dose was cheap enough or the concept has no tokens of its own.
+        earlier versions; ``not distinguishable from a random direction`` where neither; ``too few documents for an interval``
+        where it was steered on texts of fewer than eight; and ``failed``, with the reason, where no dose was cheap enough or the
+        concept has no tokens of its own.
     """
     evidence = study.evidence(METRICS)
     spoken = evidence[evidence["metric"].eq("causes.tokens")].set_index("concept")
@@ -77,7 +79,7 @@ def judged(table: pd.DataFrame) -> np.ndarray:
     nearest = np.where(table["odds"] > 0, table["odds_low"], -table["odds_high"])
     corrected = table["p_corrected"].to_numpy(float)
     beyond = np.where(np.isnan(corrected), UNCORRECTED, np.where(corrected <= ALPHA, STEERS, CHANCE))
-    found: np.ndarray = np.where(nearest > table["null_high"].to_numpy(float), beyond, CHANCE)
+    found: np.ndarray = np.where(nearest > table["null_high"].to_numpy(float), beyond, np.where(np.isnan(nearest), FEW, CHANCE))
     return found
 
 

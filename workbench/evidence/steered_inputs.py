@@ -10,6 +10,7 @@ import pandas as pd
 from jaxtyping import Int
 
 from workbench.conversations import Conversation, shortened
+from workbench.statistics.clusters import ENOUGH
 
 if TYPE_CHECKING:
     from workbench.datasets import Dataset
@@ -21,8 +22,8 @@ PASSAGES, PASSAGE_CHARACTERS = 16, 320
 """Texts on which the next tokens of a causal model are followed."""
 CHARACTERS_A_TOKEN = 3
 """Texts are cut further where a tokenizer makes more tokens of them than this, such as one a byte."""
-LEAST = 4
-"""Inputs that are steered in any case."""
+FEWEST_TOKENS = 8
+"""To which texts are cut in any case, where a pass takes long."""
 PRODUCTS = 1.2e10
 """Products of one pass over all inputs, above the site. Some 650 such passes, of random directions, stand behind a p value; of a
 model of 270 million parameters they take about ten minutes of a processor."""
@@ -75,9 +76,10 @@ def passages_from(texts: Sequence[str], seed: int) -> list[str]:
 
 
 def affordable(model: Model, site: Site, texts: Sequence[Any], characters: int) -> list[Any]:
-    """The first of some texts, as many as a model reads above a site with `PRODUCTS`, and at least `LEAST`.
+    """The first of some texts, as many as a model reads above a site with `PRODUCTS`, and at least `clusters.ENOUGH`.
 
-    Those of which its tokenizer makes more than a token of every `CHARACTERS_A_TOKEN` characters are cut to about as many tokens.
+    They are cut where so many would take more, and where the tokenizer makes more than a token of every `CHARACTERS_A_TOKEN`
+    characters: an interval needs many documents more than long ones.
 
     Args:
         model: The model.
@@ -85,7 +87,9 @@ def affordable(model: Model, site: Site, texts: Sequence[Any], characters: int) 
         texts: The best first.
         characters: The most that each of them has.
     """
-    most = characters // CHARACTERS_A_TOKEN
+    blocks = sum(place.kind == "resid_post" for place in model.sites[model.sites.index(site) :])
+    tokens = PRODUCTS / (12.0 * model.width(site) ** 2 * max(blocks, 1))
+    most = min(characters // CHARACTERS_A_TOKEN, max(FEWEST_TOKENS, int(tokens / min(ENOUGH, len(texts)))))
     found, lengths, counts = list(texts), [len(text) for text in texts], _counts(model, texts)
     # Again and again: of a text that the model does not read to its end there are more tokens than are counted.
     while long := [place for place, count in enumerate(counts) if count > most and lengths[place] > 1]:
@@ -93,9 +97,7 @@ def affordable(model: Model, site: Site, texts: Sequence[Any], characters: int) 
             lengths[place] = max(1, min(lengths[place] - 1, lengths[place] * most // counts[place]))
             found[place] = shortened(texts[place], lengths[place])
         counts = _counts(model, found)
-    blocks = sum(place.kind == "resid_post" for place in model.sites[model.sites.index(site) :])
-    products = np.cumsum(counts) * 12.0 * model.width(site) ** 2 * max(blocks, 1)
-    return found[: max(LEAST, int((products <= PRODUCTS).sum()))]
+    return found[: max(ENOUGH, int((np.cumsum(counts) <= tokens).sum()))]
 
 
 def _counts(model: Model, texts: Sequence[Any]) -> list[int]:

@@ -13,7 +13,7 @@ from workbench.memory import rows_at_once
 
 # Logits of the unedited and the edited model, probabilities, and what the sums need beside them.
 _ARRAYS = 6
-LOGITS_A_TEXT = 2**21
+LOGITS_A_TEXT = 2**20
 """How many logits are looked at of each held-out text when an intervention is measured; see `thinned`."""
 
 
@@ -150,11 +150,11 @@ def set_odds(logits: Float[Tensor, "n v"], total: Float[Tensor, "n"], sets: Sequ
 def thinned(chosen: Bool[Tensor, "b t"], vocabulary: int) -> Bool[Tensor, "b t"]:
     """At most so many of the chosen positions of each text that they have `LOGITS_A_TEXT` logits together, evenly spaced.
 
-    With up to 16,384 tokens in the vocabulary, texts of 128 tokens keep every position. With more, an effect that is averaged
-    over the positions of a text is averaged over fewer of them, at least eight, so that its price does not grow with the
+    With up to 8,192 tokens in the vocabulary, texts of 128 tokens keep every position. With more, an effect that is averaged
+    over the positions of a text is averaged over fewer of them, at least four, so that its price does not grow with the
     vocabulary.
     """
-    most = max(8, LOGITS_A_TEXT // vocabulary)
+    most = max(4, LOGITS_A_TEXT // vocabulary)
     rank, count = chosen.cumsum(1) - 1, chosen.sum(1, keepdim=True).clamp(min=1)
     # Of count positions numbered from 0, those at which floor(rank * most / count) grows.
     bucket, before = rank * most // count, (rank - 1) * most // count

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from workbench.evidence.steered import CHANCE, FAILED, STEERS, UNCORRECTED, steered_concepts
+from workbench.evidence.steered import CHANCE, FAILED, FEW, STEERS, UNCORRECTED, steered_concepts
 from workbench.frames import records, where
 from workbench.plots import steering_curves
 from workbench.reports.parts import examples_html, figure_html
@@ -42,7 +42,7 @@ def steering_section(study: Study, holds: Callable[[str], bool]) -> dict[str, An
 
 def contrast(table: pd.DataFrame) -> pd.DataFrame:
     """Those that fail although they look best: of the ones that do not steer, those that detect a label best."""
-    failing = table[table["verdict"].isin([CHANCE, FAILED])]
+    failing = table[table["verdict"].isin([CHANCE, FAILED, FEW])]
     return failing.sort_values("detects", ascending=False, na_position="last").head(FAILING)
 
 

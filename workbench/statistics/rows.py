@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.errors import ConfigError
+from workbench.statistics.clusters import ENOUGH
 
 P_VALUES = ("p", "p_corrected")
 COUNTS = ("n", "clusters", "clusters_positive")
@@ -55,6 +56,8 @@ def row(
 ) -> dict[str, Any]:
     """A row of evidence or of metrics; failed where the value is not a number, with the note as the reason.
 
+    An interval over fewer than `clusters.ENOUGH` clusters is left out, and the note says so.
+
     Args:
         metric: A declared key.
         value: What was measured.
@@ -71,6 +74,9 @@ def row(
     if not math.isfinite(value):
         why = str(more.get("note") or "the value is not a finite number")
         return more | {"metric": metric, "status": "failed", "error": why, "n": n}
+    if clusters is not None and clusters < ENOUGH and not (math.isnan(low) and math.isnan(high)):
+        low = high = math.nan
+        more |= {"note": more.get("note") or f"no interval: {clusters} documents, fewer than {ENOUGH}"}
     found = more | {"metric": metric, "status": "ok", "value": float(value), "low": low, "high": high, "n": n}
     found |= {"clusters": clusters, "clusters_positive": clusters_positive}
     if isinstance(null, NoNull):
