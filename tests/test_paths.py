@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,24 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from workbench.errors import StudyError
-from workbench.paths import KINDS, child, drop_strange, files_below, inside, listed, read_bytes, require_plain, strange
+from workbench.paths import (
+    DEEPEST,
+    KINDS,
+    child,
+    drop_strange,
+    files_below,
+    inside,
+    is_name,
+    listed,
+    named,
+    oddities,
+    read_bytes,
+    remove_tree,
+    require_plain,
+    strange,
+    too_deep,
+    walk,
+)
 from workbench.writing import file_beside, folder_beside, write_beside
 
 ROOT = Path(__file__).parent.parent
@@ -107,6 +126,14 @@ def test_temporary_names_are_made_in_one_file() -> None:
             assert "getpid()}" not in text, path
 
 
+def test_trees_are_walked_and_removed_in_one_file() -> None:
+    # In Python 3.11 these call themselves for every folder in another, and people give folders of any depth.
+    calls = re.compile(r"\b(os\.f?walk|rglob|rmtree|copytree)\b")
+    for path in sorted(one for folder in ("workbench", "app", "analyses") for one in (ROOT / folder).rglob("*.py")):
+        if path != ROOT / "workbench" / "paths.py":
+            assert not calls.search(path.read_text()), f"{path}: take workbench.paths.walk or remove_tree"
+
+
 @given(st.sampled_from(sorted(KINDS)), st.text() | st.sampled_from(HOSTILE), st.text() | st.sampled_from(HOSTILE))
 @example("runs", "../../victim", "a")
 def test_a_path_of_an_id_lies_in_the_study_or_there_is_none(kind: str, first: str, second: str) -> None:
@@ -185,3 +212,77 @@ def test_what_is_written_beside_leaves_alone_what_is_there(tmp_path: Path) -> No
     plain = tmp_path / "plain"
     plain.write_text("as any file")
     assert stat.S_IMODE((tmp_path / "text.csv").stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+def dig(folder: Path, levels: int, name: str = "a") -> None:
+    """Folders of one name in each other and a file in the last, whose path may be longer than the system takes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    at = os.open(folder, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir(name, dir_fd=at)
+        inner = os.open(name, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = inner
+    os.close(os.open("end", os.O_CREAT | os.O_WRONLY, dir_fd=at))
+    os.close(at)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[Path]:
+    """A folder that goes when the test ends: pytest could not remove it."""
+    (tmp_path / "tree").mkdir()
+    yield tmp_path / "tree"
+    remove_tree(tmp_path / "tree", ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    ("levels", "name"), [(DEEPEST, "a"), (DEEPEST + 1, "a"), (1200, "a"), (60, "x" * 255), (60, "\U0001f30d" * 63)]
+)
+def test_a_tree_of_any_depth_is_walked_to_a_bound_named_and_removed(tree, levels, name) -> None:
+    dig(tree / "b", levels - 1, name)
+    (tree / "link").symlink_to(tree.parent)
+    found = list(too_deep(tree))
+    assert bool(found) == (levels > DEEPEST)
+    assert [path for path, _ in oddities(tree)] == [tree / "link", *found]
+    assert [path.name for path in files_below(tree)] == ([] if found else ["end"])
+    roots = [root for root, _, _ in walk(tree)]
+    assert roots == sorted(roots)
+    assert len(roots) <= 1 + DEEPEST
+    if name == "a":
+        assert len(list(walk(tree, bounded=False))) == 1 + levels
+    with pytest.raises(StudyError, match="symbolic link" if not found else "symbolic link|deeper than any"):
+        require_plain(tree)
+    remove_tree(tree)
+    assert not tree.exists()
+    assert tree.parent.exists()
+
+
+def test_folders_that_are_taken_out_are_not_entered_and_the_rest_comes_sorted(tree) -> None:
+    for name in ("b/inner", "a", "c"):
+        (tree / name).mkdir(parents=True)
+    (tree / "a" / "z").touch()
+    (tree / "a" / "y").touch()
+    seen = []
+    for root, folders, names in walk(tree):
+        folders[:] = [name for name in folders if name != "b"]
+        seen.append((root.name, names))
+    assert seen == [("tree", []), ("a", ["y", "z"]), ("c", [])]
+    assert list(walk(tree / "nowhere")) == []
+
+
+def test_what_is_no_folder_is_not_removed_as_one(tree) -> None:
+    (tree / "file").touch()
+    (tree / "link").symlink_to(tree.parent)
+    for name in ("file", "link", "nothing"):
+        remove_tree(tree / name, ignore_errors=True)
+        with pytest.raises(OSError, match=name):
+            remove_tree(tree / name)
+    assert sorted(os.listdir(tree)) == ["file", "link"]
+
+
+def test_names_of_bytes_that_are_no_text_are_no_names_and_are_shown(tree) -> None:
+    name = os.fsdecode(b"\xff\xfe")
+    assert not is_name(name)
+    assert named(tree / "a" / name, tree) == "a/\\udcff\\udcfe"
+    with pytest.raises(StudyError, match="no name of a file"):
+        child(tree, name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -25,10 +27,15 @@ KINDS: dict[str, re.Pattern[str]] = {
 """The folders of a study, and what the names in each of them look like."""
 _REST = re.compile(rf"\.[0-9a-f]{{24}}{re.escape(PARTIAL)}")
 _HOLLOW_BYTES = 2**28
-_NO_FOLDER = "a file, where a folder belongs"
+DEEPEST = 32
+"""How many folders may lie in each other below one of a study: what the workbench writes has less than half as many."""
+_LONGEST_BYTES = 2000
+_NO_FOLDER, _TOO_DEEP = "a file, where a folder belongs", "a folder deeper than any of a study"
 _PART_PATTERN = re.compile(_PART)
-# A name of a table, a figure or a file of a run: any text that is one name on every system, and no hidden file.
-_NAME = re.compile(r"[^./\\:\x00-\x1f\x7f][^/\\:\x00-\x1f\x7f]{0,199}")
+_NEVER = r"/\\:\x00-\x1f\x7f\ud800-\udfff"
+FILE_NAME = rf"[^.{_NEVER}][^{_NEVER}]{{0,199}}"
+"""A name of a table, a figure or a file of a run: any text that is one name on every system, and no hidden file."""
+_NAME = re.compile(FILE_NAME)
 
 
 def is_id(kind: str, identifier: object) -> bool:
@@ -132,27 +139,32 @@ def strange(study: Path, kind: str) -> Iterator[tuple[Path, str]]:
                 yield path, "a folder, where a file belongs"
             elif kind in {"jobs", "cache"}:
                 # Runs and sets tell of what is in them themselves.
-                yield from ((path / name, problem) for name, problem in oddities(path))
+                yield from oddities(path)
         elif kind in {"runs", "activations", "jobs"} and is_id(kind, entry.name) and path.suffix != LOCK:
             yield path, _NO_FOLDER
 
 
 def drop_strange(study: Path, name: str) -> str:
-    """Remove a link, a pipe or a device among the parts of a study, and not what it leads to.
+    """Remove a link, a pipe or a device among the parts of a study, and not what it leads to, or a folder that lies too deep.
 
     Args:
         study: The study's folder.
-        name: As :func:`strange` finds it: looked for in what is there, and never joined.
+        name: As :func:`named` says it: looked for in what is there, and never joined.
 
     Returns:
-        What it was; empty where there was none.
+        What it was and what was done, in a sentence; empty where nothing was.
     """
-    found = {path.relative_to(study).as_posix(): path for kind in KINDS for path, _ in strange(study, kind)}
-    if (path := found.get(name)) is None or (problem := odd(path)) is None:
-        return ""
-    what = f"{problem}{_led_to(path)}"
-    path.unlink()
-    return what
+    for path, found in [one for kind in KINDS for one in strange(study, kind)]:
+        if named(path, study) != name:
+            continue
+        if (problem := odd(path)) is not None:
+            said = f"It was {problem}{_led_to(path)}, and was removed; what it led to, if anything, was left alone."
+            path.unlink()
+            return said
+        if found == _TOO_DEEP:
+            remove_tree(path)
+            return f"It was {found}, and was removed with all that was in it."
+    return ""
 
 
 def home_problem(study: Path, kind: str) -> str:
@@ -198,32 +210,118 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """Every regular file below a folder, in the order of their paths; links are left out and not followed."""
-    for root, folders, names in os.walk(folder):
+def named(path: Path, folder: Path) -> str:
+    """What is called as a path from a folder, with ``/`` between its parts: text, whatever bytes are in the names.
+
+    Bytes that are no UTF-8, which Python has as halves of characters, are written as ``\\udcff``.
+    """
+    return path.relative_to(folder).as_posix().encode("utf-8", "backslashreplace").decode()
+
+
+def walk(folder: Path, bounded: bool = True) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """A folder and all folders below it, from the top down: each with the names of the folders in it and of all else, sorted.
+
+    As ``os.walk``, but for trees of any depth: in Python 3.11 that one calls itself for every folder. Links are not followed, and
+    folders that are taken out of their list are not entered.
+
+    Args:
+        folder: Where to begin; nothing is there where it is no folder, or may not be read.
+        bounded: Enter no folder that :func:`too_deep` finds, as in what comes from elsewhere.
+    """
+    waiting = [folder]
+    while waiting:
+        path = waiting.pop()
+        folders: list[str] = []
+        names: list[str] = []
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    (folders if entry.is_dir(follow_symlinks=False) else names).append(entry.name)
+        except OSError:
+            # It is gone by now, or not for this user to read.
+            continue
         folders.sort()
-        yield from (path for name in sorted(names) if is_file(path := Path(root) / name))
+        names.sort()
+        yield path, folders, names
+        inner = [path / name for name in reversed(folders)]
+        waiting += [one for one in inner if not (bounded and _is_too_deep(one, folder))]
 
 
-def oddities(folder: Path) -> Iterator[tuple[str, str]]:
-    """Everything below a folder that is neither file nor folder: its path in there, and what it is."""
-    for root, folders, names in os.walk(folder):
-        for name in sorted([*folders, *names]):
-            path = Path(root) / name
+def _is_too_deep(path: Path, folder: Path) -> bool:
+    inner = path.relative_to(folder)
+    # What lies in it shall have a path that the system still takes.
+    return len(inner.parts) > DEEPEST or len(os.fsencode(inner)) > _LONGEST_BYTES
+
+
+def too_deep(folder: Path) -> Iterator[Path]:
+    """The folders below a folder that :func:`walk` does not enter, since nothing of a study is as deep."""
+    for root, folders, _ in walk(folder):
+        yield from (path for name in folders if _is_too_deep(path := root / name, folder))
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every regular file below a folder, in the order of :func:`walk`; links are left out and not followed."""
+    for root, _, names in walk(folder):
+        yield from (path for name in names if is_file(path := root / name))
+
+
+def oddities(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Everything below a folder that is neither file nor folder, or a folder that lies too deep, each with what it is."""
+    for root, folders, names in walk(folder):
+        for path in [root / name for name in sorted([*folders, *names])]:
             if (problem := odd(path)) is not None:
-                yield path.relative_to(folder).as_posix(), problem
+                yield path, problem
+            elif path.name in folders and _is_too_deep(path, folder):
+                yield path, _TOO_DEEP
+
+
+def remove_tree(folder: Path, ignore_errors: bool = False) -> None:
+    """Remove a folder with all in it, however deep it is. Links are removed, and not followed.
+
+    Raises:
+        OSError: It is no folder, or something in it cannot be removed; with ``ignore_errors``, as much goes as can.
+    """
+    try:
+        # Elsewhere there are no numbers for folders that are open, and paths are too short for trees that are so deep.
+        if hasattr(os, "fwalk"):
+            _flatten(folder)
+    except OSError:
+        if not ignore_errors:
+            raise
+    else:
+        shutil.rmtree(folder, ignore_errors=ignore_errors)
+
+
+def _flatten(folder: Path) -> None:
+    """Move what lies too deep in a tree up to its top, again and again, since ``shutil.rmtree`` calls itself for every folder.
+
+    Folders go by their numbers, since paths may be too long for the system, and parts of them may become links meanwhile.
+    """
+    top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        waiting = ["."]
+        while waiting:
+            for root, folders, _, number in os.fwalk(waiting.pop(), dir_fd=top):
+                if root.count("/") >= DEEPEST:
+                    for name in folders:
+                        waiting.append(secrets.token_hex(12))
+                        os.rename(name, waiting[-1], src_dir_fd=number, dst_dir_fd=top)
+                    folders.clear()
+    finally:
+        os.close(top)
 
 
 def require_plain(folder: Path) -> None:
     """See that a folder and all below it are files and folders.
 
     Raises:
-        StudyError: There is a link, a pipe or a device; it is named.
+        StudyError: There is a link, a pipe, a device or a folder that lies too deep; it is named.
     """
     if (problem := odd(folder)) is not None:
         raise StudyError(f"{folder} is {problem}: it is not followed. `workbench study repair` drops it.")
-    for name, problem in oddities(folder):
-        raise StudyError(f"{folder} holds {shown(name)}, which is {problem}: it is not read. `workbench study repair` drops it.")
+    for path, problem in oddities(folder):
+        what = f"{shown(named(path, folder))}, which is {problem}"
+        raise StudyError(f"{folder} holds {what}: it is not read. `workbench study repair` drops it.")
 
 
 def require_utf_8(path: Path) -> Path:

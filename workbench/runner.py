@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import shutil
 import sys
 import threading
 import time
@@ -27,7 +26,7 @@ from workbench.engines import Engine, Local, find_engine
 from workbench.errors import ConfigError, StudyError, WorkbenchError, disk_errors
 from workbench.frames import records
 from workbench.labelling import same_splits, splits_hash, with_asked
-from workbench.paths import PARTIAL, child, inside
+from workbench.paths import PARTIAL, child, inside, remove_tree
 from workbench.processes import has_ended, identity, shareable
 from workbench.progress import Progress, part_of, silent
 from workbench.seeds import check_seed
@@ -205,7 +204,7 @@ def undo_run(study: Study, run_id: str) -> None:
     for name in (f"{run_id}{PARTIAL}", run_id):
         # What is called as no run is has no files here, and a link is none of the run's.
         with suppress(StudyError):
-            shutil.rmtree(inside(study.folder, "runs", name), ignore_errors=True)
+            remove_tree(inside(study.folder, "runs", name), ignore_errors=True)
     with suppress(WorkbenchError, OSError):
         study.catalog.remove_concepts(run_id)
 

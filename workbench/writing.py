@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from workbench.errors import StudyError
-from workbench.paths import PARTIAL, is_rest, odd
+from workbench.paths import PARTIAL, is_rest, odd, remove_tree, walk
 from workbench.processes import taken
 
 _NO_PLACE = frozenset(
@@ -104,8 +103,8 @@ def rests_below(folder: Path) -> Iterator[Path]:
 
     What somebody still writes is none, and where there are no locks, nothing is: there it cannot be told.
     """
-    for root, folders, names in os.walk(folder):
-        yield from _rests(Path(root), [*folders, *names])
+    for root, folders, names in walk(folder):
+        yield from _rests(root, [*folders, *names])
         folders[:] = [name for name in folders if not is_rest(name)]
 
 
@@ -132,7 +131,7 @@ def _rests(folder: Path, names: Iterable[str]) -> Iterator[Path]:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        remove_tree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
 

@@ -185,6 +185,18 @@ def study_file(**values: Any) -> Change:
     return changed_json("study.json", lambda found: found | values)
 
 
+def called_by_bytes(pattern: str, kind: str) -> Change:
+    """Something in the first folder that matches, with bytes that are no text in the place of the star in its name."""
+
+    def change(folder: Path, own: Path) -> None:
+        homes, _, name = pattern.rpartition("/")
+        home = sorted(folder.glob(homes))[0] if "*" in homes else folder / homes
+        home.mkdir(exist_ok=True)
+        PLANTED[kind](home / name.replace("*", os.fsdecode(b"\xff\xfe")), own)
+
+    return change
+
+
 RUN, SET = "runs/linear_probe-*", "activations/*"
 DEEP = "[" * 100_000
 NAMES = {
@@ -365,6 +377,11 @@ PLACES = (
     "activations/0000000000000000.partial", "activations/0000000000000000.lock", "datasets", "datasets/*.parquet",
     "datasets/*.json", "cache", "cache/fetched-0", "cache/readouts", "jobs", "jobs/a", "jobs/a/job.json", "runs/a.partial",
 )  # fmt: skip
+BYTES = (
+    ("runs/*", "folder"), ("runs/*", "pipe"), (f"{RUN}/*", "link to nothing"), (f"{RUN}/tables/*.parquet", "file"),
+    (f"{RUN}/figures/*.json", "file"), (f"{SET}/*", "folder"), (f"{SET}/*.bin", "pipe"), ("cache/x*", "file"),
+    ("cache/*", "link to a folder"), ("cache*", "file"), ("datasets/*.json", "file"), ("dropped-*.json.partial", "file"),
+)  # fmt: skip
 
 FOLDERS: dict[str, Change] = {
     **{f"schema: {name}": change for name, change in SCHEMA.items()},
@@ -375,5 +392,6 @@ FOLDERS: dict[str, Change] = {
     **{f"study file: {name}": change for name, change in STUDY_FILES.items()},
     **{f"manifest: {name}": change for name, change in MANIFESTS.items()},
     **{f"table: {name}": change for name, change in TABLES.items()},
+    **{f"{kind} called by bytes at {place}": called_by_bytes(place, kind) for place, kind in BYTES},
     **{f"{kind} at {place}": put(place, kind) for place in PLACES for kind in PLANTED},
 }

@@ -12,9 +12,11 @@ import pytest
 
 import workbench as wb
 from tests.store.conftest import state
-from tests.store.hostile import PLANTED, put
+from tests.store.hostile import PLANTED, called_by_bytes, put
+from workbench.cli import main
 from workbench.errors import StudyError
 from workbench.paths import inside
+from workbench.reports import export_tables
 
 FOLDERS = ("runs/linear_probe-*", "activations", "activations/*", "datasets", "cache", "jobs", "jobs/a", "runs/a.partial")
 FILES = ("datasets/*.parquet", "datasets/*.json", "cache/fetched-0.lock", "activations/0123456789abcdef.lock")
@@ -133,3 +135,55 @@ def test_a_link_at_a_deleted_run_does_not_keep_a_study_from_opening(folder, own)
         study.repair()
         assert study.verify().query("part == 'files'").empty
     assert state(own) == before
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "state", "mended"),
+    [
+        ("runs/*", "folder", "broken", [False]),
+        ("runs/*", "link to a folder", "broken", [True]),
+        ("cache/readouts/*", "pipe", "broken", [True]),
+        ("runs/linear_probe-*/*", "pipe", "broken", [True]),
+        ("cache/x*", "file", "", []),
+        ("cache*", "file", "", []),
+        ("datasets/*.json", "file", "", []),
+    ],
+)
+def test_what_is_called_by_bytes_that_are_no_text_is_named_by_what_can_be_seen(
+    folder, own, tmp_path, capsys, place, kind, state, mended
+) -> None:
+    (folder / "cache" / "readouts").mkdir(parents=True, exist_ok=True)
+    called_by_bytes(place, kind)(folder, own)
+    for options in ([], ["--json"]):
+        with pytest.raises(SystemExit) as end:
+            main([*options, "study", "verify", str(folder)])
+        said = capsys.readouterr()
+        assert end.value.code == (1 if state else 0)
+        assert "Traceback" not in said.err
+        assert ("udcff" in said.out) == bool(state)
+    with wb.open_study(folder, create=False) as study:
+        found = study.verify()
+        assert found["state"].tolist() == ([state] if state else [])
+        assert len(study.usage()) > 0
+        study.pack(tmp_path / "packed.zip")
+        assert study.repair()["mended"].tolist() == mended
+        assert len(study.verify()) == mended.count(False)
+    wb.unpack(tmp_path / "packed.zip", tmp_path / "packed").close()
+
+
+def test_a_table_called_by_bytes_that_are_no_text_is_left_out_and_named(folder, own, tmp_path) -> None:
+    called_by_bytes("runs/linear_probe-*/tables/*.parquet", "file")(folder, own)
+    called_by_bytes("runs/linear_probe-*/figures/*.json", "file")(folder, own)
+    with wb.open_study(folder, create=False) as study:
+        assert study.verify().empty
+        assert study.repair().empty
+        (run,) = study.runs()["id"]
+        assert r"\udcff\udcfe" in list(study.get_run(run).tables)
+        assert r"\udcff\udcfe" in list(study.get_run(run).figures)
+        written = export_tables(study, tmp_path / "tables")
+        assert "left_out.csv" in {path.name for path in written}
+        assert r"\udcff" in (tmp_path / "tables" / "left_out.csv").read_text()
+        study.pack(tmp_path / "packed.zip")
+        study.report(tmp_path / "report.html")
+    with wb.unpack(tmp_path / "packed.zip", tmp_path / "packed") as packed:
+        assert r"\udcff\udcfe" not in list(packed.get_run(run).tables)

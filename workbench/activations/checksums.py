@@ -10,7 +10,7 @@ from pathlib import Path
 from workbench.activations.manifest import INDEX, MANIFEST, Manifest, Stored, left_out, parse_manifest, wrong_length
 from workbench.errors import DataError, StudyError
 from workbench.parquet import read_table
-from workbench.paths import PARTIAL, child, is_id, odd, oddities
+from workbench.paths import PARTIAL, child, is_id, named, odd, oddities
 
 # Path, length and time of change of every file that was found sound in this process.
 _SOUND: set[tuple[str, int, int]] = set()
@@ -71,7 +71,7 @@ def damage(folder: Path, read: Callable[[int], None] = lambda _bytes: None) -> I
     if is_id("activations", folder.name) and manifest.request.id != folder.name.removesuffix(PARTIAL):
         yield MANIFEST, "It is of another set than its folder is called after."
         return
-    if strange := [(name, f"It is {problem}.") for name, problem in oddities(folder)]:
+    if strange := [(named(path, folder), f"It is {problem}.") for path, problem in oddities(folder)]:
         yield from strange
         return
     if left_out(folder):

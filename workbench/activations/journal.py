@@ -11,13 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.activations.manifest import Stored
-from workbench.paths import child, is_name
+from workbench.paths import child, is_name, remove_tree
 from workbench.shapes import shaped
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ class Journal:
             if path.name in kept:
                 os.truncate(path, kept[path.name].bytes)
             elif path.is_dir():
-                shutil.rmtree(path)
+                remove_tree(path)
             elif path != self._path:
                 path.unlink()
         for name, stored in kept.items():

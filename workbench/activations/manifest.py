@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from workbench.activations.dtypes import Dtype, disk_dtype
 from workbench.conversations import DEFAULT_POSITIONS
 from workbench.errors import StudyError
-from workbench.paths import child, is_file, listed, oddities, read_bytes, shown
+from workbench.paths import child, is_file, listed, named, oddities, read_bytes, shown
 from workbench.shapes import ShapeError, shaped, whole_number
 
 if TYPE_CHECKING:
@@ -211,8 +211,8 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a set. `StudyError` when the folder is no set, or a file of it is not as long as it should
     be."""
     manifest = parse_manifest(folder)
-    for name, problem in oddities(folder):
-        raise StudyError(f"{folder} holds {shown(name)}, which is {problem}: remove the folder and capture again.")
+    for path, problem in oddities(folder):
+        raise StudyError(f"{folder} holds {shown(named(path, folder))}, which is {problem}: remove the folder and capture again.")
     if left_out(folder):
         return manifest
     for name, length in manifest.lengths().items():

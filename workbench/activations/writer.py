@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -19,7 +18,7 @@ from workbench.activations.dtypes import disk_dtype
 from workbench.activations.journal import JOURNAL, Journal
 from workbench.activations.manifest import INDEX, MANIFEST, Manifest, Request, Stored, left_out, shard_name
 from workbench.errors import disk_errors
-from workbench.paths import LOCK, PARTIAL, child, require_plain
+from workbench.paths import LOCK, PARTIAL, child, remove_tree, require_plain
 from workbench.processes import hold
 
 SHARD_BYTES = 512 * 2**20
@@ -87,7 +86,7 @@ def writing(folder: Path, request: Request, plan: dict[str, Any] | None = None) 
             if writer is not None:
                 writer.close()
         if writer is None or not writer.chunks:
-            shutil.rmtree(partial, ignore_errors=True)
+            remove_tree(partial, ignore_errors=True)
         raise
 
 
@@ -233,6 +232,6 @@ def _seal(partial: Path, folder: Path) -> None:
     (partial / GROWING_INDEX).unlink(missing_ok=True)
     sync(partial)
     # What stands in the way is no whole set, or it would have been opened.
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_tree(folder, ignore_errors=True)
     os.replace(partial, folder)
     sync(folder.parent)

@@ -5,6 +5,7 @@ disk.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from workbench.datasets.columns import IMAGE_SUFFIXES, listing, quote, require_c
 from workbench.datasets.readers import EncodingError, read_table, read_text, table_of_records
 from workbench.datasets.splits import split_name
 from workbench.errors import DataError, MissingExtraError
+from workbench.paths import walk
 from workbench.shapes import ShapeError, parse_json
 
 LABELS_FILE = "labels.csv"
@@ -34,7 +36,7 @@ def read_folder(
     ``<label>/<file>`` or ``<split>/<label>/<file>``; the columns of a labels.csv with a column "file", in the
     folder or beside it, are added. ``drop_unreadable`` leaves out texts that are not in the encoding, and says so in ``notes``.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder))
+    files = sorted(_files(folder))
     texts = [path for path in files if path.suffix.lower() in {".txt", ".json"}]
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     if texts and images:
@@ -100,8 +102,11 @@ def _content(path: Path, encoding: str | None) -> str:
     return json.dumps(messages)
 
 
-def _hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+def _files(folder: Path) -> Iterator[Path]:
+    """The files below a folder that are not hidden, also where links lead to them."""
+    for root, folders, names in walk(folder, bounded=False):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (path for name in names if not name.startswith(".") and (path := root / name).is_file())
 
 
 def _with_labels(frame: pd.DataFrame, folder: Path, encoding: str | None, left_out: list[str], notes: list[str]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from workbench.errors import ConfigError, disk_errors
-from workbench.paths import child
+from workbench.paths import child, files_below
 from workbench.reports.parts import LeftOut
 from workbench.store.bound import concept_table
 from workbench.store.exchange import write_frame
@@ -100,7 +100,7 @@ def export_run(run: Run, folder: Path, raw: bool = False) -> list[Path]:
         for name in run.tables:
             _write(run.tables[name], partial / "tables", name, raw)
         shutil.copy(run.folder / "config.json", partial / "run.json")
-    return sorted(p for p in folder.rglob("*") if p.is_file())
+    return sorted(files_below(folder))
 
 
 def _write(frame: pd.DataFrame, folder: Path, name: str, raw: bool) -> list[Path]:

@@ -6,13 +6,12 @@ machine that has some, and from its remote by the next push.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import sqlalchemy as sa
 
-from workbench.paths import LOCK, PARTIAL, inside_or_none, is_id
+from workbench.paths import LOCK, PARTIAL, inside_or_none, is_id, remove_tree
 from workbench.processes import drop_lock
 from workbench.shapes import reading, shaped
 from workbench.store import tables
@@ -57,7 +56,7 @@ def finish_deletions(study: Inputs) -> None:
     for kind, name in deleted_parts(study):
         # What else is in its place is no file of it, and a finding of `workbench study verify`.
         if (folder := inside_or_none(study.folder, kind, name)) is not None and folder.is_dir():
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder, ignore_errors=True)
 
 
 def _locks(study: Inputs) -> list[Path]:

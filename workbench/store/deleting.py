@@ -7,7 +7,6 @@ as deleted. The files go after it; see :mod:`workbench.store.deleted` for those 
 from __future__ import annotations
 
 import json
-import shutil
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -20,7 +19,7 @@ import sqlalchemy as sa
 from workbench.activations.manifest import parse_manifest
 from workbench.errors import StudyError, WorkbenchWarning
 from workbench.memory import size_text
-from workbench.paths import LOCK, inside
+from workbench.paths import LOCK, inside, remove_tree
 from workbench.processes import hold
 from workbench.store import tables
 from workbench.store.deleted import DELETED, SET_KEY, remove_deleted
@@ -90,7 +89,7 @@ def delete(study: Study, ids: Sequence[str], with_dependents: bool = False, dry_
         with words_kept(study, _words(study, plan)):
             _record(study, plan, ids, sizes)
         for one in plan.files:
-            shutil.rmtree(_folder(study, one), ignore_errors=True)
+            remove_tree(_folder(study, one), ignore_errors=True)
             study._done.pop(one.name, None)
     if study.remote:
         try:

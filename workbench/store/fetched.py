@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.activations.manifest import parse_manifest
 from workbench.activations.writer import whole
 from workbench.errors import StudyError
-from workbench.paths import LOCK, inside
+from workbench.paths import LOCK, inside, remove_tree
 from workbench.processes import hold
 from workbench.store.remote import Remote
 
@@ -37,7 +36,7 @@ def fetched(url: str, name: str, files: dict[str, Stored]) -> Path:
     lock.parent.mkdir(parents=True, exist_ok=True)
     with hold(lock, f"The set of activations {name}", patient=True):
         if whole(home) and parse_manifest(home).files != files:
-            shutil.rmtree(home)
+            remove_tree(home)
         Remote(study, url).fetch_set(name)
         if parse_manifest(home).files != files:
             raise StudyError(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 
-from workbench.paths import PARTIAL, is_id
+from workbench.paths import FILE_NAME, PARTIAL, is_id
 from workbench.store.look import CATALOG
 from workbench.store.study_file import STUDY_FILE
 
-_FILE = r"[^./\\:\x00-\x1f\x7f][^/\\:\x00-\x1f\x7f]{0,199}"
-_IN_RUN = re.compile(rf"({_FILE}/){{0,3}}{_FILE}\.(json|parquet|safetensors)")
+_IN_RUN = re.compile(rf"({FILE_NAME}/){{0,3}}{FILE_NAME}\.(json|parquet|safetensors)")
 _IN_SET = re.compile(r"manifest\.json|index\.parquet|site[0-9]{3,6}-[0-9]{5}\.bin")
 
 

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from workbench.activations.manifest import MANIFEST, left_out, parse_manifest, set_folders
 from workbench.errors import ConfigError, DiskFullError, MissingExtraError, StudyError, WorkbenchError, disk_errors, no_room
 from workbench.memory import size_text
-from workbench.paths import PARTIAL, child, files_below, inside, is_file, is_id, require_plain
+from workbench.paths import PARTIAL, child, files_below, inside, is_file, is_id, remove_tree, require_plain
 from workbench.store.runs import CHECKSUMS, parse_sums
 from workbench.store.scratch import scratch
 
@@ -181,7 +181,7 @@ class Remote:
                 self._require(digest, child(folder, file), f"runs/{name}/{file}")
             home.parent.mkdir(exist_ok=True)
             if anew:
-                shutil.rmtree(home, ignore_errors=True)
+                remove_tree(home, ignore_errors=True)
             try:
                 os.replace(folder, home)
             except OSError:
@@ -203,7 +203,7 @@ class Remote:
             if whole(home):
                 return
             partial = partial_of(home)
-            shutil.rmtree(partial, ignore_errors=True)
+            remove_tree(partial, ignore_errors=True)
             with self._scratch() as place:
                 manifest = place / MANIFEST
                 self.download(f"activations/{name}/{MANIFEST}", manifest)
@@ -212,7 +212,7 @@ class Remote:
                 os.replace(manifest, partial / MANIFEST)
             if not finish_sealed(home):
                 file, problem = next(damage(partial))
-                shutil.rmtree(partial)
+                remove_tree(partial)
                 raise self._damaged(f"activations/{name}/{file}", problem)
 
     def look(self, again: bool = False, without: Collection[str] = ()) -> None:

@@ -6,7 +6,6 @@ notes and collections were given by people and cannot be made again: those of dr
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +17,7 @@ import sqlalchemy as sa
 from workbench.activations.manifest import MANIFEST, parse_manifest
 from workbench.errors import StudyError
 from workbench.frames import records
-from workbench.paths import PARTIAL, drop_strange, home_problem, inside, inside_or_none, is_id
+from workbench.paths import PARTIAL, drop_strange, home_problem, inside, inside_or_none, is_id, named, remove_tree
 from workbench.progress import Progress
 from workbench.runner import sweep
 from workbench.store import tables
@@ -87,7 +86,7 @@ def _set(study: Study, name: str) -> tuple[str, str, bool, str]:
             for path in [path for path in folder.iterdir() if path.name != MANIFEST]:
                 _drop(path)
             return "activations", name, True, "Its rows were dropped: `workbench recapture` captures them again."
-    shutil.rmtree(folder)
+    remove_tree(folder)
     return "activations", name, True, action
 
 
@@ -106,22 +105,22 @@ def _without_runs(study: Study, broken: Sequence[Finding]) -> list[tuple[str, st
 
 def _rests(study: Study) -> list[tuple[str, str, bool, str]]:
     return [
-        ("files", path.relative_to(study.folder).as_posix(), True, "It was not whole, nobody was writing it, and it was dropped.")
+        ("files", named(path, study.folder), True, "It was not whole, nobody was writing it, and it was dropped.")
         for path in rests_below(study.folder)
         if drop_rest(path)
     ]
 
 
 def _strange(study: Study, finding: Finding) -> tuple[str, str, bool, str]:
-    """Drop a link or a pipe, and not what it leads to; what is only called wrongly may be somebody's."""
-    if what := drop_strange(study.folder, finding.name):
-        return "files", finding.name, True, f"It was {what}, and was removed; what it led to, if anything, was left alone."
+    """Drop a link, a pipe or what lies too deep, and not what is led to; what is only called wrongly may be somebody's."""
+    if action := drop_strange(study.folder, finding.name):
+        return "files", finding.name, True, action
     return "files", finding.name, False, "The workbench did not make it: look at it, and remove it."
 
 
 def _drop(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        remove_tree(path)
     else:
         path.unlink()
 
@@ -143,7 +142,7 @@ def _runs(study: Study, broken: Sequence[Finding]) -> list[tuple[str, str, bool,
                 ("run", name, False, f"The catalog does not know it: restore {called} from a copy, or remove the folder.")
             )
         elif row is None or row["status"] != "done":
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder, ignore_errors=True)
             done.append(("run", name, True, "The rest of a run that did not finish was dropped."))
         elif folder.is_dir() and (lost := _only_evidence_lost(study, name, broken)):
             study.catalog.insert(tables.evidence, lost)
@@ -208,7 +207,7 @@ def _drop_runs(study: Study, doomed: list[str], known: dict[str, dict[str, Any]]
             study.catalog.update_run(name, status="failed", error=WHY)
     for name in every:
         if (folder := inside_or_none(study.folder, "runs", name)) is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder, ignore_errors=True)
         study._done.pop(name, None)
         why = "it is broken" if name in doomed else "it was made from one that is broken"
         done.append(("run", name, True, f"It was dropped with its concepts and evidence, for {why}: run it again."))

@@ -15,7 +15,7 @@ from workbench.errors import DataError, StudyError, UnknownNameError
 from workbench.frames import records
 from workbench.numbers import counted
 from workbench.parquet import database, read_parquet
-from workbench.paths import child, files_below, inside, require_plain, shown
+from workbench.paths import child, files_below, inside, named, require_plain, shown, walk
 from workbench.shapes import ShapeError, read_tensors, reading, shaped
 from workbench.store.kinds import require_kinds
 from workbench.store.members import in_run
@@ -149,7 +149,7 @@ class Figures(Mapping[str, "Figure"]):
         self.folder = folder
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(path.stem for path in self.folder.glob("*.json")))
+        return iter(sorted(named(path.with_suffix(""), self.folder) for path in self.folder.glob("*.json")))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -175,7 +175,7 @@ class Tables:
         return name in set(self)
 
     def __iter__(self) -> Any:
-        return iter(sorted(path.stem for path in self.folder.glob("*.parquet")))
+        return iter(sorted(named(path.with_suffix(""), self.folder) for path in self.folder.glob("*.parquet")))
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in set(self):
@@ -204,8 +204,9 @@ def seal(folder: Path) -> None:
 
     files = list(files_below(folder))
     write_json(folder / CHECKSUMS, {path.relative_to(folder).as_posix(): sha256_of(path) for path in files})
-    for path in [*folder.rglob("*"), folder]:
-        sync(path)
+    for root, _, names in walk(folder):
+        for path in [*(root / name for name in names), root]:
+            sync(path)
 
 
 def parse_sums(text: bytes) -> dict[str, str]:

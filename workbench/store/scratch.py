@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from workbench.paths import LOCK, inside, inside_or_none, listed
+from workbench.paths import LOCK, inside, inside_or_none, listed, remove_tree
 from workbench.processes import drop_lock, held, hold
 
 PREFIX = "fetched-"
@@ -27,7 +26,7 @@ def scratch(study: Path) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder, ignore_errors=True)
 
 
 def rests(study: Path) -> list[Path]:
@@ -40,7 +39,7 @@ def rests(study: Path) -> list[Path]:
 def drop_rests(study: Path) -> None:
     """Remove those folders, and their locks; one who was killed at the right moment leaves a lock alone."""
     for folder in rests(study):
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder, ignore_errors=True)
     cache = inside_or_none(study, "cache")
     for lock in cache.glob(f"{PREFIX}*{LOCK}") if cache is not None else ():
         drop_lock(lock)

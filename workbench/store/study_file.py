@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from workbench.errors import StudyError, disk_errors
-from workbench.paths import PARTIAL, inside, is_file, printable, read_bytes
+from workbench.paths import PARTIAL, inside, is_file, printable, read_bytes, walk
 from workbench.shapes import is_version, reading, shaped
 from workbench.store import trust
 from workbench.writing import new_beside, placing, write_beside
@@ -202,4 +202,8 @@ def _write_once(file: Path, content: StudyFile) -> None:
 
 def _just_begun(folder: Path) -> bool:
     """Whether a folder holds no more than a study whose making was cut short."""
-    return all(path.name == "runs" or (path.suffix == PARTIAL and is_file(path)) for path in folder.rglob("*"))
+    return all(
+        name == "runs" or (name.endswith(PARTIAL) and is_file(root / name))
+        for root, folders, names in walk(folder)
+        for name in [*folders, *names]
+    )

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from workbench.activations.manifest import parse_manifest, set_folders
 from workbench.activations.store import ActivationSet
 from workbench.errors import StudyError, WorkbenchError
-from workbench.paths import inside, inside_or_none, is_file, is_id
+from workbench.paths import inside, inside_or_none, is_file, is_id, is_name
 from workbench.shapes import read_shaped
 from workbench.writing import write_beside
 
@@ -175,7 +175,7 @@ def unread_records(folder: Path) -> Iterator[tuple[str, str]]:
 
 def _about_files(folder: Path) -> list[Path]:
     kept = inside_or_none(folder, "datasets")
-    return sorted(path for path in kept.glob("*.json") if is_file(path)) if kept else []
+    return sorted(path for path in kept.glob("*.json") if is_name(path.name) and is_file(path)) if kept else []
 
 
 def copy_path(folder: Path, digest: str) -> Path:

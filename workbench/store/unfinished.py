@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from workbench.errors import StudyError, disk_errors
-from workbench.paths import child, require_plain
+from workbench.paths import child, remove_tree, require_plain
 from workbench.shapes import read_shaped, read_tensors
 from workbench.writing import folder_beside
 
@@ -40,12 +39,12 @@ class Unfinished:
             save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, partial / "tensors.safetensors")
             (partial / "facts.json").write_text(json.dumps(facts))
             # What could not be read is in the way.
-            shutil.rmtree(place, ignore_errors=True)
+            remove_tree(place, ignore_errors=True)
         return tensors, facts
 
     def clear(self) -> None:
         """Remove all of it: the run is finished."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_tree(self.folder, ignore_errors=True)
 
 
 def _read(place: Path) -> Made | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -11,7 +11,7 @@ import pandas as pd
 from workbench.activations.manifest import parse_manifest, set_folders
 from workbench.errors import StudyError
 from workbench.frames import records
-from workbench.paths import LOCK, PARTIAL, files_below, inside_or_none
+from workbench.paths import LOCK, PARTIAL, files_below, inside_or_none, named
 from workbench.store.dependents import Needs
 from workbench.store.look import CATALOG
 from workbench.store.scratch import PREFIX
@@ -38,7 +38,7 @@ def usage(study: Study) -> pd.DataFrame:
     done = set(study.runs("done")["id"])
     sizes: dict[tuple[str, str], list[int]] = {}
     for path in files_below(study.folder):
-        sizes.setdefault(_part_of(path.relative_to(study.folder), done), []).append(path.lstat().st_size)
+        sizes.setdefault(_part_of(PurePosixPath(named(path, study.folder)), done), []).append(path.lstat().st_size)
     if study.catalog.postgres:
         from workbench.store.postgres import bytes_taken
 
@@ -60,7 +60,7 @@ def folder_bytes(folder: Path) -> int:
     return sum(path.lstat().st_size for path in files_below(folder))
 
 
-def _part_of(path: Path, done: set[str]) -> tuple[str, str]:
+def _part_of(path: PurePosixPath, done: set[str]) -> tuple[str, str]:
     kind, *rest = path.parts
     if kind.startswith(CATALOG):
         return "catalog", CATALOG

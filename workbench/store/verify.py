@@ -26,9 +26,11 @@ from workbench.paths import (
     is_file,
     is_id,
     listed,
+    named,
     oddities,
     read_bytes,
     strange,
+    too_deep,
 )
 from workbench.processes import has_ended, held
 from workbench.progress import Progress, adding
@@ -134,8 +136,12 @@ def _files(study: Study) -> Iterator[Finding]:
     """What lies among the parts of a study and is none; within runs and sets it is a finding of those."""
     for kind in KINDS:
         for path, problem in strange(study.folder, kind):
-            name = path.relative_to(study.folder).as_posix()
-            yield Finding("files", name, "", "broken", f"It is {problem}. It is not read or followed.")
+            yield Finding("files", named(path, study.folder), "", "broken", f"It is {problem}. It is not read or followed.")
+    names = (named(path, study.folder) for path in too_deep(study.folder))
+    # Beside the parts of the study it may be somebody's; one of many says enough.
+    if beside := next((name for name in names if name.partition("/")[0] not in KINDS), ""):
+        problem = "It is a folder deeper than any of a study, and what lies in it was not looked at."
+        yield Finding("files", beside, "", "unchecked", problem)
 
 
 def _cache(study: Study) -> Iterator[Finding]:
@@ -146,8 +152,8 @@ def _cache(study: Study) -> Iterator[Finding]:
 def _rests(study: Study) -> Iterator[Finding]:
     """What killed processes were writing. What somebody writes now is no finding."""
     for path in rests_below(study.folder):
-        name = path.relative_to(study.folder).as_posix()
-        yield Finding("files", name, "", "broken", "It is the rest of what a process was writing that was killed.")
+        problem = "It is the rest of what a process was writing that was killed."
+        yield Finding("files", named(path, study.folder), "", "broken", problem)
 
 
 def _activations(study: Study, read: Callable[[int], None]) -> Iterator[Finding]:
@@ -167,7 +173,9 @@ def _partial_set(folder: Path) -> Iterator[Finding]:
     if held(folder.with_suffix(LOCK)):
         yield Finding("activations", folder.name, "", "unfinished", "It is being captured now.")
     elif any(oddities(folder)):
-        yield Finding("activations", folder.name, "", "broken", "It is the rest of a capture, with links or pipes in it.")
+        yield Finding(
+            "activations", folder.name, "", "broken", "It is the rest of a capture, with links, pipes or folders too deep in it."
+        )
     elif is_file(folder / JOURNAL):
         yield Finding("activations", folder.name, "", "unfinished", "Its capture was cut short; the same capture goes on.")
     elif not any(damage(folder)):
@@ -257,8 +265,8 @@ def _finished_run(study: Study, row: dict[str, Any], folder: Path) -> Iterator[F
 
 def damaged_files(folder: Path) -> Iterator[tuple[str, str]]:
     """Every file of a run that is damaged, with what is wrong with it. Reads every byte of the run."""
-    found = list(oddities(folder))
-    for name, problem in found:
+    found = {named(path, folder): problem for path, problem in oddities(folder)}
+    for name, problem in found.items():
         yield name, f"It is {problem}."
     try:
         sums = parse_sums(read_bytes(folder / CHECKSUMS)) if (folder / CHECKSUMS).exists() else {}
@@ -266,7 +274,7 @@ def damaged_files(folder: Path) -> Iterator[tuple[str, str]]:
         yield CHECKSUMS, str(error)
         return
     there = {name for path in files_below(folder) if in_run(name := path.relative_to(folder).as_posix())}
-    sums = {name: sum_ for name, sum_ in sums.items() if name not in dict(found)}
+    sums = {name: sum_ for name, sum_ in sums.items() if name not in found}
     for name in sorted(set(sums) | there):
         if name not in there:
             yield name, "It is missing."
