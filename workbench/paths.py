@@ -288,8 +288,7 @@ def remove_tree(folder: Path, ignore_errors: bool = False) -> None:
     except OSError:
         if not ignore_errors:
             raise
-    else:
-        shutil.rmtree(folder, ignore_errors=ignore_errors)
+    shutil.rmtree(folder, ignore_errors=ignore_errors)
 
 
 def _flatten(folder: Path) -> None:
