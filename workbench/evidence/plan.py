@@ -119,7 +119,7 @@ def cannot_be_found(study: Study, acts: ActivationSet, concepts: int, max_rows: 
     if few.any():
         parts.append(
             f"of {counted(len(table), 'label')} {int(few.sum())} {'is' if few.sum() == 1 else 'are'} in fewer than {ENOUGH}"
-            " documents of a class of the test split: values for them have neither interval nor p value"
+            " documents of a class of the test split: how well they are detected has neither interval nor p value"
         )
     if many.any():
         parts.append(
