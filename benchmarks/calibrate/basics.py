@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from benchmarks.calibrate.trials import Case, Trials
 from workbench.statistics.intervals import correlation_interval, mean_interval, ratio_interval, share_interval
@@ -78,6 +79,33 @@ def correlations(setting: str, draws: int, seed: int, rho: float) -> Trials:
     return Trials(covered=np.array(covered))
 
 
+def sparse_correlations(threshold: float, documents: int, draws: int, seed: int, rho: float) -> Trials:
+    """Of two latents that are 0 below a threshold, in documents of 8 rows that share half of their variance."""
+    rng, covered, truth = np.random.default_rng(seed), [], _truth_of_sparse(threshold, rho)
+    document = np.repeat(np.arange(documents), 8)
+    for _ in range(draws):
+        first, second = _sparse(threshold, rho, document, rng)
+        _, (low, high) = correlation_interval(first[:, None], second[:, None], document)
+        # A latent that fires in fewer than eight documents has no interval.
+        covered.append(np.nan if np.isnan(low[0]) else low[0] <= truth <= high[0])
+    return Trials(covered=np.array(covered))
+
+
+def _sparse(
+    threshold: float, rho: float, document: Int[np.ndarray, "n"], rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
+    shared, own = rng.standard_normal((2, document[-1] + 1))[:, document], rng.standard_normal((2, len(document)))
+    first, other = np.sqrt(0.5) * (shared + own)
+    second = rho * first + np.sqrt(1 - rho**2) * other
+    return np.maximum(first - threshold, 0), np.maximum(second - threshold, 0)
+
+
+@cache
+def _truth_of_sparse(threshold: float, rho: float) -> float:
+    many = _sparse(threshold, rho, np.arange(4_000_000), np.random.default_rng(0))
+    return float(np.corrcoef(*many)[0, 1]) if rho else 0.0
+
+
 def _cases(name: str, draw: Callable[..., Trials], **how: float) -> list[Case]:
     more = "".join(f", {value:g}" for value in how.values())
     return [Case(name, f"{setting}{more}", partial(draw, setting, **how), most=20_000) for setting in SETTINGS]
@@ -91,4 +119,14 @@ CASES = [
     *_cases("interval of a ratio", ratios),
     *_cases("interval of a correlation", correlations, rho=0.0),
     *_cases("interval of a correlation", correlations, rho=0.8),
+    *(
+        Case(
+            "interval of a correlation",
+            f"sparse codes, {share} active, {rho:g}",
+            partial(sparse_correlations, threshold, documents, rho=rho),
+            most=20_000,
+        )
+        for threshold, share, documents in ((1.5, "7%", 40), (2.0, "2%", 160))
+        for rho in (0.0, 0.8)
+    ),
 ]

@@ -12,7 +12,7 @@ from workbench.errors import ConfigError, DataError
 from workbench.statistics.clusters import example_clusters
 from workbench.statistics.correction import benjamini_hochberg, holm, least_p
 from workbench.statistics.few_draws import rank_or_tail_p
-from workbench.statistics.intervals import mean_interval, ratio_interval, share_interval
+from workbench.statistics.intervals import correlation_interval, mean_interval, ratio_interval, share_interval
 from workbench.statistics.nulls import pareto_tail_p, rank_p, t_tail_p, upper
 from workbench.statistics.rows import NoNull, Null, row
 
@@ -183,3 +183,21 @@ def test_a_fitted_tail_keeps_its_level_where_the_null_is_heavy() -> None:
     null = rng.normal(size=(400, 1))
     assert pareto_tail_p(np.array([8.0]), null)[0] < 1e-5
     assert np.isnan(pareto_tail_p(np.array([8.0]), null[:100])[0])
+
+
+@pytest.mark.parametrize(("documents", "rows", "threshold"), [(100, 20, 2.0), (400, 1, 1.5)])
+def test_unrelated_latents_that_seldom_fire_together_are_not_said_to_exclude_each_other(documents, rows, threshold) -> None:
+    drawn = np.random.default_rng(0).standard_normal((2, documents * rows, 200))
+    first, second = np.maximum(drawn - threshold, 0)
+    _, (low, high) = correlation_interval(first, second, np.repeat(np.arange(documents), rows))
+    assert ((low <= 0) & (high >= 0)).mean() >= 0.93
+
+
+def test_a_latent_that_fires_in_few_documents_has_no_interval_of_its_correlation() -> None:
+    rng, documents = np.random.default_rng(1), np.repeat(np.arange(40), 5)
+    dense, sparse = rng.random((200, 1)), np.zeros((200, 1))
+    for firing, known in ((7, False), (8, True)):
+        sparse[: firing * 5] = rng.random((firing * 5, 1))
+        value, (low, high) = correlation_interval(dense, sparse, documents)
+        assert np.isfinite(value).all()
+        assert np.isfinite([low, high]).all() == known

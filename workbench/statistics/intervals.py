@@ -195,7 +195,12 @@ def correlation_interval(
     Returns:
         The correlations ``[c]`` and the interval; nan where a column is constant.
 
-    Source: Fisher (1921) for the scale; Efron and Stein (1981) for the error, the jackknife's without one cluster at a time.
+    There is none where a column is 0 in all but fewer than `clusters.ENOUGH` clusters. Where one is mostly 0, the error is at
+    least that of unrelated columns with the same correlations within clusters: of columns that are seldom both something else,
+    the jackknife sees next to none.
+
+    Source: Fisher (1921) for the scale; Efron and Stein (1981) for the error, the jackknife's without one cluster at a time; Kish
+    (1965) for how much correlations within clusters add to it.
     """
     value, low, high = (np.full(first.shape[1], np.nan) for _ in range(3))
     for begin in range(0, first.shape[1], _COLUMNS):
@@ -217,6 +222,8 @@ def _correlation(
         r = _correlation_of(total)
         below, above = np.full((2, len(r)), np.nan)
         worth = float(effective_clusters(np.bincount(ids).astype(float))) if count > 1 else 0.0
+        # Clusters in which a column is 0 throughout, as sparse codes are, tell of one value only.
+        holding = np.minimum(*((cluster_sums((side != 0).astype(float), ids) > 0).sum(axis=0) for side in (first, second)))
         if worth >= FEWEST:
             without = np.arctanh(_correlation_of(total[:, None] - sums))
             parts = without.mean(axis=0) - without
@@ -224,10 +231,27 @@ def _correlation(
                 kurtosis = count * (parts**4).sum(axis=0) / np.square(np.square(parts).sum(axis=0))
             # An error that a few clusters make is known less surely than that of clusters which are alike: Satterthwaite's rule
             # would take away more degrees of freedom, and half as much on the log scale is what covers, see the calibration.
+            known = np.minimum(worth, holding)
             steady = np.clip(2 / (np.nan_to_num(kurtosis, nan=3.0) - 1), 2 / worth, 1.0)
-            reaches = _reaches(parts, 1 + (worth - 1) * np.sqrt(steady), level)
-            below, above = (part * _jackknife_error(without) for part in reaches)
+            reaches = _reaches(parts, np.maximum(1 + (known - 1) * np.sqrt(steady), 1.0), level)
+            error = _jackknife_error(without)
+            sparse = np.maximum((first == 0).mean(axis=0), (second == 0).mean(axis=0)) > 0.5
+            error[sparse] = np.maximum(error, _unrelated_error(sums))[sparse]
+            error[holding < np.minimum(ENOUGH, count)] = np.nan
+            below, above = (part * error for part in reaches)
         return r, np.tanh(np.arctanh(r) - below), np.tanh(np.arctanh(r) + above)
+
+
+def _unrelated_error(sums: Float[np.ndarray, "6 g c"]) -> Float[np.ndarray, " c"]:
+    """The standard error of the correlation of columns that are unrelated, from the sums of centred columns by cluster."""
+    rows, a, b, aa, bb, _ = sums
+    n, pairs = rows.sum(axis=0), (rows * (rows - 1)).sum(axis=0)
+    # The correlations of two rows of a cluster, over all such pairs.
+    within = [
+        np.clip((np.square(side).sum(axis=0) - squares.sum(axis=0)) / np.maximum(pairs, 1) * n / squares.sum(axis=0), 0, 1)
+        for side, squares in ((a, aa), (b, bb))
+    ]
+    return np.sqrt((1 + pairs / n * within[0] * within[1]) / n)
 
 
 def _correlation_of(sums: Float[np.ndarray, "6 *c"]) -> Float[np.ndarray, "*c"]:
