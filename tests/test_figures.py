@@ -143,6 +143,25 @@ def test_a_long_name_of_nothing_is_a_sentence_at_once(place: str) -> None:
         read_figure(json.dumps(figure))
 
 
+@pytest.mark.parametrize(
+    "figure",
+    [
+        {"layout": {"grid": {"rows": 10**8, "columns": 1}}}, {"layout": {"xaxis": {"nticks": 10**9}}},
+        {"data": [{"type": "volume", "value": [1], "surface": {"count": 10**9}}]},
+        {"data": [{"type": "histogram", "x": [0, 1], "nbinsx": 10**9}]},
+        {"data": [{"type": "histogram", "x": [0, 1], "xbins": {"start": 0, "end": 1, "size": 1e-9}}]},
+        {"data": [{"type": "contour", "z": [[0, 1], [1, 2]], "contours": {"start": 0, "end": 1, "size": 0}}]},
+    ],
+)  # fmt: skip
+def test_more_parts_than_a_page_can_draw_are_a_sentence(figure: dict) -> None:
+    with pytest.raises(DataError, match="cannot be shown: it has more than 10,000 bins"):
+        read_figure(json.dumps(figure))
+
+
+def test_bins_and_levels_that_people_choose_are_read() -> None:
+    read_figure(json.dumps({"data": [{"type": "histogram", "x": [0, 1], "xbins": {"start": 0, "end": 1, "size": 0.01}}]}))
+
+
 def test_a_file_that_is_no_text_is_a_sentence_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "loss.json").write_bytes(b"\xff\xfe\x00")
     for name in ("loss", "missing"):

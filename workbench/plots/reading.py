@@ -42,6 +42,9 @@ ITEM_BYTES = {
 """Types of numbers that a figure may hold as bytes, and how long one of each is."""
 LONGEST_KEY = 100
 """Characters of a key: plotly looks for a name like an unknown one, for minutes where that is long."""
+COUNTS = frozenset({"rows", "columns", "count", "nticks", "nbinsx", "nbinsy", "ncontours"})
+"""Names of numbers of parts, each of which a page draws or makes room for."""
+MOST_PARTS = 10_000
 ADDRESSES = frozenset({"images", "geojson", "href", "url", "stylesheet"})
 # Marks of plotly's texts without attributes; of all others the angle bracket is written as an entity, which shows it.
 _MARKUP = re.compile(r"<(?!/?(?:b|i|u|s|em|strong|sub|sup|br|extra)\s*/?>)", re.IGNORECASE)
@@ -105,6 +108,7 @@ def _problem(figure: Any) -> str:
     length = _longest_key(figure)
     said = f"it has {asks!r}, which may load something from an address" if asks else ""
     said = said or (f"a name in it has {length:,} characters" if length else "")
+    said = said or ("" if _few_parts([data, layout]) else f"it has more than {MOST_PARTS:,} bins, levels, rows or columns")
     return said or ("" if honest else "it has numbers that are not as long as it says")
 
 
@@ -116,6 +120,20 @@ def _longest_key(value: Any) -> int:
     if isinstance(value, list):
         return max((_longest_key(one) for one in value if not isinstance(one, (*_SCALARS, str))), default=0)
     return 0
+
+
+def _few_parts(value: Any) -> bool:
+    """Whether every number of parts is one that a page can draw: counts, and bins or levels from a start to an end by a size."""
+    if isinstance(value, list):
+        return all(_few_parts(one) for one in value if not isinstance(one, (*_SCALARS, str)))
+    if not isinstance(value, dict):
+        return True
+    if any(isinstance(value.get(name), int | float) and value[name] > MOST_PARTS for name in COUNTS):
+        return False
+    ends = [one for name in ("start", "end", "size") if isinstance(one := value.get(name), int | float)]
+    if len(ends) == 3 and abs(ends[1] - ends[0]) > abs(ends[2]) * MOST_PARTS:
+        return False
+    return all(map(_few_parts, value.values()))
 
 
 def _addresses(value: Any) -> str:
