@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import threading
 
 import numpy as np
@@ -178,7 +179,7 @@ def test_a_full_disk_is_said_before_and_during(minilm, texts, tmp_path, monkeypa
         free = 10
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer.shutil, "disk_usage", lambda _: Usage)
+        patch.setattr(shutil, "disk_usage", lambda _: Usage)
         with pytest.raises(DiskFullError, match=r"needs about .* MiB and .* has 0\.0 MiB free"):
             capture(minilm, texts, sites="embed", folder=tmp_path)
 

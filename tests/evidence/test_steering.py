@@ -24,6 +24,13 @@ TEXTS = [
     "It is the duty of the government to protect the commerce of the country on every sea.",
     "The ship had left the harbour before the morning came, and nobody had seen it go.",
 ]
+MORE_TEXTS = [
+    "The committee has considered the bill and reports that the money should be granted for another year.",
+    "There were many people in the street, and all of them looked up when the window was opened.",
+    "Our relations with the other nations of the world continue to be friendly and of advantage to all.",
+    "He had been in the army for three years before he came back to the farm of his father.",
+]
+"""With these there are eight documents, the least for an interval."""
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +112,8 @@ def test_no_dose_changes_nothing_and_readings_equal_a_pass_by_hand(scribe, passa
 
 
 @pytest.mark.slow
-def test_a_direction_made_of_its_tokens_passes_and_one_of_other_tokens_fails(scribe, passages):
+def test_a_direction_made_of_its_tokens_passes_and_one_of_other_tokens_fails(scribe):
+    passages = steering.read_passages(scribe, TEXTS + MORE_TEXTS)
     site = scribe.site("resid_post.7")
     mapping = direct_map(scribe, TEXTS)
     nations = torch.tensor([i for w in ("nation", "people", "government") for i in scribe.token_ids(w)])
