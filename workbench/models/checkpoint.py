@@ -65,7 +65,7 @@ def _read(path: Path) -> Any:
         # The cache of the hub has links in the place of files.
         return parse_json(read_bytes(path.resolve()), numbers=False)
     except (ShapeError, StudyError, OSError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}. Fetch or save the model again.".replace("..", ".")) from error
+        raise ConfigError(f"{path} cannot be read: {str(error).rstrip('.')}. Fetch or save the model again.") from error
 
 
 def _check_index(index: Path, names: Collection[str]) -> None:
