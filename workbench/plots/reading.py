@@ -11,6 +11,7 @@ import base64
 import binascii
 import math
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,57 +105,53 @@ def _problem(figure: Any) -> str:
     if (part := next((part for part in layout if not LAYOUT.fullmatch(part)), None)) is not None:
         return f"its layout has {part[:40]!r}, which may load something or change the figure"
     asks = _addresses([data, {key: value for key, value in layout.items() if key != "template"}])
-    honest = _arrays_hold(data) and _arrays_hold(layout)
+    honest = all(map(_array_holds, _dicts([data, layout])))
     length = _longest_key(figure)
     said = f"it has {asks!r}, which may load something from an address" if asks else ""
     said = said or (f"a name in it has {length:,} characters" if length else "")
-    said = said or ("" if _few_parts([data, layout]) else f"it has more than {MOST_PARTS:,} bins, levels, rows or columns")
+    said = said or (
+        "" if all(map(_few_parts, _dicts([data, layout]))) else f"it has more than {MOST_PARTS:,} bins, levels, rows or columns"
+    )
     return said or ("" if honest else "it has numbers that are not as long as it says")
 
 
-def _longest_key(value: Any) -> int:
-    """The length of a key of more than `LONGEST_KEY` characters, anywhere inside; 0 where there is none."""
+def _dicts(value: Any) -> Iterator[dict[str, Any]]:
+    """Every dictionary inside a value of JSON, from the outside in."""
     if isinstance(value, dict):
-        most = max(map(len, value), default=0)
-        return most if most > LONGEST_KEY else max(map(_longest_key, value.values()), default=0)
-    if isinstance(value, list):
-        return max((_longest_key(one) for one in value if not isinstance(one, (*_SCALARS, str))), default=0)
-    return 0
+        yield value
+        inner: Iterable[Any] = value.values()
+    else:
+        inner = value if isinstance(value, list) else ()
+    for one in inner:
+        if isinstance(one, dict | list):
+            yield from _dicts(one)
 
 
-def _few_parts(value: Any) -> bool:
-    """Whether every number of parts is one that a page can draw: counts, and bins or levels from a start to an end by a size."""
-    if isinstance(value, list):
-        return all(_few_parts(one) for one in value if not isinstance(one, (*_SCALARS, str)))
-    if not isinstance(value, dict):
-        return True
-    if any(isinstance(value.get(name), int | float) and value[name] > MOST_PARTS for name in COUNTS):
+def _longest_key(value: Any) -> int:
+    """The length of the longest key of more than `LONGEST_KEY` characters, anywhere inside; 0 where there is none."""
+    longest = max((len(key) for part in _dicts(value) for key in part), default=0)
+    return longest if longest > LONGEST_KEY else 0
+
+
+def _few_parts(part: dict[str, Any]) -> bool:
+    """Whether the numbers of parts in one dictionary are such as a page can draw: counts, and bins or levels by their size."""
+    if any(isinstance(part.get(name), int | float) and part[name] > MOST_PARTS for name in COUNTS):
         return False
-    ends = [one for name in ("start", "end", "size") if isinstance(one := value.get(name), int | float)]
-    if len(ends) == 3 and abs(ends[1] - ends[0]) > abs(ends[2]) * MOST_PARTS:
-        return False
-    return all(map(_few_parts, value.values()))
+    ends = [one for name in ("start", "end", "size") if isinstance(one := part.get(name), int | float)]
+    return len(ends) < 3 or abs(ends[1] - ends[0]) <= abs(ends[2]) * MOST_PARTS
 
 
 def _addresses(value: Any) -> str:
     """The first key, anywhere inside, whose value would be an address."""
-    if isinstance(value, dict):
-        found = next((key for key, one in value.items() if key in ADDRESSES or (key == "source" and isinstance(one, str))), "")
-        return found or next(filter(None, map(_addresses, value.values())), "")
-    if isinstance(value, list):
-        return next(filter(None, (_addresses(one) for one in value if not isinstance(one, (*_SCALARS, str)))), "")
-    return ""
+    found = ((key, one) for part in _dicts(value) for key, one in part.items())
+    return next((key for key, one in found if key in ADDRESSES or (key == "source" and isinstance(one, str))), "")
 
 
-def _arrays_hold(value: Any) -> bool:
-    """Whether every array that is written as bytes has as many of them as its type and its shape say: a page makes room first."""
-    if isinstance(value, list):
-        return all(_arrays_hold(one) for one in value if not isinstance(one, (*_SCALARS, str)))
-    if not isinstance(value, dict):
+def _array_holds(part: dict[str, Any]) -> bool:
+    """Whether an array that is written as bytes has as many of them as its type and its shape say: a page makes room first."""
+    if "bdata" not in part:
         return True
-    if "bdata" not in value:
-        return all(map(_arrays_hold, value.values()))
-    kind, content, shape = value.get("dtype"), value["bdata"], value.get("shape")
+    kind, content, shape = part.get("dtype"), part["bdata"], part.get("shape")
     if not isinstance(kind, str) or kind not in ITEM_BYTES or not isinstance(content, str):
         return False
     try:
