@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from workbench.serving import Serving
-from workbench.store.study import Study
+from workbench.study import Study
 
 HOW = "Whoever serves the app names editors: `workbench app --editor ADDRESS`, or [workbench] editors in .streamlit/secrets.toml."
 

@@ -22,16 +22,24 @@ import streamlit as st
 from app.access import is_editor
 from app.components.text import short
 from workbench.errors import StudyError, UnknownNameError
+from workbench.opening import open_study
 from workbench.serving import served_folders
 from workbench.store import tables
+from workbench.store.members import STUDY_FILE
 from workbench.store.runs import newest_comparison
-from workbench.store.study import Study, open_study
-from workbench.store.study_file import STUDY_FILE
+from workbench.study import Study
 
 NAME_SHOWN = 200
 SMALL_WIDTH = 1024
 BUSY_SECONDS = 20
-SLOW_MODULES = ("duckdb", "plotly.graph_objects", "torch", "workbench.dictionary", "workbench.models", "workbench.evidence.trial")
+SLOW_MODULES = (
+    "duckdb",
+    "plotly.graph_objects",
+    "torch",
+    "workbench.concepts.dictionary",
+    "workbench.models",
+    "workbench.evidence.trial",
+)
 
 
 class Version(NamedTuple):
@@ -150,7 +158,7 @@ def _concept_frame(folder: str, key: Version, _study: Study) -> pd.DataFrame:
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the evidence …")
 def _measured_frame(folder: str, key: tuple[int, ...], _study: Study) -> pd.DataFrame:
-    from workbench.store.bound import concept_table
+    from workbench.store.concept_list import concept_table
 
     frame = concept_table(_study).drop(columns=["name", "named_by"])
     for column in ("label", "detects", "method", "site"):

@@ -12,9 +12,9 @@ from app.state import version
 from workbench.analysis import Metric
 from workbench.errors import WorkbenchError
 from workbench.evidence import BY_KEY
-from workbench.models.sites import Site
+from workbench.sites import Site
 from workbench.statistics.rows import SHOWN
-from workbench.store.study import Study
+from workbench.study import Study
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
@@ -64,7 +64,7 @@ def _steered(folder: str, key: tuple[int, ...], _study: Study) -> pd.DataFrame:
 
 def declared(analysis: str) -> dict[str, Metric]:
     """The metrics that an analysis declares, by key; none when it is not installed."""
-    from workbench.analysis import declared_metrics
+    from workbench.registry import declared_metrics
 
     if analysis in INTERNAL:
         return dict(BY_KEY)

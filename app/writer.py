@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 from app import access, state
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.jobs import Job, cancel_job, start_job, start_repetition
+from workbench.opening import open_study, unpack
 from workbench.progress import Progress
 from workbench.serving import inside_roots
-from workbench.store.remote import SCHEMES
-from workbench.store.study import Study, open_study
-from workbench.store.unpacking import unpack
+from workbench.store.remote_url import SCHEMES
+from workbench.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +91,7 @@ class Writer:
 
     def sweep(self) -> None:
         """Record the runs whose process has died as ended."""
-        from workbench.runner import sweep
+        from workbench.store.ended import sweep
 
         sweep(self.study)
 
@@ -200,7 +200,8 @@ def writer_of(study: Study) -> Writer | None:
 
 def _check_paths(analysis: str, options: dict[str, Any]) -> None:
     """See that those options of an analysis that are paths lie where the app reaches."""
-    from workbench.analysis import analysis_names, find_analysis
+    from workbench.analysis import find_analysis
+    from workbench.registry import analysis_names
 
     if analysis in analysis_names():
         schemas = find_analysis(analysis).model_json_schema().get("properties", {})

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.concepts import ConceptSet, LinearConcepts
-from workbench.dictionary import DictionaryConcepts
+from workbench.concepts.dictionary import DictionaryConcepts
 from workbench.errors import ConfigError, DataError, StudyError
 
 

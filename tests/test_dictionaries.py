@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 os.environ.setdefault("WANDB_MODE", "disabled")
 
 from workbench.concepts import ConceptSet
-from workbench.dictionary import DictionaryConcepts
+from workbench.concepts.dictionary import DictionaryConcepts
+from workbench.concepts.sae_lens_format import CODE_KEYS, OTHER_KEYS, TENSORS, same_place, trained_at
 from workbench.edits import set_latent
 from workbench.errors import ConfigError
-from workbench.models.sites import Site
-from workbench.sae_lens_format import CODE_KEYS, OTHER_KEYS, TENSORS, same_place, trained_at
+from workbench.sites import Site
 
 D, C, SITE = 12, 40, "resid_post.0"
 OLD = {

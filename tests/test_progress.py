@@ -13,10 +13,10 @@ from workbench.cli import console
 from workbench.errors import ConfigError
 from workbench.evidence.doses import Search, find_doses
 from workbench.evidence.passes import passes_and_readings
-from workbench.evidence.readout import Readout, output_gradients, pooled_outputs
 from workbench.memory import VARIABLE, memory_budget, parse_size, rows_at_once
 from workbench.models.work import reading_work
 from workbench.progress import TimeLeft, part_of, shares, step_name, text_work, time_text, with_time_left
+from workbench.readout import Readout, output_gradients, pooled_outputs
 
 
 class Clock:

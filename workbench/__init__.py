@@ -12,29 +12,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workbench.analysis import analysis_names, register
+    from workbench.analysis import register
     from workbench.concepts import ConceptSet, LinearConcepts
+    from workbench.concepts.dictionary import DictionaryConcepts
     from workbench.datasets import Dataset, dataset_from_table, load_dataset, load_vocabulary
-    from workbench.dictionary import DictionaryConcepts
     from workbench.edits import Edit, Edits, clamp, project_out, steer
     from workbench.errors import WorkbenchError
     from workbench.evidence.calibration import calibration
-    from workbench.evidence.direct import logit_lens
     from workbench.models import Model, Site, load_model
+    from workbench.opening import open_study, unpack
     from workbench.recipes import Recipe, RecipeStep
-    from workbench.store.study import Study, open_study
-    from workbench.store.unpacking import unpack
+    from workbench.registry import analysis_names
+    from workbench.study import Study
+    from workbench.tokens.direct import logit_lens
 
 __version__ = "0.1.0"
 
 # Torch and the libraries on it take seconds to import, so each name is fetched when it is first used.
 _HOMES = {
-    "analysis_names": "workbench.analysis",
+    "analysis_names": "workbench.registry",
     "calibration": "workbench.evidence.calibration",
     "register": "workbench.analysis",
     "ConceptSet": "workbench.concepts",
     "LinearConcepts": "workbench.concepts",
-    "DictionaryConcepts": "workbench.dictionary",
+    "DictionaryConcepts": "workbench.concepts.dictionary",
     "Dataset": "workbench.datasets",
     "dataset_from_table": "workbench.datasets",
     "load_dataset": "workbench.datasets",
@@ -50,10 +51,10 @@ _HOMES = {
     "load_model": "workbench.models",
     "Recipe": "workbench.recipes",
     "RecipeStep": "workbench.recipes",
-    "logit_lens": "workbench.evidence.direct",
-    "Study": "workbench.store.study",
-    "open_study": "workbench.store.study",
-    "unpack": "workbench.store.unpacking",
+    "logit_lens": "workbench.tokens.direct",
+    "Study": "workbench.study",
+    "open_study": "workbench.opening",
+    "unpack": "workbench.opening",
 }
 
 __all__ = [

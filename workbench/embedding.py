@@ -19,7 +19,7 @@ from workbench.writing import file_beside
 
 if TYPE_CHECKING:
     from workbench.models import Model
-    from workbench.store.study import Study
+    from workbench.study import Study
 
 MAX_CHARACTERS = 2000
 

@@ -27,13 +27,13 @@ from workbench.errors import StudyError, UnknownNameError, WorkbenchError, disk_
 from workbench.paths import inside, is_file, listed
 from workbench.processes import Identity, find_process, has_ended, identity
 from workbench.progress import TimeLeft, with_time_left
-from workbench.runner import CUT_OFF, sweep
 from workbench.shapes import read_shaped
 from workbench.store import tables
+from workbench.store.ended import CUT_OFF, sweep
 from workbench.writing import write_beside
 
 if TYPE_CHECKING:
-    from workbench.store.study import Study
+    from workbench.study import Study
 
 FOLDER = "jobs"
 LOG_SHOWN = 20_000
@@ -152,7 +152,7 @@ def start_repetition(study: Study, run: str, tolerance: float = 0.0) -> Job:
         UnknownNameError: There is no such run.
         ConfigError: It did not finish, or the tolerance is no share.
     """
-    from workbench.store.repeating import require_repeatable
+    from workbench.repeating import require_repeatable
 
     first = study.get_run(run)
     require_repeatable(first, tolerance)
@@ -282,8 +282,8 @@ class _Worker:
         _write(self.folder / "progress.json", {"done": done, "total": max(total, 1), "text": said})
 
     def work(self) -> None:
-        from workbench.store.repeating import agreement
-        from workbench.store.study import open_study
+        from workbench.opening import open_study
+        from workbench.repeating import agreement
 
         asked = read_shaped(self.folder / "job.json", Asked)
         # Who started the job had the study open.

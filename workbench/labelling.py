@@ -13,7 +13,7 @@ from workbench.store.runs import Run, repetitions
 
 if TYPE_CHECKING:
     from workbench.datasets import Dataset
-    from workbench.store.study import Study
+    from workbench.study import Study
 
 
 def with_asked(dataset: Dataset, asked: list[str]) -> Dataset:

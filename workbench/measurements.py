@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from workbench.analysis import Metric
+from workbench.metrics import Metric
 from workbench.numbers import count
 
 TESTED = ("p_corrected", "p")

@@ -20,7 +20,7 @@ from workbench.progress import Progress
 
 if TYPE_CHECKING:
     from workbench.datasets import Dataset
-    from workbench.store.bound import BoundConcepts
+    from workbench.store.concept_list import BoundConcepts
     from workbench.store.runs import Run
 
 WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from workbench.conversations import Conversation
+from workbench.edits.actions import Action
 from workbench.errors import ConfigError, StudyError, disk_errors
 from workbench.shapes import ShapeError, faults, is_version, read_shaped, shaped, whole_number
 from workbench.writing import write_beside
@@ -21,17 +22,8 @@ from workbench.writing import write_beside
 if TYPE_CHECKING:
     from workbench.edits import Edits
     from workbench.models.generation import Generation, Step
-    from workbench.store.study import Study
+    from workbench.study import Study
 
-Action = Literal["add", "clamp", "ablate", "set", "scale"]
-ACTIONS: dict[Action, str] = {
-    "add": "Add the concept's unit direction, so many times",
-    "clamp": "Hold the coordinate along its direction at a value",
-    "ablate": "Take its direction out: 1 wholly, 0 not at all",
-    "set": "Hold the latent's activation at a value",
-    "scale": "Multiply the latent's activation where it fires",
-}
-LATENT_ACTIONS = ("set", "scale")
 MOST_PROMPT = 20_000
 
 
@@ -162,7 +154,7 @@ class Recipe(BaseModel):
             ConfigError: A step does not fit its concept.
         """
         from workbench.edits import Edits
-        from workbench.runner import weights_text
+        from workbench.store.model_record import weights_text
 
         record = study.model_record()
         if self.weights_hash and self.weights_hash != record["weights_hash"]:

@@ -17,11 +17,11 @@ from workbench.activations.labels import choose_labels, labelled, one_of_two
 from workbench.analysis import CANNOT_MEASURE, Context, Metric, Result, SiteAnalysis, failed_rows
 from workbench.concepts import LinearConcepts
 from workbench.errors import ConfigError, DataError, WorkbenchWarning
-from workbench.evidence.readout import MIN_POSITIVES, examples_with
 from workbench.evidence.samples import require_fit
 from workbench.frames import records
 from workbench.numbers import counted
 from workbench.plots import site_lines
+from workbench.readout import MIN_POSITIVES, examples_with
 from workbench.statistics.clusters import ENOUGH, example_clusters
 from workbench.statistics.correction import holm, least_p
 from workbench.statistics.rows import Null, row

@@ -10,7 +10,7 @@ from pydantic import Field
 from analyses.sparse_autoencoder.metrics import METRICS, loss_figure, measured_dictionary
 from analyses.sparse_autoencoder.training import train
 from workbench.analysis import Analysis, Context, Metric, Result
-from workbench.dictionary import DictionaryConcepts
+from workbench.concepts.dictionary import DictionaryConcepts
 from workbench.errors import ConfigError
 from workbench.frames import records
 

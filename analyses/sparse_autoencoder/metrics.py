@@ -14,7 +14,7 @@ from torch import Tensor
 
 from analyses.sparse_autoencoder.large_rows import Unexplained, of_large_norm, ordinary_mean
 from workbench.analysis import CANNOT_MEASURE, Metric, Result, failed_rows, measured
-from workbench.dictionary import DictionaryConcepts
+from workbench.concepts.dictionary import DictionaryConcepts
 from workbench.errors import ConfigError, DataError
 from workbench.evidence.baselines import random_like
 from workbench.models import Output

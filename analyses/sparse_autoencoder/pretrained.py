@@ -9,11 +9,11 @@ from pydantic import Field, PrivateAttr
 
 from analyses.sparse_autoencoder.metrics import METRICS, measured_dictionary
 from workbench.analysis import Analysis, Context, Metric, Result
+from workbench.concepts.dictionary import DictionaryConcepts
+from workbench.concepts.sae_lens_format import same_place, trained_at
 from workbench.datasets.paths import data_dir
-from workbench.dictionary import DictionaryConcepts
 from workbench.errors import ConfigError
-from workbench.models.sites import Site
-from workbench.sae_lens_format import same_place, trained_at
+from workbench.sites import Site
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet

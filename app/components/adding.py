@@ -14,7 +14,7 @@ from app.components.page import empty, heading
 from app.components.uploads import saved
 from app.writer import add_study
 from workbench.serving import served_folders
-from workbench.store.study_file import STUDY_FILE
+from workbench.store.members import STUDY_FILE
 
 
 def add_packed() -> None:

@@ -11,8 +11,9 @@ from app.components.sign_in import no_writing
 from app.components.text import escape, literal, short
 from app.writer import Writer, writer_of
 from workbench.progress import Progress
-from workbench.store.study import Study
-from workbench.store.study_file import STUDY_FILE, read
+from workbench.store.members import STUDY_FILE
+from workbench.store.study_file import read
+from workbench.study import Study
 
 ICONS = {"broken": "▲ broken", "unfinished": "◌ unfinished", "unchecked": "○ unchecked"}
 NAMES_SHOWN = 20

@@ -7,7 +7,7 @@ import streamlit as st
 from app.components.page import sentences
 from app.components.text import literal, short
 from app.writer import writer_of
-from workbench.store.study import Study
+from workbench.study import Study
 
 MOST = 200
 

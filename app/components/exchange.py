@@ -21,7 +21,7 @@ from workbench.errors import ConfigError
 from workbench.progress import Progress
 from workbench.serving import roots
 from workbench.store.exchange import export_table, table_names
-from workbench.store.study import Study
+from workbench.study import Study
 
 LEFT_OUT = "(left out)"
 POOLS = ("mean", "max", "last")

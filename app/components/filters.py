@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from workbench.evidence import BY_KEY
-from workbench.store.study import Study
+from workbench.study import Study
 
 NAMED = {"anyone or nobody": None, "a person": "human", "a method": "method", "nobody": "nobody"}
 DOWN, UP = "largest or first in the alphabet", "smallest or last in the alphabet"

@@ -12,7 +12,7 @@ from app.components.text import literal, short
 from app.tables import set_label
 from app.writer import writer_of
 from workbench.errors import WorkbenchError
-from workbench.store.study import Study
+from workbench.study import Study
 
 AS_IT_IS = "(as it is)"
 

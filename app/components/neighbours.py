@@ -10,7 +10,7 @@ from app.components.page import empty, heading
 from app.components.text import escape, interval, literal, number
 from app.writer import writer_of
 from workbench.store.concept import Concept
-from workbench.store.study import Study
+from workbench.study import Study
 
 VERDICTS = {
     "same": "the same concept: beyond both nulls, matched and strongly correlated",

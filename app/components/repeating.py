@@ -13,7 +13,7 @@ from app.components.text import literal, short
 from app.writer import writer_of
 from workbench.jobs import jobs
 from workbench.store.runs import Run
-from workbench.store.study import Study
+from workbench.study import Study
 
 DIFFERENCES = {"difference": "Largest difference", "share": "As a share"}
 
@@ -60,6 +60,6 @@ def repetition(study: Study, run: Run) -> None:
 
 @st.cache_resource(max_entries=16, show_spinner="Holding the two runs against one another …")
 def _compared(folder: str, first: str, second: str, _study: Study) -> pd.DataFrame:
-    from workbench.store.repeating import compared
+    from workbench.repeating import compared
 
     return compared(_study.get_run(first), _study.get_run(second), 0.0)

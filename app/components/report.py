@@ -8,7 +8,7 @@ from pathlib import Path
 from app import state
 from app.components.offer import file_name, offer
 from workbench.progress import Progress
-from workbench.store.study import Study
+from workbench.study import Study
 
 
 def report_button(study: Study, concept: str | None = None) -> None:

@@ -10,7 +10,7 @@ from app.components.text import escape, literal
 from app.writer import writer_of
 from workbench.errors import UnknownNameError
 from workbench.jobs import Job, find_job, jobs
-from workbench.store.study import Study
+from workbench.study import Study
 
 POLL_SECONDS = 1.0
 ENDED_SHOWN = 3

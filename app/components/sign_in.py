@@ -8,7 +8,7 @@ from app import access
 from app.components.page import empty, title
 from app.components.text import escape, literal
 from workbench.serving import Serving
-from workbench.store.study import Study
+from workbench.study import Study
 
 
 def signed_in() -> bool:

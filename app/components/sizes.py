@@ -12,7 +12,7 @@ from app.components.text import literal, short
 from app.writer import Writer, writer_of
 from workbench.errors import WorkbenchError
 from workbench.memory import size_text
-from workbench.store.study import Study
+from workbench.study import Study
 
 SHOWN = 500
 

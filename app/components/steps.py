@@ -9,9 +9,10 @@ import streamlit as st
 
 from app import state
 from app.components.text import literal, short
-from workbench.recipes import ACTIONS, RecipeStep
+from workbench.edits.actions import ACTIONS
+from workbench.recipes import RecipeStep
 from workbench.store.concept import Concept
-from workbench.store.study import Study
+from workbench.study import Study
 
 FOUND = 20
 UNTRIED = 0.1

@@ -9,7 +9,7 @@ import streamlit as st
 from app.components.page import empty, title
 from app.components.text import escape
 from workbench.evidence.calibration import calibration, date, sentence
-from workbench.store.study import Study
+from workbench.study import Study
 
 
 def render(_study: Study) -> None:

@@ -10,7 +10,7 @@ from app.components.page import empty, heading, sentences, title
 from app.components.text import escape, short
 from app.tables import INTERNAL, all_declared, comparison
 from workbench.frames import records
-from workbench.store.study import Study
+from workbench.study import Study
 
 VERDICTS = {
     "agree": "the same direction, beyond chance",

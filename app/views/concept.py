@@ -17,7 +17,7 @@ from app.components.text import chips, literal
 from app.components.vocabulary import vocabulary
 from app.writer import writer_of
 from workbench.store.concept import Concept
-from workbench.store.study import Study
+from workbench.study import Study
 
 
 def render(study: Study) -> None:

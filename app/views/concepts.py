@@ -15,7 +15,7 @@ from app.components.page import empty, sentences, title
 from app.components.text import literal
 from workbench.evidence import BY_KEY
 from workbench.numbers import counted
-from workbench.store.study import Study
+from workbench.study import Study
 
 NEAREST = 100
 

@@ -18,7 +18,7 @@ from app.components.text import literal, short
 from app.writer import writer_of
 from workbench.activations import ActivationSet
 from workbench.memory import size_text
-from workbench.store.study import Study
+from workbench.study import Study
 
 TASKS: dict[str, Callable[[Study], None]] = {
     "Is it whole?": whole,

@@ -13,7 +13,7 @@ from workbench.analysis import Metric
 from workbench.numbers import p_value
 from workbench.statistics.clusters import ENOUGH
 from workbench.statistics.correction import ALPHA
-from workbench.store.study import Study
+from workbench.study import Study
 
 
 def render(study: Study) -> None:

@@ -10,7 +10,7 @@ from app.components.page import empty, sentences, title
 from app.components.text import short
 from app.tables import all_declared, metric_frame
 from workbench.analysis import Metric
-from workbench.store.study import Study
+from workbench.study import Study
 
 
 def render(study: Study) -> None:

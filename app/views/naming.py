@@ -18,7 +18,7 @@ from app.components.text import chips, escape, literal, short
 from app.tables import densities
 from app.writer import Writer, writer_of
 from workbench.store.concept import MAX_NAME, Concept
-from workbench.store.study import Study
+from workbench.study import Study
 
 DISCOVERED, EVERY = "found without a label", "all"
 USED = "how often it is present"

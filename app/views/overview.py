@@ -19,7 +19,7 @@ from workbench.analysis import Metric
 from workbench.frames import records
 from workbench.measurements import clearest_first
 from workbench.paths import inside
-from workbench.store.study import Study
+from workbench.study import Study
 
 FAMILIES_SHOWN = 200
 

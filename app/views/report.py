@@ -20,7 +20,7 @@ from workbench.numbers import counted
 from workbench.progress import Progress
 from workbench.reports import SECTIONS, choose, expected_bytes, write_report, zip_tables
 from workbench.reports.report import Chosen
-from workbench.store.study import Study
+from workbench.study import Study
 
 WIDEST, TOP, COLLECTION, PICKED, NONE = (
     "those with the widest evidence", "the best by a measurement", "a collection", "those that I pick", "none",

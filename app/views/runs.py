@@ -18,15 +18,16 @@ from app.components.running import running
 from app.components.text import escape, literal, number, short
 from app.tables import INTERNAL, declared, set_label
 from app.writer import Writer, writer_of
-from workbench.analysis import Analysis, Metric, analysis_names, find_analysis
+from workbench.analysis import Analysis, Metric, find_analysis
 from workbench.errors import WorkbenchError
 from workbench.frames import records
 from workbench.measurements import corrections, first_of_each, shown_of
 from workbench.numbers import p_value
+from workbench.registry import analysis_names
 from workbench.seeds import LARGEST
 from workbench.statistics.rows import P_VALUES, SHOWN
 from workbench.store.runs import Run
-from workbench.store.study import Study
+from workbench.study import Study
 
 ROWS_SHOWN = 500
 REMARKS_SHOWN = 10

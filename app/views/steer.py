@@ -23,7 +23,7 @@ from workbench.evidence.steered import counts_of
 from workbench.numbers import corrected_p
 from workbench.plots import steering_curves
 from workbench.recipes import Recipe
-from workbench.store.study import Study
+from workbench.study import Study
 
 PROMPT = "The people of this country"
 SHIFTS = 12

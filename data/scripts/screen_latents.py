@@ -19,11 +19,11 @@ import workbench as wb
 from workbench.cli.console import progress
 from workbench.evidence import steering
 from workbench.evidence.controls import Controls, ordinary_rows
+from workbench.evidence.model_statistics import rows_of
 from workbench.evidence.steered_inputs import passages_from
 from workbench.evidence.steering_rows import recommended
 from workbench.statistics.nulls import upper
-from workbench.store.measured import rows_of
-from workbench.store.study import Study
+from workbench.study import Study
 
 SELECTED = 200
 

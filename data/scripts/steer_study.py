@@ -13,7 +13,7 @@ from pathlib import Path
 
 import workbench as wb
 from workbench.cli.console import progress
-from workbench.store.study import Study
+from workbench.study import Study
 
 SITE = "resid_post.4"
 PROBED = ("resid_post.1", SITE, "resid_post.7")

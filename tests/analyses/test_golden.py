@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 import workbench as wb
 from tests.app.small_study import texts
 from tests.conftest import threads
-from workbench.analysis import analysis_names
+from workbench.registry import analysis_names
 
 GOLDEN = Path(__file__).with_name("golden.json")
 SITE, WIDTH, LATENTS = "resid_post.3", 384, 48

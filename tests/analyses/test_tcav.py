@@ -149,7 +149,7 @@ def test_a_run_that_cannot_find_anything_says_so_before(planted) -> None:
 def test_a_class_is_moved_by_its_own_planted_direction_and_by_no_other(planted) -> None:
     from analyses.concept_activation import ConceptActivation
     from workbench.analysis import Context
-    from workbench.evidence.readout import examples_with
+    from workbench.readout import examples_with
 
     _, acts, dataset, directions = planted()
     rng = np.random.default_rng(0)

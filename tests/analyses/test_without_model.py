@@ -15,7 +15,7 @@ from analyses.sparse_autoencoder.large_rows import of_large_norm
 from workbench.analysis import Analysis, Result, register
 from workbench.cli import main
 from workbench.concepts import LinearConcepts
-from workbench.dictionary import DictionaryConcepts
+from workbench.concepts.dictionary import DictionaryConcepts
 from workbench.errors import ConfigError
 from workbench.store.unfinished import Unfinished
 

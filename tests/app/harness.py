@@ -10,7 +10,7 @@ from small_study import MAIN
 from streamlit.testing.v1 import AppTest
 
 from app.views import data
-from workbench.store.study import Study
+from workbench.study import Study
 
 Start = Callable[..., AppTest]
 # A view is a page: the overview is the first one, and the others have the names of their modules as addresses.

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from workbench import dataset_from_table, load_dataset, load_model, load_vocabulary, open_study
 from workbench.store import tables
-from workbench.store.study import Study
+from workbench.study import Study
 
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
 

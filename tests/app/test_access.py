@@ -27,9 +27,9 @@ from app import state
 from app.components.uploads import saved
 from app.writer import NETWORK, AccessError, Writer
 from workbench.errors import ConfigError, StudyError, WorkbenchError
+from workbench.opening import open_study
 from workbench.serving import Serving, address_of, inside_roots, read_secrets, serving
-from workbench.store.remote import SCHEMES
-from workbench.store.study import open_study
+from workbench.store.remote_url import SCHEMES
 from workbench.store.texts import keep_texts
 
 ADA, BO = "ada@x.example", "bo@x.example"

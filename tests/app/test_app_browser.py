@@ -12,7 +12,7 @@ from browsing import HOSTILE, SHOWN, Seen, drawn, tall
 from harness import PAGES, TASKS
 from small_study import HOSTILE_FIGURES, spoil
 
-from workbench.store.study import open_study
+from workbench.opening import open_study
 
 WORK = ["runs?start=true" if page == "runs" else page for page in PAGES if page not in {"", "concept", "concepts"}]
 

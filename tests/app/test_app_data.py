@@ -19,8 +19,8 @@ from streamlit.testing.v1 import AppTest
 
 import workbench as wb
 from workbench.jobs import jobs
+from workbench.opening import open_study
 from workbench.serving import Serving
-from workbench.store.study import open_study
 from workbench.store.texts import keep_texts
 
 

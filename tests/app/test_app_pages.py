@@ -14,9 +14,9 @@ from workbench.cli import main
 from workbench.evidence.metrics import BY_KEY
 from workbench.evidence.verdict import verdict
 from workbench.numbers import number, p_value
+from workbench.opening import open_study
 from workbench.statistics.rows import P_VALUES
 from workbench.store import tables
-from workbench.store.study import open_study
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,8 @@ import pytest
 from browsing import Seen, drawn, tall
 from harness import Start, on_page, said, until
 
+from workbench.opening import open_study
 from workbench.recipes import Recipe
-from workbench.store.study import open_study
 
 pytestmark = pytest.mark.slow
 PROMPT = "The people of this country"

@@ -13,7 +13,7 @@ import pytest
 from browsing import Seen, drawn
 from other_site import Site
 
-from workbench.store.study import open_study
+from workbench.opening import open_study
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -13,8 +13,8 @@ from streamlit.testing.v1 import AppTest
 from app.components.form import LEFT_OUT
 from workbench.jobs import jobs
 from workbench.numbers import p_value
+from workbench.opening import open_study
 from workbench.store import tables
-from workbench.store.study import open_study
 
 pytestmark = pytest.mark.slow
 

@@ -20,7 +20,7 @@ from other_site import Site
 from small_study import MAIN
 from streamlit.web.server import server_util
 
-from workbench.store.study import open_study
+from workbench.opening import open_study
 
 SELF = "localhost:{port}"
 FOREIGN_HOSTS = [

@@ -16,8 +16,8 @@ from joserfc.jwk import RSAKey
 from provider import CLIENT, PASSWORD, Provider
 from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
 
+from workbench.opening import open_study
 from workbench.serving import Serving
-from workbench.store.study import open_study
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -12,10 +12,11 @@ import workbench as wb
 from benchmarks.calibrate.cases import SAME, WITHOUT, cases
 from benchmarks.calibrate.table import write
 from benchmarks.calibrate.trials import Case, Judged, Trials, joined, judge, load, save
-from workbench.analysis import analysis_names, find_analysis
+from workbench.analysis import find_analysis
 from workbench.errors import UnknownNameError
 from workbench.evidence.calibration import sentence
 from workbench.evidence.metrics import TRIAL
+from workbench.registry import analysis_names
 
 DRAWS = 400
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.dictionary import DictionaryConcepts
+from workbench.concepts.dictionary import DictionaryConcepts
 from workbench.edits import (
     Edit,
     Edits,

@@ -13,9 +13,9 @@ import pytest
 
 import workbench as wb
 from workbench.analysis import Context, SiteAnalysis
-from workbench.engines.sites import _AtSite
+from workbench.analysis.sites import _AtSite
 from workbench.errors import StudyError
-from workbench.store.fetched import fetched
+from workbench.store.worker_cache import fetched
 
 cloudpickle = pytest.importorskip("ray.cloudpickle")
 

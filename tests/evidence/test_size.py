@@ -8,9 +8,9 @@ import pytest
 
 import workbench as wb
 from tests.large_vocabulary import save_large_vocabulary
+from workbench import readout
 from workbench.cli import main
-from workbench.evidence import readout
-from workbench.store.measured import captured_examples
+from workbench.store.captured import captured_examples
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_the_map_to_the_vocabulary_is_measured_once_and_kept(study, monkeypatch)
     written, told = kept.stat().st_mtime_ns, []
     first = study.concepts(output="a")
     with wb.open_study(study.folder) as again:
-        monkeypatch.setattr("workbench.evidence.direct.direct_map", lambda *_a, **_o: pytest.fail("the map was measured again"))
+        monkeypatch.setattr("workbench.tokens.direct.direct_map", lambda *_a, **_o: pytest.fail("the map was measured again"))
         second = again.concepts(output="a", progress=lambda *step: told.append(step[2]))
     assert told == ["loading the model model", "map to the vocabulary", "map to the vocabulary"]
     assert kept.stat().st_mtime_ns == written

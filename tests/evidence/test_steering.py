@@ -13,10 +13,10 @@ from workbench.errors import ConfigError
 from workbench.evidence import steering
 from workbench.evidence.control_readings import read_controls
 from workbench.evidence.controls import Controls
-from workbench.evidence.direct import direct_map, effects_table, logit_lens
-from workbench.evidence.own_tokens import log_odds_z
 from workbench.evidence.steering_rows import COST, dose_table, recommended, steering_rows
 from workbench.models import load_model
+from workbench.tokens.direct import direct_map, effects_table, logit_lens
+from workbench.tokens.own_tokens import log_odds_z
 
 TEXTS = [
     "The people of the United States have reason to be thankful for the peace that they enjoy.",
@@ -180,7 +180,7 @@ def test_log_odds_are_nought_for_a_fair_share_and_grow_with_the_count(seed):
 def test_own_tokens_are_those_that_come_next(scribe, tmp_path):
     import workbench as wb
     from workbench.concepts import LinearConcepts
-    from workbench.evidence.own_tokens import next_tokens, own_tokens
+    from workbench.tokens.own_tokens import next_tokens, own_tokens
 
     rng = np.random.default_rng(0)
     words = [" house", " river", " morning", " father", " war"]

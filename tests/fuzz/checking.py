@@ -20,7 +20,7 @@ from typing import Any
 
 from tests.fuzz.mutate import mutated
 from tests.fuzz.readers import EVERY, Reader
-from workbench import sae_lens_format
+from workbench.concepts import sae_lens_format
 from workbench.errors import WorkbenchError
 from workbench.store import trust
 

@@ -19,7 +19,7 @@ from workbench.activations import ActivationSet
 from workbench.activations.importing import read_given
 from workbench.activations.manifest import parse_manifest
 from workbench.concepts import ConceptSet
-from workbench.dictionary import DictionaryConcepts
+from workbench.concepts.dictionary import DictionaryConcepts
 from workbench.jobs import jobs
 from workbench.parquet import read_parquet
 from workbench.paths import child
@@ -28,12 +28,12 @@ from workbench.recipes import Recipe
 from workbench.shapes import read_tensors
 from workbench.store.deleted import deleted_sets
 from workbench.store.dependents import Needs
-from workbench.store.look import CATALOG, look
-from workbench.store.study import Study
-from workbench.store.study_file import STUDY_FILE
+from workbench.store.look import look
+from workbench.store.members import CATALOG, STUDY_FILE
 from workbench.store.study_file import read as read_study_file
 from workbench.store.unpacking import Member, _copy, _fill, _reading, _require_room
 from workbench.store.verify import damaged_files
+from workbench.study import Study
 
 CORPUS = Path(__file__).with_name("corpus")
 PACK = CORPUS / "pack" / "study.zip"

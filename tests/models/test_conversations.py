@@ -152,7 +152,7 @@ def test_the_manifest_of_plain_texts_is_what_it_was(chat, tmp_path):
 
 
 def test_a_probe_reads_the_rows_of_an_instruction(chat, tmp_path):
-    from workbench.store.study import open_study
+    from workbench.opening import open_study
 
     rng = np.random.default_rng(0)
     asked = [("the the the " if i % 2 else "cat mat cat ") + str(rng.integers(1000)) for i in range(160)]
@@ -194,8 +194,8 @@ def test_edits_are_at_positions_of_a_conversation(chat):
 @pytest.mark.parametrize("positions", ["content", "user", "assistant", "last_instruction", "template", "all"])
 def test_what_a_concept_causes_is_measured_at_the_positions_of_its_activations(chat, positions):
     from workbench.evidence.causes import dose_response
-    from workbench.evidence.readout import Readout, output_gradients
     from workbench.evidence.steering import read_passages, steer_passages
+    from workbench.readout import Readout, output_gradients
 
     talks, direction = [conversation(HELLO), conversation(SHORT)], torch.nn.functional.normalize(torch.ones(1, 32))
     generator, site = torch.Generator().manual_seed(0), chat.site(SITE)

@@ -7,12 +7,14 @@ import pytest
 import torch
 
 import workbench as wb
+from workbench import readout
 from workbench.concepts import LinearConcepts
-from workbench.dictionary import DictionaryConcepts
+from workbench.concepts.dictionary import DictionaryConcepts
 from workbench.edits import Edit, clamp, erase, fit_eraser, make_edit, mean, patch, project_out, resample, steer, zero
 from workbench.errors import ConfigError
-from workbench.evidence import causes, direct, readout, steering
+from workbench.evidence import causes, steering
 from workbench.models.devices import choose_device
+from workbench.tokens import direct
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA GPU")
 META = torch.device("meta")

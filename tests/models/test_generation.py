@@ -119,7 +119,7 @@ def test_text_ends_where_the_context_does(tiny):
 
 
 def test_a_latent_can_be_scaled_while_text_is_generated(tiny):
-    from workbench.dictionary import DictionaryConcepts
+    from workbench.concepts.dictionary import DictionaryConcepts
 
     model = load_model(tiny("llama"))
     rng = torch.Generator().manual_seed(0)

@@ -14,10 +14,10 @@ from tests.large_vocabulary import save_large_vocabulary, save_model
 from workbench.edits import steer
 from workbench.evidence import steering
 from workbench.evidence.causes import dose_response, random_directions
-from workbench.evidence.direct import direct_map, effects_table, logit_lens
-from workbench.evidence.readout import Readout, fit_readout, output_gradients
 from workbench.memory import VARIABLE
 from workbench.models.logits import TokenLogits, readings, shifts, thinned
+from workbench.readout import Readout, fit_readout, output_gradients
+from workbench.tokens.direct import direct_map, effects_table, logit_lens
 
 TEXTS = ["The people of this country were counted.", "A ship left the harbour.", "Nobody had seen it go before the morning came."]
 

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from workbench.concepts.dictionary import DictionaryConcepts
 from workbench.datasets import data_dir
-from workbench.dictionary import DictionaryConcepts
 from workbench.models import load_model
 
 TEXTS = ["The President sent a message to Congress in 1861.", '"You must not go," she said, and shut the door.']

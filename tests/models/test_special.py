@@ -138,7 +138,7 @@ def test_one_sentence_says_how_many_texts_were_cut(tmp_path):
 
 
 def test_the_lens_says_what_it_does_not_read(gpt2_like):
-    from workbench.evidence.direct import logit_lens
+    from workbench.tokens.direct import logit_lens
 
     with pytest.warns(WorkbenchWarning, match="^1 of 1 texts is longer than the 128 tokens .* 73 tokens were cut off"):
         logit_lens(gpt2_like, "x" * 200, "resid_post.1")

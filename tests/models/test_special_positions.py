@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import workbench as wb
-from workbench.dictionary import DictionaryConcepts
+from workbench.concepts.dictionary import DictionaryConcepts
 from workbench.edits import (
     Edit,
     Edits,

@@ -19,8 +19,8 @@ from workbench.edits import steer
 from workbench.errors import ConfigError, MissingExtraError
 from workbench.evidence import steering
 from workbench.evidence.causes import dose_response, random_directions
-from workbench.evidence.readout import Readout
 from workbench.models import hugging_face, pretrained, weights
+from workbench.readout import Readout
 
 TEXTS = ["The people of this country", "A ship left the harbour before the morning came."]
 

@@ -22,7 +22,8 @@ import sqlalchemy as sa
 
 import workbench as wb
 from workbench.store import postgres, sqlite, tables
-from workbench.store.study_file import STUDY_FILE, read
+from workbench.store.members import STUDY_FILE
+from workbench.store.study_file import read
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

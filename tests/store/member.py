@@ -15,8 +15,9 @@ import sqlalchemy as sa
 
 import tests.store.clock  # noqa: F401
 from workbench.errors import WorkbenchError
+from workbench.opening import open_study
 from workbench.store import tables
-from workbench.store.study import Study, open_study
+from workbench.study import Study
 
 
 def evidence_row(concept: str, label: str, run: str) -> dict[str, object]:

@@ -29,7 +29,7 @@ from workbench.errors import NotTrustedError, StudyError, WorkbenchError
 from workbench.jobs import jobs
 from workbench.reports import export_tables
 from workbench.store import trust
-from workbench.store.study import Study
+from workbench.study import Study
 
 SAMPLE = 20
 MOST_MEMORY = 1.5

@@ -9,7 +9,7 @@ import pytest
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.jobs import cancel_job, find_job, jobs, start_job
 from workbench.processes import find_process, has_ended, identity
-from workbench.runner import sweep
+from workbench.store.ended import sweep
 from workbench.store.texts import keep_texts
 
 ENDLESS = {"d_sae": 64, "k": 4, "samples": 500_000_000, "batch_size": 64}

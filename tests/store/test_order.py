@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 import workbench as wb
 from workbench.store import tables
-from workbench.store.bound import concept_table
+from workbench.store.concept_list import concept_table
 
 CATALOGS = ("sqlite", "postgresql")
 

@@ -17,7 +17,7 @@ from workbench.cli import main
 from workbench.errors import ConfigError, StudyError
 from workbench.store import postgres as store
 from workbench.store import tables
-from workbench.store.study_file import STUDY_FILE
+from workbench.store.members import STUDY_FILE
 from workbench.store.texts import keep_texts
 
 CATALOGS = ("sqlite", "postgresql")

@@ -19,7 +19,7 @@ from tests.store.axes import AXES
 from workbench.cli import main
 from workbench.errors import ConfigError, StudyError
 from workbench.store import study_file
-from workbench.store.study_file import STUDY_FILE
+from workbench.store.members import STUDY_FILE
 from workbench.store.texts import keep_texts
 from workbench.writing import write_beside
 

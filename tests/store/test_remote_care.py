@@ -15,8 +15,8 @@ import pytest
 import workbench as wb
 from tests.store.axes import AXES
 from workbench.cli import main
+from workbench.store.members import STUDY_FILE
 from workbench.store.scratch import rests, scratch
-from workbench.store.study_file import STUDY_FILE
 from workbench.store.texts import keep_texts
 
 SHARD, TABLE = "activations/*/site000-00000.bin", "runs/*/tables/numbers.parquet"

@@ -12,7 +12,7 @@ from workbench.analysis import Analysis, Result, register
 from workbench.cli import main
 from workbench.concepts import LinearConcepts
 from workbench.errors import ConfigError
-from workbench.store.repeating import compared
+from workbench.repeating import compared
 from workbench.store.tables import runs
 
 

@@ -142,7 +142,7 @@ def main(place: Path, seed: int, kills: int) -> None:
     import workbench.evidence.trial
     import workbench.naming
     import workbench.profiles
-    import workbench.tokens  # noqa: F401
+    import workbench.tokens.tables  # noqa: F401
 
     seconds = timed(place / "undisturbed", model)
     rng, fell, folders = random.Random(seed), dict.fromkeys(STAGES, 0), [place / "killed0"]

@@ -26,9 +26,9 @@ from workbench.errors import ConfigError, WorkbenchWarning, disk_errors
 from workbench.memory import parse_size
 from workbench.models.base import Model
 from workbench.models.batch import InputError
-from workbench.models.sites import Site
 from workbench.models.work import reading_work
 from workbench.paths import child
+from workbench.sites import Site
 
 Progress = Callable[[int, int, dict[str, Any]], None]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from workbench.models.base import Model
-    from workbench.models.sites import Site
+    from workbench.sites import Site
 
 Dtype = Literal["float16", "float32", "bfloat16"]
 DTYPES: tuple[str, ...] = get_args(Dtype)

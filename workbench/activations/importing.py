@@ -29,8 +29,8 @@ from workbench.activations.store import ActivationSet
 from workbench.activations.writer import claimed, whole, writing
 from workbench.datasets.readers import read_table
 from workbench.errors import ConfigError, DataError, disk_errors
-from workbench.models.sites import Site
 from workbench.paths import child
+from workbench.sites import Site
 
 if TYPE_CHECKING:
     from workbench.activations.source import Examples

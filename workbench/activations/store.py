@@ -16,10 +16,10 @@ from workbench.activations.checksums import require_sound
 from workbench.activations.dtypes import as_tensor, disk_dtype, unpacked
 from workbench.activations.manifest import INDEX, Manifest, left_out, read_manifest, shard_name
 from workbench.errors import ConfigError, LeftOutError, StudyError, UnknownNameError
-from workbench.models.sites import Site
 from workbench.parquet import read_parquet
 from workbench.paths import child, is_id
 from workbench.seeds import check_seed
+from workbench.sites import Site
 
 if TYPE_CHECKING:
     import torch

@@ -33,7 +33,7 @@ from workbench.progress import TimeLeft, silent, time_text
 from workbench.statistics import rows
 
 if TYPE_CHECKING:
-    from workbench.store.study import Study
+    from workbench.study import Study
 
 
 class _Console(Console):
@@ -118,7 +118,7 @@ def show_table(frame: pd.DataFrame, title: str = "", limit: int = 60) -> None:
 
 def open_study(path: Path, **options: Any) -> Study:
     """The study of a command; see :func:`workbench.open_study`. With ``--trust``, one from elsewhere is trusted."""
-    from workbench.store.study import open_study as opened
+    from workbench.opening import open_study as opened
 
     return opened(path, trust=STATE.trust, **options)
 

@@ -12,11 +12,12 @@ from workbench.cli.console import STATE, progress, say, show_json, show_table
 from workbench.evidence.steered import counts_of
 from workbench.frames import records
 from workbench.numbers import corrected_p
+from workbench.opening import open_study
 from workbench.progress import Progress
-from workbench.runner import peak_memory
+from workbench.recording import peak_memory
+from workbench.store.members import STUDY_FILE
 from workbench.store.runs import Run, repetitions
-from workbench.store.study import Study, open_study
-from workbench.store.study_file import STUDY_FILE
+from workbench.study import Study
 
 SITE = "resid_post.3"
 STEER, STEERED = "steer", 6
@@ -54,7 +55,7 @@ def run_demo(folder: Path, report: Path) -> None:
 
 def open_steer(folder: Path, report: Path) -> None:
     """Unpack the bundled study of a causal language model where it is not there yet, print who steers, and write its report."""
-    from workbench.store.unpacking import unpack
+    from workbench.opening import unpack
 
     if not (folder / STUDY_FILE).exists():
         unpack(STEER, folder).close()

@@ -72,7 +72,8 @@ def analyses(
     name: Annotated[str | None, typer.Argument(help="An analysis to describe; all when left out.")] = None,
 ) -> None:
     """List the analyses, or describe one's options and metrics."""
-    from workbench.analysis import analysis_names, find_analysis
+    from workbench.analysis import find_analysis
+    from workbench.registry import analysis_names
 
     if name is None:
         rows = [{"analysis": n, "title": find_analysis(n).title} for n in analysis_names()]

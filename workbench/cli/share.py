@@ -35,7 +35,7 @@ def unpack(
     catalog: CatalogUrl = None,
 ) -> None:
     """Make a study of a packed one, or of the folder of somebody else's: only what belongs to a study is taken."""
-    from workbench.store.unpacking import unpack as make
+    from workbench.opening import unpack as make
 
     with progress() as show, make(file, study or Path("studies") / Path(file).stem, catalog, show) as made:
         if STATE.json:

@@ -19,7 +19,7 @@ from workbench.numbers import corrected_p
 
 if TYPE_CHECKING:
     from workbench.recipes import RecipeStep
-    from workbench.store.study import Study
+    from workbench.study import Study
 
 
 def steer(
@@ -134,7 +134,7 @@ def lens(
     check: Check = True,
 ) -> None:
     """Show what a causal model would say next if it ended at each layer (the logit lens)."""
-    from workbench.evidence.direct import logit_lens
+    from workbench.tokens.direct import logit_lens
 
     table = logit_lens(loaded_model(model, check, dtype), text, many(sites) or "resid_post.*")
     if STATE.json:

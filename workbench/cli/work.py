@@ -33,7 +33,7 @@ from workbench.statistics.rows import SHOWN
 
 if TYPE_CHECKING:
     from workbench.activations.manifest import Pool
-    from workbench.analysis import Metric
+    from workbench.metrics import Metric
 
 DIFFERS = 1
 ROWS = 20
@@ -74,7 +74,7 @@ def capture(
 ) -> None:
     """Capture a model's activations on data. With other labels, groups or splits of the same examples nothing is read again."""
     from workbench.engines import find_engine
-    from workbench.store.study import open_study
+    from workbench.opening import open_study
 
     runs = find_engine(engine, address, workers)
     dataset = loaded(data, data_options)
@@ -132,8 +132,8 @@ def run(
     workers: Workers = None,
 ) -> None:
     """Run an analysis on captured activations, or repeat a run (exit code 1 when it does not find the same)."""
-    from workbench.analysis import declared_metrics
     from workbench.engines import find_engine
+    from workbench.registry import declared_metrics
 
     does = find_engine(engine, address, workers)
     if source is not None:

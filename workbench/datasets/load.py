@@ -14,10 +14,14 @@ from workbench.datasets.columns import MISSING_WORDS, quote
 from workbench.datasets.dataset import Dataset
 from workbench.datasets.folders import is_hugging_face, read_folder, read_hugging_face
 from workbench.datasets.readers import read_table
-from workbench.datasets.save import read_saved
+from workbench.datasets.save import read_saved_table
 from workbench.errors import ConfigError, DataError, UnknownNameError
+from workbench.shapes import reading
 
 _IN_MEMORY = "memory:"
+
+# Options that leave the meaning of a saved file's columns as it is.
+_RENAMED_ONLY = frozenset({"name_or_path", "name"})
 
 
 def load_dataset(
@@ -95,7 +99,7 @@ def load_as_before(source: dict[str, Any]) -> Dataset:
 
 def _own(path: Path, source: dict[str, Any], rules: int) -> Dataset:
     """A person's own data set, from the options in its source."""
-    if path.suffix.lower() == ".parquet" and (kept := read_saved(path, source)) is not None:
+    if path.suffix.lower() == ".parquet" and (kept := _read_saved(path, source)) is not None:
         return kept
     columns = {key: source.get(key) for key in ("text", "image", "split", "group", "spans", "regions", "limit")}
     labels, folder, words = source.get("labels"), source.get("image_folder"), source.get("missing")
@@ -206,3 +210,16 @@ def _table(path: Path, encoding: str | None, drop_unreadable: bool) -> tuple[pd.
         return read_folder(path, encoding, drop_unreadable, notes), notes
     except PermissionError as error:
         raise DataError(f"{quote(path)} may not be read: change its permissions.") from error
+
+
+def _read_saved(path: Path, source: dict[str, Any]) -> Dataset | None:
+    """The data set of a file that was saved with its texts; None for any other file, or where columns are chosen anew."""
+    if not set(source) <= _RENAMED_ONLY or (saved := read_saved_table(path)) is None or saved.about["modality"] != "text":
+        return None
+    name, about = source.get("name") or saved.about["name"], saved.about
+    with reading(f"'{path.name}'", "A data set was saved in it, which is not whole.", DataError):
+        found = finish(
+            name, "text", saved.table, saved.spans, saved.span_scope, saved.labels, source, about["notes"], saved.missing,
+            saved.given,
+        )  # fmt: skip
+        return found.with_earlier(about["earlier"])

@@ -18,15 +18,13 @@ from workbench.datasets.columns import MISSING_WORDS, Label
 from workbench.datasets.readers import read_table
 from workbench.datasets.spans import PLACES, no_spans, read_spans
 from workbench.errors import DataError, disk_errors
-from workbench.shapes import parse_json, reading, shaped
+from workbench.shapes import parse_json, shaped
 from workbench.writing import file_beside
 
 if TYPE_CHECKING:
     from workbench.datasets.dataset import Dataset
 
 METADATA = b"concept_workbench"
-# Options that leave the meaning of a saved file's columns as it is.
-_HARMLESS = frozenset({"name_or_path", "name"})
 
 
 class _SavedLabel(BaseModel):
@@ -111,29 +109,6 @@ def write_table(data: Dataset, path: Path) -> Path:
     with disk_errors(str(path)), file_beside(path) as partial:
         pq.write_table(table, partial, compression="zstd")
     return path
-
-
-def read_saved(path: Path, source: dict[str, Any]) -> Dataset | None:
-    """The data set of a file that was saved with its texts; None for any other file, or where columns are chosen anew."""
-    from workbench.datasets.build import finish
-
-    if not set(source) <= _HARMLESS or (saved := read_saved_table(path)) is None or saved.about["modality"] != "text":
-        return None
-    name, about = source.get("name") or saved.about["name"], saved.about
-    with reading(f"'{path.name}'", "A data set was saved in it, which is not whole.", DataError):
-        found = finish(
-            name,
-            "text",
-            saved.table,
-            saved.spans,
-            saved.span_scope,
-            saved.labels,
-            source,
-            about["notes"],
-            saved.missing,
-            saved.given,
-        )
-        return found.with_earlier(about["earlier"])
 
 
 def read_saved_table(path: Path) -> Saved | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from workbench.conversations import check_positions
 from workbench.errors import ConfigError, UnknownNameError
-from workbench.models.sites import Site
+from workbench.sites import Site
 
 Transform = Callable[[Tensor], Tensor]
 Positions = slice | tuple[int, ...] | str | None

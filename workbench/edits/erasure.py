@@ -15,7 +15,7 @@ from torch import Tensor
 from workbench.edits.edit import Edit, edit_kind
 from workbench.edits.linear import as_tensor, fitting
 from workbench.errors import ConfigError, DataError
-from workbench.models.sites import Site
+from workbench.sites import Site
 
 
 @dataclass(frozen=True)

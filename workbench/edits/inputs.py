@@ -11,8 +11,8 @@ from torch import Tensor
 from workbench.edits.edit import Edit, PlacedEdit, edit_kind
 from workbench.edits.linear import as_tensor, as_vector, fitting
 from workbench.errors import ConfigError
-from workbench.models.sites import Site
 from workbench.seeds import check_seed
+from workbench.sites import Site
 
 MOST_POSITIONS = 1 << 16
 

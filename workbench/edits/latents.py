@@ -9,10 +9,10 @@ from torch import Tensor
 
 from workbench.edits.edit import Edit, edit_kind
 from workbench.errors import ConfigError
-from workbench.models.sites import Site
+from workbench.sites import Site
 
 if TYPE_CHECKING:
-    from workbench.dictionary import DictionaryConcepts
+    from workbench.concepts.dictionary import DictionaryConcepts
 
 
 @edit_kind("set_latent", strength="value")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench.edits.edit import Edit, edit_kind
 from workbench.errors import ConfigError
-from workbench.models.sites import Site
+from workbench.sites import Site
 
 
 @edit_kind("steer", strength="strength")

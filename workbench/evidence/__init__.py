@@ -9,7 +9,7 @@ from workbench.evidence.metrics import BY_KEY, FAMILIES, TRIAL
 if TYPE_CHECKING:
     import pandas as pd
 
-    from workbench.store.study import Study
+    from workbench.study import Study
 
 __all__ = ["BY_KEY", "FAMILIES", "TRIAL", "examine"]
 

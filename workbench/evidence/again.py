@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.store.runs import Run
-    from workbench.store.study import Study
+    from workbench.study import Study
 
 ANEW = {"examine": "examine the concepts anew", "counterparts": "compare the methods anew"}
 

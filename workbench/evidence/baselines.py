@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from workbench.concepts import ConceptSet, LinearConcepts
-from workbench.dictionary import DictionaryConcepts, DictionarySlice
+from workbench.concepts.dictionary import DictionaryConcepts, DictionarySlice
 from workbench.evidence.detection import all_areas
 from workbench.evidence.held_out import HeldOut, codes
 

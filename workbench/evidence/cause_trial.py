@@ -27,19 +27,19 @@ from workbench.evidence.controls import Controls, ordinary_rows
 from workbench.evidence.doses import Doses, Search, find_doses, shift_of_random
 from workbench.evidence.held_out import HeldOut
 from workbench.evidence.language import Once, Setting, steered_language
-from workbench.evidence.readout import examples_with
+from workbench.evidence.model_statistics import keep_doses, rows_of
 from workbench.evidence.shifts import DESTROYED, shift_measure
 from workbench.evidence.steered_inputs import INPUT_CHARACTERS, PASSAGE_CHARACTERS, affordable, choose_inputs, choose_passages
 from workbench.evidence.steering import RANDOM, Passages, language_doses, read_passages
 from workbench.progress import Progress
+from workbench.readout import examples_with
 from workbench.statistics.clusters import example_clusters
-from workbench.store.measured import keep_doses, rows_of
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
     from workbench.datasets import Dataset
     from workbench.store.runs import Run
-    from workbench.store.study import Study
+    from workbench.study import Study
 
 GRADIENTS = 30
 

@@ -20,9 +20,9 @@ from torch import Tensor
 from workbench.conversations import DEFAULT_POSITIONS
 from workbench.evidence.controls import Controls
 from workbench.evidence.passes import passes_and_readings, pushed_passes, scaled
-from workbench.evidence.readout import Readout
 from workbench.evidence.shifts import output_shift, reading_share, shift_positions
 from workbench.progress import Progress, silent
+from workbench.readout import Readout
 from workbench.statistics.directional import Beyond, against_directions, larger_than_directions
 from workbench.statistics.directions import isotropic_directions as random_directions
 from workbench.statistics.intervals import mean_interval

@@ -24,7 +24,7 @@ from workbench.evidence.held_out import codes, held_out, require_splits
 from workbench.evidence.stability import cofiring
 from workbench.frames import records
 from workbench.progress import Progress, shares, silent
-from workbench.runner import record_run
+from workbench.recording import record_run
 from workbench.statistics.directions import isotropic_directions
 from workbench.statistics.intervals import correlation_interval
 from workbench.store.runs import Run, first_id, repetitions
@@ -32,7 +32,7 @@ from workbench.store.runs import Run, first_id, repetitions
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-    from workbench.store.study import Study
+    from workbench.study import Study
 
 SAME_CORRELATION = 0.5
 SHIFTS = 10

@@ -65,7 +65,7 @@ def steered_language(
         setting: Where and how.
         part: The concepts.
         places: Which of them are steered.
-        tokens: Their own tokens: ``place, id`` and more, see `workbench.evidence.own_tokens`.
+        tokens: Their own tokens: ``place, id`` and more, see `workbench.tokens.own_tokens`.
         progress: Called with ``(done, total, text)``.
 
     Returns:

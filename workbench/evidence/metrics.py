@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.analysis import Metric
+from workbench.metrics import Metric
 
 FAMILIES = {
     "detects": "Detects: does it tell a labelled concept apart on held-out data?",

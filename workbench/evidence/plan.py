@@ -10,8 +10,8 @@ import pandas as pd
 from workbench.activations.labels import one_of_two
 from workbench.errors import ConfigError
 from workbench.evidence.held_out import held_out
-from workbench.evidence.readout import labels_of_examples
 from workbench.numbers import count, counted, number
+from workbench.readout import labels_of_examples
 from workbench.seeds import check_seed
 from workbench.statistics.clusters import ENOUGH, Counts, count_clusters, example_clusters
 from workbench.statistics.planning import detectable_area, detectable_shift, most_tests
@@ -19,7 +19,7 @@ from workbench.statistics.planning import detectable_area, detectable_shift, mos
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
     from workbench.datasets import Dataset
-    from workbench.store.study import Study
+    from workbench.study import Study
 
 TESTS = (1, 20, 1000, 16_384)
 MAX_ROWS = 15_000

@@ -9,16 +9,16 @@ import pandas as pd
 from workbench.errors import DataError
 from workbench.evidence.causes import LINEAR_CONTROLS, RANDOM_DIRECTIONS
 from workbench.evidence.controls import ordinary_rows
+from workbench.evidence.model_statistics import rows_of
 from workbench.evidence.steering import RANDOM
 from workbench.numbers import count, number
 from workbench.statistics.correction import ALPHA
 from workbench.statistics.directional import FEWEST_DEGREES, effective_dimension
 from workbench.statistics.planning import detectable_shift
-from workbench.store.measured import rows_of
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
-    from workbench.store.study import Study
+    from workbench.study import Study
 
 COLUMNS = ("site", "metric", "dimension", "directions", "degrees", "least_p", "most_tests")
 DRAWS = {"causes.readout": RANDOM_DIRECTIONS, "causes.tokens": RANDOM, "causes.sensitivity": LINEAR_CONTROLS}

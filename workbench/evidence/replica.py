@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from workbench.analysis import migrated
 from workbench.frames import records
 from workbench.progress import Progress
+from workbench.registry import migrated
 from workbench.runner import execute
 from workbench.store.runs import Run
 
 if TYPE_CHECKING:
-    from workbench.store.study import Study
+    from workbench.study import Study
 
 
 def find_replica(study: Study, run: Run, sites: Sequence[str], make: bool, progress: Progress) -> str:

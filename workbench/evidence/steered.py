@@ -11,7 +11,7 @@ from workbench.numbers import count, counted
 from workbench.statistics.correction import ALPHA
 
 if TYPE_CHECKING:
-    from workbench.store.study import Study
+    from workbench.study import Study
 
 METRICS = ("causes.tokens", "causes.cost", "causes.push", "causes.dose", "detects.auroc")
 COLUMNS = (

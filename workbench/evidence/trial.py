@@ -33,17 +33,17 @@ from workbench.evidence.stability import stability_rows
 from workbench.frames import records
 from workbench.paths import child
 from workbench.progress import Progress, silent
-from workbench.runner import record_run
+from workbench.recording import record_run
 from workbench.store import tables
-from workbench.store.bound import BoundConcepts, ConceptList
 from workbench.store.concept import Concept
+from workbench.store.concept_list import BoundConcepts, ConceptList
 from workbench.store.runs import Run, first_id
 from workbench.store.tables import newest_names
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
     from workbench.datasets import Dataset
-    from workbench.store.study import Study
+    from workbench.study import Study
 
     Examined = ConceptList | Run | Concept | str | Sequence[Concept | str]
 

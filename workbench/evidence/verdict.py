@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from workbench.analysis import Metric
+from workbench.metrics import Metric
 from workbench.numbers import p_value
 from workbench.statistics.correction import ALPHA
 

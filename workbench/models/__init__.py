@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workbench.models.sites import Site
+from workbench.sites import Site
 
 if TYPE_CHECKING:
     from workbench.models.base import Model

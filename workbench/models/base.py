@@ -21,8 +21,8 @@ from workbench.errors import ConfigError, UnknownNameError, WorkbenchWarning
 from workbench.models.batch import Batch, InputError, Output
 from workbench.models.chat import at_tokens
 from workbench.models.logits import TokenLogits
-from workbench.models.sites import Site
 from workbench.models.taps import Tap, appended, ending_before, reading_last, recording
+from workbench.sites import Site
 
 if TYPE_CHECKING:
     from workbench.models.coded import Coded

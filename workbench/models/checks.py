@@ -29,10 +29,10 @@ from workbench.memory import free_memory
 from workbench.models.base import Model
 from workbench.models.batch import Batch
 from workbench.models.cache import cache_dir
-from workbench.models.sites import Site
 from workbench.models.text import DEFAULT_LENGTH, Tokens
 from workbench.models.transformer import mean_pooled
 from workbench.shapes import read_shaped
+from workbench.sites import Site
 from workbench.writing import write_beside
 
 # The largest relative difference of a row that counts as rounding. Faults that were seen differ by more than 0.1.

@@ -17,11 +17,11 @@ from workbench.models.base import Kind, Modality, Model
 from workbench.models.batch import Batch, Output
 from workbench.models.coded import Coded
 from workbench.models.devices import choose_device
-from workbench.models.sites import Site
 from workbench.models.taps import Tap, Whole, firings
 from workbench.models.text import Tokens
 from workbench.models.transformer import close_logits, last_kept, mean_pooled
 from workbench.models.weights import module_hash
+from workbench.sites import Site
 
 
 class Reader(Protocol):

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from workbench.edits import Edit
 from workbench.models.batch import Batch, Output
-from workbench.models.sites import Site
 from workbench.models.taps import hooked
 from workbench.models.transformer import close_logits
+from workbench.sites import Site
 
 if TYPE_CHECKING:
     from workbench.models.base import Model

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from workbench.edits import Edit
 from workbench.errors import ConfigError
-from workbench.models.sites import Site
+from workbench.sites import Site
 
 
 class StopPassError(Exception):

@@ -13,9 +13,9 @@ from workbench.errors import ConfigError
 from workbench.models.base import Kind, Model
 from workbench.models.batch import Batch, Output
 from workbench.models.coded import Coded
-from workbench.models.sites import Site
 from workbench.models.taps import Columns, Firing, Tap, View, Whole, firings
 from workbench.models.text import Tokens
+from workbench.sites import Site
 
 
 class TransformerModel(Model):

@@ -19,9 +19,9 @@ from workbench.errors import ConfigError, DataError
 from workbench.models.batch import Batch, Output
 from workbench.models.images import Images, rgb
 from workbench.models.module import ModuleModel
-from workbench.models.sites import Site
 from workbench.models.taps import Tap, Whole, hooked
 from workbench.shapes import parse_json
+from workbench.sites import Site
 
 PROCESSOR_FILE = "preprocessor_config.json"
 _MOST_EXTRA = 8

@@ -15,13 +15,13 @@ import pandas as pd
 from workbench.errors import ConfigError, disk_errors
 from workbench.paths import child, files_below
 from workbench.reports.parts import LeftOut
-from workbench.store.bound import concept_table
+from workbench.store.concept_list import concept_table
 from workbench.store.exchange import write_frame
 from workbench.writing import file_beside, folder_beside
 
 if TYPE_CHECKING:
     from workbench.store.runs import Run
-    from workbench.store.study import Study
+    from workbench.study import Study
 
 
 def export_tables(study: Study, folder: Path, runs: Sequence[str] | None = None, raw: bool = False) -> list[Path]:

@@ -13,7 +13,6 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from workbench.analysis import Metric
 from workbench.errors import UnknownNameError, disk_errors
 from workbench.evidence.metrics import BY_KEY
 from workbench.evidence.plan import said
@@ -21,6 +20,7 @@ from workbench.evidence.plan_causes import plan_causes, said_of_causes
 from workbench.evidence.verdict import verdict
 from workbench.frames import records, where
 from workbench.measurements import corrections, first_of_each, shown_of
+from workbench.metrics import Metric
 from workbench.numbers import clusters, corrected_p, count, interval, number, p_value
 from workbench.plots import dose_curve, forest
 from workbench.progress import Progress, shares, silent
@@ -33,7 +33,7 @@ from workbench.writing import write_beside
 
 if TYPE_CHECKING:
     from workbench.store.concept import Concept
-    from workbench.store.study import Study
+    from workbench.study import Study
 
 T = TypeVar("T")
 CARDS = 12

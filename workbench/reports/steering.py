@@ -14,7 +14,7 @@ from workbench.reports.parts import examples_html, figure_html
 
 if TYPE_CHECKING:
     from workbench.store.concept import Concept
-    from workbench.store.study import Study
+    from workbench.study import Study
 
 STEERING, FAILING = 3, 2
 ROWS = 40

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 
 from workbench.errors import UnknownNameError
 from workbench.store import tables
-from workbench.store.bound import ConceptList
+from workbench.store.concept_list import ConceptList
 
 if TYPE_CHECKING:
-    from workbench.store.study import Study
+    from workbench.study import Study
 
 
 class Collections:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     import torch
 
     from workbench.concepts import ConceptSet
-    from workbench.dictionary import DictionaryConcepts
+    from workbench.concepts.dictionary import DictionaryConcepts
     from workbench.edits import Edit
     from workbench.store.runs import Run
-    from workbench.store.study import Study
+    from workbench.study import Study
 
 MAX_NAME = 200
 
@@ -127,7 +127,7 @@ class Concept:
     @property
     def actions(self) -> tuple[str, ...]:
         """What can be done to it: names that :meth:`edit` takes."""
-        from workbench.recipes import ACTIONS, LATENT_ACTIONS
+        from workbench.edits.actions import ACTIONS, LATENT_ACTIONS
 
         latent = self.place[0].kind.startswith("dictionary")
         return tuple(action for action in ACTIONS if latent or action not in LATENT_ACTIONS)
@@ -148,7 +148,7 @@ class Concept:
 
     @property
     def _latent(self) -> tuple[DictionaryConcepts, int]:
-        from workbench.dictionary import DictionaryConcepts, DictionarySlice
+        from workbench.concepts.dictionary import DictionaryConcepts, DictionarySlice
 
         concept_set, column = self.place
         if isinstance(concept_set, DictionarySlice):

@@ -18,14 +18,14 @@ from workbench.store import tables
 from workbench.store.dropped import finish_dropped
 
 if TYPE_CHECKING:
-    from workbench.store.inputs import Inputs
+    from workbench.store.stored_study import StoredStudy
 
 DELETED = "deleted"
 """The status of a run whose record is kept; the key of a set's record begins with it."""
 SET_KEY = f"{DELETED} activations "
 
 
-def deleted_sets(study: Inputs) -> dict[str, dict[str, str]]:
+def deleted_sets(study: StoredStudy) -> dict[str, dict[str, str]]:
     """The records of the sets that were deleted and not captured again: ``at``, ``data`` and ``said``, by id."""
     rows = study.catalog.frame(sa.select(tables.info).where(tables.info.c.key.like(f"{SET_KEY}%")))
     with reading(f"The record of a deleted set in {study.catalog.called}", "Restore the catalog from a copy."):
@@ -35,14 +35,14 @@ def deleted_sets(study: Inputs) -> dict[str, dict[str, str]]:
         }
 
 
-def deleted_parts(study: Inputs) -> list[tuple[Literal["runs", "activations"], str]]:
+def deleted_parts(study: StoredStudy) -> list[tuple[Literal["runs", "activations"], str]]:
     """The kinds and ids of the runs and sets that are recorded as deleted."""
     runs = study.catalog.frame(sa.select(tables.runs.c.id).where(tables.runs.c.status == DELETED))["id"]
     found: list[tuple[Literal["runs", "activations"], str]] = [("runs", run) for run in runs if is_id("runs", run)]
     return found + [("activations", name) for name in deleted_sets(study) if is_id("activations", name)]
 
 
-def finish_deletions(study: Inputs) -> None:
+def finish_deletions(study: StoredStudy) -> None:
     """Remove the files of what the catalog records as deleted, which a killed process or another machine left.
 
     So are the locks of killed processes, but for those of captures that go on; what such a process kept of people's words gets
@@ -59,13 +59,13 @@ def finish_deletions(study: Inputs) -> None:
             remove_tree(folder, ignore_errors=True)
 
 
-def _locks(study: Inputs) -> list[Path]:
+def _locks(study: StoredStudy) -> list[Path]:
     home = inside_or_none(study.folder, "activations")
     found = home.glob(f"*{LOCK}") if home is not None else ()
     return [path for path in found if is_id("activations", path.name) and not path.with_suffix(PARTIAL).exists()]
 
 
-def revive(study: Inputs, name: str) -> None:
+def revive(study: StoredStudy, name: str) -> None:
     """A deleted set is about to be made again: from now on it is none that was deleted."""
     if name in deleted_sets(study):
         finish_deletions(study)
@@ -73,7 +73,7 @@ def revive(study: Inputs, name: str) -> None:
             connection.execute(sa.delete(tables.info).where(tables.info.c.key == f"{SET_KEY}{name}"))
 
 
-def remove_deleted(study: Inputs) -> list[str]:
+def remove_deleted(study: StoredStudy) -> list[str]:
     """Remove at the remote what the catalog records as deleted; what was removed, such as ``runs/ID``."""
     remote, doomed = study.remote, deleted_parts(study)
     if remote is None or not doomed:

@@ -28,7 +28,7 @@ from workbench.store.dropped import words_kept
 from workbench.store.usage import folder_bytes
 
 if TYPE_CHECKING:
-    from workbench.store.study import Study
+    from workbench.store.stored_study import StoredStudy
 
 COLUMNS = ["part", "name", "what", "bytes", "why", "deleted"]
 FOLDERS: dict[str, Literal["runs", "activations"]] = {"run": "runs", "activations": "activations"}
@@ -52,7 +52,7 @@ class _Plan:
         return [one.name for one in self.files if one.part == "run"]
 
 
-def delete(study: Study, ids: Sequence[str], with_dependents: bool = False, dry_run: bool = False) -> pd.DataFrame:
+def delete(study: StoredStudy, ids: Sequence[str], with_dependents: bool = False, dry_run: bool = False) -> pd.DataFrame:
     """Delete runs and sets of activations, and keep the record that they were.
 
     Names, notes, collections and interventions that people gave to concepts of a deleted run are first written to
@@ -100,7 +100,7 @@ def delete(study: Study, ids: Sequence[str], with_dependents: bool = False, dry_
     return table
 
 
-def require_deletable(study: Study, ids: Sequence[str], with_dependents: bool = False) -> None:
+def require_deletable(study: StoredStudy, ids: Sequence[str], with_dependents: bool = False) -> None:
     """`StudyError` where :func:`delete` would refuse, with what depends on them or is still running."""
     study.require_writable("the study")
     _require_free(_planned(Needs(study), ids), with_dependents)
@@ -138,7 +138,7 @@ def _require_free(plan: _Plan, with_dependents: bool) -> None:
         )
 
 
-def _words(study: Study, plan: _Plan) -> dict[sa.Table, sa.Select[Any]]:
+def _words(study: StoredStudy, plan: _Plan) -> dict[sa.Table, sa.Select[Any]]:
     """What people said of the concepts that go."""
     mine = sa.select(tables.concepts.c.id).where(tables.concepts.c.run.in_(plan.runs))
     words: dict[sa.Table, sa.Select[Any]] = {
@@ -154,7 +154,7 @@ def _recipes(recipes: pd.DataFrame, runs: Sequence[str]) -> list[int]:
     return [int(number) for number in recipes["id"][of_them]]
 
 
-def _record(study: Study, plan: _Plan, ids: Sequence[str], sizes: dict[str, int]) -> None:
+def _record(study: StoredStudy, plan: _Plan, ids: Sequence[str], sizes: dict[str, int]) -> None:
     """Take all of it out of the catalog and record it as deleted, in one transaction."""
     at, recipes = tables.now(), _recipes(study.recipes(), plan.runs)
     mine = sa.select(tables.concepts.c.id).where(tables.concepts.c.run.in_(plan.runs))
@@ -177,7 +177,7 @@ def _record(study: Study, plan: _Plan, ids: Sequence[str], sizes: dict[str, int]
                 connection.execute(sa.insert(tables.info).values(key=f"{SET_KEY}{one.name}", value=about))
 
 
-def _data(study: Study, name: str) -> str:
+def _data(study: StoredStudy, name: str) -> str:
     with suppress(StudyError):
         return parse_manifest(inside(study.folder, "activations", name)).request.dataset
     return ""
@@ -198,5 +198,5 @@ def _table(plan: _Plan, sizes: dict[str, int], deleted: bool) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _folder(study: Study, one: Dependent) -> Any:
+def _folder(study: StoredStudy, one: Dependent) -> Any:
     return inside(study.folder, FOLDERS[one.part], one.name)

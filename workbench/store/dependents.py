@@ -15,7 +15,7 @@ from workbench.store import tables
 from workbench.store.run_record import require_records
 
 if TYPE_CHECKING:
-    from workbench.store.study import Study
+    from workbench.store.stored_study import StoredStudy
 
 WORDS = {
     "names": "names by people",
@@ -53,7 +53,7 @@ class Needs:
         connection: Read in this transaction, so that nothing comes between the look and what is done upon it.
     """
 
-    def __init__(self, study: Study, connection: sa.Connection | None = None) -> None:
+    def __init__(self, study: StoredStudy, connection: sa.Connection | None = None) -> None:
         if connection is None:
             with study.catalog.engine.connect() as own:
                 self._read(own, study.catalog.called)

@@ -25,13 +25,13 @@ from workbench.store import tables
 from workbench.writing import write_beside
 
 if TYPE_CHECKING:
-    from workbench.store.inputs import Inputs
+    from workbench.store.stored_study import StoredStudy
 
 _PREFIX, _ENDING = "dropped-", ".json"
 
 
 @contextmanager
-def words_kept(study: Inputs, doomed: dict[sa.Table, sa.Select[Any]]) -> Iterator[None]:
+def words_kept(study: StoredStudy, doomed: dict[sa.Table, sa.Select[Any]]) -> Iterator[None]:
     """Write what people said of concepts into a file of the study, and drop it in the block; without any words, no file.
 
     Args:
@@ -66,7 +66,7 @@ def words_kept(study: Inputs, doomed: dict[sa.Table, sa.Select[Any]]) -> Iterato
         write_beside(path, text)
 
 
-def finish_dropped(study: Inputs) -> None:
+def finish_dropped(study: StoredStudy) -> None:
     """See to the files of processes that were killed while they dropped something: each gets its name, or goes."""
     for partial in sorted(study.folder.glob(f"{_PREFIX}*{_ENDING}{PARTIAL}")):
         if not is_file(partial) or held(partial):
@@ -77,7 +77,7 @@ def finish_dropped(study: Inputs) -> None:
             os.replace(partial, _free(study.folder)[1])
 
 
-def _words(study: Inputs, doomed: dict[sa.Table, sa.Select[Any]]) -> dict[str, list[dict[str, Any]]]:
+def _words(study: StoredStudy, doomed: dict[sa.Table, sa.Select[Any]]) -> dict[str, list[dict[str, Any]]]:
     kept = {}
     for table, query in doomed.items():
         rows = study.catalog.frame(query).sort_values("id")
@@ -88,7 +88,7 @@ def _words(study: Inputs, doomed: dict[sa.Table, sa.Select[Any]]) -> dict[str, l
     return kept
 
 
-def _still_there(study: Inputs, partial: Path) -> bool:
+def _still_there(study: StoredStudy, partial: Path) -> bool:
     """Whether the catalog has all that a file holds, so that nothing was dropped."""
     try:
         found = parse_json(read_bytes(partial), numbers=False, halves=True)

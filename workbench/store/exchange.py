@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from workbench.activations import ActivationSet
     from workbench.datasets import Dataset
     from workbench.models import Model
-    from workbench.store.study import Study
+    from workbench.store.stored_study import StoredStudy
 
 # What a spreadsheet takes for the beginning of a formula, or steps over before it looks for one; also as full-width characters.
 _SIGNS = frozenset("=+-@")
@@ -33,7 +33,7 @@ INDEX_COLUMNS = frozenset({"example", "position", "token", "start", "end", "text
 
 
 def import_activations(
-    study: Study,
+    study: StoredStudy,
     folder: Path,
     rows: str | Path | None = None,
     dataset: Dataset | None = None,
@@ -79,9 +79,9 @@ def import_activations(
     return import_set(given, dataset, described, home, pool, store_dtype, begin=lambda folder: revive(study, folder.name))
 
 
-def _described(study: Study, model: Model | str | None, columns: list[Any]) -> dict[str, Any]:
+def _described(study: StoredStudy, model: Model | str | None, columns: list[Any]) -> dict[str, Any]:
     """The record of the model, as the study has it from now on."""
-    from workbench.runner import require_same_model
+    from workbench.store.model_record import require_same_model
 
     if model is not None and not isinstance(model, str):
         for column in columns:
@@ -132,13 +132,13 @@ def _own_examples(rows: pd.DataFrame, name: str) -> tuple[Dataset, pd.DataFrame]
     return dataset_from_table(frame, text="text", labels=labels, split=split, group=group, name=name), rows
 
 
-def table_names(study: Study) -> list[str]:
+def table_names(study: StoredStudy) -> list[str]:
     """What :func:`export_table` can write."""
     own = ["collections", "concepts", "evidence", "names", "notes", "runs"]
     return own + [f"{run}.{name}" for run in study.runs()["id"] for name in study.get_run(run).tables]
 
 
-def export_table(study: Study, table: str, path: Path, raw: bool = False) -> Path:
+def export_table(study: StoredStudy, table: str, path: Path, raw: bool = False) -> Path:
     """Write a table as one file.
 
     Args:
@@ -201,8 +201,8 @@ def _is_formula(text: str) -> bool:
     return unicodedata.normalize("NFKC", first) in _SIGNS and not _NUMBER.fullmatch(text)
 
 
-def _frame(study: Study, table: str) -> pd.DataFrame:
-    from workbench.store.bound import concept_table
+def _frame(study: StoredStudy, table: str) -> pd.DataFrame:
+    from workbench.store.concept_list import concept_table
 
     if table == "concepts":
         return concept_table(study)

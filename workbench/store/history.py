@@ -15,12 +15,12 @@ from workbench.paths import inside_or_none
 from workbench.store.deleted import deleted_sets
 
 if TYPE_CHECKING:
-    from workbench.store.study import Study
+    from workbench.store.stored_study import StoredStudy
 
 COLUMNS = ["depth", "id", "what", "parents", "status", "seed", "seconds", "peak_mib", "started"]
 
 
-def history(study: Study) -> pd.DataFrame:
+def history(study: StoredStudy) -> pd.DataFrame:
     """The tree of a study, from the top down.
 
     Returns:
@@ -44,7 +44,7 @@ def _walk(below: dict[str, list[str]], name: str, depth: int) -> Iterator[tuple[
         yield from _walk(below, child, depth + 1)
 
 
-def _sets(study: Study) -> Iterator[dict[str, Any]]:
+def _sets(study: StoredStudy) -> Iterator[dict[str, Any]]:
     for folder in set_folders(study.folder) if inside_or_none(study.folder, "activations") else []:
         with suppress(StudyError):
             request = parse_manifest(folder).request
@@ -58,7 +58,7 @@ def _set(name: str, status: str) -> dict[str, Any]:
     return {"id": name, "what": "activations", "parents": [], "status": status} | blank
 
 
-def _runs(study: Study) -> Iterator[dict[str, Any]]:
+def _runs(study: StoredStudy) -> Iterator[dict[str, Any]]:
     for row in records(study.runs(status=None)):
         inputs = row["inputs"]
         parents = inputs.get("parents") or [inputs[key] for key in ("activations",) if key in inputs]

@@ -19,10 +19,10 @@ from sqlalchemy.dialects import sqlite as dialect
 
 from workbench.errors import StudyError
 from workbench.paths import odd, shown
+from workbench.store.members import CATALOG
 from workbench.store.rows import Row, problem_of
 from workbench.store.tables import metadata
 
-CATALOG = "catalog.db"
 # How every header of a journal begins, and how one that names another ends.
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 SIDE_FILES = ("-journal", "-wal", "-shm")

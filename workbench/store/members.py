@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 
 from workbench.paths import FILE_NAME, PARTIAL, is_id
-from workbench.store.look import CATALOG
-from workbench.store.study_file import STUDY_FILE
 
+STUDY_FILE, CATALOG = "study.json", "catalog.db"
 _IN_RUN = re.compile(rf"({FILE_NAME}/){{0,3}}{FILE_NAME}\.(json|parquet|safetensors)")
 _IN_SET = re.compile(r"manifest\.json|index\.parquet|site[0-9]{3,6}-[0-9]{5}\.bin")
 

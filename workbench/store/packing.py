@@ -17,22 +17,23 @@ from workbench.paths import files_below, inside, is_id
 from workbench.processes import shareable
 from workbench.progress import Progress, adding
 from workbench.shapes import parse_json
+from workbench.store.capturing import capture_into
 from workbench.store.catalog import Catalog
 from workbench.store.copying import copy_rows
-from workbench.store.look import CATALOG
-from workbench.store.members import belongs
-from workbench.store.study_file import STUDY_FILE, StudyFile, read
+from workbench.store.members import CATALOG, STUDY_FILE, belongs
+from workbench.store.remote_copy import pull
+from workbench.store.study_file import StudyFile, read
 from workbench.writing import file_beside
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
-    from workbench.store.study import Study
+    from workbench.store.stored_study import StoredStudy
 
 
 _BLOCK, _LARGE = 1 << 22, 1 << 30
 
 
-def pack(study: Study, path: Path, activations: bool = False, progress: Progress | None = None) -> Path:
+def pack(study: StoredStudy, path: Path, activations: bool = False, progress: Progress | None = None) -> Path:
     """Write a study into one zip file: catalog, runs, kept texts, and of the activations what they are.
 
     The activations themselves are most of a study, and the model and the data make them again
@@ -49,7 +50,8 @@ def pack(study: Study, path: Path, activations: bool = False, progress: Progress
         DiskFullError: There is no room.
     """
     if study.remote:
-        study.pull(activations)
+        study.require_writable("the study")
+        pull(study, study.remote, activations)
     path = path.expanduser().resolve()
     with (
         disk_errors("the packed study"), tempfile.TemporaryDirectory() as scratch, file_beside(path) as partial,
@@ -72,7 +74,7 @@ def _add(archive: zipfile.ZipFile, file: Path, name: str, packed: Callable[[int]
             packed(len(block))
 
 
-def recapture(study: Study, progress: Progress | None = None) -> list[ActivationSet]:
+def recapture(study: StoredStudy, progress: Progress | None = None) -> list[ActivationSet]:
     """Capture again every set of activations that was left out, with the same model, data and options.
 
     Raises:
@@ -89,8 +91,8 @@ def recapture(study: Study, progress: Progress | None = None) -> list[Activation
             raise StudyError(f"The activations {acts.id} were imported, not captured: import them again (`workbench import`).")
         if request.edits:
             raise StudyError(f"The activations {acts.id} were captured under edits; capture them again as they were made.")
-        again = study.capture(
-            study.model, study.dataset_of(acts), list(request.sites), request.pool, positions=request.positions,
+        again = capture_into(
+            study, study.model, study.dataset_of(acts), list(request.sites), request.pool, positions=request.positions,
             store_dtype=request.dtype, limit=request.limit, progress=progress, **_drawing(acts),
         )  # fmt: skip
         if again.id != acts.id:
@@ -105,7 +107,7 @@ def _drawing(acts: ActivationSet) -> dict[str, Any]:
     return {"seed": None} if rule is None else {"seed": rule["seed"], "sample_by": rule["by"]}
 
 
-def _files(study: Study, activations: bool) -> Iterator[Path]:
+def _files(study: StoredStudy, activations: bool) -> Iterator[Path]:
     """What is packed besides the catalog: files of finished runs, kept texts, and of sets their manifests or all of them.
 
     A link is never followed, and what is none of ours is left: a study that others wrote into must not carry files of its user.
@@ -118,7 +120,7 @@ def _files(study: Study, activations: bool) -> Iterator[Path]:
             yield path
 
 
-def _clean_catalog(study: Study, path: Path) -> Path:
+def _clean_catalog(study: StoredStudy, path: Path) -> Path:
     """A copy of the catalog without unfinished runs and without host names, in SQLite wherever the study has its own."""
     with closing(Catalog(f"sqlite:///{path.as_posix()}")) as target:
         copy_rows(study.catalog, target)

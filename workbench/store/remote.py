@@ -23,6 +23,7 @@ from workbench.activations.manifest import MANIFEST, left_out, parse_manifest, s
 from workbench.errors import ConfigError, DiskFullError, MissingExtraError, StudyError, WorkbenchError, disk_errors, no_room
 from workbench.memory import size_text
 from workbench.paths import PARTIAL, child, files_below, inside, is_file, is_id, remove_tree, require_plain
+from workbench.store.remote_url import known_remote
 from workbench.store.runs import CHECKSUMS, parse_sums
 from workbench.store.scratch import scratch
 
@@ -33,36 +34,6 @@ LAST = {"runs": CHECKSUMS, "activations": MANIFEST, "left_out": MANIFEST}
 """The file of a run or a set that names the others; of a set whose rows were left out when it was packed, there are no others."""
 CALLED = {"runs": "The run", "activations": "The set of activations"}
 LOOK_EVERY_S = 30.0
-SCHEMES = frozenset({
-    "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "hdfs", "webhdfs", "sftp", "ssh", "smb", "webdav",
-    "webdavs", "file", "memory",
-})  # fmt: skip
-"""Of the file systems that fsspec knows, those that files can be kept on: a web page can only be read."""
-
-
-def known_remote(url: str) -> str:
-    """The URL of a place as a study keeps it.
-
-    Raises:
-        ConfigError: It is none, or holds a password.
-    """
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise ConfigError(
-            f"A remote is a URL such as s3://bucket/prefix or file:///folder, and this is none: {error}."
-        ) from error
-    if "::" in url or not url.isprintable() or not parts.scheme or not (parts.netloc or parts.path.strip("/")):
-        raise ConfigError("A remote is a URL such as s3://bucket/prefix or file:///folder.")
-    if parts.scheme not in SCHEMES:
-        known = ", ".join(sorted(SCHEMES))
-        raise ConfigError(f"There is no file system for {parts.scheme[:40]}:// that a remote can be on. Known: {known}.")
-    if "@" in parts.netloc or parts.query:
-        raise ConfigError(
-            "Leave keys and options out of the remote's URL, which is kept in the study's folder: give them as its library takes"
-            " them, such as AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL in the environment."
-        )
-    return url.rstrip("/")
 
 
 class Remote:

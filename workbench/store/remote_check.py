@@ -21,7 +21,7 @@ from workbench.store.texts import check_copy, copy_path, kept_records
 from workbench.store.verify import damaged_files
 
 if TYPE_CHECKING:
-    from workbench.store.study import Study
+    from workbench.store.stored_study import StoredStudy
 
 Listing = Mapping[str, int]
 """The bytes of every file at a remote, by its path there."""
@@ -31,7 +31,7 @@ Fault = tuple[str, str, Literal["broken", "unfinished", "unchecked"], str]
 """What it is about, such as ``runs/ID``; the file in it; the state; and a sentence."""
 
 
-def check(study: Study, remote: Remote, there: Listing, unsound: Collection[str], content: bool) -> Iterator[Fault]:
+def check(study: StoredStudy, remote: Remote, there: Listing, unsound: Collection[str], content: bool) -> Iterator[Fault]:
     """What is not at the remote as it was put there, or not at all.
 
     Every run, set and copy of texts that is there is looked at, whoever put it: the file that names the others is read, and those
@@ -59,7 +59,7 @@ def check(study: Study, remote: Remote, there: Listing, unsound: Collection[str]
             yield place, "", "unfinished", "It is not at the remote: `workbench study push` copies it there."
 
 
-def put_again(study: Study, remote: Remote, place: str, files: Collection[str]) -> tuple[bool, str]:
+def put_again(study: StoredStudy, remote: Remote, place: str, files: Collection[str]) -> tuple[bool, str]:
     """Put what is damaged there again, where this study has the very same bytes; whether that was done, and a sentence."""
     kind, _, name = place.partition("/")
     try:
@@ -71,7 +71,7 @@ def put_again(study: Study, remote: Remote, place: str, files: Collection[str]) 
     return False, f"It is not here as it was there: remove {remote.url}/{place} and push it from where it was made."
 
 
-def _put_part(study: Study, remote: Remote, kind: str, name: str, files: Collection[str]) -> bool:
+def _put_part(study: StoredStudy, remote: Remote, kind: str, name: str, files: Collection[str]) -> bool:
     place, last = f"{kind}/{name}", LAST[kind]
     folder = inside(study.folder, _home(kind), name)
     if not _sound(kind, folder):
@@ -99,7 +99,9 @@ def _home(kind: str) -> str:
     return "activations" if kind == "left_out" else kind
 
 
-def _faults(study: Study, remote: Remote, there: Listing, kind: str, name: str, sound: bool, content: bool) -> Iterator[Fault]:
+def _faults(
+    study: StoredStudy, remote: Remote, there: Listing, kind: str, name: str, sound: bool, content: bool
+) -> Iterator[Fault]:
     place = f"{kind}/{name}"
     try:
         text = remote.read(f"{place}/{LAST[kind]}")
@@ -150,7 +152,7 @@ def _with_lengths(known: Known, folder: Path) -> Known:
     }
 
 
-def _texts(study: Study, remote: Remote, there: Listing, content: bool) -> Iterator[Fault]:
+def _texts(study: StoredStudy, remote: Remote, there: Listing, content: bool) -> Iterator[Fault]:
     known = {copy_path(study.folder, record["hash"]).stem: record for record in kept_records(study.folder)}
     found = [PurePosixPath(path) for path in there if fnmatch(path, "datasets/*.json")]
     for name in sorted(path.stem for path in found if is_id("datasets", path.name)):
@@ -167,7 +169,7 @@ def _texts(study: Study, remote: Remote, there: Listing, content: bool) -> Itera
                     yield f"datasets/{name}", table, "broken", "It is not at the remote as it was."
 
 
-def _here(study: Study) -> Iterator[str]:
+def _here(study: StoredStudy) -> Iterator[str]:
     """The finished runs and whole sets in the study's folder."""
     for folder in set_folders(study.folder):
         if whole(folder):
@@ -193,7 +195,7 @@ def _put(remote: Remote, folder: Path, place: str, files: Collection[str], last:
         remote.write(f"{place}/{last}", (folder / last).read_bytes())
 
 
-def _put_texts(study: Study, remote: Remote, name: str) -> bool:
+def _put_texts(study: StoredStudy, remote: Remote, name: str) -> bool:
     table = copy_path(study.folder, name)
     record = next((record for record in kept_records(study.folder) if copy_path(study.folder, record["hash"]) == table), None)
     if record is None or not table.is_file():

@@ -9,10 +9,10 @@ from workbench.paths import PARTIAL, inside, is_id, listed
 
 if TYPE_CHECKING:
     from workbench.store.remote import Remote
-    from workbench.store.study import Study
+    from workbench.store.stored_study import StoredStudy
 
 
-def push(study: Study, remote: Remote) -> list[str]:
+def push(study: StoredStudy, remote: Remote) -> list[str]:
     """Copy everything that is whole here and not there, and remove there what was deleted; what was copied.
 
     Raises:
@@ -38,7 +38,7 @@ def push(study: Study, remote: Remote) -> list[str]:
     return copied
 
 
-def pull(study: Study, remote: Remote, activations: bool = True) -> list[str]:
+def pull(study: StoredStudy, remote: Remote, activations: bool = True) -> list[str]:
     """Fetch everything that is there and not here, with or without the rows of sets; what was fetched."""
     fetched = []
     for acts in study.activations():

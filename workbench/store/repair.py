@@ -19,22 +19,22 @@ from workbench.errors import StudyError
 from workbench.frames import records
 from workbench.paths import PARTIAL, drop_strange, home_problem, inside, inside_or_none, is_id, named, remove_tree
 from workbench.progress import Progress
-from workbench.runner import sweep
 from workbench.store import tables
 from workbench.store.dropped import words_kept
+from workbench.store.ended import sweep
 from workbench.store.scratch import drop_rests
 from workbench.store.verify import Finding, findings, lost_concepts, lost_evidence, orphaned
 from workbench.writing import drop_rest, rests_below
 
 if TYPE_CHECKING:
-    from workbench.store.study import Study
+    from workbench.store.stored_study import StoredStudy
 
 COLUMNS = ["part", "name", "mended", "action"]
 BY_PEOPLE = (tables.names, tables.notes, tables.collections)
 WHY = "Its files were damaged, and a repair of the study dropped them."
 
 
-def repair(study: Study, remote_content: bool = False, progress: Progress | None = None) -> pd.DataFrame:
+def repair(study: StoredStudy, remote_content: bool = False, progress: Progress | None = None) -> pd.DataFrame:
     """Drop what is broken. Nothing is asked, and what people wrote about dropped concepts is kept in ``dropped-<time>.json``.
 
     At the remote nothing is dropped: what is damaged there and whole here is put there again.
@@ -71,7 +71,7 @@ def _names(found: Sequence[Finding], part: str) -> list[str]:
     return list(dict.fromkeys(f.name for f in found if f.part == part))
 
 
-def _set(study: Study, name: str) -> tuple[str, str, bool, str]:
+def _set(study: StoredStudy, name: str) -> tuple[str, str, bool, str]:
     folder = inside(study.folder, "activations", name)
     action = "The rest of a capture was dropped."
     if folder.suffix != PARTIAL:
@@ -90,7 +90,7 @@ def _set(study: Study, name: str) -> tuple[str, str, bool, str]:
     return "activations", name, True, action
 
 
-def _without_runs(study: Study, broken: Sequence[Finding]) -> list[tuple[str, str, bool, str]]:
+def _without_runs(study: StoredStudy, broken: Sequence[Finding]) -> list[tuple[str, str, bool, str]]:
     """Why no run is dropped, where the folder that they are all in is not there; a person has to say that they are lost."""
     problem = home_problem(study.folder, "runs")
     missing = [name for name in _names(broken, "run") if is_id("runs", name)]
@@ -103,7 +103,7 @@ def _without_runs(study: Study, broken: Sequence[Finding]) -> list[tuple[str, st
     return [("files", "runs", False, action)]
 
 
-def _rests(study: Study) -> list[tuple[str, str, bool, str]]:
+def _rests(study: StoredStudy) -> list[tuple[str, str, bool, str]]:
     return [
         ("files", named(path, study.folder), True, "It was not whole, nobody was writing it, and it was dropped.")
         for path in rests_below(study.folder)
@@ -111,7 +111,7 @@ def _rests(study: Study) -> list[tuple[str, str, bool, str]]:
     ]
 
 
-def _strange(study: Study, finding: Finding) -> tuple[str, str, bool, str]:
+def _strange(study: StoredStudy, finding: Finding) -> tuple[str, str, bool, str]:
     """Drop a link, a pipe or what lies too deep, and not what is led to; what is only called wrongly may be somebody's."""
     if action := drop_strange(study.folder, finding.name):
         return "files", finding.name, True, action
@@ -125,7 +125,7 @@ def _drop(path: Path) -> None:
         path.unlink()
 
 
-def _runs(study: Study, broken: Sequence[Finding]) -> list[tuple[str, str, bool, str]]:
+def _runs(study: StoredStudy, broken: Sequence[Finding]) -> list[tuple[str, str, bool, str]]:
     done = [("run", run, True, "It was recorded as failed, and its rest dropped.") for run in sweep(study)]
     known = {str(row["id"]): row for row in records(study.runs(status=None))}
     doomed: list[str] = []
@@ -154,7 +154,7 @@ def _runs(study: Study, broken: Sequence[Finding]) -> list[tuple[str, str, bool,
     return done + _drop_runs(study, doomed, known)
 
 
-def _fetched(study: Study, name: str) -> tuple[str, str, bool, str] | None:
+def _fetched(study: StoredStudy, name: str) -> tuple[str, str, bool, str] | None:
     """Fetch a damaged run from the remote; None where it is not there. What may be whole there is not given up here."""
     try:
         if study.remote is None or not study.remote.has("runs", name):
@@ -166,7 +166,7 @@ def _fetched(study: Study, name: str) -> tuple[str, str, bool, str] | None:
     return "run", name, True, "Its damaged files were dropped, and it was fetched from the remote again."
 
 
-def _remote(study: Study, broken: Sequence[Finding]) -> list[tuple[str, str, bool, str]]:
+def _remote(study: StoredStudy, broken: Sequence[Finding]) -> list[tuple[str, str, bool, str]]:
     """Put again what is damaged at the remote and whole here."""
     if study.remote is None:
         return []
@@ -179,12 +179,12 @@ def _remote(study: Study, broken: Sequence[Finding]) -> list[tuple[str, str, boo
     return [("remote", name, *put_again(study, study.remote, name, which)) for name, which in files.items()]
 
 
-def _cache(study: Study, broken: Sequence[Finding]) -> list[tuple[str, str, bool, str]]:
+def _cache(study: StoredStudy, broken: Sequence[Finding]) -> list[tuple[str, str, bool, str]]:
     drop_rests(study.folder)
     return [("cache", name, True, "The rest of a fetch that was cut short was dropped.") for name in _names(broken, "cache")]
 
 
-def _only_evidence_lost(study: Study, name: str, broken: Sequence[Finding]) -> list[dict[str, Any]]:
+def _only_evidence_lost(study: StoredStudy, name: str, broken: Sequence[Finding]) -> list[dict[str, Any]]:
     mine = [f for f in broken if f.part == "run" and f.name == name]
     if len(mine) != 1 or "lacks" not in mine[0].problem:
         return []
@@ -193,7 +193,7 @@ def _only_evidence_lost(study: Study, name: str, broken: Sequence[Finding]) -> l
     return []
 
 
-def _drop_runs(study: Study, doomed: list[str], known: dict[str, dict[str, Any]]) -> list[tuple[str, str, bool, str]]:
+def _drop_runs(study: StoredStudy, doomed: list[str], known: dict[str, dict[str, Any]]) -> list[tuple[str, str, bool, str]]:
     done = []
     every = list(doomed)
     for name in every:
@@ -214,7 +214,7 @@ def _drop_runs(study: Study, doomed: list[str], known: dict[str, dict[str, Any]]
     return done
 
 
-def _catalog(study: Study) -> list[tuple[str, str, bool, str]]:
+def _catalog(study: StoredStudy) -> list[tuple[str, str, bool, str]]:
     done = []
     lost = lost_concepts()
     ids = sa.select(lost.subquery().c.id)

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from workbench.concepts import ConceptSet
     from workbench.evidence.compare import Comparison
-    from workbench.store.bound import BoundConcepts
-    from workbench.store.study import Study
+    from workbench.store.concept_list import BoundConcepts
+    from workbench.store.stored_study import StoredStudy
+    from workbench.study import Study
 
 CHECKSUMS = "checksums.json"
 VERIFY = "`workbench study verify` says what is damaged."
@@ -60,14 +61,13 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """Its options, by the names that they have now."""
-        from workbench.analysis import migrated
+        from workbench.registry import migrated
 
         return migrated(self.analysis, self.record["config"])
 
     @cached_property
     def sets(self) -> list[ConceptSet]:
         """The concept sets, one a site, in numbering order."""
-        import workbench.dictionary  # noqa: F401  (makes its kind known)
         from workbench.concepts import ConceptSet
 
         folders = sorted((f for f in (self.folder / "concepts").glob("*") if f.name.isdecimal()), key=lambda f: int(f.name))
@@ -76,7 +76,7 @@ class Run:
     @cached_property
     def concepts(self) -> BoundConcepts:
         """All the concepts of the run, with their names and evidence."""
-        from workbench.store.bound import BoundConcepts
+        from workbench.store.concept_list import BoundConcepts
 
         return BoundConcepts(self)
 
@@ -93,7 +93,7 @@ class Run:
     @property
     def remarks(self) -> list[str]:
         """What has to be read with the run's numbers: what could not be measured or made, and why, and notes on what was."""
-        from workbench.analysis import declared_metrics
+        from workbench.registry import declared_metrics
 
         titles = {metric.key: metric.title for metric in declared_metrics(self.analysis)}
         table = self.metrics.reindex(columns=["metric", "site", "status", "error", "note"]).fillna("")
@@ -122,9 +122,7 @@ class Run:
 
     def compare(self, other: Run) -> Comparison:
         """This run and another side by side; see :func:`workbench.evidence.compare.compare_runs`."""
-        from workbench.evidence.compare import compare_runs
-
-        return compare_runs(self, other)
+        return self.study.compare(self, other)
 
     def locate(self, number: int) -> tuple[ConceptSet, int]:
         """The set that holds the concept of a number, and its place there."""
@@ -221,7 +219,7 @@ def parse_sums(text: bytes) -> dict[str, str]:
     return sums
 
 
-def find_run(study: Study, identifier: str) -> dict[str, Any]:
+def find_run(study: StoredStudy, identifier: str) -> dict[str, Any]:
     """The record of a run by its id or the first characters of it; see :meth:`Study.get_run`."""
     every = study.runs(status=None)
     found = every[every["id"].eq(identifier)]
@@ -247,7 +245,7 @@ def repetitions(runs: pd.DataFrame) -> pd.Series:
     return pd.Series([bool(facts.get("repeats")) for facts in runs["provenance"]], runs.index, dtype=bool)
 
 
-def newest_comparison(study: Study) -> tuple[str | None, bool]:
+def newest_comparison(study: StoredStudy) -> tuple[str | None, bool]:
     """The id of the newest comparison of methods that is kept, or None, and whether runs have come since; nothing is computed."""
     runs = study.runs()
     runs = runs[~repetitions(runs)]

@@ -15,9 +15,9 @@ from workbench.errors import StudyError, disk_errors
 from workbench.paths import PARTIAL, inside, is_file, printable, read_bytes, walk
 from workbench.shapes import is_version, reading, shaped
 from workbench.store import trust
+from workbench.store.members import STUDY_FILE
 from workbench.writing import new_beside, placing, write_beside
 
-STUDY_FILE = "study.json"
 FORMAT = 1
 ELSEWHERE_FORMAT = 2
 """The format of a study that is not all in its folder: those who only know the first must not take it for an empty one."""
@@ -123,7 +123,7 @@ def read(file: Path, called: str) -> StudyFile:
 def parse(content: bytes, what: str, called: str) -> StudyFile:
     """What the content of a study's file says; ``what`` is the file in errors. See :func:`read`."""
     from workbench.store.postgres import known_url
-    from workbench.store.remote import known_remote
+    from workbench.store.remote_url import known_remote
 
     with reading(what, _ADVICE):
         header = shaped(content, _Header)
@@ -158,7 +158,7 @@ def _require_remote(folder: Path, url: str) -> None:
 
 
 def _with_remote(file: Path, found: StudyFile, called: str, url: str) -> StudyFile:
-    from workbench.store.remote import known_remote
+    from workbench.store.remote_url import known_remote
 
     wanted = replace(found, remote=known_remote(url))
     if found.remote and found.remote != wanted.remote:

@@ -20,7 +20,7 @@ from workbench.writing import write_beside
 
 if TYPE_CHECKING:
     from workbench.datasets import Dataset
-    from workbench.store.study import Study
+    from workbench.store.stored_study import StoredStudy
 
 
 class About(BaseModel):
@@ -64,7 +64,7 @@ def keep_texts(folder: Path, dataset: Dataset) -> Dataset | None:
     return dataset
 
 
-def known_examples(study: Study, dataset: Dataset) -> Dataset:
+def known_examples(study: StoredStudy, dataset: Dataset) -> Dataset:
     """The data set, which knows the hashes by which sets of format 1 have the same examples under other labels."""
     found: list[str] = []
     for folder in set_folders(study.folder):

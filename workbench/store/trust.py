@@ -22,6 +22,7 @@ from pydantic import BaseModel
 
 from workbench.errors import StudyError
 from workbench.shapes import read_shaped
+from workbench.store.members import CATALOG, STUDY_FILE
 from workbench.writing import write_beside
 
 
@@ -34,7 +35,6 @@ class _Kept(BaseModel):
 _HERE: dict[str, _Kept] = {}
 _OWNER_ONLY = 0o700
 # The files by whose numbers a study is known. SQLite never puts another file in the place of a catalog.
-_STUDY_FILE, _CATALOG = "study.json", "catalog.db"
 _STILL_S = 60.0
 """How long nothing has changed ``study.json`` until it counts: of several processes that make a study, one still may."""
 
@@ -96,13 +96,13 @@ def _numbers(folder: Path, still: bool = True) -> dict[str, list[int]]:
     """The numbers of the files by which a study is known; with ``still``, without that of one that was just changed."""
     found = {}
     with suppress(OSError):
-        state = (folder / _CATALOG).lstat()
+        state = (folder / CATALOG).lstat()
         # It is changed all the time, and stays the same file.
-        found[_CATALOG] = [state.st_dev, state.st_ino]
+        found[CATALOG] = [state.st_dev, state.st_ino]
     with suppress(OSError):
-        state = (folder / _STUDY_FILE).lstat()
+        state = (folder / STUDY_FILE).lstat()
         if not still or time.time() - state.st_ctime >= _STILL_S:
-            found[_STUDY_FILE] = [state.st_dev, state.st_ino, state.st_ctime_ns]
+            found[STUDY_FILE] = [state.st_dev, state.st_ino, state.st_ctime_ns]
     return found
 
 

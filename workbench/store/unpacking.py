@@ -34,10 +34,9 @@ from workbench.progress import Progress, adding
 from workbench.store import trust
 from workbench.store.catalog import Catalog
 from workbench.store.copying import copy_rows
-from workbench.store.look import CATALOG, present, reading, rows
-from workbench.store.members import belongs, run_of
-from workbench.store.study import Study, open_study
-from workbench.store.study_file import MOST_BYTES, STUDY_FILE, StudyFile, moved, new_id, parse
+from workbench.store.look import present, reading, rows
+from workbench.store.members import CATALOG, STUDY_FILE, belongs, run_of
+from workbench.store.study_file import MOST_BYTES, StudyFile, moved, new_id, parse
 from workbench.store.tables import concepts, info, runs
 from workbench.writing import folder_beside, new_beside, placing
 
@@ -62,23 +61,8 @@ class Member:
     open: Callable[[], IO[bytes]]
 
 
-def unpack(path: str | Path, folder: str | Path, catalog: str | None = None, progress: Progress | None = None) -> Study:
-    """Make a study of a packed one, or of the folder of somebody's study, and open it. A bundled study goes by its name.
-
-    What is no part of a study is left out, and so are rows of its catalog that the workbench would not have written; a warning
-    says so.
-
-    Args:
-        path: The file, or the folder.
-        folder: The folder to make.
-        catalog: Where its catalog is to be; see :func:`workbench.open_study`.
-        progress: Called with the bytes that were unpacked, those there are, and a text.
-
-    Raises:
-        ConfigError: The catalog is in no database that can be used.
-        StudyError: The file is no packed study, or the folder is taken.
-        DiskFullError: There is no room; nothing is left.
-    """
+def unpack_files(path: str | Path, folder: str | Path, catalog: str | None = None, progress: Progress | None = None) -> Path:
+    """Make the folder of a study, as :func:`workbench.unpack` says, without opening it. Returns the folder."""
     source, home = _source(path), require_utf_8(Path(folder).expanduser().resolve())
     with placing(home):
         taken = home.exists() and (not home.is_dir() or any(home.iterdir()))
@@ -94,7 +78,7 @@ def unpack(path: str | Path, folder: str | Path, catalog: str | None = None, pro
             about = _move_catalog(made, home.name, catalog)
         (made / STUDY_FILE).write_text(about.text())
     trust.remember(home, about.id, about.places)
-    return open_study(home, create=False)
+    return home
 
 
 def _source(path: str | Path) -> Path:

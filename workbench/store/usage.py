@@ -13,19 +13,19 @@ from workbench.errors import StudyError
 from workbench.frames import records
 from workbench.paths import LOCK, PARTIAL, files_below, inside_or_none, named
 from workbench.store.dependents import Needs
-from workbench.store.look import CATALOG
+from workbench.store.members import CATALOG
 from workbench.store.scratch import PREFIX
 from workbench.store.texts import kept_records
 
 if TYPE_CHECKING:
-    from workbench.store.study import Study
+    from workbench.store.stored_study import StoredStudy
 
 COLUMNS = ["part", "name", "what", "files", "bytes", "needed_by"]
 PARTS = {"runs": "run", "activations": "activations", "datasets": "dataset", "cache": "cache", "jobs": "job"}
 UNFINISHED = "unfinished"
 
 
-def usage(study: Study) -> pd.DataFrame:
+def usage(study: StoredStudy) -> pd.DataFrame:
     """What takes how much room, the largest first.
 
     Returns:
@@ -77,7 +77,7 @@ def _part_of(path: PurePosixPath, done: set[str]) -> tuple[str, str]:
     return PARTS[kind], Path(name).stem if kind == "datasets" else name
 
 
-def _described(study: Study) -> dict[tuple[str, str], str]:
+def _described(study: StoredStudy) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], Any] = {("run", row["id"]): row["analysis"] for row in records(study.runs())}
     for folder in set_folders(study.folder) if inside_or_none(study.folder, "activations") else []:
         with suppress(StudyError):

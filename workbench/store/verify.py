@@ -47,7 +47,7 @@ from workbench.store.usage import folder_bytes
 from workbench.writing import rests_below
 
 if TYPE_CHECKING:
-    from workbench.store.study import Study
+    from workbench.store.stored_study import StoredStudy
 
 State = Literal["broken", "unfinished", "unchecked"]
 Part = Literal["activations", "run", "catalog", "texts", "cache", "files", "remote"]
@@ -73,7 +73,7 @@ class Finding:
     problem: str
 
 
-def verify(study: Study, remote_content: bool = False, progress: Progress | None = None) -> pd.DataFrame:
+def verify(study: StoredStudy, remote_content: bool = False, progress: Progress | None = None) -> pd.DataFrame:
     """Read every byte of a study, and tell what is wrong.
 
     Args:
@@ -89,7 +89,7 @@ def verify(study: Study, remote_content: bool = False, progress: Progress | None
     return pd.DataFrame([asdict(f) for f in found], columns=["part", "name", "file", "state", "problem"])
 
 
-def findings(study: Study, remote_content: bool = False, progress: Progress | None = None) -> list[Finding]:
+def findings(study: StoredStudy, remote_content: bool = False, progress: Progress | None = None) -> list[Finding]:
     """The findings of :func:`verify`."""
     there, unreached = _elsewhere(study)
     strange_files = list(_files(study))
@@ -107,7 +107,7 @@ def findings(study: Study, remote_content: bool = False, progress: Progress | No
     return [*here, *_remote(study, there, here, remote_content)]
 
 
-def _elsewhere(study: Study) -> tuple[dict[str, int] | None, list[Finding]]:
+def _elsewhere(study: StoredStudy) -> tuple[dict[str, int] | None, list[Finding]]:
     """What is at the remote, or None and why that is not known; without a remote, nothing."""
     if study.remote is None:
         return {}, []
@@ -118,7 +118,7 @@ def _elsewhere(study: Study) -> tuple[dict[str, int] | None, list[Finding]]:
         return None, [Finding("remote", study.remote.url, "", "unchecked", problem)]
 
 
-def _remote(study: Study, there: dict[str, int], here: list[Finding], content: bool) -> Iterator[Finding]:
+def _remote(study: StoredStudy, there: dict[str, int], here: list[Finding], content: bool) -> Iterator[Finding]:
     if study.remote is None:
         return
     from workbench.store.remote_check import check
@@ -132,7 +132,7 @@ def _remote(study: Study, there: dict[str, int], here: list[Finding], content: b
         yield Finding("remote", study.remote.url, "", "unchecked", f"The rest of what is there was not looked at. {error}")
 
 
-def _files(study: Study) -> Iterator[Finding]:
+def _files(study: StoredStudy) -> Iterator[Finding]:
     """What lies among the parts of a study and is none; within runs and sets it is a finding of those."""
     for kind in KINDS:
         for path, problem in strange(study.folder, kind):
@@ -144,19 +144,19 @@ def _files(study: Study) -> Iterator[Finding]:
         yield Finding("files", beside, "", "unchecked", problem)
 
 
-def _cache(study: Study) -> Iterator[Finding]:
+def _cache(study: StoredStudy) -> Iterator[Finding]:
     for folder in rests(study.folder):
         yield Finding("cache", folder.name, "", "broken", "It is the rest of what a process fetched that was killed.")
 
 
-def _rests(study: Study) -> Iterator[Finding]:
+def _rests(study: StoredStudy) -> Iterator[Finding]:
     """What killed processes were writing. What somebody writes now is no finding."""
     for path in rests_below(study.folder):
         problem = "It is the rest of what a process was writing that was killed."
         yield Finding("files", named(path, study.folder), "", "broken", problem)
 
 
-def _activations(study: Study, read: Callable[[int], None]) -> Iterator[Finding]:
+def _activations(study: StoredStudy, read: Callable[[int], None]) -> Iterator[Finding]:
     for folder in listed(study.folder, "activations"):
         if folder.suffix == PARTIAL:
             yield from _partial_set(folder)
@@ -184,7 +184,7 @@ def _partial_set(folder: Path) -> Iterator[Finding]:
         yield Finding("activations", folder.name, "", "broken", "It is the rest of a capture that cannot go on.")
 
 
-def _texts(study: Study) -> Iterator[Finding]:
+def _texts(study: StoredStudy) -> Iterator[Finding]:
     """The study's own copies of data sets."""
     from workbench.store.texts import check_copy, copy_path, kept_records, unread_records
 
@@ -208,7 +208,7 @@ def _texts(study: Study) -> Iterator[Finding]:
             yield Finding("texts", record["name"], copy.name, "broken", f"The kept texts cannot be read as they were: {error}")
 
 
-def _runs(study: Study, there: dict[str, int] | None, read: Callable[[int], None]) -> Iterator[Finding]:
+def _runs(study: StoredStudy, there: dict[str, int] | None, read: Callable[[int], None]) -> Iterator[Finding]:
     known = {str(row["id"]): row for row in records(study.runs(status=None))}
     for name, row in known.items():
         if not is_id("runs", name):
@@ -236,7 +236,7 @@ def _runs(study: Study, there: dict[str, int] | None, read: Callable[[int], None
             yield Finding("run", folder.name, "", "broken", "It is the rest of a run that did not finish.")
 
 
-def _finished_run(study: Study, row: dict[str, Any], folder: Path) -> Iterator[Finding]:
+def _finished_run(study: StoredStudy, row: dict[str, Any], folder: Path) -> Iterator[Finding]:
     name = str(row["id"])
     damaged = list(damaged_files(folder))
     for file, problem in damaged:
@@ -245,7 +245,7 @@ def _finished_run(study: Study, row: dict[str, Any], folder: Path) -> Iterator[F
         return
     if not (folder / CHECKSUMS).exists():
         yield Finding("run", name, "", "unchecked", "It was finished before there were checksums: its files can be read.")
-    run = Run(study, row)
+    run = study.run_of(row)
     try:
         count = sum(len(concepts) for concepts in run.sets)
     except Exception as error:
@@ -301,7 +301,7 @@ def _unreadable(path: Path) -> str:
     return ""
 
 
-def lost_evidence(study: Study, run: Run) -> list[dict[str, Any]]:
+def lost_evidence(study: StoredStudy, run: Run) -> list[dict[str, Any]]:
     """The rows of an examination's own table of evidence that the catalog should have, when it has none of them.
 
     Raises:
@@ -330,7 +330,7 @@ def _entry(row: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _damaged(study: Study) -> list[Finding]:
+def _damaged(study: StoredStudy) -> list[Finding]:
     """What SQLite itself finds wrong with the catalog; of one that is damaged nothing else is asked."""
     if study.catalog.postgres:
         return []
@@ -343,7 +343,7 @@ def _damaged(study: Study) -> list[Finding]:
     return [] if said == "ok" else [Finding("catalog", "catalog.db", "", "broken", problem)]
 
 
-def _catalog(study: Study) -> Iterator[Finding]:
+def _catalog(study: StoredStudy) -> Iterator[Finding]:
     for table in tables.ABOUT_CONCEPTS:
         orphans = _count(study, orphaned(table))
         if orphans:
@@ -364,6 +364,6 @@ def lost_concepts() -> sa.Select[Any]:
     return sa.select(tables.concepts).where(tables.concepts.c.run.not_in(alive))
 
 
-def _count(study: Study, query: sa.Select[Any]) -> int:
+def _count(study: StoredStudy, query: sa.Select[Any]) -> int:
     with study.catalog.engine.connect() as connection:
         return connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()

@@ -1,29 +1,36 @@
-"""What a study is about: its model and its data sets, loaded when they are first asked for."""
+"""A study on disk. Its model and data sets are loaded when they are first asked for."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import pandas as pd
+import sqlalchemy as sa
 from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
-from workbench.errors import StudyError, disk_errors
+from workbench.errors import StudyError, UnknownNameError, disk_errors
+from workbench.frames import records
 from workbench.shapes import reading, shaped
+from workbench.store import tables
+from workbench.store.deleted import deleted_sets, revive
+from workbench.store.model_record import require_same_model
+from workbench.store.remote import Remote
+from workbench.store.run_record import require_records
+from workbench.store.runs import Run, find_run
 from workbench.writing import require_writable
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from workbench.activations import ActivationSet
     from workbench.datasets import Dataset
     from workbench.models import Model
     from workbench.progress import Progress
     from workbench.store.catalog import Catalog
-    from workbench.store.remote import Remote
-    from workbench.store.runs import Run
+    from workbench.study import Study
 
 
 class ModelRecord(TypedDict):
@@ -45,8 +52,10 @@ class DatasetRecord(TypedDict):
     source: dict[str, Any]
 
 
-class Inputs:
-    """The part of a :class:`~workbench.store.study.Study` that knows its model and data sets.
+class StoredStudy:
+    """A study as it lies on disk: its catalog, activation sets and runs, its model and data sets, and its remote.
+
+    :class:`~workbench.study.Study` adds the work that is done in it.
 
     Attributes:
         folder: Where the study lies.
@@ -55,17 +64,16 @@ class Inputs:
         remote: Where runs, sets and texts are kept as well, or None.
     """
 
-    def __init__(self, folder: Path, catalog: Catalog) -> None:
+    def __init__(self, folder: Path, catalog: Catalog, remote: str = "") -> None:
         self.folder = folder
         self.name = folder.name
         self.catalog = catalog
-        self.remote: Remote | None = None
+        self.remote = Remote(folder, remote) if remote else None
         self._model: Model | None = None
         self._datasets: dict[str, Dataset] = {}
-
-    def activation_set(self, identifier: str | None = None) -> ActivationSet:
-        """An activation set of the study; see :meth:`Study.activation_set`."""
-        raise NotImplementedError
+        self._done: dict[str, Run] = {}
+        # Measurements of the model that several examinations in one session share, such as those of random directions.
+        self.shared: dict[tuple[Any, ...], Any] = {}
 
     @property
     def read_only(self) -> bool:
@@ -82,6 +90,61 @@ class Inputs:
             StudyError: It was opened for reading only.
         """
         require_writable(self.read_only, what)
+
+    def activations(self) -> list[ActivationSet]:
+        """Every whole activation set of the study, oldest first; rows that are only at the remote come when they are read."""
+        from workbench.activations import ActivationSet
+        from workbench.activations.manifest import set_folders
+
+        self.look()
+        fetch = self.fetch_set if self.remote else None
+        return [ActivationSet.open(folder, fetch) for folder in set_folders(self.folder)]
+
+    def activation_set(self, identifier: str | None = None) -> ActivationSet:
+        """An activation set by the first characters of its id; the newest when none is given."""
+        every = self.activations()
+        if identifier is not None and not any(acts.id.startswith(identifier) for acts in every):
+            self.look(again=True)
+            every = self.activations()
+        found = [acts for acts in every if identifier is None or acts.id.startswith(identifier)]
+        if not every:
+            raise StudyError(f"The study '{self.name}' has no activations yet: capture some first (workbench capture).")
+        if not found:
+            raise UnknownNameError("activation set", str(identifier), [acts.id for acts in every])
+        return found[-1]
+
+    def datasets(self) -> list[Dataset]:
+        """Every data set that the study has activations of."""
+        return list({acts.dataset_record["hash"]: self.dataset_of(acts) for acts in self.activations()}.values())
+
+    def runs(self, status: str | None = "done") -> pd.DataFrame:
+        """The runs, oldest first."""
+        query = sa.select(tables.runs).order_by(tables.runs.c.started, tables.runs.c.id)
+        found = self.catalog.frame(query if status is None else query.where(tables.runs.c.status == status))
+        require_records(records(found), self.catalog.called)
+        return found
+
+    def get_run(self, identifier: str) -> Run:
+        """A run by its id or the first characters of it."""
+        if identifier in self._done:
+            return self._done[identifier]
+        run = self.run_of(find_run(self, identifier))
+        if run.record["status"] == "done":
+            # A finished run never changes, and its weights are read once.
+            self._done[run.id] = run
+        return run
+
+    def run_of(self, record: dict[str, Any]) -> Run:
+        """The run of a record of the catalog."""
+        return Run(cast("Study", self), record)
+
+    def evidence(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+        """The newest evidence of every concept."""
+        return self.catalog.evidence(metrics=metrics)
+
+    def recipes(self) -> pd.DataFrame:
+        """The kept interventions, oldest first: ``id, name, recipe, texts, author, at``."""
+        return self.catalog.frame(sa.select(tables.interventions).order_by(tables.interventions.c.id))
 
     @property
     def model(self) -> Model:
@@ -116,8 +179,6 @@ class Inputs:
         Raises:
             StudyError: The study was made with other weights.
         """
-        from workbench.runner import require_same_model
-
         require_same_model(self, model.describe())
         self._model = model
 
@@ -229,6 +290,31 @@ class Inputs:
             self._datasets[dataset.hash] = dataset
         elif known.missing_words != dataset.missing_words:
             self._datasets[dataset.hash] = replace(known, missing_words=dataset.missing_words)
+
+    # The remote
+
+    def look(self, again: bool = False) -> None:
+        """Know the sets that others have put to the remote; they are looked for now and then, or at once when ``again``."""
+        if self.remote and not self.read_only:
+            self.remote.look(again, without=deleted_sets(self))
+
+    def fetch_set(self, folder: Path) -> None:
+        """Fetch a set's rows from the remote, where it has them; one that was deleted is about to be captured again."""
+        revive(self, folder.name)
+        if self.remote and self.remote.has("activations", folder.name):
+            self.remote.fetch_set(folder.name)
+
+    def kept(self, acts: ActivationSet) -> ActivationSet:
+        """A new set, which the remote has from now on as well."""
+        if self.remote:
+            self.remote.put_texts()
+            self.remote.put("activations", acts.id)
+        return acts
+
+    def _required_remote(self) -> Remote:
+        if self.remote is None:
+            raise StudyError(f"Study '{self.name}' has no remote: give it one, `workbench study push {self.name} --remote URL`.")
+        return self.remote
 
 
 def _key(digest: str) -> str:

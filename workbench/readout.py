@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -30,12 +30,13 @@ from workbench.shapes import ShapeError, read_shaped, read_tensors, reading
 from workbench.statistics.auroc import clustered_auroc
 from workbench.statistics.clusters import example_clusters
 from workbench.statistics.features import feature_scales
+from workbench.store.captured import captured_examples
 from workbench.writing import file_beside, write_beside
 
 if TYPE_CHECKING:
     from workbench.datasets import Dataset
     from workbench.models import Model, Site
-    from workbench.store.study import Study
+    from workbench.study import Study
 
 MIN_POSITIVES = 15
 
@@ -93,8 +94,6 @@ class Readout:
 
 def study_readout(study: Study, dataset: Dataset, *, progress: Progress | None = None, examples: int = 800) -> Readout:
     """The study's readout for a data set: from disk, or fitted now, on examples that were captured, and kept."""
-    from workbench.store.measured import captured_examples
-
     captured = captured_examples(study, dataset)
     key = f"{study.model_record()['weights_hash']}/{dataset.hash}/{examples}/3"
     if len(captured) < len(dataset):
@@ -236,6 +235,31 @@ def output_gradients(
     # Texts were read by length; the rows are in the order of the examples.
     ordered = lambda found: torch.stack([row for _, row in sorted(found, key=lambda one: one[0])])  # noqa: E731
     return {s: {k: ordered(v) for k, v in rows.items() if v} for s, rows in out.items()}
+
+
+def study_gradients(
+    study: Study,
+    dataset: Dataset,
+    sites: Sequence[str],
+    labels: Sequence[str],
+    per_label: int,
+    positions: str,
+    progress: Any,
+) -> dict[str, dict[str, Any]]:
+    """See :meth:`Study.gradients`."""
+
+    def key(site: str, label: str) -> tuple[Any, ...]:
+        return ("gradients", dataset.hash, site, label, per_label, positions)
+
+    missing = [label for label in labels if any(key(site, label) not in study.shared for site in sites)]
+    if missing:
+        places = [study.model_for(progress).site(site) for site in sites]
+        readout = study.readout(dataset, progress=progress)
+        how = {"positions": positions, "progress": progress}
+        found = output_gradients(study.model, dataset, readout, places, missing, per_label, **how)
+        study.shared |= {key(s, label): found[s].get(label) for s in sites for label in missing}
+    every = {s: {label: study.shared[key(s, label)] for label in labels} for s in sites}
+    return {s: {label: rows for label, rows in part.items() if rows is not None} for s, part in every.items()}
 
 
 def examples_with(

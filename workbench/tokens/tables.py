@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from workbench.activations import ActivationSet
     from workbench.concepts import ConceptSet
     from workbench.datasets import Dataset
-    from workbench.evidence.direct import DirectMap
-    from workbench.store.study import Study
+    from workbench.study import Study
+    from workbench.tokens.direct import DirectMap
 
 MAP_TEXTS = 24
 
 
 def study_map(study: Study, dataset: Dataset, progress: Progress = silent) -> DirectMap:
-    """The direct map to the logits at texts of a data set, measured once and kept; see `workbench.evidence.direct`."""
-    from workbench.evidence.direct import DirectMap, direct_map
+    """The direct map to the logits at texts of a data set, measured once and kept; see `workbench.tokens.direct`."""
+    from workbench.tokens.direct import DirectMap, direct_map
 
     key = ("direct map", dataset.hash)
     if key not in study.shared:
@@ -60,8 +60,8 @@ def token_tables(
         study: Its model is the decoder.
         progress: Called with ``(done, total, text)``.
     """
-    from workbench.evidence.direct import effects_table, writes_to_residual
-    from workbench.evidence.own_tokens import next_tokens, own_tokens
+    from workbench.tokens.direct import effects_table, writes_to_residual
+    from workbench.tokens.own_tokens import next_tokens, own_tokens
 
     if study.model_record()["kind"] != "decoder" or acts.pool != "token":
         return {}

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from workbench.concepts import ConceptSet
     from workbench.store.concept import Concept
     from workbench.store.runs import Run
-    from workbench.store.study import Study
+    from workbench.store.stored_study import StoredStudy
+    from workbench.study import Study
 
 
 class ConceptList:
@@ -99,14 +100,11 @@ class BoundConcepts(ConceptList):
         **options: Any,
     ) -> pd.DataFrame:
         """Name every concept that was fitted to no label from a vocabulary; see :func:`workbench.naming.name_concepts`."""
-        from workbench.naming import name_concepts
-        from workbench.progress import silent
-
-        return name_concepts(self, vocabulary, progress=progress or silent, **options)
+        return self.study.name_concepts(self, vocabulary, progress, **options)
 
 
 def concept_table(
-    study: Study,
+    study: StoredStudy,
     ids: list[str] | None = None,
     metrics: list[str] | None = None,
     relevance: list[float] | None = None,

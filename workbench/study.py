@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 import sqlalchemy as sa
 
-from workbench.errors import StudyError, UnknownNameError, WorkbenchWarning, disk_errors
+from workbench.errors import UnknownNameError
 from workbench.frames import records
 from workbench.numbers import counted
-from workbench.paths import inside, require_utf_8
+from workbench.progress import Progress, silent
 from workbench.store import tables
-from workbench.store.caring import Caring
-from workbench.store.catalog import Catalog
-from workbench.store.deleted import finish_deletions
-from workbench.store.look import CATALOG
-from workbench.store.opening import admit, writable
-from workbench.store.run_record import require_records
-from workbench.store.runs import Run, find_run
-from workbench.store.study_file import make_or_check
+from workbench.store.runs import Run
+from workbench.store.stored_study import StoredStudy
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
@@ -30,18 +23,19 @@ if TYPE_CHECKING:
     from workbench.datasets import Dataset
     from workbench.embedding import Embedder
     from workbench.engines import Engine
+    from workbench.evidence.compare import Comparison
     from workbench.evidence.doses import Doses
-    from workbench.evidence.readout import Readout
     from workbench.evidence.trial import Examined
     from workbench.models import Model, Site
+    from workbench.readout import Readout
     from workbench.recipes import Recipe
-    from workbench.store.bound import ConceptList
+    from workbench.repeating import Repetition
     from workbench.store.collections import Collections
     from workbench.store.concept import Concept
-    from workbench.store.repeating import Repetition
+    from workbench.store.concept_list import BoundConcepts, ConceptList
 
 
-class Study(Caring):
+class Study(StoredStudy):
     """A study on disk. Open one with :func:`open_study`.
 
     Attributes:
@@ -49,12 +43,6 @@ class Study(Caring):
         name: The folder's name.
         catalog: The SQL catalog.
     """
-
-    def __init__(self, folder: Path, catalog: Catalog, remote: str = "") -> None:
-        super().__init__(folder, catalog, remote)
-        self._done: dict[str, Run] = {}
-        # Measurements of the model that several examinations in one session share, such as those of random directions.
-        self.shared: dict[tuple[Any, ...], Any] = {}
 
     # Activations
 
@@ -84,71 +72,15 @@ class Study(Caring):
             UnknownNameError: The model has no such site.
             DiskFullError: There is no room.
         """
-        from workbench.activations import capture
-        from workbench.memory import size_text
-        from workbench.store.texts import known_examples
+        from workbench.store.capturing import capture_into
 
-        self.require_writable("the study")
-        finish_deletions(self)
-        matched = model.match(sites)
-        self.use_model(model)
-        with disk_errors("activations"):
-            inside(self.folder, "activations").mkdir(exist_ok=True)
-        dataset = known_examples(self, dataset)
-        self.keep_dataset(dataset)
-        self.use_dataset(dataset)
-        show = options.pop("progress", None)
-        unit = "tokens" if model.modality == "text" else "places"
-
-        def tell(done: int, total: int, facts: dict[str, Any]) -> None:
-            if show:
-                rate = facts["tokens"] / max(facts["seconds"], 1e-9)
-                read = f"{done:,} of {total:,} examples, {rate:,.0f} {unit}/s, {size_text(facts['bytes'])} written"
-                show(facts["work"], facts["whole_work"], f"capturing {counted(len(matched), 'site')}, {read}")
-
-        acts = capture(
-            model,
-            dataset,
-            sites=matched,
-            pool=pool,
-            folder=inside(self.folder, "activations"),
-            progress=tell,
-            fetch=self.fetch_set,
-            **options,
-        )
-        return self.kept(acts)
+        return capture_into(self, model, dataset, sites, pool, **options)
 
     def import_activations(self, folder: str | Path, **options: Any) -> ActivationSet:
         """Import activations that something else made; see :func:`workbench.store.exchange.import_activations`."""
         from workbench.store.exchange import import_activations
 
         return self.kept(import_activations(self, Path(folder), **options))
-
-    def activations(self) -> list[ActivationSet]:
-        """Every whole activation set of the study, oldest first; rows that are only at the remote come when they are read."""
-        from workbench.activations import ActivationSet
-        from workbench.activations.manifest import set_folders
-
-        self.look()
-        fetch = self.fetch_set if self.remote else None
-        return [ActivationSet.open(folder, fetch) for folder in set_folders(self.folder)]
-
-    def activation_set(self, identifier: str | None = None) -> ActivationSet:
-        """An activation set by the first characters of its id; the newest when none is given."""
-        every = self.activations()
-        if identifier is not None and not any(acts.id.startswith(identifier) for acts in every):
-            self.look(again=True)
-            every = self.activations()
-        found = [acts for acts in every if identifier is None or acts.id.startswith(identifier)]
-        if not every:
-            raise StudyError(f"The study '{self.name}' has no activations yet: capture some first (workbench capture).")
-        if not found:
-            raise UnknownNameError("activation set", str(identifier), [acts.id for acts in every])
-        return found[-1]
-
-    def datasets(self) -> list[Dataset]:
-        """Every data set that the study has activations of."""
-        return list({acts.dataset_record["hash"]: self.dataset_of(acts) for acts in self.activations()}.values())
 
     # Runs
 
@@ -159,7 +91,7 @@ class Study(Caring):
         *,
         seed: int = 0,
         force: bool = False,
-        progress: Callable[[int, int, str], None] | None = None,
+        progress: Progress | None = None,
         engine: str | Engine = "local",
         **options: Any,
     ) -> Run:
@@ -178,36 +110,15 @@ class Study(Caring):
             UnknownNameError: No such analysis.
             ConfigError: An option does not fit.
         """
-        from workbench.progress import silent
         from workbench.runner import execute
 
         return execute(self, analysis, acts, options, seed, force, progress or silent, engine=engine)
 
-    def repeat(
-        self, run: Run | str, tolerance: float = 0.0, progress: Callable[[int, int, str], None] | None = None
-    ) -> Repetition:
-        """Do a run again as it was configured, and hold what it found against the first; see :mod:`workbench.store.repeating`."""
-        from workbench.progress import silent
-        from workbench.store.repeating import repeat
+    def repeat(self, run: Run | str, tolerance: float = 0.0, progress: Progress | None = None) -> Repetition:
+        """Do a run again as it was configured, and hold what it found against the first; see :mod:`workbench.repeating`."""
+        from workbench.repeating import repeat
 
         return repeat(self, self.get_run(run) if isinstance(run, str) else run, tolerance, progress or silent)
-
-    def runs(self, status: str | None = "done") -> pd.DataFrame:
-        """The runs, oldest first."""
-        query = sa.select(tables.runs).order_by(tables.runs.c.started, tables.runs.c.id)
-        found = self.catalog.frame(query if status is None else query.where(tables.runs.c.status == status))
-        require_records(records(found), self.catalog.called)
-        return found
-
-    def get_run(self, identifier: str) -> Run:
-        """A run by its id or the first characters of it."""
-        if identifier in self._done:
-            return self._done[identifier]
-        run = Run(self, find_run(self, identifier))
-        if run.record["status"] == "done":
-            # A finished run never changes, and its weights are read once.
-            self._done[run.id] = run
-        return run
 
     # Concepts and their evidence
 
@@ -228,7 +139,7 @@ class Study(Caring):
             query: Words to find by name, such as ``about money``; by meaning where a text encoder is at hand.
             where: ``method=``, ``run=``, ``site=``, ``label=``; ``fires_on=`` a text; ``limit=``.
         """
-        from workbench.store.search import search
+        from workbench.search import search
 
         return search(self, query, **where)
 
@@ -250,15 +161,25 @@ class Study(Caring):
 
         return families(self, **options)
 
-    def evidence(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
-        """The newest evidence of every concept."""
-        return self.catalog.evidence(metrics=metrics)
-
     def plan(self, acts: ActivationSet | None = None, **options: Any) -> pd.DataFrame:
         """What effects the labels of some activations' data can show; see `workbench.evidence.plan.plan`."""
         from workbench.evidence.plan import plan
 
         return plan(self, acts, **options)
+
+    def compare(self, run: Run, other: Run) -> Comparison:
+        """Two runs side by side; see :func:`workbench.evidence.compare.compare_runs`."""
+        from workbench.evidence.compare import compare_runs
+
+        return compare_runs(run, other)
+
+    def name_concepts(
+        self, concepts: BoundConcepts, vocabulary: str | list[str], progress: Progress | None = None, **options: Any
+    ) -> pd.DataFrame:
+        """Name the concepts of a run that were fitted to no label; see :func:`workbench.naming.name_concepts`."""
+        from workbench.naming import name_concepts
+
+        return name_concepts(concepts, vocabulary, progress=progress or silent, **options)
 
     def steered(self) -> pd.DataFrame:
         """Every concept that was steered, with effect, price and verdict; see :func:`workbench.evidence.steered_concepts`."""
@@ -268,7 +189,7 @@ class Study(Caring):
 
     def readout(self, dataset: Dataset, **options: Any) -> Readout:
         """The frozen linear readout of the model's output for a data set's labels; fitted once, then kept."""
-        from workbench.evidence.readout import study_readout
+        from workbench.readout import study_readout
 
         return study_readout(self, dataset, **options)
 
@@ -278,7 +199,7 @@ class Study(Caring):
     ) -> dict[str, dict[str, Any]]:  # fmt: skip
         """Gradients of the readout's logits on held-out inputs, summed over the ``positions`` of each (see
         `workbench.conversations.POSITIONS`), ``{site: {label: [e, d]}}``; measured once a session."""
-        from workbench.store.measured import study_gradients
+        from workbench.readout import study_gradients
 
         return study_gradients(self, dataset, sites, labels, per_label, positions, progress)
 
@@ -291,14 +212,14 @@ class Study(Caring):
         Raises:
             UnknownNameError: No activations of that site were captured.
         """
-        from workbench.store.measured import dose_unit
+        from workbench.evidence.model_statistics import dose_unit
 
         return dose_unit(self, str(site))
 
     def doses(self, site: str | Site) -> Doses | None:
         """The doses at which random directions cost about 1, 3 and 10%, as the newest examination of a site found them;
         None where nothing was steered there."""
-        from workbench.store.measured import doses_of
+        from workbench.evidence.model_statistics import doses_of
 
         return doses_of(self, str(site))
 
@@ -308,7 +229,7 @@ class Study(Caring):
         Raises:
             UnknownNameError: No activations of that site were captured.
         """
-        from workbench.store.measured import typical_norm
+        from workbench.evidence.model_statistics import typical_norm
 
         return typical_norm(self, str(site))
 
@@ -320,10 +241,6 @@ class Study(Caring):
         row = {"name": bound.name, "recipe": bound.model_dump(), "texts": list(texts), "author": author, "at": tables.now()}
         self.catalog.insert(tables.interventions, [row])
         return bound
-
-    def recipes(self) -> pd.DataFrame:
-        """The kept interventions, oldest first: ``id, name, recipe, texts, author, at``."""
-        return self.catalog.frame(sa.select(tables.interventions).order_by(tables.interventions.c.id))
 
     def embedder(self) -> Embedder:
         """The text encoder that compares names, words and texts."""
@@ -344,6 +261,82 @@ class Study(Caring):
 
         return write_report(self, Path(path), **options)
 
+    # Keeping it whole
+
+    def verify(self, remote_content: bool = False, progress: Progress | None = None) -> pd.DataFrame:
+        """What is damaged or unfinished, one row a finding; see :func:`workbench.store.verify.verify`."""
+        from workbench.store.verify import verify
+
+        return verify(self, remote_content, progress)
+
+    def repair(self, remote_content: bool = False, progress: Progress | None = None) -> pd.DataFrame:
+        """Drop what is broken, and say what was dropped; see :func:`workbench.store.repair.repair`."""
+        from workbench.store.repair import repair
+
+        return repair(self, remote_content, progress)
+
+    def log(self) -> pd.DataFrame:
+        """Activation sets and runs, each below what it came from; see :func:`workbench.store.history.history`."""
+        from workbench.store.history import history
+
+        self.look()
+        return history(self)
+
+    def usage(self) -> pd.DataFrame:
+        """What takes how much room, the largest first; see :func:`workbench.store.usage.usage`."""
+        from workbench.store.usage import usage
+
+        return usage(self)
+
+    def delete(self, ids: str | Sequence[str], with_dependents: bool = False, dry_run: bool = False) -> pd.DataFrame:
+        """Delete runs and activation sets that nothing needs; see :func:`workbench.store.deleting.delete`.
+
+        Args:
+            ids: Their ids, or the first characters of each.
+            with_dependents: Delete what depends on them as well.
+            dry_run: Only say what would go.
+
+        Raises:
+            UnknownNameError: There is no such run or set.
+            StudyError: Something depends on them; it is named, and nothing was deleted.
+        """
+        from workbench.store.deleting import delete
+
+        return delete(self, [ids] if isinstance(ids, str) else list(ids), with_dependents, dry_run)
+
+    # Sharing it
+
+    def push(self) -> list[str]:
+        """Copy what is whole here and not at the remote; see :func:`workbench.store.remote_copy.push`."""
+        from workbench.store.remote_copy import push
+
+        return push(self, self._required_remote())
+
+    def pull(self, activations: bool = True) -> list[str]:
+        """Fetch what is at the remote and not here; see :func:`workbench.store.remote.pull`."""
+        from workbench.store.remote_copy import pull
+
+        self.require_writable("the study")
+        return pull(self, self._required_remote(), activations)
+
+    def pack(self, path: str | Path, activations: bool = False, progress: Progress | None = None) -> Path:
+        """Write the study into one file for others; see :func:`workbench.store.packing.pack`."""
+        from workbench.store.packing import pack
+
+        return pack(self, Path(path), activations, progress)
+
+    def export_table(self, table: str, path: str | Path, raw: bool = False) -> Path:
+        """Write a table as CSV or Parquet; see :func:`workbench.store.exchange.export_table`."""
+        from workbench.store.exchange import export_table
+
+        return export_table(self, table, Path(path), raw)
+
+    def recapture(self, progress: Progress | None = None) -> list[ActivationSet]:
+        """Capture again what was left out when the study was packed; see :meth:`pack`."""
+        from workbench.store.packing import recapture
+
+        return recapture(self, progress)
+
     def close(self) -> None:
         """Let go of the catalog."""
         self.catalog.close()
@@ -360,39 +353,3 @@ class Study(Caring):
         model = known["name"] if known else "no model yet"
         how = ", read only" if self.read_only else ""
         return f"<Study '{self.name}': {model}, {counted(len(self.runs()), 'run')}, {counted(counts, 'concept')}{how}>"
-
-
-def open_study(
-    path: str | Path, create: bool = True, catalog: str | None = None, remote: str | None = None, trust: bool = False, *,
-    read_only: bool = False,
-) -> Study:  # fmt: skip
-    """Open a study, and make it when it is not there.
-
-    A study that this user has not opened before is looked at first: a catalog that holds anything but our tables is refused. One
-    whose folder may not be written is opened for reading only (``study.read_only``), and a warning says so.
-
-    Args:
-        path: A folder.
-        create: Make it when it does not exist; otherwise that is an error.
-        catalog: Where the catalog of a new study is to be, such as ``postgresql+psycopg://user@host/database``; ``catalog.db``
-            in the folder when not given. A study keeps it.
-        remote: Where runs and activations are kept as well and fetched from when they are not here, such as
-            ``s3://bucket/prefix``; kept like the catalog. A study that has none yet gets it.
-        trust: Say yes, once, to what a study from elsewhere does on opening; see :class:`workbench.errors.NotTrustedError`.
-        read_only: Write nothing, although the folder may be written.
-
-    Raises:
-        NotTrustedError: It is from elsewhere, and names places that would be contacted, or its catalog was not closed.
-        StudyError: The folder holds something else, or cannot be read; or the catalog or remote cannot, or is another one.
-        ConfigError: The catalog is in no database that can be used, or a URL has a password in it.
-        MissingExtraError: There is no library for the database or the remote.
-    """
-    folder = require_utf_8(Path(path).expanduser().resolve())
-    about = make_or_check(folder, str(path), create, catalog, remote)
-    admit(folder, str(path), about, trust, catalog is not None, remote is not None)
-    if not read_only and (read_only := not writable(folder)):
-        text = f"The study {path} is open for reading only: its folder may not be written."
-        warnings.warn(text, WorkbenchWarning, stacklevel=2)
-    study = Study(folder, Catalog(about.catalog or f"sqlite:///{folder.as_posix()}/{CATALOG}", read_only), about.remote)
-    finish_deletions(study)
-    return study

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from workbench.activations.drawing import draw
 from workbench.errors import UnknownNameError
 from workbench.evidence.controls import ordinary_rows
 from workbench.evidence.doses import Doses
@@ -18,7 +17,7 @@ from workbench.store.rows import read_json
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
     from workbench.datasets import Dataset
-    from workbench.store.study import Study
+    from workbench.study import Study
 
 UNIT_ROWS, CONTROL_ROWS, READ_AGAIN = 4096, 2048, 48
 KEY_LENGTH = 64
@@ -101,47 +100,3 @@ def _kept(study: Study, key: str, measure: Callable[[], float]) -> float:
         if not study.read_only:
             study.catalog.set_info(key, known)
     return float(known)
-
-
-def captured_examples(study: Study, dataset: Dataset) -> Int[np.ndarray, "e"]:
-    """The numbers of the examples of a data set of which the study has activations, ascending; all where it has none."""
-    found = [_examples_of(acts, dataset) for acts in study.activations() if acts.dataset_record["hash"] == dataset.hash]
-    return np.unique(np.concatenate(found)) if found else np.arange(len(dataset))
-
-
-def _examples_of(acts: ActivationSet, dataset: Dataset) -> Int[np.ndarray, "e"]:
-    request, rule = acts.manifest.request, acts.manifest.sample
-    if request.limit is None and acts.n_examples == len(dataset):
-        return np.arange(len(dataset))
-    if not acts.left_out:
-        numbers: np.ndarray = np.unique(acts.index["example"].to_numpy())
-        return numbers
-    # The rows were left out when the study was packed: the examples are drawn again as they were.
-    seed, by = (None, None) if rule is None else (rule["seed"], rule["by"])
-    return draw(dataset, acts.n_examples, seed, by).ids
-
-
-def study_gradients(
-    study: Study,
-    dataset: Dataset,
-    sites: Sequence[str],
-    labels: Sequence[str],
-    per_label: int,
-    positions: str,
-    progress: Any,
-) -> dict[str, dict[str, Any]]:
-    """See :meth:`Study.gradients`."""
-    from workbench.evidence.readout import output_gradients
-
-    def key(site: str, label: str) -> tuple[Any, ...]:
-        return ("gradients", dataset.hash, site, label, per_label, positions)
-
-    missing = [label for label in labels if any(key(site, label) not in study.shared for site in sites)]
-    if missing:
-        places = [study.model_for(progress).site(site) for site in sites]
-        readout = study.readout(dataset, progress=progress)
-        how = {"positions": positions, "progress": progress}
-        found = output_gradients(study.model, dataset, readout, places, missing, per_label, **how)
-        study.shared |= {key(s, label): found[s].get(label) for s in sites for label in missing}
-    every = {s: {label: study.shared[key(s, label)] for label in labels} for s in sites}
-    return {s: {label: rows for label, rows in part.items() if rows is not None} for s, part in every.items()}

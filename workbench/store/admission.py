@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 from workbench.errors import NotTrustedError, StudyError
-from workbench.store.look import CATALOG, look, side_files
-from workbench.store.study_file import STUDY_FILE, StudyFile
+from workbench.store.look import look, side_files
+from workbench.store.members import CATALOG, STUDY_FILE
+from workbench.store.study_file import StudyFile
 from workbench.store.trust import remember, settled, trusted
 
 

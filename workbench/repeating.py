@@ -18,7 +18,7 @@ from workbench.store.runs import VERIFY
 
 if TYPE_CHECKING:
     from workbench.store.runs import Run
-    from workbench.store.study import Study
+    from workbench.study import Study
 
 COMPARED = {".parquet", ".safetensors"}
 

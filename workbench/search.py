@@ -10,12 +10,12 @@ import sqlalchemy as sa
 from workbench.errors import UnknownNameError
 from workbench.progress import Progress, silent
 from workbench.store import tables
-from workbench.store.bound import ConceptList
+from workbench.store.concept_list import ConceptList
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from workbench.store.study import Study
+    from workbench.study import Study
 
 FILTERS = ("method", "run", "site", "label")
 
@@ -118,8 +118,8 @@ def _raising(study: Study, table: pd.DataFrame, word: str, progress: Progress) -
     import torch
 
     from workbench.errors import ConfigError
-    from workbench.evidence.direct import writes_to_residual
-    from workbench.tokens import study_map
+    from workbench.tokens.direct import writes_to_residual
+    from workbench.tokens.tables import study_map
 
     wanted = study.model_for(progress).token_ids(word)
     if not wanted:

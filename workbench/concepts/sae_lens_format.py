@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from workbench.errors import ConfigError
-from workbench.models.sites import Site
 from workbench.paths import is_file
 from workbench.shapes import read_shaped, read_tensors, reading
+from workbench.sites import Site
 
 CONFIG_FILE = "cfg.json"
 WEIGHTS_FILE = "sae_weights.safetensors"

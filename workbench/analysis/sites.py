@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from workbench.analysis import Context, SiteAnalysis
+from workbench.analysis.contract import Analysis, Context, Result
 from workbench.datasets import Dataset
 from workbench.errors import ConfigError, StudyError
 from workbench.progress import Progress, shares, silent
@@ -17,6 +18,32 @@ from workbench.progress import Progress, shares, silent
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
     from workbench.activations.manifest import Stored
+
+
+class SiteAnalysis(Analysis):
+    """An analysis that does the same at every site, each by itself: engines with several workers do several at once.
+
+    ``shared`` is made once, ``at_site`` for each site, and ``joined`` makes them one result. ``at_site`` may be called in
+    another process: it reads the activations, data set and seed of its context, and nothing of the model. What it tells the
+    context's progress, in units of its own, is a part of one step over all sites.
+    """
+
+    @abstractmethod
+    def shared(self, context: Context) -> Any:
+        """What every site needs."""
+
+    @abstractmethod
+    def at_site(self, context: Context, site: str, shared: Any) -> Any:
+        """What there is at one site."""
+
+    @abstractmethod
+    def joined(self, context: Context, shared: Any, parts: list[Any]) -> Result:
+        """The result, from what there is at each site."""
+
+    def run(self, context: Context) -> Result:
+        """Do the work, site by site."""
+        shared = self.shared(context)
+        return self.joined(context, shared, each_site(self, context, shared))
 
 
 def each_site(analysis: SiteAnalysis, context: Context, shared: Any) -> list[Any]:
@@ -85,7 +112,7 @@ class _Where:
                 f"A worker does not see {self.folder}: put the study on a disk that all machines see under that path, or give it"
                 " a remote, `workbench study push STUDY --remote URL`."
             )
-        from workbench.store.fetched import fetched
+        from workbench.store.worker_cache import fetched
 
         return ActivationSet.open(fetched(self.remote, self.folder.name, self.files))
 

@@ -1,4 +1,4 @@
-"""The contract of an analysis, and the registry of those that are installed.
+"""The contract of an analysis.
 
 An analysis is a frozen pydantic model: its fields are its configuration, its docstring is its description, and ``run`` turns a
 :class:`Context` into a :class:`Result`. It never touches the store. The runner (``workbench.runner``) records.
@@ -12,13 +12,14 @@ import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from workbench import registry
 from workbench.engines import Engine, Local
-from workbench.errors import ConfigError, UnknownNameError, WorkbenchError
+from workbench.errors import ConfigError
+from workbench.metrics import Metric
 from workbench.progress import Progress
 from workbench.shapes import faults
 
@@ -29,34 +30,9 @@ if TYPE_CHECKING:
     from workbench.activations import ActivationSet
     from workbench.concepts import ConceptSet
     from workbench.datasets import Dataset
-    from workbench.evidence.readout import Readout
     from workbench.models import Model
+    from workbench.readout import Readout
     from workbench.store.unfinished import Made
-
-GROUP = "concept_workbench.analyses"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A number that an analysis or the trial reports, described well enough that a page needs no code of its own for it.
-
-    Attributes:
-        key: Stable identifier, ``family.name``.
-        title: What a table header says.
-        description: One sentence: what the number means and what its null is.
-        unit: ``""`` for a share or a score; otherwise ``bits``, ``nats``, ``cosine`` and so on.
-        direction: ``up`` when more is better, ``down`` when less is, ``none`` when neither.
-        shown: Whether tables show it unasked.
-        neutral: What the metric reads when there is nothing to see (.5 for an AUROC), or None.
-    """
-
-    key: str
-    title: str
-    description: str
-    unit: str = ""
-    direction: str = "up"
-    shown: bool = True
-    neutral: float | None = None
 
 
 @dataclass
@@ -192,78 +168,10 @@ class Analysis(BaseModel, ABC):
         return {str(e["formerly"]): name for name, e in extras.items() if isinstance(e, dict) and "formerly" in e}
 
 
-class SiteAnalysis(Analysis):
-    """An analysis that does the same at every site, each by itself: engines with several workers do several at once.
-
-    ``shared`` is made once, ``at_site`` for each site, and ``joined`` makes them one result. ``at_site`` may be called in
-    another process: it reads the activations, data set and seed of its context, and nothing of the model. What it tells the
-    context's progress, in units of its own, is a part of one step over all sites.
-    """
-
-    @abstractmethod
-    def shared(self, context: Context) -> Any:
-        """What every site needs."""
-
-    @abstractmethod
-    def at_site(self, context: Context, site: str, shared: Any) -> Any:
-        """What there is at one site."""
-
-    @abstractmethod
-    def joined(self, context: Context, shared: Any, parts: list[Any]) -> Result:
-        """The result, from what there is at each site."""
-
-    def run(self, context: Context) -> Result:
-        """Do the work, site by site."""
-        from workbench.engines.sites import each_site
-
-        shared = self.shared(context)
-        return self.joined(context, shared, each_site(self, context, shared))
-
-
-CANNOT_MEASURE = (WorkbenchError, MemoryError, RuntimeError, OSError)
-"""What is raised where a measurement cannot be made: for want of a model, of data or of memory. All else is a fault."""
-
-
-def reason(error: BaseException) -> str:
-    """Why something could not be done, as one text."""
-    text = str(error) if isinstance(error, WorkbenchError) else f"{type(error).__name__}: {error}"
-    return text[:2000]
-
-
-def failed_rows(metrics: Sequence[str], error: BaseException, **common: Any) -> list[dict[str, Any]]:
-    """A failed row for each of some metrics, with the reason; ``common`` is in each of them."""
-    nothing = float("nan")
-    return [common | {"metric": key, "value": nothing, "status": "failed", "error": reason(error)} for key in metrics]
-
-
-def measured(metrics: Sequence[str], work: Callable[[], list[dict[str, Any]]], **common: Any) -> list[dict[str, Any]]:
-    """The rows that ``work`` makes, or failed ones of these metrics where it cannot: what else there is of a run is kept."""
-    try:
-        return [common | row for row in work()]
-    except CANNOT_MEASURE as error:
-        return failed_rows(metrics, error, **common)
-
-
-def declared_metrics(analysis: str) -> tuple[Metric, ...]:
-    """The metrics that an analysis declares; none when it is not installed."""
-    try:
-        return find_analysis(analysis).metrics
-    except (WorkbenchError, ImportError):
-        return ()
-
-
-_registered: dict[str, type[Analysis]] = {}
-
-
 def register(analysis: type[Analysis]) -> type[Analysis]:
     """Offer an analysis that no installed package declares, from a notebook for instance. Usable as a decorator."""
-    _registered[analysis.name] = analysis
+    registry.add(analysis.name, analysis)
     return analysis
-
-
-def analysis_names() -> list[str]:
-    """The names of all the analyses there are; nothing is imported."""
-    return sorted({*_registered, *(point.name for point in entry_points(group=GROUP))})
 
 
 def find_analysis(name: str) -> type[Analysis]:
@@ -272,17 +180,5 @@ def find_analysis(name: str) -> type[Analysis]:
     Raises:
         UnknownNameError: There is none.
     """
-    if name in _registered:
-        return _registered[name]
-    for point in entry_points(group=GROUP):
-        if point.name == name:
-            loaded: type[Analysis] = point.load()
-            return loaded
-    raise UnknownNameError("analysis", name, analysis_names())
-
-
-def migrated(name: str, config: dict[str, Any]) -> dict[str, Any]:
-    """The options of a stored run, by the names that they have now; as they are where its analysis is not installed."""
-    if name not in analysis_names():
-        return dict(config)
-    return find_analysis(name).migrated(config)
+    found: type[Analysis] = registry.find(name)
+    return found

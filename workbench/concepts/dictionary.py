@@ -1,7 +1,7 @@
 """Sparse dictionaries as concept sets, on disk in the format of sae-lens.
 
 A dictionary that a run holds is read without sae-lens, whose import takes ten seconds: the encoders are a few lines each
-(`workbench.sparse_codes`). What other trainers saved is read by `workbench.sae_lens_format`.
+(`workbench.concepts.sparse_codes`). What other trainers saved is read by `workbench.concepts.sae_lens_format`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench import sparse_codes
-from workbench.concepts import ConceptSet
+from workbench.concepts import sparse_codes
+from workbench.concepts.concept_set import ConceptSet
+from workbench.concepts.sae_lens_format import (
+    CONFIG_FILE,
+    TENSORS,
+    WEIGHTS_FILE,
+    check_config,
+    check_tensors,
+    read_folder,
+    stored,
+)
 from workbench.errors import ConfigError
-from workbench.sae_lens_format import CONFIG_FILE, TENSORS, WEIGHTS_FILE, check_config, check_tensors, read_folder, stored
 from workbench.shapes import read_shaped, read_tensors
 
 ROW_SCALED = ("layer_norm", "constant_norm_rescale")
@@ -210,7 +218,7 @@ class DictionaryConcepts(ConceptSet):
 
     @classmethod
     def from_sae_lens(cls, folder: Path | str, site: str) -> Self:
-        """Read a dictionary that sae-lens saved, from any trainer that writes its format; see `workbench.sae_lens_format`.
+        """Read a dictionary that sae-lens saved, from any trainer that writes its format (`sae_lens_format`).
 
         Raises:
             ConfigError: The folder holds none, or one with a key or tensor that is not understood, which is named.
