@@ -1,1 +1,1 @@
-"""The methods: each reads activations and returns concepts, tables and figures."""
+"""The methods by family: each reads activations and returns concepts, tables and figures."""

@@ -24,7 +24,7 @@ LADDER = (
     "errors numbers frames seeds sites progress metrics registry",
     "paths memory shapes processes writing conversations parquet serving",
     "plots measurements",
-    "datasets statistics concepts",
+    "datasets statistics information concepts",
     "edits models engines",
     "activations",
     "store",

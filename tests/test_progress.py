@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import workbench as wb
-from analyses.sparse_autoencoder.step_costs import StepCosts
+from analyses.dictionaries._shared.step_costs import StepCosts
 from workbench.cli import console
 from workbench.errors import ConfigError
 from workbench.evidence.doses import Search, find_doses
@@ -103,7 +103,7 @@ def test_a_training_with_latents_that_die_tells_its_time_left(planted, monkeypat
             told.append((clock.now, done / total, left.seconds))
 
     monkeypatch.setattr(TopKTrainingSAE, "calculate_aux_loss", counted)
-    monkeypatch.setattr("analyses.sparse_autoencoder.training.time.perf_counter", clock)
+    monkeypatch.setattr("analyses.dictionaries._shared.training.time.perf_counter", clock)
     study.run("sparse_autoencoder", acts, d_sae=512, k=1, samples=16_000, batch_size=128, progress=show)
     assert 125 < clock.now < 187.5
     assert off([(now, max(share, 0.1), s) for now, share, s in told if now >= clock.now / 10 and share < 0.9], clock.now) < 1.5

@@ -1,5 +1,5 @@
 """Mutual information of layers with labels."""
 
-from analyses.information.analysis import MutualInformation
+from analyses.information.mutual_information import MutualInformation
 
 __all__ = ["MutualInformation"]

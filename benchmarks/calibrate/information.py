@@ -14,14 +14,15 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import chi2_contingency
 
-from analyses.information.bound import LEAST_DRAWS, classifier_bounds, held_out_p
-from analyses.information.estimators import classifier_bound, plugin_discrete, with_null
-from analyses.information.mixed import MixedRows, mixed_ksg_tested
-from analyses.information.null import PERMUTATIONS as NULL_PERMUTATIONS
-from analyses.information.null import held
-from analyses.information.variables import Group, Variable
+from analyses.information._shared.bound import classifier_bounds
+from analyses.information._shared.variables import Group, Variable
 from benchmarks.calibrate.trials import Case, Trials
 from probes import LogisticProbe
+from workbench.information import classifier_bound, plugin_discrete, with_null
+from workbench.information.bound import LEAST_DRAWS, held_out_p
+from workbench.information.mixed import MixedRows, mixed_ksg_tested
+from workbench.information.null import PERMUTATIONS as NULL_PERMUTATIONS
+from workbench.information.null import held
 
 SETTINGS = ("independent", "documents", "runs", "rare", "eight", "heavy tails", "copies", "ragged")
 EFFECTS = (0.5, 1.0, 2.0)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from analyses.concept_activation.tcav import Scores, score
-from analyses.concept_activation.vectors import Vectors, fit_sets
+from analyses.directions._shared.tcav import Scores, score
+from analyses.directions._shared.vectors import Vectors, fit_sets
 from benchmarks.calibrate.trials import Case, Trials
 from workbench.statistics.clusters import Counts
 from workbench.statistics.correction import holm

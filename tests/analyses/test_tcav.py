@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from analyses.concept_activation.analysis import _corrected, _metric_rows, _table
-from analyses.concept_activation.tcav import findable, out_of_reach, score
-from analyses.concept_activation.vectors import Vectors, fit_sets
+from analyses.directions._shared.classes import foresee
+from analyses.directions._shared.tables import corrected, metric_rows, scores_table
+from analyses.directions._shared.tcav import findable, out_of_reach, score
+from analyses.directions._shared.vectors import Vectors, fit_sets
 from workbench.statistics.clusters import Counts
 
 
@@ -93,7 +94,7 @@ def test_too_few_documents_have_an_effect_and_no_p_and_no_p_is_below_the_arrange
     grads = {"a": torch.from_numpy(np.tile(pull, (20, 1)))}
     random = rng.normal(size=(1, 59, 30))
     few = made(pull[None], random, clusters=7)
-    rows = _metric_rows(_corrected(_table(few, score(few, grads), "resid_post.0")))
+    rows = metric_rows(corrected(scores_table(few, score(few, grads), "resid_post.0")))
     effect = rows[0]
     assert effect["metric"] == "tcav.effect"
     assert effect["value"] > 4
@@ -108,13 +109,13 @@ def test_raw_and_corrected_p_stand_beside_each_other_with_their_family() -> None
     pull = rng.normal(size=64)
     grads = {c: torch.from_numpy(pull * sign + 0.2 * rng.normal(size=(20, 64))) for c, sign in (("a", 1), ("b", 0))}
     vectors = made(np.stack([pull, rng.normal(size=64)]), rng.normal(size=(2, 59, 64)))
-    tables = [_table(vectors, score(vectors, grads), site) for site in ("resid_post.0", "resid_post.1")]
-    table = _corrected(pd.concat(tables, ignore_index=True))
+    tables = [scores_table(vectors, score(vectors, grads), site) for site in ("resid_post.0", "resid_post.1")]
+    table = corrected(pd.concat(tables, ignore_index=True))
     assert set(table["family"]) == {"TCAV: 8 tests of the run, 2 concepts by 2 classes at 2 sites"}
     order = table["p"].sort_values()
     np.testing.assert_allclose(table.loc[order.index[0], "p_corrected"], order.iloc[0] * 8)
     assert (table["p_corrected"] >= table["p"]).all()
-    effects = [r for r in _metric_rows(table) if r["metric"] == "tcav.effect"]
+    effects = [r for r in metric_rows(table) if r["metric"] == "tcav.effect"]
     assert {r["n"] for r in effects} == {100}
     assert max(r["null_high"] for r in effects) == pytest.approx(2.0, abs=0.01)
 
@@ -132,22 +133,18 @@ def test_more_sets_and_fewer_tests_find_smaller_effects() -> None:
     assert (2 * student.sf(t, 58) <= 0.05 / 20).mean() == pytest.approx(0.8, abs=0.02)
 
 
-def test_a_run_that_cannot_find_anything_says_so_before(planted) -> None:
+def test_a_run_that_cannot_find_anything_says_so_before() -> None:
     assert out_of_reach(3360, 19, 24)
     assert not out_of_reach(3360, 59, 384)
-    from analyses.concept_activation import ConceptActivation
-
-    _, acts, _, _ = planted(examples=40)
-    context = type("Context", (), {"activations": acts})()
     with pytest.warns(UserWarning, match="no corrected p value can reach .05. Name fewer labels"):
-        ConceptActivation(random_sets=19)._foresee(context, 3360)
+        foresee(3360, 19, 24)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ConceptActivation()._foresee(context, 20)
+        foresee(20, 59, 24)
 
 
 def test_a_class_is_moved_by_its_own_planted_direction_and_by_no_other(planted) -> None:
-    from analyses.concept_activation import ConceptActivation
+    from analyses.directions import ConceptActivation
     from workbench.analysis import Context
     from workbench.readout import examples_with
 

@@ -68,7 +68,7 @@ def test_a_column_of_classes_with_too_few_of_each_leaves_no_run(labelled):
 
 def test_a_column_with_too_many_values_is_told_by_their_number(labelled, monkeypatch):
     study, acts = labelled
-    monkeypatch.setattr("analyses.information.variables.MAX_VALUES", 1)
+    monkeypatch.setattr("analyses.information._shared.variables.MAX_VALUES", 1)
     with pytest.raises(DataError, match="'kind' has 2 values with enough rows, and at most 1 can be told apart"):
         study.run("mutual_information", acts, labels="kind")
     run = study.run("mutual_information", acts, labels=["kind", "planted"])

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import workbench as wb
-from analyses.sparse_autoencoder.large_rows import of_large_norm
+from analyses.dictionaries._shared.large_rows import of_large_norm
 from workbench.analysis import Analysis, Result, register
 from workbench.cli import main
 from workbench.concepts import LinearConcepts

@@ -5,9 +5,9 @@ import pytest
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 
-from analyses.information.compress import PCACompressor
-from analyses.information.estimators import mixed_ksg
 from workbench.errors import ConfigError, DataError
+from workbench.information import mixed_ksg
+from workbench.information.compress import PCACompressor
 
 
 def test_compression_is_pca_fitted_on_the_training_rows() -> None:

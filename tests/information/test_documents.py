@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analyses.information.estimators import classifier_bound, gaussian_logdet, ksg, mixed_ksg, plugin_discrete, with_null
 from workbench.errors import ConfigError, DataError
+from workbench.information import classifier_bound, gaussian_logdet, ksg, mixed_ksg, plugin_discrete, with_null
 
 
 def test_without_documents_neighbours_are_the_usual_ones() -> None:

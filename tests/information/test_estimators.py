@@ -5,13 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyses.information.closed_forms import (
-    gaussian_correlation,
-    gaussian_information,
-    mixture_information,
-    uniform_noise_information,
-)
-from analyses.information.estimators import (
+from workbench.errors import ConfigError, DataError
+from workbench.information import (
     Estimate,
     apply_bins,
     classifier_bound,
@@ -21,7 +16,12 @@ from analyses.information.estimators import (
     mixed_ksg,
     plugin_discrete,
 )
-from workbench.errors import ConfigError, DataError
+from workbench.information.closed_forms import (
+    gaussian_correlation,
+    gaussian_information,
+    mixture_information,
+    uniform_noise_information,
+)
 
 
 def gaussian_pairs(n: int, rho: float, dimension: int = 1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -6,11 +6,11 @@ from functools import partial
 import numpy as np
 import pytest
 
-from analyses.information.analysis import foresee
-from analyses.information.bias import with_moves
-from analyses.information.estimators import Estimate, gaussian_logdet, mixed_ksg, plugin_discrete, with_null
-from analyses.information.mixed import mixed_ksg_tested
+from analyses.information._shared.rows import foresee
 from workbench.errors import ConfigError, DataError, WorkbenchWarning
+from workbench.information import Estimate, gaussian_logdet, mixed_ksg, plugin_discrete, with_null
+from workbench.information.bias import with_moves
+from workbench.information.mixed import mixed_ksg_tested
 
 
 def test_a_dependent_feature_stands_above_its_null_and_an_independent_one_on_it() -> None:

@@ -142,7 +142,7 @@ def test_what_was_written_down_before_there_was_a_choice_changes_special_tokens(
 def test_the_shift_of_the_output_is_of_the_rows_that_a_capture_takes(tiny) -> None:
     from types import SimpleNamespace
 
-    from analyses.sparse_autoencoder.metrics import spliced
+    from analyses.dictionaries._shared.quality import spliced
     from workbench.evidence.shifts import output_shift
     from workbench.progress import silent
 
@@ -178,7 +178,7 @@ def test_where_even_the_mean_changes_nothing_there_is_no_share_to_report(tmp_pat
 
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from analyses.sparse_autoencoder.metrics import spliced
+    from analyses.dictionaries._shared.quality import spliced
     from tests.models.architectures import CAUSAL, save_tokenizer
     from workbench.errors import DataError
     from workbench.progress import silent

@@ -11,12 +11,12 @@ from jaxtyping import Float, Int, Shaped
 from scipy.spatial import cKDTree
 from scipy.special import digamma
 
-from analyses.information.bias import moved
-from analyses.information.estimate import Estimate, from_terms, joined, read_classes, read_features, standardised
-from analyses.information.knn import check_neighbours, coarse_note, count_within, jittered, tie_note
-from analyses.information.neighbours import Neighbours, distinct
-from analyses.information.null import held
 from workbench.errors import DataError
+from workbench.information.bias import moved
+from workbench.information.estimate import Estimate, from_terms, joined, read_classes, read_features, standardised
+from workbench.information.knn import check_neighbours, coarse_note, count_within, jittered, tie_note
+from workbench.information.neighbours import Neighbours, distinct
+from workbench.information.null import held
 from workbench.statistics.clusters import cluster_ids
 from workbench.statistics.dealing import dealer
 from workbench.statistics.nulls import upper
@@ -140,7 +140,7 @@ def mixed_ksg_tested(
 ) -> Estimate:
     """:func:`mixed_ksg` with how it moves, its null and its p value: labels dealt to other documents.
 
-    Equal to :func:`~analyses.information.bias.with_moves` and :func:`~analyses.information.null.with_null`, but neighbours are
+    Equal to :func:`~workbench.information.bias.with_moves` and :func:`~workbench.information.null.with_null`, but neighbours are
     searched once, and permutations end early where the value is plainly no larger than its null.
 
     Args:

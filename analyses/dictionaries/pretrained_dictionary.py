@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, PrivateAttr
 
-from analyses.sparse_autoencoder.metrics import METRICS, measured_dictionary
+from analyses.dictionaries._shared.quality import METRICS, measured_dictionary
 from workbench.analysis import Analysis, Context, Metric, Result
 from workbench.concepts.dictionary import DictionaryConcepts
 from workbench.concepts.sae_lens_format import same_place, trained_at

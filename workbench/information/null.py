@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from analyses.information.estimate import Estimate, joined
 from workbench.errors import ConfigError, DataError
+from workbench.information.estimate import Estimate, joined
 from workbench.statistics.clusters import ENOUGH, cluster_ids
 from workbench.statistics.dealing import dealer
 from workbench.statistics.nulls import rank_p, upper
 
 PERMUTATIONS = 99
+"""Draws of a null: its 95th percentile is then the 95th of them, which 5% of further draws exceed."""
 FEW_VALUES = 50
 """Whole numbers that are no more than so many are classes."""
-"""Draws of a null: its 95th percentile is then the 95th of them, which 5% of further draws exceed."""
 
 
 class Held(NamedTuple):

@@ -15,12 +15,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from analyses.sparse_autoencoder.step_costs import WHOLE, StepCosts
+from analyses.dictionaries._shared.step_costs import WHOLE, StepCosts
 from workbench.models.devices import choose_device
 from workbench.shapes import read_shaped
 
 if TYPE_CHECKING:
-    from analyses.sparse_autoencoder.analysis import SparseAutoencoder
+    from analyses.dictionaries.sparse_autoencoder import SparseAutoencoder
     from workbench.analysis import Context
 
 LOG_EVERY = 10

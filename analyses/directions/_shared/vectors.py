@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from probes import estimate_directions
-from workbench.evidence.samples import Sample, samples
+from workbench.evidence.samples import Sample
 from workbench.progress import Progress, silent
 from workbench.statistics.auroc import clustered_auroc
 from workbench.statistics.clusters import Counts, count_clusters
 from workbench.statistics.dealing import arrangements, dealt_labels
 from workbench.statistics.rows import Null, row
-
-if TYPE_CHECKING:
-    from analyses.concept_activation.analysis import ConceptActivation
-    from workbench.analysis import Context
 
 Estimator = Literal["logistic", "pattern", "mean_difference", "svm", "ridge"]
 
@@ -55,23 +50,14 @@ class Vectors:
     metrics: list[dict[str, Any]] = field(default_factory=list)
 
 
-def fit_vectors(
-    options: ConceptActivation, context: Context, site: str, labels: list[str], skipped: list[dict[str, str]]
-) -> Iterator[Vectors]:
-    """Fit every label of a site, each with its random sets.
-
-    Labels with too few rows are appended to ``skipped``, with the reason.
-    """
-    for sample in samples(context, site, labels, POOL_ROWS, skipped):
-        found = fit_sets(
-            sample.x_train, sample.y_train, sample.clusters_train, options.estimator,
-            per_side=options.per_side, sets=options.random_sets, seed=context.seed, progress=sample.progress,
-        )  # fmt: skip
-        metrics = _metrics(sample, sample.x_test @ found.weights.T)
-        yield Vectors(
-            sample.labels, found.weights, found.bias, found.random, found.counts, found.rows, found.arrangements,
-            sample.level, metrics,
-        )  # fmt: skip
+def fit_sample(sample: Sample, estimator: Estimator, *, per_side: int, sets: int, seed: int) -> Vectors:
+    """Fit every label of a sample, each with its random sets; see :func:`fit_sets`."""
+    found = fit_sets(
+        sample.x_train, sample.y_train, sample.clusters_train, estimator,
+        per_side=per_side, sets=sets, seed=seed, progress=sample.progress,
+    )  # fmt: skip
+    metrics = _metrics(sample, sample.x_test @ found.weights.T)
+    return replace(found, labels=sample.labels, level=sample.level, metrics=metrics)
 
 
 def fit_sets(

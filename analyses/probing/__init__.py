@@ -1,5 +1,5 @@
 """Linear probes for every layer, with their controls."""
 
-from analyses.linear_probe.analysis import LinearProbes
+from analyses.probing.linear_probe import LinearProbes
 
 __all__ = ["LinearProbes"]

@@ -11,7 +11,7 @@ from scipy.stats import nct as noncentral
 from scipy.stats import t as student
 from torch import Tensor
 
-from analyses.concept_activation.vectors import Vectors
+from analyses.directions._shared.vectors import Vectors
 from workbench.statistics.clusters import ENOUGH
 from workbench.statistics.correction import least_p
 from workbench.statistics.few_draws import few_draws_p

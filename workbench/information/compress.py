@@ -9,8 +9,8 @@ from jaxtyping import Float
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from analyses.information.estimate import read_features
 from workbench.errors import ConfigError, DataError
+from workbench.information.estimate import read_features
 
 
 class PCACompressor(TransformerMixin, BaseEstimator):

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from analyses.information.estimate import Estimate, from_terms, read_classes, read_features
 from workbench.errors import ConfigError, DataError
+from workbench.information.estimate import Estimate, from_terms, read_classes, read_features
 from workbench.statistics.clusters import cluster_ids
 
 ALONE = 0.05
@@ -27,7 +27,7 @@ def plugin_discrete(
     """Information between two discrete variables from their counts, in bits.
 
     The sampling error is no interval: near independence the estimate is not normal. Take the p value of
-    :func:`~analyses.information.null.with_null`.
+    :func:`~workbench.information.null.with_null`.
 
     Args:
         codes: ``[n]``, or ``[n, d]`` whose distinct rows are the values.

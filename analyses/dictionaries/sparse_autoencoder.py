@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 from pydantic import Field
 
-from analyses.sparse_autoencoder.metrics import METRICS, loss_figure, measured_dictionary
-from analyses.sparse_autoencoder.training import train
+from analyses.dictionaries._shared.quality import METRICS, loss_figure, measured_dictionary
+from analyses.dictionaries._shared.training import train
 from workbench.analysis import Analysis, Context, Metric, Result
 from workbench.concepts.dictionary import DictionaryConcepts
 from workbench.errors import ConfigError

@@ -1,14 +1,14 @@
 """Mutual information from nearest neighbours, for few dimensions.
 
-With clusters (documents), the neighbours of a row are those of other clusters: see :mod:`analyses.information.neighbours`. The
+With clusters (documents), the neighbours of a row are those of other clusters: see :mod:`workbench.information.neighbours`. The
 standard error is the sampling error over clusters and no measure of the bias, which grows with the dimension and with the
-information; :func:`analyses.information.bias.with_moves` shows it.
+information; :func:`workbench.information.bias.with_moves` shows it.
 
 Features are standardised and distances are the maximum norm. Jitter policy: after standardisation every
 value gets Gaussian noise of deviation 1e-10 from a seeded generator, because tied rows have neighbours at
 distance 0, where the formulas break. It changes nothing that float32 activations can hold. Features with
 point masses are no density at all: when more than 1 % of the rows repeat another, the note says so; use
-:func:`analyses.information.estimators.plugin_discrete` on such features.
+:func:`workbench.information.plugin_discrete` on such features.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from scipy.special import digamma
 
-from analyses.information.estimate import Estimate, from_terms, joined, read_features, standardised
-from analyses.information.neighbours import apart, distinct
 from workbench.errors import ConfigError, DataError
+from workbench.information.estimate import Estimate, from_terms, joined, read_features, standardised
+from workbench.information.neighbours import apart, distinct
 from workbench.statistics.clusters import cluster_ids
 
 MAX_DIMENSION = 10

@@ -1,5 +1,5 @@
 """Concept activation vectors and TCAV on a frozen readout."""
 
-from analyses.concept_activation.analysis import ConceptActivation
+from analyses.directions.concept_activation import ConceptActivation
 
 __all__ = ["ConceptActivation"]

@@ -9,8 +9,8 @@ from functools import partial
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-from analyses.information.estimate import Estimate, joined
 from workbench.errors import WorkbenchError
+from workbench.information.estimate import Estimate, joined
 from workbench.statistics.clusters import cluster_ids
 
 MOVES = (
@@ -43,7 +43,7 @@ def with_moves(
     stand still at a wrong value.
 
     Args:
-        estimator: :func:`~analyses.information.mixed.mixed_ksg` or :func:`~analyses.information.knn.ksg`, or what takes the
+        estimator: :func:`~workbench.information.mixed.mixed_ksg` or :func:`~workbench.information.knn.ksg`, or what takes the
             same arguments.
         X: ``[n, d]``.
         y: ``[n]`` or ``[n, e]``.

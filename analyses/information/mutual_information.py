@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,63 +11,23 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 
-from analyses.information.bound import classifier_bounds
-from analyses.information.compress import PCACompressor
-from analyses.information.estimate import Estimate
-from analyses.information.mixed import mixed_ksg_tested
-from analyses.information.neighbours import MOST_ROWS
-from analyses.information.null import PERMUTATIONS, held
-from analyses.information.variables import MAX_VALUES, Group, Variable, split_by_values, variables
-from workbench.activations.labels import POSITION_POOLS, choose_labels, is_span
+from analyses.information._shared.bound import classifier_bounds
+from analyses.information._shared.rows import METRICS, corrected, entropy_row, estimate_row, figure, foresee, most_draws
+from analyses.information._shared.variables import Group, Variable, split_by_values, variables
+from workbench.activations.labels import POSITION_POOLS, choose_labels
 from workbench.analysis import Context, Metric, Result, SiteAnalysis, measured
 from workbench.concepts import ConceptSet, LinearConcepts
-from workbench.errors import DataError, WorkbenchWarning
+from workbench.errors import DataError
 from workbench.evidence.samples import require_fit
-from workbench.numbers import counted
-from workbench.plots import site_lines
+from workbench.information.compress import PCACompressor
+from workbench.information.mixed import mixed_ksg_tested
+from workbench.information.neighbours import MOST_ROWS
+from workbench.information.null import PERMUTATIONS
 from workbench.progress import shares
-from workbench.statistics.correction import ALPHA, holm, least_p
-from workbench.statistics.rows import NoNull, Null, row
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
     from workbench.datasets import Dataset
-
-FAMILY = "all labels and sites of the run, by this estimator"
-"""The tests whose p values are corrected together."""
-
-MOST_DRAWS = 9_999
-METRICS = (
-    Metric(
-        "mi.bound",
-        "Classifier bound",
-        "Entropy of the label less the held-out cross-entropy of a linear classifier: a lower bound on the information in the"
-        " activation, tight only as far as the label is read linearly. The interval is that of this classifier's bound over"
-        " held-out documents. Null: classifiers fitted to labels dealt to other training documents. p: held-out labels dealt to"
-        " other held-out documents.",
-        unit="bits",
-        neutral=0.0,
-    ),
-    Metric(
-        "mi.ksg",
-        "Nearest neighbours",
-        "Mixed KSG estimate (Ross, 2014) of the information in the first principal coordinates, from neighbours in other"
-        " documents; compressing can only lose information, so it may lie below the bound. It has a sampling error by document"
-        " and no interval, since its bias may be larger: half of the documents, and twice the neighbours, show how it moves. Null"
-        " and p: labels dealt to other documents. Negative values are kept.",
-        unit="bits",
-        neutral=0.0,
-    ),
-    Metric(
-        "mi.entropy",
-        "Entropy",
-        "Entropy of the label on the test split: no estimate should be above it. Like the estimates, without the rows of values"
-        " that are too rare to be estimated.",
-        unit="bits",
-        shown=False,
-    ),
-)
-
 
 # What a site gives: its principal directions, the rows of each variable, and the labels that it skips.
 _Estimated = tuple[list[LinearConcepts], list[dict[str, Any]], list[dict[str, str]]]
@@ -132,8 +90,8 @@ class MutualInformation(SiteAnalysis):
             for number, variable in enumerate(group.variables):
                 searching(number, len(group.variables), f"neighbours and {variable.name}")
                 common = {"site": site, "label": variable.name}
-                rows.append(_row("mi.bound", bounds[variable.name], group, variable) | common)
-                rows.append(_entropy(group, variable) | common)
+                rows.append(estimate_row("mi.bound", bounds[variable.name], group, variable) | common)
+                rows.append(entropy_row(group, variable) | common)
                 rows += measured(
                     ["mi.ksg"], partial(self._neighbours, variable, compressor, group, draws, context.seed), **common
                 )
@@ -145,7 +103,7 @@ class MutualInformation(SiteAnalysis):
         metrics = corrected(pd.DataFrame(rows))
         concepts: list[ConceptSet] = [directions for some, _, _ in parts for directions in some]
         tables = {"skipped": pd.DataFrame(parts[0][2], columns=["label", "reason"])}
-        return Result(concepts=concepts, metrics=metrics, tables=tables, figures={"information": _figure(metrics)})
+        return Result(concepts=concepts, metrics=metrics, tables=tables, figures={"information": figure(metrics)})
 
     def _neighbours(
         self, variable: Variable, compressor: PCACompressor, group: Group, draws: int, seed: int
@@ -157,57 +115,7 @@ class MutualInformation(SiteAnalysis):
         chosen = np.sort(rng.permutation(known)[: min(self.max_rows // 8, MOST_ROWS)])
         z, y, clusters = compressor.transform(group.x_test[chosen]), variable.y_test[chosen], group.clusters_test[chosen]
         found = mixed_ksg_tested(z, y, self.neighbours, clusters, self.permutations, draws, seed)
-        return [_row("mi.ksg", found, group, variable, chosen)]
-
-
-def most_draws(tests: int, least: int) -> int:
-    """Draws with which the smallest p value is what Holm's correction over so many tests needs; at most `MOST_DRAWS`."""
-    return max(least, min(MOST_DRAWS, max(999, int(np.ceil(1 / least_p(tests))))))
-
-
-def foresee(labels: list[str], sites: int, by_position: bool) -> None:
-    """Warn, before the run is recorded, where no corrected p value can be below .05 with the most permutations there are."""
-    columns = Counter(name.split("=")[0] for name in labels if not is_span(name))
-    usable = sum(values <= MAX_VALUES for values in columns.values()) + by_position * sum(map(is_span, labels))
-    most = int(ALPHA * (1 + MOST_DRAWS))
-    if usable * sites > most:
-        warnings.warn(
-            f"{counted(usable, 'label')} at {counted(sites, 'site')} are up to {usable * sites:,} tests that are corrected"
-            f" together, by each estimator: with {MOST_DRAWS:,} permutations no corrected p value over more than {most:,} can be"
-            " below .05. Give fewer labels (labels=…) or sites (sites=…).",
-            WorkbenchWarning,
-            stacklevel=2,
-        )
-
-
-def corrected(metrics: pd.DataFrame) -> pd.DataFrame:
-    """The rows with Holm's p values over all labels and sites of each estimator, and the family's name."""
-    metrics = metrics.copy()
-    for key in metrics.loc[metrics["p"].notna(), "metric"].unique():
-        own = metrics["metric"].eq(key) & metrics["p"].notna()
-        metrics.loc[own, "p_corrected"] = holm(metrics.loc[own, "p"].to_numpy(dtype=float))
-        metrics.loc[own, "family"] = f"{FAMILY}: {int(own.sum())} tests"
-    return metrics
-
-
-def _row(metric: str, found: Estimate, group: Group, variable: Variable, rows: Any = None) -> dict[str, Any]:
-    known = np.flatnonzero(variable.y_test >= 0) if rows is None else rows
-    counts = held(variable.y_test[known], group.clusters_test[known])
-    null = Null(found.null, found.null_high, found.p, "" if np.isnan(found.p) else FAMILY)
-    return row(
-        metric, found.value, null, n=found.n, low=found.low, high=found.high,
-        clusters=counts.clusters, clusters_positive=counts.fewer, standard_error=found.standard_error,
-        at_half_n=found.at_half_n, at_twice_k=found.at_twice_k, kind=found.kind, note=found.note,
-    )  # fmt: skip
-
-
-def _entropy(group: Group, variable: Variable) -> dict[str, Any]:
-    known = variable.y_test >= 0
-    share = np.bincount(variable.y_test[known]) / known.sum()
-    entropy = -float((share[share > 0] * np.log2(share[share > 0])).sum())
-    counts = held(variable.y_test[known], group.clusters_test[known])
-    why = NoNull("a property of the labels alone")
-    return row("mi.entropy", entropy, why, n=int(known.sum()), clusters=counts.clusters, clusters_positive=counts.fewer)
+        return [estimate_row("mi.ksg", found, group, variable, chosen)]
 
 
 def _principal(compressor: PCACompressor, site: str, level: str) -> LinearConcepts:
@@ -216,11 +124,3 @@ def _principal(compressor: PCACompressor, site: str, level: str) -> LinearConcep
     bias = -(weights @ torch.from_numpy(compressor.mean_).float())
     names = pd.DataFrame({"name": [f"principal direction {i + 1} of {site}" for i in range(len(weights))]})
     return LinearConcepts(site, weights, bias, table=names, level=level)
-
-
-def _figure(metrics: pd.DataFrame) -> Any:
-    table = metrics[metrics["metric"].eq("mi.bound")]
-    best = table.groupby("label")["value"].max().sort_values(ascending=False).index[:5]
-    shown = table[table["label"].isin(best)].assign(series=lambda t: t["label"])
-    null = shown.groupby("site", sort=False)["null_high"].max().reset_index(name="value").assign(series="null, 95th percentile")
-    return site_lines(pd.concat([shown, null]), "Information about labels by site (classifier bound)", "bits", null=0.0)

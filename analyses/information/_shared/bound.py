@@ -7,23 +7,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from analyses.information.bias import halves
-from analyses.information.estimate import Estimate
-from analyses.information.estimators import classifier_bound
-from analyses.information.null import held
-from analyses.information.variables import Group, Variable
+from analyses.information._shared.variables import Group, Variable
 from probes import LogisticProbe
+from workbench.information.bias import halves
+from workbench.information.bound import classifier_bound, held_out_p
+from workbench.information.estimate import Estimate
+from workbench.information.null import held
 from workbench.progress import Progress, shares, silent
 from workbench.statistics.dealing import dealer, whole_deal
 from workbench.statistics.nulls import upper
-from workbench.statistics.sequential import sequential_p
 
-LEAST_DRAWS = 199
-"""Permutations of the held-out labels that every p value rests on."""
 _FIT_S, _P_VALUE_S = 6e-10, 0.4
 """About how long it takes to fit one number of one row to one column of labels, and to find one p value, in seconds."""
-_CELLS = 1 << 19
-"""Rows times permutations at once."""
 
 
 @dataclass(frozen=True)
@@ -77,43 +72,6 @@ def classifier_bounds(
             at_half_n=float(_value(half, y) / np.log(2)),
         )
     return found
-
-
-def held_out_p(
-    log_proba: Float[np.ndarray, "m q"], y: Int[np.ndarray, " m"], clusters: Int[np.ndarray, " m"], draws: int, seed: int = 0
-) -> float:
-    """p of a classifier's bound against held-out labels dealt to other held-out documents.
-
-    Exact where each document has one label, or documents are of one length: labels and rows of different documents are then
-    exchangeable if they have nothing to do with each other, whatever the classifier is.
-
-    Args:
-        log_proba: ``[m, q]`` natural logarithms of the probabilities, from a classifier that was fitted to other documents.
-        y: ``[m]``.
-        clusters: ``[m]`` the document of each row.
-        draws: Most permutations; they end early where the value is plainly no larger than its null.
-        seed: Of the permutations.
-    """
-    rng = np.random.default_rng(seed)
-    deal, labels = dealer(y, clusters), y.astype(np.min_scalar_type(log_proba.shape[1]))
-    step = max(1, _CELLS // len(y))
-
-    def value(labels: Int[np.ndarray, "b m"]) -> Float[np.ndarray, " b"]:
-        read, entropy = np.zeros((2, len(labels)))
-        for code in range(log_proba.shape[1]):
-            holds = (labels == code).astype(np.float64)
-            share = holds.mean(axis=1)
-            read += holds @ log_proba[:, code] / len(y)
-            entropy -= share * np.log(np.where(share > 0, share, 1))
-        return read + entropy
-
-    def draw(count: int) -> Float[np.ndarray, " b"]:
-        sizes = [min(step, count - start) for start in range(0, count, step)]
-        return np.concatenate([value(np.stack([labels[deal(rng)] for _ in range(size)])) for size in sizes])
-
-    # Sums in another order differ in the last digits, and a draw that is the same arrangement must count as one as large.
-    observed = float(value(labels[None])[0])
-    return sequential_p(observed - 1e-12 * max(1.0, abs(observed)), draw, min(LEAST_DRAWS, draws), draws)[0]
 
 
 def _coded(group: Group, permutations: int, seed: int) -> tuple[Float[np.ndarray, "n c"], list[_Fit]]:

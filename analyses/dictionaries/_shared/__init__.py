@@ -1,0 +1,1 @@
+"""How a dictionary is trained, and what is measured of it."""

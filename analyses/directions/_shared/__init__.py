@@ -1,0 +1,1 @@
+"""How vectors are fitted, and what is measured of them."""
