@@ -14,6 +14,7 @@ from workbench.errors import WorkbenchError
 from workbench.evidence import BY_KEY
 from workbench.sites import Site
 from workbench.statistics.rows import SHOWN
+from workbench.store.run_kinds import OF_OTHER_RUNS
 from workbench.study import Study
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from workbench.evidence.compare import Comparison
     from workbench.naming import Scored
 
-INTERNAL = ("examine", "counterparts")
 INFORMATION = ("bits", "nats")
 
 
@@ -66,7 +66,7 @@ def declared(analysis: str) -> dict[str, Metric]:
     """The metrics that an analysis declares, by key; none when it is not installed."""
     from workbench.registry import declared_metrics
 
-    if analysis in INTERNAL:
+    if analysis in OF_OTHER_RUNS:
         return dict(BY_KEY)
     return {metric.key: metric for metric in declared_metrics(analysis)}
 

@@ -48,8 +48,8 @@ class Writer:
     """
 
     def __init__(self, study: Study) -> None:
-        if said := access.refusal(study):
-            raise AccessError(said)
+        if refusal := access.refusal(study):
+            raise AccessError(refusal)
         self.study = study
 
     def rename(self, concept: Concept, text: str, author: str) -> None:

@@ -42,7 +42,7 @@ from workbench.datasets.paths import data_dir
 from workbench.models import load_model
 from workbench.models.batch import Batch
 from workbench.models.devices import choose_device
-from workbench.models.taps import StopPassError, hooked
+from workbench.models.hooks import StopPassError, hooked
 
 CONTEXT, ROUNDS = 256, 3
 DEVICE = choose_device()

@@ -8,8 +8,8 @@ from workbench.analysis import Metric
 from workbench.measurements import clearest_first, corrections, first_of_each, shown_of
 from workbench.numbers import clusters, corrected_p, interval
 
-EFFECT = Metric("tcav.effect", "Effect", "", direction="none", neutral=0.0)
-SCORE = Metric("tcav.score", "Score", "", direction="none", neutral=0.5)
+EFFECT = Metric("tcav.effect", "Effect", "", direction="none", chance=0.0)
+SCORE = Metric("tcav.score", "Score", "", direction="none", chance=0.5)
 LOSS = Metric("loss", "Loss", "", direction="down")
 DECLARED = {metric.key: metric for metric in (EFFECT, SCORE, LOSS)}
 

@@ -72,10 +72,10 @@ def test_the_time_left_of_a_training_counts_that_dead_latents_cost_more(ratio, w
     clock, steps = Clock(), 200
     left, told, costs = TimeLeft(clock), [], StepCosts(steps, window)
     for step in range(steps):
-        dear = step >= first_dead
-        clock.now += ratio if dear else 1.0
+        revives = step >= first_dead
+        clock.now += ratio if revives else 1.0
         # A latent that will be dead has been silent for as long as there was time.
-        costs.add(ratio if dear else 1.0, dear=dear, dear_soon=step >= first_dead - window / 2)
+        costs.add(ratio if revives else 1.0, revives=revives, revives_soon=step >= first_dead - window / 2)
         done, whole = costs.progress()
         left.update(done, whole, "training")
         told.append((clock.now, done / whole, left.seconds))

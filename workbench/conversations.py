@@ -55,20 +55,20 @@ class Conversation(str):
 
     def __new__(cls, messages: Sequence[tuple[str, str]]) -> Conversation:
         """`DataError` where there is no message or a role is unknown."""
-        told = tuple(Message(role, content) for role, content in messages)
-        if not told:
+        given = tuple(Message(role, content) for role, content in messages)
+        if not given:
             raise DataError("A conversation has at least one message.")
-        for message in told:
+        for message in given:
             if message.role not in ROLES:
                 raise DataError(f"The role of a message is one of {', '.join(ROLES)}, not '{message.role[:40]}'.")
         parts, starts, place = [], [], 0
-        for role, content in told:
+        for role, content in given:
             starts.append(place + len(role) + 2)
             parts.append(f"{role}: {content}")
             place += len(parts[-1]) + len(_BETWEEN)
-        made = super().__new__(cls, _BETWEEN.join(parts))
-        made.messages, made.starts = told, tuple(starts)
-        return made
+        found = super().__new__(cls, _BETWEEN.join(parts))
+        found.messages, found.starts = given, tuple(starts)
+        return found
 
     def __getnewargs__(self) -> Any:
         return (self.messages,)

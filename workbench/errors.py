@@ -150,8 +150,8 @@ def no_room(error: BaseException) -> int:
     number = error.errno if isinstance(error, OSError) else None
     if number is None:
         # Libraries in Rust say it in their text alone, and numpy says no more than how much was written.
-        said = re.search(r"\(os error (\d+)\)$", str(error))
-        number = int(said[1]) if said else errno.ENOSPC if re.fullmatch(r"\d+ requested and \d+ written", str(error)) else 0
+        match = re.search(r"\(os error (\d+)\)$", str(error))
+        number = int(match[1]) if match else errno.ENOSPC if re.fullmatch(r"\d+ requested and \d+ written", str(error)) else 0
     return number if number in NO_ROOM else 0
 
 

@@ -278,8 +278,8 @@ class _Worker:
         if done < total and time.monotonic() - self.last < PROGRESS_SECONDS:
             return
         self.last = time.monotonic()
-        said = with_time_left(text, self.left.seconds)
-        _write(self.folder / "progress.json", {"done": done, "total": max(total, 1), "text": said})
+        shown = with_time_left(text, self.left.seconds)
+        _write(self.folder / "progress.json", {"done": done, "total": max(total, 1), "text": shown})
 
     def work(self) -> None:
         from workbench.opening import open_study
@@ -289,9 +289,9 @@ class _Worker:
         # Who started the job had the study open.
         with open_study(self.folder.parent.parent, create=False, trust=True) as study:
             if "repeats" in asked:
-                came = study.repeat(asked["repeats"], asked["tolerance"], self.show)
-                said = [agreement(came.table, came.tolerance), *came.remarks]
-                _end(self.folder, "done", run=came.run.id, agrees=came.agrees, remarks=said)
+                repetition = study.repeat(asked["repeats"], asked["tolerance"], self.show)
+                remarks = [agreement(repetition.table, repetition.tolerance), *repetition.remarks]
+                _end(self.folder, "done", run=repetition.run.id, agrees=repetition.agrees, remarks=remarks)
                 return
             acts = study.activation_set(asked["activations"])
             chosen = acts.select(asked["sites"]) if asked["sites"] else acts

@@ -57,12 +57,12 @@ def corrections(table: pd.DataFrame, declared: Mapping[str, Metric]) -> list[str
 
 
 def _sizes(table: pd.DataFrame, declared: Mapping[str, Metric]) -> pd.Series:
-    """By how much a value speaks: far from neutral where the sign tells nothing, else large, or small where less is better."""
+    """By how much a value speaks: far from chance where the sign tells nothing, else large, or small where less is better."""
     sizes = pd.to_numeric(table["value"])
     for key in table["metric"].unique():
         metric, own = declared.get(key), table["metric"].eq(key)
         if metric is not None and metric.direction == "none":
-            sizes = sizes.mask(own, (sizes - (metric.neutral or 0.0)).abs())
+            sizes = sizes.mask(own, (sizes - (metric.chance or 0.0)).abs())
         elif metric is not None and metric.direction == "down":
             sizes = sizes.mask(own, -sizes)
     return sizes
@@ -72,6 +72,6 @@ def _by(rows: pd.DataFrame, metric: Metric | None) -> str:
     tested: Sequence[str] = [column for column in TESTED if column in rows and rows[column].notna().any()]
     if tested:
         return "the smallest corrected p" if tested[0] == "p_corrected" else "the smallest p, not corrected,"
-    if metric is not None and metric.direction == "none" and metric.neutral is not None:
-        return f"the furthest from {metric.neutral:g}"
+    if metric is not None and metric.direction == "none" and metric.chance is not None:
+        return f"the furthest from {metric.chance:g}"
     return "the smallest" if metric is not None and metric.direction == "down" else "the largest"

@@ -16,7 +16,7 @@ class Metric:
         unit: ``""`` for a share or a score; otherwise ``bits``, ``nats``, ``cosine`` and so on.
         direction: ``up`` when more is better, ``down`` when less is, ``none`` when neither.
         shown: Whether tables show it unasked.
-        neutral: What the metric reads when there is nothing to see (.5 for an AUROC), or None.
+        chance: What the metric reads when there is nothing to see (.5 for an AUROC), or None.
     """
 
     key: str
@@ -25,4 +25,4 @@ class Metric:
     unit: str = ""
     direction: str = "up"
     shown: bool = True
-    neutral: float | None = None
+    chance: float | None = None

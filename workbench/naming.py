@@ -159,12 +159,12 @@ def name_concepts(
     author = f"vocabulary {vocabulary}" if isinstance(vocabulary, str) else f"vocabulary of {len(scored.words)} words"
     known = run.study.catalog.names()
     # Naming again with the same outcome says nothing new, so it adds nothing to the history.
-    said = set(zip(known["concept"], known["text"], known["author"], strict=True)) if len(known) else set()
+    named = set(zip(known["concept"], known["text"], known["author"], strict=True)) if len(known) else set()
     run.study.catalog.add_names(
         [
             {"concept": c, "text": t, "source": "method", "author": author, "confidence": s, "run": run.id}
             for c, t, s in zip(table["concept"], table["text"], table["confidence"], strict=True)
-            if (c, t, author) not in said
+            if (c, t, author) not in named
         ]
     )
     return table

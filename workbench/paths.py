@@ -158,9 +158,9 @@ def drop_strange(study: Path, name: str) -> str:
         if named(path, study) != name:
             continue
         if (problem := odd(path)) is not None:
-            said = f"It was {problem}{_led_to(path)}, and was removed; what it led to, if anything, was left alone."
+            sentence = f"It was {problem}{_led_to(path)}, and was removed; what it led to, if anything, was left alone."
             path.unlink()
-            return said
+            return sentence
         if found == _TOO_DEEP:
             remove_tree(path)
             return f"It was {found}, and was removed with all that was in it."

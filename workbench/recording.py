@@ -54,11 +54,11 @@ def record_run(
     force: bool = False,
     analysis: Analysis | None = None,
     evidence: Sequence[dict[str, Any]] = (),
-    made: dict[str, Any] | None = None,
+    extra: dict[str, Any] | None = None,
 ) -> Run:
     """Do a piece of work as a run: timed, measured, written whole or not at all.
 
-    ``evidence`` is read when the work is done: rows that enter the catalog with the run. ``made`` adds to the run's provenance.
+    ``evidence`` is read when the work is done: rows that enter the catalog with the run. ``extra`` adds to the run's provenance.
     """
     check_seed(seed)
     study.require_writable("the study")
@@ -72,7 +72,7 @@ def record_run(
     started = time.monotonic()
     record: dict[str, Any] = {
         "id": run_id, "analysis": analysis_name, "status": "running", "config": config, "seed": seed, "inputs": inputs,
-        "provenance": provenance() | (made or {}), "started": tables.now("milliseconds"), "seconds": None, "peak_mib": None,
+        "provenance": provenance() | (extra or {}), "started": tables.now("milliseconds"), "seconds": None, "peak_mib": None,
         "error": None,
     }  # fmt: skip
     home, partial = inside(study.folder, "runs", run_id), inside(study.folder, "runs", f"{run_id}{PARTIAL}")

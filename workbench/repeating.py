@@ -14,6 +14,7 @@ from workbench.errors import ConfigError
 from workbench.parquet import read_parquet
 from workbench.paths import child, files_below
 from workbench.shapes import read_tensors
+from workbench.store.run_kinds import EXAMINATION, OF_OTHER_RUNS
 from workbench.store.runs import VERIFY
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def repeat(study: Study, first: Run, tolerance: float, progress: Callable[[int, 
     require_repeatable(first, tolerance)
     measured, study.shared = study.shared, {}
     try:
-        again, remarks = _again(study, first, progress)
+        again, remarks = _done_again(study, first, progress)
     finally:
         study.shared = measured
     return Repetition(first, again, tolerance, compared(first, again, tolerance), tuple(remarks))
@@ -115,11 +116,11 @@ def require_repeatable(first: Run, tolerance: float) -> None:
         raise ConfigError(f"Run {first.id} did not finish ({first.record['status']}): repeat one that did.")
 
 
-def _again(study: Study, first: Run, progress: Callable[[int, int, str], None]) -> tuple[Run, list[str]]:
-    if first.analysis in {"examine", "counterparts"}:
-        from workbench.evidence.again import counterparts_again, examine_again
+def _done_again(study: Study, first: Run, progress: Callable[[int, int, str], None]) -> tuple[Run, list[str]]:
+    if first.analysis in OF_OTHER_RUNS:
+        from workbench.evidence.repeat_trial import counterparts_again, examine_again
 
-        return (examine_again if first.analysis == "examine" else counterparts_again)(study, first, progress)
+        return (examine_again if first.analysis == EXAMINATION else counterparts_again)(study, first, progress)
     from workbench.runner import execute
 
     inputs = first.record["inputs"]
@@ -178,15 +179,15 @@ def _table(name: str, one: pd.DataFrame, two: pd.DataFrame, called: tuple[str, s
 
 def _texts(name: str, left: pd.Series, right: pd.Series, called: tuple[str, str]) -> Part:
     """What is not a number is equal or not; a concept is called by its run, and the repetition has another id."""
-    one = [_said(value) for value in left]
-    two = [_said(value).replace(f"{called[1]}.", f"{called[0]}.") for value in right]
+    one = [_as_text(value) for value in left]
+    two = [_as_text(value).replace(f"{called[1]}.", f"{called[0]}.") for value in right]
     differing = [row for row, (a, b) in enumerate(zip(one, two, strict=True)) if a != b]
     if not differing:
         return Part(name, True, True, 0.0, 0.0, "")
     return _apart(name, f"row {differing[0]}: {len(differing)} values differ")
 
 
-def _said(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return repr(value.tolist() if isinstance(value, np.ndarray) else value)
 
 

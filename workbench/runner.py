@@ -59,8 +59,8 @@ def execute(
         WorkbenchError: What the analysis itself raised; the study is as it was.
     """
     study.require_writable("the study")
-    analysis, does = find_analysis(name).configured(options), find_engine(engine)
-    if not isinstance(does, Local) and not isinstance(analysis, SiteAnalysis):
+    analysis, workers = find_analysis(name).configured(options), find_engine(engine)
+    if not isinstance(workers, Local) and not isinstance(analysis, SiteAnalysis):
         raise ConfigError(
             f"The analysis {name} is one piece of work, with nothing to share out to workers: use the engine local."
         )
@@ -98,7 +98,7 @@ def execute(
                 model=lambda: study.model_for(progress),
                 readout=lambda: study.readout(dataset, progress=progress),
                 gradients=lambda sites, labels, count: study.gradients(dataset, sites, labels, count, acts.positions, progress),
-                engine=does,
+                engine=workers,
                 remote=study.remote.url if study.remote else "",
                 **kept,
             )
@@ -107,8 +107,8 @@ def execute(
     def fill(folder: Path, result: Result) -> None:
         _write_result(folder, result, acts, dataset, study, progress)
 
-    force, made = force or bool(repeats), {"version": analysis.version} | ({"repeats": repeats} if repeats else {})
-    done = record_run(study, f"{name}-{digest}", analysis.name, config, seed, inputs, work, fill, force, analysis, made=made)
+    force, extra = force or bool(repeats), {"version": analysis.version} | ({"repeats": repeats} if repeats else {})
+    done = record_run(study, f"{name}-{digest}", analysis.name, config, seed, inputs, work, fill, force, analysis, extra=extra)
     unfinished.clear()
     return done
 

@@ -144,11 +144,11 @@ def reading(what: str, advice: str = "", error: type[WorkbenchError] = StudyErro
         if no_room(problem):
             raise
         # A message may be of many lines, hold the whole input, or be the key alone.
-        said = str(problem).strip().split("\n")[0]
+        message = str(problem).strip().split("\n")[0]
         if isinstance(problem, KeyError | FileNotFoundError):
-            said = f"{said} is not there" if isinstance(problem, KeyError) else "it is not there"
-        said = printable(said or type(problem).__name__).rstrip(".")
-        raise error(f"{what} cannot be read: {said}. {advice}".strip()) from problem
+            message = f"{message} is not there" if isinstance(problem, KeyError) else "it is not there"
+        message = printable(message or type(problem).__name__).rstrip(".")
+        raise error(f"{what} cannot be read: {message}. {advice}".strip()) from problem
 
 
 def read_tensors(path: Path, advice: str = "", error: type[WorkbenchError] = StudyError) -> dict[str, Tensor]:

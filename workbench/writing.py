@@ -123,9 +123,9 @@ def drop_rest(path: Path) -> bool:
 def _rests(folder: Path, names: Iterable[str]) -> Iterator[Path]:
     for path in sorted(folder / name for name in names if is_rest(name)):
         if odd(path) is None:
-            with taken(path) as nobodys:
+            with taken(path) as is_left_over:
                 pass
-            if nobodys:
+            if is_left_over:
                 yield path
 
 

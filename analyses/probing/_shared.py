@@ -23,7 +23,7 @@ METRICS = (
         "AUROC",
         "Area under the ROC curve on the test split; interval over documents; null: chance. The row Shuffled stands beside it:"
         " the same probe fitted to and tried on shuffled labels.",
-        neutral=0.5,
+        chance=0.5,
     ),
     Metric(
         "probe.ap",
@@ -41,7 +41,7 @@ METRICS = (
         "Selectivity",
         "Accuracy less that of the same probe on a control task, where each word type has one label in both splits, drawn at"
         " random (Hewitt and Liang, 2019); near 0 the probe may only have learnt words.",
-        neutral=0.0,
+        chance=0.0,
     ),
     Metric(
         "probe.random",

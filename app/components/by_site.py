@@ -55,7 +55,7 @@ def spread(frame: pd.DataFrame, count: int = SERIES) -> list[str]:
     return [str(best.index[i]) for i in np.unique(np.linspace(0, len(best) - 1, min(count, len(best))).astype(int))]
 
 
-def draw(rows: pd.DataFrame, y_title: str, key: str, neutral: float | None = None) -> None:
+def draw(rows: pd.DataFrame, y_title: str, key: str, chance: float | None = None) -> None:
     """The lines with their bands, over the sites in the order in which the model computes them."""
     sites = sorted(set(rows["site"]), key=site_order)
     order = {site: i for i, site in enumerate(sites)}
@@ -63,7 +63,7 @@ def draw(rows: pd.DataFrame, y_title: str, key: str, neutral: float | None = Non
     if rows["series"].nunique() > len(COLOURS):
         st.html(f'<div class="cw-soft">Only {len(COLOURS)} lines can be told apart: the first {len(COLOURS)} are drawn.</div>')
         rows = rows[rows["series"].isin(list(dict.fromkeys(rows["series"]))[: len(COLOURS)])]
-    chart(site_bands(rows, y_title, sites, neutral), key)
+    chart(site_bands(rows, y_title, sites, chance), key)
     if rows["null"].isna().all() and rows["null_high"].isna().all():
         st.html(
             '<div class="cw-soft cw-small">No null was recorded for this measurement, so nothing says what chance gives.</div>'

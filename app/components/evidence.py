@@ -12,7 +12,7 @@ from app import state
 from app.components.page import empty
 from app.components.text import escape, interval, number
 from workbench.analysis import Metric
-from workbench.evidence import BY_KEY, FAMILIES
+from workbench.evidence import BY_KEY, QUESTIONS
 from workbench.evidence.calibration import sentence
 from workbench.evidence.verdict import verdict
 from workbench.numbers import p_value
@@ -35,10 +35,10 @@ def evidence_card(evidence: pd.DataFrame, key: str) -> None:
     if hidden.any() and not st.toggle(_more(int(hidden.sum())), key=f"every {key}"):
         evidence = evidence[~hidden]
     kind = evidence["metric"].str.split(".").str[0]
-    for family in [*FAMILIES, *sorted(set(kind) - set(FAMILIES))]:
+    for family in [*QUESTIONS, *sorted(set(kind) - set(QUESTIONS))]:
         rows = evidence[kind.eq(family)]
         if len(rows):
-            head, _, question = FAMILIES.get(family, family).partition(":")
+            head, _, question = QUESTIONS.get(family, family).partition(":")
             parts = [row_html(row) for row in _ordered(rows)]
             about = f' <span class="cw-soft">{escape(question.strip())}</span>' if question else ""
             st.html(f'<div class="cw-family">{escape(head)}{about}</div>{"".join(parts)}')
@@ -51,10 +51,12 @@ def _more(count: int) -> str:
 def missing_families(evidence: pd.DataFrame, command: str) -> None:
     """Say in one line which kinds of evidence there is none of, and what would measure them."""
     known = set(evidence["metric"].str.split(".").str[0])
-    lacking = [head.partition(":")[0].lower() for key, head in FAMILIES.items() if key not in known]
+    lacking = [head.partition(":")[0].lower() for key, head in QUESTIONS.items() if key not in known]
     if lacking and known:
-        said = f"Not measured yet: {', '.join(lacking)}. The button below measures what it can; stability needs a terminal:"
-        st.html(f'<div class="cw-soft cw-small" style="margin-top:8px">{escape(said, 300)} <code>{escape(command)}</code></div>')
+        sentence = f"Not measured yet: {', '.join(lacking)}. The button below measures what it can; stability needs a terminal:"
+        st.html(
+            f'<div class="cw-soft cw-small" style="margin-top:8px">{escape(sentence, 300)} <code>{escape(command)}</code></div>'
+        )
 
 
 def _ordered(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -87,7 +89,7 @@ def row_html(row: dict[str, Any], metric: Metric | None = None) -> str:
 def bar(row: dict[str, Any], metric: Metric) -> str:
     """A line with the null's range in grey, the interval and the value in blue. It draws what the numbers beside it say."""
     numbers = [row[k] for k in ("value", "low", "high", "null", "null_high") if not missing(row[k])]
-    numbers += [metric.neutral] if metric.neutral is not None else []
+    numbers += [metric.chance] if metric.chance is not None else []
     if not metric.unit and min(numbers) >= 0 and max(numbers) <= 1:
         low, high = 0.0, 1.0
     else:

@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from app import jobs, state
-from app.components.offer import file_name, offer
+from app.components.download import download, file_name
 from app.components.page import empty, heading
 from app.components.sign_in import no_writing
 from app.components.text import literal
@@ -137,7 +137,7 @@ def _table(study: Study) -> None:
         "Texts as they are", help="Otherwise a text that a spreadsheet would run as a formula begins with an apostrophe."
     )
     key = ("table", str(study.folder), name, ending, str(raw), str(state.version(study)))
-    offer(
+    download(
         key, ("Write the table", "Writing the table"), lambda _show: _written(study, name, ending, raw),
         literal(f"Save {name}", 90), file_name(study.name, name, ending=ending), MIME[ending],
     )  # fmt: skip
@@ -159,7 +159,7 @@ def _concepts(study: Study) -> None:
         empty("No run has found concepts yet. Run an analysis first:", f"workbench run {study.name} linear_probe")
         return
     run = str(st.selectbox("Run", found[::-1], key="take run", help="An SAE is written in the format of sae-lens."))
-    offer(
+    download(
         ("concepts", str(study.folder), run), ("Pack the concepts", "Packing the concepts"),
         lambda _show: _zipped_run(study, run), "Save weights and tables (zip)",
         file_name(study.name, run, ending=".zip"), "application/zip",
@@ -215,7 +215,7 @@ def _study(study: Study) -> None:
         # Packing fetches what is only there into the study.
         no_writing(study)
         return
-    offer(
+    download(
         ("pack", str(study.folder), str(state.version(study))), ("Pack the study", "Packing the study"),
         lambda show: _packed(study, show), "Save the study (zip)", file_name(study.name, ending=".zip"), "application/zip",
     )  # fmt: skip

@@ -78,9 +78,9 @@ def ask(study: Study, frame: pd.DataFrame) -> Choice:
         choice.repeats = bool(frame["repeat"].any()) and left.toggle("Repeats with other seeds", key=f"repeats {study.folder}")
         for place, key in enumerate(limited):
             column = st.columns(3)[place % 3]
-            neutral = BY_KEY[key].neutral if key in BY_KEY else None
+            chance = BY_KEY[key].chance if key in BY_KEY else None
             choice.least[key] = column.number_input(
-                f"Smallest {spoken(key)}", value=neutral or 0.0, step=0.05, format="%.3f", key=f"least {key} {study.folder}"
+                f"Smallest {spoken(key)}", value=chance or 0.0, step=0.05, format="%.3f", key=f"least {key} {study.folder}"
             )
         shown = [m for m in metrics if m not in BY_KEY or BY_KEY[m].shown]
         choice.metrics = st.multiselect("Columns", metrics, default=shown, format_func=spoken, key=f"columns {study.folder}")

@@ -38,8 +38,8 @@ def watch_names(concept: Concept, newest: int) -> None:
     fresh = history[history["id"].gt(newest)] if len(history) else history
     if len(fresh):
         last = fresh.iloc[-1]
-        said = f"{escape(last['author'], 80)} has just named it <b><bdi>{escape(last['text'], 400)}</bdi></b>"
-        st.html(f'<div class="cw-news">{said}; your name would come after it, and both stay in the history.</div>')
+        sentence = f"{escape(last['author'], 80)} has just named it <b><bdi>{escape(last['text'], 400)}</bdi></b>"
+        st.html(f'<div class="cw-news">{sentence}; your name would come after it, and both stay in the history.</div>')
 
 
 def _history(history: pd.DataFrame) -> None:

@@ -45,8 +45,8 @@ def repetition(study: Study, run: Run) -> None:
         empty("Neither run has a table or a tensor.")
         return
     exact, every = int(table["exact"].sum()), len(table)
-    said = f"{exact:,} of {every:,} tables and tensors are the same to the bit."
-    (st.success if exact == every else st.warning)(said)
+    sentence = f"{exact:,} of {every:,} tables and tensors are the same to the bit."
+    (st.success if exact == every else st.warning)(sentence)
     shown = table.drop(columns="agrees").assign(part=table["part"].map(short), where=table["where"].map(short))
     config: dict[str, Any] = {
         column: st.column_config.NumberColumn(label, format="%.3g") for column, label in DIFFERENCES.items()

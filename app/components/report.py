@@ -6,16 +6,16 @@ import tempfile
 from pathlib import Path
 
 from app import state
-from app.components.offer import file_name, offer
+from app.components.download import download, file_name
 from workbench.progress import Progress
 from workbench.study import Study
 
 
 def report_button(study: Study, concept: str | None = None) -> None:
-    """Build the report of a study, or of one concept in it, and offer it as a file."""
+    """Build the report of a study, or of one concept in it, and download it as a file."""
     key = ("report", str(study.folder), concept or "", str(state.version(study)))
     what = "A page of this concept" if concept else "The whole study"
-    offer(
+    download(
         key, ("Build report", "Building the report"), lambda show: build(study, concept, show), "Download report (HTML)",
         file_name(study.name, *([concept] if concept else []), ending=".html"), "text/html",
         help=f"{what} as one HTML file that opens without a network.",

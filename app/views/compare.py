@@ -8,8 +8,9 @@ import streamlit as st
 from app import state
 from app.components.page import empty, heading, sentences, title
 from app.components.text import escape, short
-from app.tables import INTERNAL, all_declared, comparison
+from app.tables import all_declared, comparison
 from workbench.frames import records
+from workbench.store.run_kinds import of_analyses
 from workbench.study import Study
 
 VERDICTS = {
@@ -25,7 +26,7 @@ def render(study: Study) -> None:
     """Choose two runs and see them side by side."""
     title("Compare two runs", "Options, measurements with their intervals, and the concepts of each matched one to one.")
     runs = study.runs()
-    runs = runs[~runs["analysis"].isin(INTERNAL)]
+    runs = runs[of_analyses(runs)]
     if len(runs) < 2:
         empty("This needs two finished runs; start another one on the page of runs, with another seed for instance.")
         st.page_link(state.page("runs"), label="Runs", query_params=state.link())

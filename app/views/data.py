@@ -9,8 +9,8 @@ import streamlit as st
 
 from app import jobs
 from app.components.adding import add_packed
-from app.components.caring import remote, whole
 from app.components.exchange import export, import_activations
+from app.components.integrity import remote, whole
 from app.components.labelling import choose_labels
 from app.components.page import empty, heading, sentences, title
 from app.components.sizes import size

@@ -51,5 +51,5 @@ def _measurement(study: Study, frame: pd.DataFrame, metrics: dict[str, Metric]) 
     if rows.empty:
         empty("Choose a label to see its line.")
         return
-    by_site.draw(rows, by_site.metric_name(metrics[key]), f"layers {study.folder}", metrics[key].neutral)
+    by_site.draw(rows, by_site.metric_name(metrics[key]), f"layers {study.folder}", metrics[key].chance)
     by_site.table(rows, metrics[key])

@@ -38,7 +38,7 @@ class Queue:
     asked: tuple[object, ...]
     ids: list[str]
     place: int = 0
-    said: str = ""
+    message: str = ""
     known: dict[str, int] = field(default_factory=dict)
 
 
@@ -109,8 +109,8 @@ def _one(writer: Writer, queue: Queue) -> None:
     # Names that come from now on were given by somebody else while this one was looked at.
     queue.known.setdefault(concept.id, int(history["id"].max()) if len(history) else 0)
     with st.container():
-        if queue.said:
-            st.html(f'<div class="cw-soft">{queue.said}</div>')
+        if queue.message:
+            st.html(f'<div class="cw-soft">{queue.message}</div>')
     _steps(queue)
     heading(concept.name)
     st.html(chips({"method": concept.method, "site": concept.site, "label": concept.label, "id": concept.id}))
@@ -153,10 +153,10 @@ def _typed(concept: Concept) -> str:
 def _steps(queue: Queue) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Back", icon=":material/chevron_left:", shortcut="B", disabled=queue.place == 0):
-            queue.place, queue.said = queue.place - 1, ""
+            queue.place, queue.message = queue.place - 1, ""
             st.rerun()
         if st.button("Skip", icon=":material/chevron_right:", shortcut="S", disabled=queue.place >= len(queue.ids)):
-            queue.place, queue.said = queue.place + 1, ""
+            queue.place, queue.message = queue.place + 1, ""
             st.rerun()
         where = f"{min(queue.place + 1, len(queue.ids)):,} of {len(queue.ids):,} in this queue"
         st.html(f'<span class="cw-soft cw-small cw-number">{where}</span>', width="content")
@@ -166,10 +166,10 @@ def _save(writer: Writer, queue: Queue, concept: Concept, text: str) -> None:
     history = concept.names()
     others = history[history["source"].eq("human") & history["id"].gt(queue.known[concept.id])] if len(history) else history
     writer.rename(concept, text, st.session_state.get("author") or "someone")
-    queue.said = f"Saved <b><bdi>{escape(text, MAX_NAME)}</bdi></b> for {escape(concept.id, 160)}."
+    queue.message = f"Saved <b><bdi>{escape(text, MAX_NAME)}</bdi></b> for {escape(concept.id, 160)}."
     if len(others):
         last = others.iloc[-1]
-        said = f" {escape(last['author'], 80)} had named it <b><bdi>{escape(last['text'], MAX_NAME)}</bdi></b> meanwhile"
-        queue.said += f"{said}; both are in its history."
+        message = f" {escape(last['author'], 80)} had named it <b><bdi>{escape(last['text'], MAX_NAME)}</bdi></b> meanwhile"
+        queue.message += f"{message}; both are in its history."
         st.toast(literal(f"{short(last['author'], 80)} had named it {short(last['text'], 80)} meanwhile; both are kept."))
     queue.place += 1

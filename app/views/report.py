@@ -9,17 +9,17 @@ import pandas as pd
 import streamlit as st
 
 from app import state
+from app.components.download import MIB, download, file_name
 from app.components.filters import measured, spoken
-from app.components.offer import MIB, file_name, offer
 from app.components.page import empty, heading, sentences, title
 from app.components.text import short
-from app.tables import INTERNAL
 from app.views.overview import newest_runs
 from workbench.frames import records
 from workbench.numbers import counted
 from workbench.progress import Progress
 from workbench.reports import SECTIONS, choose, expected_bytes, write_report, zip_tables
 from workbench.reports.report import Chosen
+from workbench.store.run_kinds import of_analyses
 from workbench.study import Study
 
 WIDEST, TOP, COLLECTION, PICKED, NONE = (
@@ -32,7 +32,7 @@ def render(study: Study) -> None:
     """The choices, the preview and the buttons."""
     title("Report", "One HTML file that opens without a network, and the tables as files.")
     runs = study.runs()
-    runs = runs[~runs["analysis"].isin(INTERNAL)]
+    runs = runs[of_analyses(runs)]
     if runs.empty:
         empty("There is nothing to report yet. Run an analysis first:", f"workbench run {study.name} linear_probe")
         return
@@ -116,7 +116,7 @@ def _preview(study: Study, chosen: Chosen) -> None:
 
 def _build(study: Study, asked: tuple) -> None:
     key = ("built", str(study.folder), str(state.version(study)), repr(asked))
-    offer(
+    download(
         key, ("Build report", "Building the report"), lambda show: _report(study, asked, show), "Download report (HTML)",
         file_name(asked[0] or study.name, ending=".html"), "text/html", width="stretch",
     )  # fmt: skip
@@ -124,7 +124,7 @@ def _build(study: Study, asked: tuple) -> None:
 
 def _tables(study: Study, runs: list[str]) -> None:
     key = ("zipped", str(study.folder), str(state.version(study)), *runs)
-    offer(
+    download(
         key, ("Pack the tables", "Packing the tables"), lambda show: _zip(study, runs, show),
         "Download tables (CSV and Parquet)", file_name(study.name, ending="-tables.zip"), "application/zip", width="stretch",
     )  # fmt: skip

@@ -16,7 +16,7 @@ from app.components.page import empty, heading, sentences, small_lines, title
 from app.components.repeating import repeat_button, repetition
 from app.components.running import running
 from app.components.text import escape, literal, number, short
-from app.tables import INTERNAL, declared, set_label
+from app.tables import declared, set_label
 from app.writer import Writer, writer_of
 from workbench.analysis import Analysis, Metric, find_analysis
 from workbench.errors import WorkbenchError
@@ -26,6 +26,7 @@ from workbench.numbers import p_value
 from workbench.registry import analysis_names
 from workbench.seeds import LARGEST
 from workbench.statistics.rows import P_VALUES, SHOWN
+from workbench.store.run_kinds import OF_OTHER_RUNS
 from workbench.store.runs import Run
 from workbench.study import Study
 
@@ -121,11 +122,11 @@ def planned(study: Study, activations: str) -> list[str]:
 
 @st.cache_resource(max_entries=8, show_spinner="Counting documents …")
 def _planned(folder: str, activations: str, labels: str, _study: Study) -> list[str]:
-    from workbench.evidence.plan import said
-    from workbench.evidence.plan_causes import plan_causes, said_of_causes
+    from workbench.evidence.plan import plan_sentences
+    from workbench.evidence.plan_causes import causes_sentences, plan_causes
 
     acts = _study.activation_set(activations)
-    return [*said(_study.plan(acts, concepts=(20, 1000))), *said_of_causes(plan_causes(_study, acts))]
+    return [*plan_sentences(_study.plan(acts, concepts=(20, 1000))), *causes_sentences(plan_causes(_study, acts))]
 
 
 def _list(study: Study, runs: pd.DataFrame) -> str:
@@ -188,7 +189,7 @@ def _plain(value: Any) -> str:
 
 
 def _found(run: Run) -> None:
-    if run.analysis not in INTERNAL:
+    if run.analysis not in OF_OTHER_RUNS:
         _metrics(run, declared(run.analysis))
     columns = st.columns(2, gap="large")
     for place, name in enumerate(run.figures):
@@ -204,9 +205,9 @@ def _metrics(run: Run, known: dict[str, Metric]) -> None:
         empty("This run recorded no measurements.")
         return
     rows = first_of_each(table, known, max(ROWS_SHOWN // table["metric"].nunique(), 1) if len(table) > ROWS_SHOWN else ROWS_SHOWN)
-    said = [*filter(None, [shown_of(table, rows, known)]), *corrections(rows, known)]
+    sentences = [*filter(None, [shown_of(table, rows, known)]), *corrections(rows, known)]
     if len(rows) < len(table):
-        said.append("The report page exports them all.")
+        sentences.append("The report page exports them all.")
     table = rows.assign(
         metric=[known[k].title if k in known else short(k) for k in rows["metric"]],
         **{c: [short(v) for v in rows[c]] for c in ("site", "label", "class") if c in rows},
@@ -218,7 +219,7 @@ def _metrics(run: Run, known: dict[str, Metric]) -> None:
         pd.DataFrame(records(shown)), hide_index=True, placeholder="–", column_config=measurement_columns(),
         height=min(420, 38 + 35 * len(shown)),
     )  # fmt: skip
-    small_lines(said)
+    small_lines(sentences)
     for remark in run.remarks[:REMARKS_SHOWN]:
         st.warning(literal(remark, 900))
 

@@ -72,12 +72,12 @@ def _recipe(study: Study) -> Recipe:
         heat = st.slider("Temperature", 0.0, 2.0, float(kept.get("temperature", 0.0)), 0.1, key=f"temperature {version}")
         seed = st.number_input("Seed", 0, 10**6, kept.get("seed", 0), key=f"seed {version}")
     recipe = Recipe.made(
-        steps=steps_of(study), **_said(prompt, kept), max_new_tokens=int(tokens), temperature=heat, seed=int(seed)
+        steps=steps_of(study), **_opening_options(prompt, kept), max_new_tokens=int(tokens), temperature=heat, seed=int(seed)
     )  # fmt: skip
     return recipe.bound(study)
 
 
-def _said(prompt: str, kept: dict[str, Any]) -> dict[str, Any]:
+def _opening_options(prompt: str, kept: dict[str, Any]) -> dict[str, Any]:
     """The prompt, or the messages of a kept recipe as long as nobody wrote a prompt in their place."""
     return {"prompt": prompt} if prompt.strip() or not kept.get("messages") else {"messages": kept["messages"]}
 
@@ -231,8 +231,8 @@ def _kept(study: Study) -> None:
         for row in table.iloc[::-1].head(30).to_dict("records"):
             # A recipe that cannot be used here leaves the others on the page.
             with sentences(), st.container(horizontal=True, vertical_alignment="center"):
-                said = f"{short(row['name'], 80)}, by {short(row['author'], 40)}, {row['at']}"
-                st.html(f'<div class="cw-item">{escape(said, 300)}</div>', width="stretch")
+                line = f"{short(row['name'], 80)}, by {short(row['author'], 40)}, {row['at']}"
+                st.html(f'<div class="cw-item">{escape(line, 300)}</div>', width="stretch")
                 if st.button("Use", key=f"recipe {row['id']}"):
                     _use(study, Recipe.parse(json.dumps(row["recipe"])))
 

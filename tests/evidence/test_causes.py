@@ -7,7 +7,7 @@ import torch
 import workbench as wb
 from workbench.evidence.causes import Response, Steered, cause_rows, dose_response, random_directions
 from workbench.evidence.controls import Controls, ordinary_rows
-from workbench.evidence.families import correct
+from workbench.evidence.corrections import correct
 from workbench.evidence.shifts import output_shift
 from workbench.evidence.steered_inputs import one_a_cluster_first
 from workbench.readout import Readout, examples_with, fit_readout, output_gradients

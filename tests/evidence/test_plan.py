@@ -11,8 +11,8 @@ import pytest
 import workbench as wb
 from tests.conftest import word_index, write_activations
 from workbench.errors import LeftOutError
-from workbench.evidence.plan import cannot_be_found, plan, said
-from workbench.evidence.plan_causes import plan_causes, said_of_causes
+from workbench.evidence.plan import cannot_be_found, plan, plan_sentences
+from workbench.evidence.plan_causes import causes_sentences, plan_causes
 from workbench.reports.parts import LeftOut
 
 
@@ -66,15 +66,15 @@ def test_spans_that_lie_in_every_document_can_be_found(planted) -> None:
 def test_what_cannot_be_found_is_told_from_what_is_only_hard_to_find(planted) -> None:
     study, acts, _, _ = planted(examples=160)
     table = plan(study, acts, (20, 10**8))
-    lines = " ".join(said(table))
+    lines = " ".join(plan_sentences(table))
     assert "(the label in most documents)" in lines
     assert "takes each document for one row" in lines
     one = table[table["label"].eq("kind=right")]
-    assert "(the label in most documents)" not in " ".join(said(one))
+    assert "(the label in most documents)" not in " ".join(plan_sentences(one))
     assert one["most_concepts"].iloc[0] == pytest.approx(10**9)
     few = one.assign(most_concepts=100, auroc=[0.8, np.nan])
-    assert "For 1 label no corrected p value over 100,000,000 concepts could be below .05" in " ".join(said(few))
-    assert "could be below .05" not in " ".join(said(one))
+    assert "For 1 label no corrected p value over 100,000,000 concepts could be below .05" in " ".join(plan_sentences(few))
+    assert "could be below .05" not in " ".join(plan_sentences(one))
 
 
 def test_a_study_without_its_activations_has_a_plan_by_the_labels_alone(planted, tmp_path) -> None:
@@ -92,7 +92,7 @@ def test_a_study_without_its_activations_has_a_plan_by_the_labels_alone(planted,
             before[columns].sort_values("label").reset_index(drop=True),
         )
         assert not table["captured"].any()
-        assert "which examples were captured is not known" in " ".join(said(table))
+        assert "which examples were captured is not known" in " ".join(plan_sentences(table))
         assert plan_causes(again).empty
         left_out = LeftOut()
         assert left_out.unless_broken("the rows", again.activations()[0].require_rows, 1) == 1
@@ -117,7 +117,7 @@ def test_where_few_directions_hold_the_variance_the_plan_says_how_many_concepts_
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         table = plan_causes(study, acts).set_index("metric")
-    lines = " ".join(said_of_causes(table.reset_index()))
+    lines = " ".join(causes_sentences(table.reset_index()))
     readout = table.loc["causes.readout"]
     if ranked:
         assert readout["dimension"] < 9

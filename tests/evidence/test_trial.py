@@ -10,8 +10,8 @@ from workbench.activations.labels import choose_labels, example_means, row_targe
 from workbench.analysis import Analysis, Result, register
 from workbench.concepts import LinearConcepts
 from workbench.errors import DataError, UnknownNameError
+from workbench.evidence.corrections import correct
 from workbench.evidence.detection import detect
-from workbench.evidence.families import correct
 from workbench.evidence.held_out import held_out
 from workbench.evidence.informs import information
 from workbench.evidence.location import locate

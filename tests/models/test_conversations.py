@@ -222,7 +222,7 @@ def test_generation_edits_the_same_positions_as_whole_passes(chat, positions):
     steps = list(chat.stream(HELLO, [Edits(), edit], max_new_tokens=3))
     ids, kinds = chat.tokens.opening(HELLO)
     from workbench.models.chat import OF_ROLE, at_positions
-    from workbench.models.taps import recording
+    from workbench.models.hooks import recording
 
     whole = steer(SITE, edit.arguments["direction"], 4.0)
     for step in steps:

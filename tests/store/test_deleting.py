@@ -18,7 +18,7 @@ import sqlalchemy as sa
 import workbench as wb
 from tests.store.axes import AXES
 from tests.store.forks import Fork, Killed
-from tests.store.test_remote_care import unused_port
+from tests.store.test_remote_integrity import unused_port
 from workbench.cli import main
 from workbench.errors import StudyError, UnknownNameError, WorkbenchWarning
 from workbench.recipes import Recipe

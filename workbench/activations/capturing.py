@@ -13,10 +13,10 @@ from typing import Any, cast
 import numpy as np
 
 from workbench.activations.chunks import Chunk, Piece, Reader
+from workbench.activations.disk_space import check_limit, check_room
 from workbench.activations.drawing import Drawn, draw, warn_of_short_values
 from workbench.activations.dtypes import DTYPES, Dtype, warn_near_overflow
 from workbench.activations.manifest import Pool, Request, known_request
-from workbench.activations.room import check_limit, check_room
 from workbench.activations.source import Examples
 from workbench.activations.store import ActivationSet
 from workbench.activations.writer import Writer, claimed, finish_sealed, whole, writing

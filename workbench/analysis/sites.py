@@ -82,14 +82,14 @@ class _AtSite:
             yield self(site)
 
     def elsewhere(self) -> Callable[[], Callable[[str], Any]]:
-        """What makes the same in another process."""
+        """A function without arguments that builds this object in another process."""
         context = self._context
-        lie = _Where(context.activations.folder, context.activations.manifest.files, context.remote)
-        return partial(_made, self._analysis, lie, context.dataset, context.seed, self._shared)
+        location = _Location(context.activations.folder, context.activations.manifest.files, context.remote)
+        return partial(_in_worker, self._analysis, location, context.dataset, context.seed, self._shared)
 
 
 @dataclass(frozen=True)
-class _Where:
+class _Location:
     """Where a set of activations is: its folder, its files and their checksums, and the remote that has it too, if any."""
 
     folder: Path
@@ -117,8 +117,8 @@ class _Where:
         return ActivationSet.open(fetched(self.remote, self.folder.name, self.files))
 
 
-def _made(analysis: SiteAnalysis, lie: _Where, dataset: Dataset, seed: int, shared: Any) -> _AtSite:
-    context = Context(lie.opened(), dataset, seed, silent, _not_here, _not_here, _not_here)
+def _in_worker(analysis: SiteAnalysis, location: _Location, dataset: Dataset, seed: int, shared: Any) -> _AtSite:
+    context = Context(location.opened(), dataset, seed, silent, _not_here, _not_here, _not_here)
     return _AtSite(analysis, context, shared)
 
 

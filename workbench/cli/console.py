@@ -188,17 +188,21 @@ def progress() -> Iterator[Report]:
 
 def _plain_lines() -> Report:
     """For a log file: a line for each new step, one when a tenth of a long step is done, and one a minute after that."""
-    since, said, tenth = time.monotonic(), 0.0, False
+    since, last_shown, tenth = time.monotonic(), 0.0, False
     left = TimeLeft()
 
     def show(done: int, total: int, text: str) -> None:
-        nonlocal said, tenth
+        nonlocal last_shown, tenth
         now = time.monotonic()
         if left.update(done, total, text):
-            said, tenth = now, False
+            last_shown, tenth = now, False
             line = visible(text, 100)
-        elif left.seconds and left.elapsed >= LEAST_TOLD_S and (now - said >= LINE_EVERY_S or (not tenth and done >= total / 10)):
-            said, tenth = now, done >= total / 10
+        elif (
+            left.seconds
+            and left.elapsed >= LEAST_TOLD_S
+            and (now - last_shown >= LINE_EVERY_S or (not tenth and done >= total / 10))
+        ):
+            last_shown, tenth = now, done >= total / 10
             line = f"{visible(text, 100)}, {done / total:.0%} done, {time_text(left.seconds)} left"
         else:
             return

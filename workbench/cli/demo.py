@@ -16,6 +16,7 @@ from workbench.opening import open_study
 from workbench.progress import Progress
 from workbench.recording import peak_memory
 from workbench.store.members import STUDY_FILE
+from workbench.store.run_kinds import EXAMINATION
 from workbench.store.runs import Run, repetitions
 from workbench.study import Study
 
@@ -30,7 +31,7 @@ def run_demo(folder: Path, report: Path) -> None:
         before = len(study.runs())
         with progress() as show:
             runs = make(study, show)
-        made = len(study.runs()) > before
+        anything_new = len(study.runs()) > before
         findings = found_by_label(study, runs)
         pairs = study.counterparts()
         path = study.report(report)
@@ -50,7 +51,7 @@ def run_demo(folder: Path, report: Path) -> None:
     same = pairs[pairs["verdict"].eq("same")]
     say(f"\n{len(same) // 2} pairs of concepts were found to be the same by two methods; `workbench match {folder}` lists them.")
     say(f"Report: {path}")
-    say(f"{'Made' if made else 'Reused'} {folder} in {seconds:.0f} s, at most {peak() / 1024:.1f} GiB of memory.")
+    say(f"{'Made' if anything_new else 'Reused'} {folder} in {seconds:.0f} s, at most {peak() / 1024:.1f} GiB of memory.")
 
 
 def open_steer(folder: Path, report: Path) -> None:
@@ -90,7 +91,8 @@ def make(study: Study, show: Progress) -> dict[str, Run]:
     if not _named(study, runs["SAE"]):
         runs["SAE"].concepts.name(vocabulary="common-words", **options)
     # A trial has the names in it. One that a person gives later is tried when that person asks, not by the demo.
-    tried = {config.get("run") for config in study.runs().query("analysis == 'examine'")["config"]}
+    examinations = study.runs().query("analysis == @EXAMINATION")
+    tried = {config.get("run") for config in examinations["config"]}
     if runs["SAE"].id not in tried:
         study.examine(runs["SAE"], texts, steer=10, **options)
     for method in ("probe", "CAV"):
@@ -108,7 +110,7 @@ def _named(study: Study, run: Run) -> bool:
 def found_by_label(study: Study, runs: dict[str, Run]) -> pd.DataFrame:
     """One row a label: probe, CAV and best latent on the test split, beside the best neuron and the best random latent."""
     examined = study.runs()
-    examined = examined[examined["analysis"].eq("examine") & ~repetitions(examined)]
+    examined = examined[examined["analysis"].eq(EXAMINATION) & ~repetitions(examined)]
     labels = [Run(study, row).tables["labels"].assign(parent=row["config"]["run"]) for row in records(examined)]
     table = pd.concat(labels)
     latents = table[table["parent"].eq(runs["SAE"].id)].set_index("label")

@@ -122,13 +122,13 @@ def plan(
     concepts: Annotated[list[int] | None, typer.Option(help="How many concepts are tested together; may be repeated.")] = None,
 ) -> None:
     """Show what the data can show: by label, the smallest effects that are found four times in five."""
-    from workbench.evidence.plan import TESTS, said
-    from workbench.evidence.plan_causes import plan_causes, said_of_causes
+    from workbench.evidence.plan import TESTS, plan_sentences
+    from workbench.evidence.plan_causes import causes_sentences, plan_causes
 
     with open_study(study, create=False) as opened:
         chosen = opened.activation_set(acts)
         table, causes = opened.plan(chosen, concepts=tuple(concepts or TESTS)), plan_causes(opened, chosen)
-    lines = [*said(table), *said_of_causes(causes)]
+    lines = [*plan_sentences(table), *causes_sentences(causes)]
     if STATE.json:
         show_json({"plan": records(table), "causes": records(causes), "said": lines})
         return
@@ -204,8 +204,8 @@ def concept(study: StudyPath, identifier: Annotated[str, typer.Argument(help="Th
     for remark in remarks:
         say(remark)
     show_table(names[["text", "source", "author", "at"]])
-    said = evidence["note"].fillna("").where(evidence["error"].isna(), evidence["error"])
-    show_table(evidence[["metric", "label", "status", *SHOWN]].assign(note=said))
+    note = evidence["note"].fillna("").where(evidence["error"].isna(), evidence["error"])
+    show_table(evidence[["metric", "label", "status", *SHOWN]].assign(note=note))
     show_table(examples[["value", "token", "input"]], limit=100)
 
 

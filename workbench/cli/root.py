@@ -50,7 +50,8 @@ def options(
 @cache
 def _load() -> None:
     """Register the commands: once, however often a process calls :func:`main`."""
-    from workbench.cli import care, exchange, inspect, labels, serve, share, steer, work
+    from workbench.cli import exchange, inspect, labels, serve, share, steer, work
+    from workbench.cli import integrity as care
 
     for module in (work, labels, inspect, steer, exchange, share, care, serve):
         module.add_to(app)

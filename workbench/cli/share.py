@@ -37,23 +37,23 @@ def unpack(
     """Make a study of a packed one, or of the folder of somebody else's: only what belongs to a study is taken."""
     from workbench.opening import unpack as make
 
-    with progress() as show, make(file, study or Path("studies") / Path(file).stem, catalog, show) as made:
+    with progress() as show, make(file, study or Path("studies") / Path(file).stem, catalog, show) as opened:
         if STATE.json:
-            show_json({"study": str(made.folder)})
+            show_json({"study": str(opened.folder)})
         else:
-            say(f"{made!r} in {made.folder}")
+            say(f"{opened!r} in {opened.folder}")
 
 
 def recapture(study: StudyPath) -> None:
     """Capture the activations again that were left out when the study was packed."""
     with open_study(study, create=False) as opened, progress() as show:
-        made = opened.recapture(show)
+        captured = opened.recapture(show)
     if STATE.json:
-        show_json({"activations": [acts.id for acts in made]})
+        show_json({"activations": [acts.id for acts in captured]})
         return
-    for acts in made:
+    for acts in captured:
         say(repr(acts))
-    if not made:
+    if not captured:
         say("Nothing was left out: all activations are there.")
 
 

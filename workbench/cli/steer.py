@@ -51,32 +51,37 @@ def steer(
     if recipe is not None:
         if special:
             raise ConfigError("A recipe says itself whether special tokens are changed: leave --special out.")
-        made = Recipe.load(recipe)
+        loaded = Recipe.load(recipe)
     else:
         if positions:
             check_positions(positions)
         steps = [parse_step(item) | {"special": special, "positions": positions} for item in concept or []]
-        made = Recipe.made(
-            steps=steps, **_said(prompt, chat, system), max_new_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed
+        loaded = Recipe.made(
+            steps=steps,
+            **_opening_options(prompt, chat, system),
+            max_new_tokens=tokens,
+            temperature=temperature,
+            top_k=top_k,
+            seed=seed,
         )
     with open_study(study, create=False) as opened:
-        made = made if made.weights_hash else made.bound(opened)
-        found = collect(made.opening, made.stream(opened))
-        said = [_told(opened, step) for step in made.steps]
+        loaded = loaded if loaded.weights_hash else loaded.bound(opened)
+        found = collect(loaded.opening, loaded.stream(opened))
+        lines = [_step_text(opened, step) for step in loaded.steps]
     if save is not None:
-        made.save(save)
+        loaded.save(save)
     if STATE.json:
-        show_json({"base": found.texts[0], "edited": found.texts[1], "recipe": made.model_dump()})
+        show_json({"base": found.texts[0], "edited": found.texts[1], "recipe": loaded.model_dump()})
         return
-    start = f"{made.opening}\n\nassistant: " if made.messages else made.prompt
-    for line in said:
+    start = f"{loaded.opening}\n\nassistant: " if loaded.messages else loaded.prompt
+    for line in lines:
         say(line)
     say(f"\nBase:   {start}{found.texts[0]}\n\nEdited: {start}{found.texts[1]}")
     if save is not None:
         print(f"Wrote {save}", file=sys.stderr)
 
 
-def _told(study: Study, step: RecipeStep) -> str:
+def _step_text(study: Study, step: RecipeStep) -> str:
     """A step in words; what is added also on both scales of a dose, where the study knows them."""
     concept = study.concept(step.concept)
     line = f"{step.action} {step.amount:g}: '{concept.name}' ({step.concept})"
@@ -90,7 +95,7 @@ def _told(study: Study, step: RecipeStep) -> str:
     )
 
 
-def _said(prompt: str, chat: bool, system: str) -> dict[str, Any]:
+def _opening_options(prompt: str, chat: bool, system: str) -> dict[str, Any]:
     """The prompt, or the messages that it is."""
     if system and not chat:
         raise ConfigError("A message of the system is for a chat model: give --chat too.")

@@ -135,7 +135,7 @@ def run(
     from workbench.engines import find_engine
     from workbench.registry import declared_metrics
 
-    does = find_engine(engine, address, workers)
+    chosen_engine = find_engine(engine, address, workers)
     if source is not None:
         if analysis or sites or labels or acts or option or seed or force or engine != "local":
             raise ConfigError("A run is repeated as it was: with --from, give nothing but --tolerance.")
@@ -149,7 +149,7 @@ def run(
     with open_study(study, create=False) as opened, progress() as show:
         chosen = opened.activation_set(acts)
         view = chosen.select(many(sites) or []) if sites else chosen
-        done = opened.run(analysis, view, seed=seed, force=force, progress=show, engine=does, **options)
+        done = opened.run(analysis, view, seed=seed, force=force, progress=show, engine=chosen_engine, **options)
         metrics, remarks = done.metrics, done.remarks
         skipped = done.tables["skipped"] if "skipped" in done.tables else pd.DataFrame()
         facts = {"run": done.id, "seconds": done.record["seconds"], "peak_mib": done.record["peak_mib"]}
@@ -228,14 +228,14 @@ def examine(
     concept: Annotated[list[int] | None, typer.Option(help="Only the concept of this number; may be repeated.")] = None,
 ) -> None:
     """Put a run's concepts on trial."""
-    from workbench.evidence import BY_KEY, FAMILIES
+    from workbench.evidence import BY_KEY, QUESTIONS
 
     with open_study(study, create=False) as opened, progress() as show:
         found = opened.get_run(run)
         chosen: Any = [opened.concept(f"{found.id}.{n}") for n in concept] if concept else found
         rows = opened.examine(
             chosen,
-            families=tuple(many(families) or FAMILIES),
+            families=tuple(many(families) or QUESTIONS),
             sites=many(sites),
             steer=steer,
             replicate=replicate,

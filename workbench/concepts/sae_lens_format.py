@@ -119,9 +119,9 @@ def converted(config: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[
     wrong = [key for key, size in width.items() if config.get(key, size) != size]
     if wrong:
         raise ConfigError(f"{wrong[0]} is {config[wrong[0]]} in {CONFIG_FILE} and {width[wrong[0]]} in the weights.")
-    made = _as_version_6(config | width)
-    check_config(made)
-    return made, tensors
+    converted = _as_version_6(config | width)
+    check_config(converted)
+    return converted, tensors
 
 
 def stored(config: dict[str, Any]) -> dict[str, Any]:
@@ -284,9 +284,9 @@ def _as_version_6(config: dict[str, Any]) -> dict[str, Any]:
     loaders = _sae_lens_loaders()
     # An empty dictionary of options would be searched for k.
     given = {key: value for key, value in config.items() if key != "activation_fn_kwargs" or value}
-    made: dict[str, Any] = loaders.handle_config_defaulting(dict(given))
-    kept = (metadata or {}) | made["metadata"] | {"sae_lens_version": version("sae-lens")}
-    return {"dtype": "float32"} | made | {"device": "cpu", "metadata": kept} | _default_k(made)
+    converted: dict[str, Any] = loaders.handle_config_defaulting(dict(given))
+    kept = (metadata or {}) | converted["metadata"] | {"sae_lens_version": version("sae-lens")}
+    return {"dtype": "float32"} | converted | {"device": "cpu", "metadata": kept} | _default_k(converted)
 
 
 def _default_k(config: dict[str, Any]) -> dict[str, Any]:
@@ -301,11 +301,13 @@ def _from_sparsify(folder: Path, config: dict[str, Any]) -> tuple[dict[str, Any]
             raise ConfigError(f"{key}={config[key]!r} of a dictionary of sparsify is not understood.")
     if config.get("activation", "topk") != "topk":
         raise ConfigError(f"activation={config['activation']!r} of a dictionary of sparsify is not understood.")
-    made, tensors = _sae_lens_loaders().sparsify_disk_loader(folder.resolve(), device="cpu", cfg_overrides={"dtype": "float32"})
-    if tuple(tensors["W_dec"].shape) == (made["d_in"], made["d_sae"]):
+    converted, tensors = _sae_lens_loaders().sparsify_disk_loader(
+        folder.resolve(), device="cpu", cfg_overrides={"dtype": "float32"}
+    )
+    if tuple(tensors["W_dec"].shape) == (converted["d_in"], converted["d_sae"]):
         # Sparsify writes it as [latents, width], and the converter turns it.
         tensors["W_dec"] = tensors["W_dec"].T
-    return made, {name: tensor.contiguous() for name, tensor in tensors.items()}
+    return converted, {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
 def _sae_lens_loaders() -> Any:

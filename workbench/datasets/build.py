@@ -208,9 +208,12 @@ def _note_empty(frame: pd.DataFrame, taken: Collection[str], notes: list[str]) -
 
 def note_missing(columns: Mapping[str, pd.Series], words: Collection[str], notes: list[str]) -> None:
     """Say how many cells of label and group columns hold a word for a missing value."""
-    found = {name: said for name, column in columns.items() if (said := c.says_missing(column, words))}
+    found = {name: words_of_column for name, column in columns.items() if (words_of_column := c.says_missing(column, words))}
     if found:
-        count, every = sum(map(len, found.values())), sorted({cell for said in found.values() for cell in said})
+        count, every = (
+            sum(map(len, found.values())),
+            sorted({cell for cells in found.values() for cell in cells}),
+        )
         cells = "cell says" if count == 1 else "cells say"
         notes.append(f"{count:,} {cells} {listing(every)} in {listing(found)}, and count as missing: {KEEP_WORDS}")
 

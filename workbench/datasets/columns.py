@@ -94,9 +94,9 @@ def guess_content(frame: pd.DataFrame) -> tuple[str, str]:
         return "image", image
     if text is not None:
         return "text", text
-    wordy = [str(name) for name in frame.columns if _reads_as_text(frame[name])]
-    if len(wordy) == 1:
-        return "text", wordy[0]
+    text_like = [str(name) for name in frame.columns if _reads_as_text(frame[name])]
+    if len(text_like) == 1:
+        return "text", text_like[0]
     raise DataError(f"Say which column holds the examples, with text= or image=: the columns are {listing(frame.columns)}.")
 
 

@@ -76,8 +76,8 @@ def read_folder(
     if all(record["split"] for record in records):
         pass
     elif any(record["split"] for record in records):
-        loose = next(record["file"] for record in records if not record["split"])
-        raise DataError(f"Some files lie in a train or test folder but {quote(loose)} does not: put it in one of them.")
+        unsorted = next(record["file"] for record in records if not record["split"])
+        raise DataError(f"Some files lie in a train or test folder but {quote(unsorted)} does not: put it in one of them.")
     frame = table_of_records(records)
     unused = [name for name in ("label", "split") if frame[name].isna().all()]
     return _with_labels(frame.drop(columns=unused), folder, encoding, lost, [] if notes is None else notes)

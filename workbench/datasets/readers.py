@@ -113,15 +113,15 @@ def _delimiters(text: str, usual: str) -> list[str]:
 
 def _read_delimited(path: Path, usual: str, encoding: str | None, notes: list[str]) -> pd.DataFrame:
     text = read_text(path, encoding)
-    said = _SEPARATOR_LINE.match(text)
-    text = text[said.end() :] if said else text
+    separator_line = _SEPARATOR_LINE.match(text)
+    text = text[separator_line.end() :] if separator_line else text
     if not text.strip():
         raise DataError(f"{quote(path.name)} is empty: it has no rows.")
     # Python's reader keeps NUL characters and line ends inside quotes; its limit on a field guards other
     # programs' memory.
     before = csv.field_size_limit(len(text) + 1)
     try:
-        separator, *others = [said[1]] if said else _delimiters(text, usual)
+        separator, *others = [separator_line[1]] if separator_line else _delimiters(text, usual)
         fit = f", though {DELIMITERS[others[0]]} would give columns as well" if others else ""
         if separator != usual or others:
             notes.append(f"The columns of {path.name} are separated by {DELIMITERS.get(separator, quote(separator))}{fit}.")

@@ -67,11 +67,11 @@ def relabel(
         asked = [labels] if isinstance(labels, str) else list(labels)
         names = list(dict.fromkeys(_column(frame, name, "label") for name in asked))
     found, given = _read_labels(data, frame, names, asked, set(called), words, notes)
-    said = [note for note in data.notes if missing is None or not note.endswith(KEEP_WORDS)]
+    kept_notes = [note for note in data.notes if missing is None or not note.endswith(KEEP_WORDS)]
     if group is not None or split is not None:
-        said = [note for note in said if not note.startswith((ABOUT_GROUPS, ABOUT_SPLITS))]
+        kept_notes = [note for note in kept_notes if not note.startswith((ABOUT_GROUPS, ABOUT_SPLITS))]
         _arrange(data, frame, group, split, words, notes)
-    return _made(data, frame, found, given, [*said, *notes], words)
+    return _relabelled(data, frame, found, given, [*kept_notes, *notes], words)
 
 
 def with_labels(data: Dataset, names: Sequence[str]) -> Dataset:
@@ -80,16 +80,16 @@ def with_labels(data: Dataset, names: Sequence[str]) -> Dataset:
     frame = data.table.drop(columns=[data.modality])
     every = list(dict.fromkeys([*(label.name for label in data.example_labels), *names]))
     found, given = _read_labels(data, frame, every, names, set(), data.missing_words, notes)
-    return _made(data, frame, found, given, [*data.notes, *notes], data.missing_words)
+    return _relabelled(data, frame, found, given, [*data.notes, *notes], data.missing_words)
 
 
-def _made(
+def _relabelled(
     data: Dataset, frame: pd.DataFrame, found: list[Label], given: dict[str, pd.Series], notes: list[str], words: tuple[str, ...]
 ) -> Dataset:
     table = pd.concat([data.table[[data.modality]], frame], axis=1)
     notes = list(dict.fromkeys(notes))
-    made = finish(data.name, data.modality, table, data.spans, data.span_scope, found, data.source, notes, words, given)
-    return made.with_earlier([*data.earlier, data.hash])
+    relabelled = finish(data.name, data.modality, table, data.spans, data.span_scope, found, data.source, notes, words, given)
+    return relabelled.with_earlier([*data.earlier, data.hash])
 
 
 def _read_labels(

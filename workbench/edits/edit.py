@@ -84,8 +84,8 @@ class Edit:
         """
         if self.kind not in _STRENGTH:
             raise ConfigError(f"An edit of kind '{self.kind}' has no strength: make a new edit instead.")
-        made = make_edit(self.kind, self.site, {**self.arguments, _STRENGTH[self.kind]: float(value)})
-        return made.at(self.positions, self.special)
+        stronger = make_edit(self.kind, self.site, {**self.arguments, _STRENGTH[self.kind]: float(value)})
+        return stronger.at(self.positions, self.special)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON description; tensors become lists.

@@ -51,7 +51,7 @@ class Ray(Engine):
         self.address, self.workers, self.store = address, workers, store
         self._ray = _library()
         self._block: ExitStack | None = None
-        self._kept: _Crew | None = None
+        self._kept: _Pool | None = None
 
     def __enter__(self) -> Self:
         """Start or join the cluster; its workers are kept until the block ends."""
@@ -78,17 +78,17 @@ class Ray(Engine):
 
         maker, threads = task.elsewhere(), torch.get_num_threads()
         with self._cluster(threads):
-            crew = self._crew(maker, threads)
+            pool = self._pool(maker, threads)
             try:
-                yield from crew.results(pieces)
+                yield from pool.results(pieces)
             finally:
                 # Who has a piece under way would do it to its end before anything else.
-                if self._block is not None and crew.free:
-                    self._kept = crew
+                if self._block is not None and pool.free:
+                    self._kept = pool
                 else:
-                    crew.end()
+                    pool.end()
 
-    def _crew(self, maker: Callable[[], Callable[[Any], Any]], threads: int) -> _Crew:
+    def _pool(self, maker: Callable[[], Callable[[Any], Any]], threads: int) -> _Pool:
         """Workers for a task: those that are kept, or new ones."""
         kept, self._kept = self._kept, None
         if kept is not None and kept.threads == threads:
@@ -96,7 +96,7 @@ class Ray(Engine):
             return kept
         if kept is not None:
             kept.end()
-        return _Crew(self._ray, maker, threads, self.workers or self._room(threads))
+        return _Pool(self._ray, maker, threads, self.workers or self._room(threads))
 
     def _room(self, threads: int) -> int:
         """How many workers find room on the machines that are there."""
@@ -162,7 +162,7 @@ class _Worker:
         return self._work(piece)
 
 
-class _Crew:
+class _Pool:
     """The workers that do one task, and what each of them does."""
 
     def __init__(self, ray: Any, maker: Callable[[], Callable[[Any], Any]], threads: int, count: int) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workbench.evidence.metrics import BY_KEY, FAMILIES, TRIAL
+from workbench.evidence.metrics import BY_KEY, QUESTIONS, TRIAL
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.study import Study
 
-__all__ = ["BY_KEY", "FAMILIES", "TRIAL", "examine"]
+__all__ = ["BY_KEY", "QUESTIONS", "TRIAL", "examine"]
 
 
 def examine(study: Study, concepts: Any, dataset: Any = None, **options: Any) -> pd.DataFrame:

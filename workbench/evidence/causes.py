@@ -38,7 +38,7 @@ RANDOM_DIRECTIONS = 79
 """Of each kind."""
 LINEAR_CONTROLS = 2000
 """Of each kind, where a product tells the effect."""
-FAMILIES = {
+TESTED_TOGETHER = {
     "causes.readout": "readout slopes of all concepts steered in this examination",
     "causes.output": "output shifts of all concepts steered in this examination",
     "causes.tokens": "own tokens of all concepts steered in this examination",
@@ -203,7 +203,7 @@ def _readout_row(steered: Steered, k: int, column: int, most: float) -> dict[str
 
 def _row(metric: str, values: Float[np.ndarray, "e"], clusters: Int[np.ndarray, "e"], beyond: Beyond) -> dict[str, Any]:
     low, high = (float(end[0]) for end in mean_interval(values[:, None], clusters))
-    null = Null(float(beyond.null), float(beyond.high), float(beyond.p), FAMILIES[metric])
+    null = Null(float(beyond.null), float(beyond.high), float(beyond.p), TESTED_TOGETHER[metric])
     return row(metric, float(values.mean()), null, n=len(values), low=low, high=high, clusters=len(np.unique(clusters)))
 
 
@@ -275,7 +275,7 @@ def sensitivity_rows(
         rows += [
             row(
                 "causes.sensitivity", float(values[:, i].mean()),
-                Null(float(found.null[0]), float(found.high[0]), float(found.p[i]), FAMILIES["causes.sensitivity"]),
+                Null(float(found.null[0]), float(found.high[0]), float(found.p[i]), TESTED_TOGETHER["causes.sensitivity"]),
                 n=len(grads), low=float(interval.low[i]), high=float(interval.high[i]), clusters=documents, place=place,
                 label=label,
             )

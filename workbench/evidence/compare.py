@@ -87,8 +87,10 @@ def _text(options: dict[str, Any], key: str) -> str:
 
 def _metrics(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     # Whatever is not a number says what the number is of: the metric, its site, label, class.
-    said = {"status", "error", "note", "family", "kind", *P_VALUES, *COUNTS}
-    keys = [c for c in first.columns if c in second.columns and c not in said and not pd.api.types.is_numeric_dtype(first[c])]
+    not_numbers = {"status", "error", "note", "family", "kind", *P_VALUES, *COUNTS}
+    keys = [
+        c for c in first.columns if c in second.columns and c not in not_numbers and not pd.api.types.is_numeric_dtype(first[c])
+    ]
     columns = [*keys, *NUMBERS]
     one, two = (t.reindex(columns=columns).drop_duplicates(keys) for t in (first, second))
     if one.empty or two.empty:

@@ -27,6 +27,7 @@ from workbench.progress import Progress, shares, silent
 from workbench.recording import record_run
 from workbench.statistics.directions import isotropic_directions
 from workbench.statistics.intervals import correlation_interval
+from workbench.store.run_kinds import COMPARISON, of_analyses
 from workbench.store.runs import Run, first_id, repetitions
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def counterparts(study: Study, *, max_rows: int = 10_000, seed: int = 0, progres
         return pd.DataFrame(columns=list(COLUMNS))
     require_splits(study.activation_set(runs[0].record["inputs"]["activations"]), study.dataset_for(runs[0]), "test")
     config = {"runs": [run.id for run in runs], "max_rows": max_rows}
-    run_id = f"counterparts-{hashlib.sha256(json.dumps([config, seed]).encode()).hexdigest()[:8]}"
+    run_id = f"{COMPARISON}-{hashlib.sha256(json.dumps([config, seed]).encode()).hexdigest()[:8]}"
     record = _record(study, run_id, runs, max_rows, seed, progress)
     return record.tables["pairs"].reindex(columns=list(COLUMNS))
 
@@ -74,8 +75,8 @@ def _record(study: Study, run_id: str, runs: list[Run], max_rows: int, seed: int
         return Result(tables={"pairs": _compare(study, runs, max_rows, seed, progress)})
 
     return record_run(
-        study, run_id, "counterparts", config, seed, {"parents": config["runs"]}, work, _write, force=bool(repeats),
-        made={"repeats": repeats} if repeats else {},
+        study, run_id, COMPARISON, config, seed, {"parents": config["runs"]}, work, _write, force=bool(repeats),
+        extra={"repeats": repeats} if repeats else {},
     )  # fmt: skip
 
 
@@ -106,7 +107,7 @@ def _runs(study: Study) -> list[Run]:
     from workbench.analysis import find_analysis
 
     frame = study.runs()
-    frame = frame[~frame["analysis"].isin(["examine", "counterparts"]) & ~repetitions(frame)]
+    frame = frame[of_analyses(frame) & ~repetitions(frame)]
     # A run repeated with another seed is a replica for stability, not another method.
     newest = frame.sort_values(["seed", "started"], ascending=[True, False]).drop_duplicates("analysis")
     runs = [Run(study, row) for row in records(newest.sort_values("id"))]

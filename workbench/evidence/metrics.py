@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from workbench.metrics import Metric
 
-FAMILIES = {
+QUESTIONS = {
     "detects": "Detects: does it tell a labelled concept apart on held-out data?",
     "informs": "Informs: how many bits does it carry about that label?",
     "locates": "Locates: is its peak where the concept is?",
@@ -19,7 +19,7 @@ TRIAL = (
         "AUROC",
         "Area under the ROC curve for the label that it detects best, chosen on the validation split and measured on the test"
         " split; interval over documents (Obuchowski 1997); null: documents dealt one another's labels.",
-        neutral=0.5,
+        chance=0.5,
     ),
     Metric(
         "detects.ap",
@@ -33,7 +33,7 @@ TRIAL = (
         "Mutual information of the concept, cut into up to nine bins, with the same label, less its bias: its mean when documents"
         " are dealt one another's labels, so that the null is 0 and the value may be below it.",
         unit="bits",
-        neutral=0.0,
+        chance=0.0,
     ),
     Metric(
         "locates.pointing",
@@ -55,7 +55,7 @@ TRIAL = (
         unit="logits",
         direction="none",
         shown=False,
-        neutral=0.0,
+        chance=0.0,
     ),
     Metric(
         "causes.readout",
@@ -65,7 +65,7 @@ TRIAL = (
         " covariance, the stricter.",
         unit="logits",
         direction="none",
-        neutral=0.0,
+        chance=0.0,
     ),
     Metric(
         "causes.output",
@@ -84,7 +84,7 @@ TRIAL = (
         " stricter of both.",
         unit="nats",
         direction="none",
-        neutral=0.0,
+        chance=0.0,
     ),
     Metric(
         "causes.cost",
@@ -92,7 +92,7 @@ TRIAL = (
         "Relative change of the next-token loss on held-out text at that dose; null: random directions of the same norm.",
         direction="down",
         shown=False,
-        neutral=0.0,
+        chance=0.0,
     ),
     Metric(
         "causes.push",
@@ -123,7 +123,7 @@ TRIAL = (
         "Name",
         "How well its name, by embedding, predicts the held-out words on which it is present; null: the names of the other"
         " concepts.",
-        neutral=0.5,
+        chance=0.5,
     ),
 )
 

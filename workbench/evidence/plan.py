@@ -130,7 +130,7 @@ def cannot_be_found(study: Study, acts: ActivationSet, concepts: int, max_rows: 
     return f"{sentence[0].upper()}{sentence[1:]} (`workbench plan STUDY` says more)." if sentence else ""
 
 
-def said(table: pd.DataFrame) -> list[str]:
+def plan_sentences(table: pd.DataFrame) -> list[str]:
     """The plan in sentences, for a form, a report or a terminal."""
     if table.empty:
         return ["The data have no labels: nothing can be tested against them."]

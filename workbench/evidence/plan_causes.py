@@ -61,7 +61,7 @@ def plan_causes(study: Study, acts: ActivationSet | None = None) -> pd.DataFrame
     return table.astype({"degrees": float, "least_p": float, "most_tests": float})
 
 
-def said_of_causes(table: pd.DataFrame) -> list[str]:
+def causes_sentences(table: pd.DataFrame) -> list[str]:
     """The same in sentences."""
     lines = []
     ranked = table[table["most_tests"].notna()]

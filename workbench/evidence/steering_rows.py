@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from workbench.evidence.causes import FAMILIES, band
+from workbench.evidence.causes import TESTED_TOGETHER, band
 from workbench.evidence.control_readings import ControlReadings
 from workbench.evidence.doses import Doses
 from workbench.evidence.shifts import DESTROYED
@@ -71,8 +71,8 @@ def recommended(concept: Reading, passages: Passages, doses: Sequence[float], mo
     ``concept`` is the reading of its direction alone, at ``doses``. No random direction is looked at, so what they do at that
     dose is a fair null.
     """
-    _, (_, dear) = passages.over_texts(concept.loss[0] / passages.loss.mean())
-    moved = np.where(dear < most, np.abs(concept.odds[0, ..., 0].mean(-1)), -1.0)
+    _, (_, cost_high) = passages.over_texts(concept.loss[0] / passages.loss.mean())
+    moved = np.where(cost_high < most, np.abs(concept.odds[0, ..., 0].mean(-1)), -1.0)
     return doses[int(moved.argmax())] if moved.max() >= 0 else None
 
 
@@ -90,9 +90,9 @@ def steering_rows(
     odds, (odds_low, odds_high) = passages.over_texts(arms.concept.odds[0, ..., 0])
     controls, random = control.odds(at, column)
     found = against_directions(odds[at], controls.draws(random))
-    dear = control.at(at)[1].loss[:, 0].mean(-1) / passages.loss.mean()
-    null = Null(float(found.null), float(found.high), float(found.p), FAMILIES["causes.tokens"])
-    cost_null = Null(float(controls.most(lambda v: v.mean(0), dear)), float(controls.most(upper, dear)))
+    cost_high = control.at(at)[1].loss[:, 0].mean(-1) / passages.loss.mean()
+    null = Null(float(found.null), float(found.high), float(found.p), TESTED_TOGETHER["causes.tokens"])
+    cost_null = Null(float(controls.most(lambda v: v.mean(0), cost_high)), float(controls.most(upper, cost_high)))
     counts: dict[str, Any] = {"n": texts, "clusters": documents}
     return [
         row("causes.tokens", float(odds[at]), null, low=float(odds_low[at]), high=float(odds_high[at]), **counts),

@@ -21,11 +21,11 @@ from workbench.errors import ConfigError, DataError, UnknownNameError, Workbench
 from workbench.evidence.attempts import attempted, failed
 from workbench.evidence.baselines import baseline_table, best_by_label
 from workbench.evidence.cause_trial import CauseTrial
+from workbench.evidence.corrections import correct
 from workbench.evidence.detection import detect
-from workbench.evidence.families import correct
 from workbench.evidence.held_out import HeldOut, held_out, require_splits
 from workbench.evidence.location import locate
-from workbench.evidence.metrics import FAMILIES
+from workbench.evidence.metrics import QUESTIONS
 from workbench.evidence.named import name_rows
 from workbench.evidence.plan import MAX_ROWS, cannot_be_found
 from workbench.evidence.replica import find_replica
@@ -37,6 +37,7 @@ from workbench.recording import record_run
 from workbench.store import tables
 from workbench.store.concept import Concept
 from workbench.store.concept_list import BoundConcepts, ConceptList
+from workbench.store.run_kinds import EXAMINATION, OF_OTHER_RUNS
 from workbench.store.runs import Run, first_id
 from workbench.store.tables import newest_names
 
@@ -57,7 +58,7 @@ def examine(
     concepts: Examined,
     dataset: Dataset | None = None,
     *,
-    families: Sequence[str] = tuple(FAMILIES),
+    families: Sequence[str] = tuple(QUESTIONS),
     sites: Sequence[str] | None = None,
     steer: int = 12,
     replicate: bool = True,
@@ -89,10 +90,10 @@ def examine(
         DataError: The captured examples hold no validation or test examples.
     """
     if not families:
-        raise ConfigError(f"No family of evidence is asked for: choose from {', '.join(FAMILIES)}.")
+        raise ConfigError(f"No family of evidence is asked for: choose from {', '.join(QUESTIONS)}.")
     for family in families:
-        if family not in FAMILIES:
-            raise UnknownNameError("family of evidence", family, FAMILIES)
+        if family not in QUESTIONS:
+            raise UnknownNameError("family of evidence", family, QUESTIONS)
     run, numbers = _chosen(study, concepts)
     acts, data = _tried_on(study, run, dataset)
     if {"detects", "informs"} & set(families) and (why := cannot_be_found(study, acts, len(run.concepts), max_rows, seed)):
@@ -185,7 +186,7 @@ class Trial:
         }  # fmt: skip
         version = {"causes": CAUSES_VERSION} if "causes" in self.families else {}
         key = json.dumps([config, inputs | version, self.seed], sort_keys=True)
-        run_id = first_id(repeats) if repeats else f"examine-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+        run_id = first_id(repeats) if repeats else f"{EXAMINATION}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
         # What is read is known when it is done, and is no part of what was asked for.
         inputs["beside"] = self.beside
         evidence: list[dict[str, Any]] = []
@@ -196,8 +197,8 @@ class Trial:
             return result
 
         return record_run(
-            self.study, run_id, "examine", config, self.seed, inputs, work, _write_tables, force or bool(repeats),
-            evidence=evidence, made={"repeats": repeats} if repeats else {},
+            self.study, run_id, EXAMINATION, config, self.seed, inputs, work, _write_tables, force or bool(repeats),
+            evidence=evidence, extra={"repeats": repeats} if repeats else {},
         )  # fmt: skip
 
     def _require(self) -> None:
@@ -299,7 +300,7 @@ class Trial:
         kept: set[str] = set()
         for row in records(self.study.runs()):
             what = json.dumps([row["analysis"], row["config"], {**row["inputs"], "sites": None}], sort_keys=True)
-            if row["analysis"] not in {"examine", "counterparts"} and what not in kept:
+            if row["analysis"] not in OF_OTHER_RUNS and what not in kept:
                 kept.add(what)
                 found.append(row["id"])
         return found

@@ -20,8 +20,8 @@ from workbench.edits import Edit, Edits
 from workbench.errors import ConfigError, UnknownNameError, WorkbenchWarning
 from workbench.models.batch import Batch, InputError, Output
 from workbench.models.chat import at_tokens
+from workbench.models.hooks import Tap, appended, ending_before, reading_last, recording
 from workbench.models.logits import TokenLogits
-from workbench.models.taps import Tap, appended, ending_before, reading_last, recording
 from workbench.sites import Site
 
 if TYPE_CHECKING:

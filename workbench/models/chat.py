@@ -148,9 +148,9 @@ def _parts(text: str, skeleton: list[str], conversation: Conversation) -> Iterat
 
 def _found(text: str, place: int, content: str, behind: str) -> tuple[int, int] | None:
     """Where what is at ``place`` starts in the content, and where it ends in the text, with ``behind`` after it."""
-    for said in (content, content.strip(), content.lstrip(), content.rstrip()):
-        if text.startswith(said + behind, place):
-            return content.find(said), place + len(said)
+    for variant in (content, content.strip(), content.lstrip(), content.rstrip()):
+        if text.startswith(variant + behind, place):
+            return content.find(variant), place + len(variant)
     # A template may show a part only, such as an answer without the reasoning before it.
     end = text.find(behind, place) if behind else len(text)
     inside = content.find(text[place:end]) if end > place else -1

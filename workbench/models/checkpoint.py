@@ -84,19 +84,19 @@ def _check_index(index: Path, names: Collection[str]) -> None:
 
 
 def _check_parts(folder: Path, config: Any) -> None:
-    """Hold the numbers of layers that settings tell against the weights: a library builds all of them before it reads any."""
+    """Refuse a configuration with more layers than the weights have tensors: a library builds every layer before it reads one."""
     if not isinstance(config, dict):
         raise ConfigError(f"{folder / CONFIG} holds no settings: fetch or save the model again.")
     every = [config, *(part for part in config.values() if isinstance(part, dict))]
-    told = {key: value for part in every for key, value in part.items() if isinstance(value, int) and _PARTS.fullmatch(key)}
-    key = max(told, key=lambda name: told[name], default="")
-    if not key or told[key] <= _MOST_PARTS:
+    declared = {key: value for part in every for key, value in part.items() if isinstance(value, int) and _PARTS.fullmatch(key)}
+    key = max(declared, key=lambda name: declared[name], default="")
+    if not key or declared[key] <= _MOST_PARTS:
         return
     tensors = sum(_tensors(path) for path in sorted(folder.glob("*.safetensors")))
-    if told[key] > tensors:
+    if declared[key] > tensors:
         raise ConfigError(
-            f"The config.json of {folder} says {key} {told[key]:,}, and its weights are {tensors:,} tensors: fetch or save the"
-            " model again."
+            f"The config.json of {folder} says {key} {declared[key]:,}, and its weights are {tensors:,} tensors: fetch or save"
+            " the model again."
         )
 
 

@@ -214,9 +214,9 @@ class Coded:
     def padded(self, of_all: np.ndarray, rows: Sequence[int] | np.ndarray, fill: Any) -> np.ndarray:
         """What each token of some texts has, as a row each."""
         cells = self._cells(rows)
-        made = np.full((*cells.shape, *of_all.shape[1:]), fill, of_all.dtype)
-        made[cells] = of_all[(self._firsts[rows][:, None] + np.arange(cells.shape[1]))[cells]]
-        return made
+        padded = np.full((*cells.shape, *of_all.shape[1:]), fill, of_all.dtype)
+        padded[cells] = of_all[(self._firsts[rows][:, None] + np.arange(cells.shape[1]))[cells]]
+        return padded
 
     def marks(self) -> Marks:
         """Where the kept tokens stand."""

@@ -158,7 +158,7 @@ class Loader:
         self.tokens.settle()
         return TransformerModel(bridge, self.tokens, weights_hash=digest, **self.known)
 
-    def plain(self, said: str | None = None) -> Model:
+    def plain(self, warning: str | None = None) -> Model:
         """The Hugging Face model as it is: its modules are the sites. ``said`` is why, where transformer_lens knows it."""
         from transformers import AutoModel, AutoModelForCausalLM
 
@@ -170,7 +170,7 @@ class Loader:
         self.tokens.limit(longest_text(net))
         model, found = self._checked(_PLAIN, net, digest, self._as_it_is)
         assert model is not None
-        return self._settled(model, found, net.dtype, [said] if said else [])
+        return self._settled(model, found, net.dtype, [warning] if warning else [])
 
     def _as_it_is(self, net: Any, digest: str) -> Model:
         from workbench.models.module import ModuleModel
@@ -195,9 +195,9 @@ class Loader:
 
         own = self.config.model_type in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
         net, _ = self._weights(AutoModelForTextEncoding if own else AutoModel)
-        if not any(made.endswith("EncoderModel") for made in self.config.architectures or []):
-            said = f"{self.known['name']} has an encoder and a decoder: only its encoder is loaded."
-            warnings.warn(said, WorkbenchWarning, stacklevel=2)
+        if not any(architecture.endswith("EncoderModel") for architecture in self.config.architectures or []):
+            warning = f"{self.known['name']} has an encoder and a decoder: only its encoder is loaded."
+            warnings.warn(warning, WorkbenchWarning, stacklevel=2)
         encoder = net.get_encoder()
         kind = json.dumps(["encoder alone", type(encoder).__name__, self.placed.dtype, version("transformers")])
         return encoder, remembered_hash(weight_files(self.path), kind, lambda: module_hash(encoder))

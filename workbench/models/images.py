@@ -30,17 +30,17 @@ class Images:
         """Float tensors ``[b, …]`` under the name ``pixels``."""
         if positions != "content":
             raise ConfigError(f"The positions '{positions}' are of conversations, and this model reads images.")
-        made = [self._tensor(image, row) for row, image in enumerate(images)]
-        if not made:
+        tensors = [self._tensor(image, row) for row, image in enumerate(images)]
+        if not tensors:
             raise DataError("There is no image to read: give at least one.")
-        for row, tensor in enumerate(made):
-            if tensor.shape != made[0].shape:
+        for row, tensor in enumerate(tensors):
+            if tensor.shape != tensors[0].shape:
                 raise DataError(
-                    f"Input {row} has the shape {list(tensor.shape)} and the first one {list(made[0].shape)}:"
+                    f"Input {row} has the shape {list(tensor.shape)} and the first one {list(tensors[0].shape)}:"
                     " give a preprocess function that makes them alike."
                 )
-        mask = torch.ones(len(made), 1, dtype=torch.bool)
-        return Batch({"pixels": torch.stack(made)}, mask, mask).to(device or self.device)
+        mask = torch.ones(len(tensors), 1, dtype=torch.bool)
+        return Batch({"pixels": torch.stack(tensors)}, mask, mask).to(device or self.device)
 
     def options(self) -> dict[str, Any]:
         """JSON: what is done to an image."""
@@ -48,8 +48,8 @@ class Images:
 
     def _tensor(self, image: Any, row: int) -> torch.Tensor:
         try:
-            made = image if self.preprocess is None else self.preprocess(image)
-            tensor = made if isinstance(made, torch.Tensor) else torch.from_numpy(np.array(made, np.float32))
+            prepared = image if self.preprocess is None else self.preprocess(image)
+            tensor = prepared if isinstance(prepared, torch.Tensor) else torch.from_numpy(np.array(prepared, np.float32))
         except DataError as error:
             raise DataError(f"Input {row}: {error}") from error
         except (TypeError, ValueError) as error:

@@ -17,7 +17,7 @@ from workbench.models.base import Kind, Modality, Model
 from workbench.models.batch import Batch, Output
 from workbench.models.coded import Coded
 from workbench.models.devices import choose_device
-from workbench.models.taps import Tap, Whole, firings
+from workbench.models.hooks import Tap, Whole, firings
 from workbench.models.text import Tokens
 from workbench.models.transformer import close_logits, last_kept, mean_pooled
 from workbench.models.weights import module_hash
@@ -108,8 +108,8 @@ class ModuleModel(Model):
 
     def _step(self, ids: Int[Tensor, "b t"], attended: Int[Tensor, "b p"], cache: Any) -> tuple[Float[Tensor, "b t v"], Any]:
         options = {"use_cache": True, "past_key_values": cache} if self.uses_cache else {"use_cache": False}
-        made = self.net(input_ids=ids, attention_mask=attended, **options)
-        return made.logits, made.past_key_values if self.uses_cache else None
+        output = self.net(input_ids=ids, attention_mask=attended, **options)
+        return output.logits, output.past_key_values if self.uses_cache else None
 
     def _tokens(self) -> Tokens:
         return self.reader if isinstance(self.reader, Tokens) else super()._tokens()
@@ -159,11 +159,11 @@ class ModuleModel(Model):
 
     def _discover(self, trial: Batch) -> None:
         modules = {name: module for name, module in self.net.named_modules() if name}
-        made: list[tuple[Tensor, nn.Module]] = []
-        with firings(modules) as fired, _outputs(modules, made):
+        linear_outputs: list[tuple[Tensor, nn.Module]] = []
+        with firings(modules) as fired, _outputs(modules, linear_outputs):
             raw = self._run(trial)
         result = raw if isinstance(raw, Tensor) else getattr(raw, "logits", None)
-        self._classifier = next((module for tensor, module in made if tensor is result), None)
+        self._classifier = next((module for tensor, module in linear_outputs if tensor is result), None)
         times = Counter(firing.name for firing in fired)
         dims = {3} if self.modality == "text" else {2, 3, 4}
         self._taps = {}
@@ -195,11 +195,11 @@ class ModuleModel(Model):
 
 
 @contextmanager
-def _outputs(modules: Mapping[str, nn.Module], made: list[tuple[Tensor, nn.Module]]) -> Iterator[None]:
-    """Notes which linear layer made which tensor. The tensors are held: another may get the place of one that is freed."""
+def _outputs(modules: Mapping[str, nn.Module], linear_outputs: list[tuple[Tensor, nn.Module]]) -> Iterator[None]:
+    """Note which linear layer returned which tensor. The tensors are kept: the id of one that is freed is used again."""
 
     def note(module: nn.Module, _inputs: Any, output: Any) -> None:
-        made.append((output, module))
+        linear_outputs.append((output, module))
 
     handles = [m.register_forward_hook(note) for m in modules.values() if isinstance(m, nn.Linear)]
     try:

@@ -77,11 +77,11 @@ def load_pretrained(
         tokens.asked, tokens.multiple = max_length is not None, _padded_to(config)
         known = {"name": name, "kind": kind, "source": source}
         try:
-            made = Loader(path, config, tokens, placed, check, known)
-            return made.bridged() if _has_bridge(config, kind) else made.plain()
+            loader = Loader(path, config, tokens, placed, check, known)
+            return loader.bridged() if _has_bridge(config, kind) else loader.plain()
         except NoHeadError as error:
-            said = f"The files of {name} have no output layer ({error}), so it is read as an encoder and cannot generate text."
-            return Loader(path, config, tokens, placed, check, known | {"kind": "encoder"}).plain(said)
+            warning = f"The files of {name} have no output layer ({error}), so it is read as an encoder and cannot generate text."
+            return Loader(path, config, tokens, placed, check, known | {"kind": "encoder"}).plain(warning)
 
 
 def import_libraries() -> None:
@@ -96,7 +96,7 @@ def _vision(path: str, config: Any, special: bool, placed: Placed, name: str, so
 
     from workbench.models.vision import VisionModel, class_names, noise, vision_reader
 
-    classifies = any("ForImageClassification" in made for made in config.architectures or [])
+    classifies = any("ForImageClassification" in architecture for architecture in config.architectures or [])
     reader = vision_reader(path, name, placed.device)
     model, digest, _ = weights(AutoModelForImageClassification if classifies else AutoModel, path, name, False, placed)
     return VisionModel(

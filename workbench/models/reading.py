@@ -25,9 +25,9 @@ def reads(config: Any, name: str) -> Literal["text", "images"]:
     Raises:
         ConfigError: It reads something else, which is named.
     """
-    made = [str(architecture) for architecture in config.architectures or []]
+    architectures = [str(architecture) for architecture in config.architectures or []]
     parts = {part for part in ("text_config", "vision_config", "audio_config") if hasattr(config, part)}
-    if any("ForImageClassification" in architecture for architecture in made):
+    if any("ForImageClassification" in architecture for architecture in architectures):
         return "images"
     if "audio_config" in parts or _is(config, _OTHER["sound"]):
         raise _refused(name, config, "sound")

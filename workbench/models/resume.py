@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from workbench.edits import Edit
 from workbench.models.batch import Batch, Output
-from workbench.models.taps import hooked
+from workbench.models.hooks import hooked
 from workbench.models.transformer import close_logits
 from workbench.sites import Site
 

@@ -13,7 +13,7 @@ from workbench.errors import ConfigError
 from workbench.models.base import Kind, Model
 from workbench.models.batch import Batch, Output
 from workbench.models.coded import Coded
-from workbench.models.taps import Columns, Firing, Tap, View, Whole, firings
+from workbench.models.hooks import Columns, Firing, Tap, View, Whole, firings
 from workbench.models.text import Tokens
 from workbench.sites import Site
 
@@ -77,8 +77,8 @@ class TransformerModel(Model):
     def _step(self, ids: Int[Tensor, "b t"], attended: Int[Tensor, "b p"], cache: Any) -> tuple[Float[Tensor, "b t v"], Any]:
         options = {"use_cache": True, "past_key_values": cache} if self.uses_cache else {"use_cache": False}
         wanted = "logits_and_cache" if self.uses_cache else "logits"
-        made = self.bridge(ids, attention_mask=attended, return_type=wanted, **options)
-        return made if self.uses_cache else (made, None)
+        output = self.bridge(ids, attention_mask=attended, return_type=wanted, **options)
+        return output if self.uses_cache else (output, None)
 
     def _tokens(self) -> Tokens:
         return self.tokens

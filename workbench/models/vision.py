@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from workbench.errors import ConfigError, DataError
 from workbench.models.batch import Batch, Output
+from workbench.models.hooks import Tap, Whole, hooked
 from workbench.models.images import Images, rgb
 from workbench.models.module import ModuleModel
-from workbench.models.taps import Tap, Whole, hooked
 from workbench.shapes import parse_json
 from workbench.sites import Site
 
@@ -135,8 +135,8 @@ def vision_reader(path: str, name: str, device: str) -> Images:
     def preprocess(image: Any) -> Any:
         return processor(images=rgb(image), return_tensors="pt")["pixel_values"][0]
 
-    said = parse_json(json.dumps(processor.to_dict(), default=str), numbers=False, halves=True)
-    options = {key: value for key, value in said.items() if value is not None and not key.startswith("_")}
+    settings = parse_json(json.dumps(processor.to_dict(), default=str), numbers=False, halves=True)
+    options = {key: value for key, value in settings.items() if value is not None and not key.startswith("_")}
     reader = Images(preprocess, {"processor": type(processor).__name__, "settings": options}, device)
     try:
         reader.batch([noise()])
@@ -200,7 +200,7 @@ def _channels_last(net: nn.Module, pixels: Tensor) -> set[str]:
             elif inside:
                 last = inside[-1] in found
             else:
-                same = any(made() is given for made in outputs) if given is not None else False
+                same = any(get_output() is given for get_output in outputs) if given is not None else False
                 last = same and not any(True for _ in module.parameters())
             fired.pop(name, None)
             fired[name] = tuple(tensor.shape)

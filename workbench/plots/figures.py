@@ -90,7 +90,7 @@ def site_lines(
 
 
 def site_bands(
-    table: pd.DataFrame, y_title: str, sites: list[str], neutral: float | None = None, null_name: str = "null", height: int = 420
+    table: pd.DataFrame, y_title: str, sites: list[str], chance: float | None = None, null_name: str = "null", height: int = 420
 ) -> Figure:
     """Values by site as a line a series with its interval as a band, and below them in grey the range of their nulls.
 
@@ -98,7 +98,7 @@ def site_bands(
         table: ``site, value, series`` and any of ``low, high, null, null_high``.
         y_title: The axis.
         sites: The sites in order.
-        neutral: Where there is nothing to see, drawn as a line.
+        chance: Where there is nothing to see, drawn as a line.
         null_name: What the legend calls the nulls.
         height: Of the figure, in pixels.
     """
@@ -118,8 +118,8 @@ def site_bands(
                 line={"color": colour, "width": 2}, marker={"size": 7}, legendgroup=str(i),
             )
         )  # fmt: skip
-    if neutral is not None:
-        figure.add_hline(y=neutral, line={"color": NULL, "dash": "dot", "width": 1})
+    if chance is not None:
+        figure.add_hline(y=chance, line={"color": NULL, "dash": "dot", "width": 1})
     # Where all sites are layers of one kind, the numbers say enough, and fit a phone.
     kinds = {site.rpartition(".")[0] for site in sites}
     short = len(kinds) == 1 and "" not in kinds and not sites[0].startswith("layer:")

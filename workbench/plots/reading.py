@@ -107,12 +107,12 @@ def _problem(figure: Any) -> str:
     asks = _addresses([data, {key: value for key, value in layout.items() if key != "template"}])
     honest = all(map(_array_holds, _dicts([data, layout])))
     length = _longest_key(figure)
-    said = f"it has {asks!r}, which may load something from an address" if asks else ""
-    said = said or (f"a name in it has {length:,} characters" if length else "")
-    said = said or (
+    problem = f"it has {asks!r}, which may load something from an address" if asks else ""
+    problem = problem or (f"a name in it has {length:,} characters" if length else "")
+    problem = problem or (
         "" if all(map(_few_parts, _dicts([data, layout]))) else f"it has more than {MOST_PARTS:,} bins, levels, rows or columns"
     )
-    return said or ("" if honest else "it has numbers that are not as long as it says")
+    return problem or ("" if honest else "it has numbers that are not as long as it says")
 
 
 def _dicts(value: Any) -> Iterator[dict[str, Any]]:

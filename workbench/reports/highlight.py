@@ -40,8 +40,8 @@ def highlight(text: str, marks: Iterable[tuple[int, int, float]], window: int = 
         parts.append(html.escape(visible(text[place:begin])))
         shade = round(100 * min(1.0, value / strongest))
         shown = html.escape(visible(text[begin : min(end, high)]))
-        told = f"a token without characters: {value:.3g}" if nothing else f"{value:.3g}"
-        parts.append(f'<mark class="fire" style="--fire:{shade}%" title="{told}">{shown}</mark>')
+        tooltip = f"a token without characters: {value:.3g}" if nothing else f"{value:.3g}"
+        parts.append(f'<mark class="fire" style="--fire:{shade}%" title="{tooltip}">{shown}</mark>')
         place = min(end, high)
     parts.append(html.escape(visible(text[place:high])) + ("…" if high < len(text) else ""))
     return f'<bdi class="text">{"".join(parts)}</bdi>'

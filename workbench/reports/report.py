@@ -15,8 +15,8 @@ from markupsafe import Markup
 
 from workbench.errors import UnknownNameError, disk_errors
 from workbench.evidence.metrics import BY_KEY
-from workbench.evidence.plan import said
-from workbench.evidence.plan_causes import plan_causes, said_of_causes
+from workbench.evidence.plan import plan_sentences
+from workbench.evidence.plan_causes import causes_sentences, plan_causes
 from workbench.evidence.verdict import verdict
 from workbench.frames import records, where
 from workbench.measurements import corrections, first_of_each, shown_of
@@ -28,6 +28,7 @@ from workbench.reports.highlight import visible
 from workbench.reports.parts import LeftOut, examples_html, figure_html
 from workbench.reports.steering import steering_section
 from workbench.statistics.rows import SHOWN
+from workbench.store.run_kinds import EXAMINATION, of_analyses
 from workbench.store.runs import Run, newest_comparison, repetitions
 from workbench.writing import write_beside
 
@@ -190,7 +191,7 @@ def write_report(
 
 
 def _planned(study: Study) -> list[str]:
-    return [*said(study.plan()), *said_of_causes(plan_causes(study))]
+    return [*plan_sentences(study.plan()), *causes_sentences(plan_causes(study))]
 
 
 def cards_of(study: Study, count: int = CARDS, runs: Sequence[str] | None = None) -> list[str]:
@@ -229,7 +230,7 @@ def _rows(run: Run) -> int:
 
 def _analyses(study: Study, left_out: LeftOut) -> list[Run]:
     frame = study.runs()
-    frame = frame[~frame["analysis"].isin(["examine", "counterparts"]) & ~repetitions(frame)]
+    frame = frame[of_analyses(frame) & ~repetitions(frame)]
     newest = frame.sort_values(["seed", "started"], ascending=[True, False]).drop_duplicates("analysis")
     rows = records(newest.sort_values("started"))
     return _each(rows, lambda row: f"run {row['id']}", partial(Run, study), left_out.unless_broken, True)
@@ -239,11 +240,11 @@ def _each(
     items: Sequence[T], called: Callable[[T], str], make: Callable[[T], Any], out: Any, wanted: bool, progress: Progress = silent
 ) -> list[Any]:
     """What is made of each item, without those that are broken."""
-    made = []
+    pieces = []
     for place, item in enumerate(items if wanted else []):
         progress(place, len(items), called(item))
-        made.append(out(called(item), partial(make, item), None))
-    return [one for one in made if one is not None]
+        pieces.append(out(called(item), partial(make, item), None))
+    return [one for one in pieces if one is not None]
 
 
 def _section(run: Run, out: Any) -> dict[str, Any]:
@@ -278,9 +279,9 @@ def _section(run: Run, out: Any) -> dict[str, Any]:
 
 def _labels(study: Study, chosen: Chosen, out: Any) -> list[Any]:
     frame = study.runs()
-    rows = [row for row in records(frame[frame["analysis"].eq("examine") & ~repetitions(frame)]) if chosen.takes(row)]
-    made = _each(rows, lambda row: f"the labels of run {row['id']}", lambda row: _found_for_labels(study, row), out, True)
-    return [figure for figure in made if figure]
+    rows = [row for row in records(frame[frame["analysis"].eq(EXAMINATION) & ~repetitions(frame)]) if chosen.takes(row)]
+    figures = _each(rows, lambda row: f"the labels of run {row['id']}", lambda row: _found_for_labels(study, row), out, True)
+    return [figure for figure in figures if figure]
 
 
 def _found_for_labels(study: Study, row: dict[str, Any]) -> Markup:
@@ -343,10 +344,10 @@ def _made_with(runs: list[dict[str, Any]]) -> str:
     """The packages and the machine of the newest run."""
     if not runs:
         return ""
-    made = runs[-1]["provenance"]
-    packages = ", ".join(f"{package} {version}" for package, version in made["packages"].items())
-    machine = made["machine"]
-    return f"{packages}; Python {made['python']}; {machine['system']} {machine['processor']}, {machine['cores']} cores."
+    provenance = runs[-1]["provenance"]
+    packages = ", ".join(f"{package} {version}" for package, version in provenance["packages"].items())
+    machine = provenance["machine"]
+    return f"{packages}; Python {provenance['python']}; {machine['system']} {machine['processor']}, {machine['cores']} cores."
 
 
 def _pairs(study: Study, chosen: Chosen, progress: Progress) -> list[dict[str, Any]]:

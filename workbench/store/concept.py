@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.store import tables
+from workbench.store.run_kinds import EXAMINATION
 from workbench.store.runs import repetitions
 
 if TYPE_CHECKING:
@@ -308,7 +309,7 @@ class Concept:
     def _examined(self, table: str) -> pd.DataFrame:
         runs = self.study.runs()
         mine = runs["config"].map(lambda c: isinstance(c, dict) and c.get("run") == self.run_id)
-        mine &= runs["analysis"].eq("examine") & ~repetitions(runs)
+        mine &= runs["analysis"].eq(EXAMINATION) & ~repetitions(runs)
         for identifier in reversed(runs.loc[mine, "id"].tolist()):
             found = self.study.get_run(identifier).tables
             if table in found and len(rows := found.where(table, "concept = ?", [self.id])):

@@ -75,11 +75,11 @@ def revive(study: StoredStudy, name: str) -> None:
 
 def remove_deleted(study: StoredStudy) -> list[str]:
     """Remove at the remote what the catalog records as deleted; what was removed, such as ``runs/ID``."""
-    remote, doomed = study.remote, deleted_parts(study)
-    if remote is None or not doomed:
+    remote, parts = study.remote, deleted_parts(study)
+    if remote is None or not parts:
         return []
     there = {tuple(path.split("/")[:2]) for path in remote.listing()}
-    places = [(place, name) for kind, name in doomed for place in ((kind, "left_out") if kind == "activations" else (kind,))]
+    places = [(place, name) for kind, name in parts for place in ((kind, "left_out") if kind == "activations" else (kind,))]
     removed = [(place, name) for place, name in places if (place, name) in there]
     for place, name in removed:
         remote.remove(place, name)

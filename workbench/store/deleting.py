@@ -167,13 +167,13 @@ def _record(study: StoredStudy, plan: _Plan, ids: Sequence[str], sizes: dict[str
         connection.execute(sa.delete(tables.concepts).where(tables.concepts.c.run.in_(plan.runs)))
         connection.execute(sa.delete(tables.interventions).where(tables.interventions.c.id.in_(recipes)))
         for one in plan.files:
-            said = f"It was deleted at {at}; its files took {size_text(sizes[one.name])}."
+            sentence = f"It was deleted at {at}; its files took {size_text(sizes[one.name])}."
             if one.part == "run":
-                values = {"status": DELETED, "error": said}
+                values = {"status": DELETED, "error": sentence}
                 connection.execute(sa.update(tables.runs).where(tables.runs.c.id == one.name).values(**values))
             else:
                 connection.execute(sa.delete(tables.info).where(tables.info.c.key == f"{SET_KEY}{one.name}"))
-                about = json.dumps({"at": at, "data": _data(study, one.name), "said": said})
+                about = json.dumps({"at": at, "data": _data(study, one.name), "said": sentence})
                 connection.execute(sa.insert(tables.info).values(key=f"{SET_KEY}{one.name}", value=about))
 
 

@@ -31,7 +31,7 @@ _PREFIX, _ENDING = "dropped-", ".json"
 
 
 @contextmanager
-def words_kept(study: StoredStudy, doomed: dict[sa.Table, sa.Select[Any]]) -> Iterator[None]:
+def words_kept(study: StoredStudy, dropped: dict[sa.Table, sa.Select[Any]]) -> Iterator[None]:
     """Write what people said of concepts into a file of the study, and drop it in the block; without any words, no file.
 
     Args:
@@ -41,7 +41,7 @@ def words_kept(study: StoredStudy, doomed: dict[sa.Table, sa.Select[Any]]) -> It
     Raises:
         DiskFullError: There is no room for the file; the block was not begun.
     """
-    kept = _words(study, doomed)
+    kept = _words(study, dropped)
     if not kept:
         yield
         return
@@ -77,9 +77,9 @@ def finish_dropped(study: StoredStudy) -> None:
             os.replace(partial, _free(study.folder)[1])
 
 
-def _words(study: StoredStudy, doomed: dict[sa.Table, sa.Select[Any]]) -> dict[str, list[dict[str, Any]]]:
+def _words(study: StoredStudy, dropped: dict[sa.Table, sa.Select[Any]]) -> dict[str, list[dict[str, Any]]]:
     kept = {}
-    for table, query in doomed.items():
+    for table, query in dropped.items():
         rows = study.catalog.frame(query).sort_values("id")
         if "source" in rows:
             rows = rows[rows["source"].eq("human")]

@@ -30,10 +30,10 @@ def push(study: StoredStudy, remote: Remote) -> list[str]:
     runs = [inside(study.folder, "runs", str(run)) for run in study.runs()["id"] if is_id("runs", str(run))]
     there = [("activations", folder) for folder in sets] + [("runs", folder) for folder in runs if folder.is_dir()]
     missing = [(kind, folder) for kind, folder in there if not remote.has(kind, folder.name)]
-    hurt = [f for kind, f in missing if any((damage if kind == "activations" else damaged_files)(f))]
-    copied = [f"{kind}/{f.name}" for kind, f in missing if f not in hurt and remote.put(kind, f.name)]
-    if hurt:
-        names = ", ".join(folder.name for folder in hurt)
+    damaged_parts = [f for kind, f in missing if any((damage if kind == "activations" else damaged_files)(f))]
+    copied = [f"{kind}/{f.name}" for kind, f in missing if f not in damaged_parts and remote.put(kind, f.name)]
+    if damaged_parts:
+        names = ", ".join(folder.name for folder in damaged_parts)
         raise StudyError(f"Damaged, and not copied: {names}. `workbench study verify {study.name}` says what is wrong.")
     return copied
 

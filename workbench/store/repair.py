@@ -128,13 +128,13 @@ def _drop(path: Path) -> None:
 def _runs(study: StoredStudy, broken: Sequence[Finding]) -> list[tuple[str, str, bool, str]]:
     done = [("run", run, True, "It was recorded as failed, and its rest dropped.") for run in sweep(study)]
     known = {str(row["id"]): row for row in records(study.runs(status=None))}
-    doomed: list[str] = []
+    broken_runs: list[str] = []
     called = study.catalog.called
     for name in [name for name in _names(broken, "run") if name not in {swept for _, swept, *_ in done}]:
         row = known.get(name)
         if not is_id("runs", name):
             # There can be no files of it.
-            doomed.append(name)
+            broken_runs.append(name)
             continue
         folder = inside(study.folder, "runs", name)  # Links in its place are gone by now.
         if row is None and folder.suffix != PARTIAL:
@@ -150,8 +150,8 @@ def _runs(study: StoredStudy, broken: Sequence[Finding]) -> list[tuple[str, str,
         elif fetched := _fetched(study, name):
             done.append(fetched)
         else:
-            doomed.append(name)
-    return done + _drop_runs(study, doomed, known)
+            broken_runs.append(name)
+    return done + _drop_runs(study, broken_runs, known)
 
 
 def _fetched(study: StoredStudy, name: str) -> tuple[str, str, bool, str] | None:
@@ -193,9 +193,9 @@ def _only_evidence_lost(study: StoredStudy, name: str, broken: Sequence[Finding]
     return []
 
 
-def _drop_runs(study: StoredStudy, doomed: list[str], known: dict[str, dict[str, Any]]) -> list[tuple[str, str, bool, str]]:
+def _drop_runs(study: StoredStudy, broken_runs: list[str], known: dict[str, dict[str, Any]]) -> list[tuple[str, str, bool, str]]:
     done = []
-    every = list(doomed)
+    every = list(broken_runs)
     for name in every:
         # What was made from the concepts of a dropped run speaks of concepts that are no more.
         every += [i for i, row in known.items() if name in row["inputs"].get("parents", []) and i not in every]
@@ -209,7 +209,7 @@ def _drop_runs(study: StoredStudy, doomed: list[str], known: dict[str, dict[str,
         if (folder := inside_or_none(study.folder, "runs", name)) is not None:
             remove_tree(folder, ignore_errors=True)
         study._done.pop(name, None)
-        why = "it is broken" if name in doomed else "it was made from one that is broken"
+        why = "it is broken" if name in broken_runs else "it was made from one that is broken"
         done.append(("run", name, True, f"It was dropped with its concepts and evidence, for {why}: run it again."))
     return done
 
@@ -219,16 +219,16 @@ def _catalog(study: StoredStudy) -> list[tuple[str, str, bool, str]]:
     lost = lost_concepts()
     ids = sa.select(lost.subquery().c.id)
 
-    def doomed(table: sa.Table) -> sa.Select[Any]:
+    def to_drop(table: sa.Table) -> sa.Select[Any]:
         return sa.union(orphaned(table), sa.select(table).where(table.c.concept.in_(ids)))  # type: ignore[return-value]
 
-    counts = {table.name: len(study.catalog.frame(doomed(table))) for table in tables.ABOUT_CONCEPTS}
+    counts = {table.name: len(study.catalog.frame(to_drop(table))) for table in tables.ABOUT_CONCEPTS}
     counts[tables.concepts.name] = len(study.catalog.frame(lost))
     if not any(counts.values()):
         return []
-    with words_kept(study, {table: doomed(table) for table in BY_PEOPLE}), study.catalog.changing() as connection:
+    with words_kept(study, {table: to_drop(table) for table in BY_PEOPLE}), study.catalog.changing() as connection:
         for table in tables.ABOUT_CONCEPTS:
-            connection.execute(sa.delete(table).where(table.c.id.in_(sa.select(doomed(table).subquery().c.id))))
+            connection.execute(sa.delete(table).where(table.c.id.in_(sa.select(to_drop(table).subquery().c.id))))
         connection.execute(sa.delete(tables.concepts).where(tables.concepts.c.id.in_(ids)))
     for name, count in counts.items():
         if count:

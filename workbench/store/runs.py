@@ -19,6 +19,7 @@ from workbench.paths import child, files_below, inside, named, require_plain, sh
 from workbench.shapes import ShapeError, read_tensors, reading, shaped
 from workbench.store.kinds import require_kinds
 from workbench.store.members import in_run
+from workbench.store.run_kinds import COMPARISON, of_analyses
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -99,12 +100,12 @@ class Run:
         table = self.metrics.reindex(columns=["metric", "site", "status", "error", "note"]).fillna("")
         where: dict[tuple[str, str], list[str]] = {}
         for row in records(table[table["status"].eq("failed") | table["note"].ne("")]):
-            said = f" could not be measured: {row['error']}" if row["status"] == "failed" else f": {row['note']}"
-            where.setdefault((titles.get(row["metric"], row["metric"]), said), []).append(str(row["site"]))
+            what_happened = f" could not be measured: {row['error']}" if row["status"] == "failed" else f": {row['note']}"
+            where.setdefault((titles.get(row["metric"], row["metric"]), what_happened), []).append(str(row["site"]))
         found = []
-        for (what, said), sites in where.items():
+        for (what, what_happened), sites in where.items():
             at = ", ".join(filter(None, dict.fromkeys(sites)))
-            found.append(what + (f" at {at}" if at else "") + said)
+            found.append(what + (f" at {at}" if at else "") + what_happened)
         failed = records(self.tables["failed"]) if "failed" in self.tables else []
         found += [f"The {row['what']} could not be made: {row['error']}" for row in failed]
         return list(dict.fromkeys(found))
@@ -249,11 +250,11 @@ def newest_comparison(study: StoredStudy) -> tuple[str | None, bool]:
     """The id of the newest comparison of methods that is kept, or None, and whether runs have come since; nothing is computed."""
     runs = study.runs()
     runs = runs[~repetitions(runs)]
-    compared = runs[runs["analysis"].eq("counterparts")]
+    compared = runs[runs["analysis"].eq(COMPARISON)]
     if compared.empty:
         return None, False
     newest = compared.iloc[-1]
-    later = runs[~runs["analysis"].isin(["counterparts", "examine"]) & runs["started"].gt(newest["started"])]
+    later = runs[of_analyses(runs) & runs["started"].gt(newest["started"])]
     return str(newest["id"]), len(later) > 0
 
 

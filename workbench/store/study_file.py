@@ -128,8 +128,8 @@ def parse(content: bytes, what: str, called: str) -> StudyFile:
     with reading(what, _ADVICE):
         header = shaped(content, _Header)
     if not is_version(header.format, FORMAT, ELSEWHERE_FORMAT):
-        said = printable(str(header.format), 40)
-        raise StudyError(f"{called} is a study of format {said}; this workbench reads format {ELSEWHERE_FORMAT}. Upgrade it.")
+        version = printable(str(header.format), 40)
+        raise StudyError(f"{called} is a study of format {version}; this workbench reads format {ELSEWHERE_FORMAT}. Upgrade it.")
     found = StudyFile(**header.model_dump(exclude={"format"}))
     # Nothing else is ever opened for a study: no database in a file, and no place that only gives pages.
     if found.catalog:

@@ -70,13 +70,13 @@ def unpack_files(path: str | Path, folder: str | Path, catalog: str | None = Non
         raise StudyError(f"{folder} is there already; choose another folder, or remove it first.")
     with (
         disk_errors("the study"),
-        folder_beside(home) as made,
+        folder_beside(home) as partial,
         new_beside(home, folder=True) as scratch,
     ):
-        about = _fill(source, made, scratch, home.name, progress)
+        about = _fill(source, partial, scratch, home.name, progress)
         if catalog is not None:
-            about = _move_catalog(made, home.name, catalog)
-        (made / STUDY_FILE).write_text(about.text())
+            about = _move_catalog(partial, home.name, catalog)
+        (partial / STUDY_FILE).write_text(about.text())
     trust.remember(home, about.id, about.places)
     return home
 
@@ -106,7 +106,7 @@ def _fill(source: Path, home: Path, scratch: Path, name: str, progress: Progress
         unpacked = adding(progress, sum(member.size for member in members.values()), "unpacking the study")
         for part in [STUDY_FILE, *(part for part in members if part.startswith(CATALOG))]:
             _copy(source, members[part], child(scratch, part), unpacked)
-        said = _study_file(child(scratch, STUDY_FILE), str(source))
+        original = _study_file(child(scratch, STUDY_FILE), str(source))
         lost = fresh_catalog(scratch / CATALOG, home / CATALOG, str(source))
         done = _finished(home / CATALOG)
         for member in members.values():
@@ -119,7 +119,7 @@ def _fill(source: Path, home: Path, scratch: Path, name: str, progress: Progress
         _warn(f"{len(strange):,} files of {source} are no part of a study, such as {shown(strange[0])}: they were left out.")
     for table, count in lost.items():
         _warn(f"{count:,} rows of '{table}' in {source} are not as the workbench writes them: they were left out.")
-    return StudyFile(said.name if 0 < len(said.name) <= 200 else name, id=new_id())
+    return StudyFile(original.name if 0 < len(original.name) <= 200 else name, id=new_id())
 
 
 def _study_file(copied: Path, called: str) -> StudyFile:
@@ -334,8 +334,8 @@ def _insert(write: sqlite3.Connection, table: sa.Table, found: list[dict[str, ob
 
 def _finished(path: Path) -> set[str]:
     """The runs of a new catalog that are done."""
-    with closing(sqlite3.connect(path)) as made:
-        return {run for (run,) in made.execute("SELECT id FROM runs WHERE status = 'done'")}
+    with closing(sqlite3.connect(path)) as connection:
+        return {run for (run,) in connection.execute("SELECT id FROM runs WHERE status = 'done'")}
 
 
 def _move_catalog(folder: Path, name: str, url: str) -> StudyFile:

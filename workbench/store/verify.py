@@ -41,6 +41,7 @@ from workbench.store.kinds import require_kinds
 from workbench.store.members import in_run
 from workbench.store.migrations import with_both_p_values
 from workbench.store.rows import problem_of
+from workbench.store.run_kinds import EXAMINATION
 from workbench.store.runs import CHECKSUMS, Run, parse_sums
 from workbench.store.scratch import rests
 from workbench.store.usage import folder_bytes
@@ -307,7 +308,7 @@ def lost_evidence(study: StoredStudy, run: Run) -> list[dict[str, Any]]:
     Raises:
         StudyError: The table holds what no row of evidence does.
     """
-    if run.analysis != "examine" or "evidence" not in run.tables or run.record["provenance"].get("repeats"):
+    if run.analysis != EXAMINATION or "evidence" not in run.tables or run.record["provenance"].get("repeats"):
         return []
     if _count(study, sa.select(tables.evidence.c.id).where(tables.evidence.c.run == run.id).limit(1)):
         return []
@@ -336,11 +337,11 @@ def _damaged(study: StoredStudy) -> list[Finding]:
         return []
     try:
         with study.catalog.engine.connect() as connection:
-            said = connection.exec_driver_sql("pragma integrity_check").scalars().first()
+            answer = connection.exec_driver_sql("pragma integrity_check").scalars().first()
     except StudyError as error:
-        said = str(error)
-    problem = f"The database is damaged ({said}): restore catalog.db from a copy."
-    return [] if said == "ok" else [Finding("catalog", "catalog.db", "", "broken", problem)]
+        answer = str(error)
+    problem = f"The database is damaged ({answer}): restore catalog.db from a copy."
+    return [] if answer == "ok" else [Finding("catalog", "catalog.db", "", "broken", problem)]
 
 
 def _catalog(study: StoredStudy) -> Iterator[Finding]:
@@ -348,9 +349,9 @@ def _catalog(study: StoredStudy) -> Iterator[Finding]:
         orphans = _count(study, orphaned(table))
         if orphans:
             yield Finding("catalog", table.name, "", "broken", f"{orphans} rows are about concepts that are not there.")
-    homeless = _count(study, lost_concepts())
-    if homeless:
-        yield Finding("catalog", "concepts", "", "broken", f"{homeless} concepts are of runs that are not there.")
+    orphans = _count(study, lost_concepts())
+    if orphans:
+        yield Finding("catalog", "concepts", "", "broken", f"{orphans} concepts are of runs that are not there.")
 
 
 def orphaned(table: sa.Table) -> sa.Select[Any]:

@@ -196,7 +196,7 @@ def logit_lens(model: Model, text: str, sites: str | Sequence[str] = "resid_post
     seen = model.activations(batch, places)
     tables = []
     for site in places:
-        probabilities, said, ranks = _said(TokenLogits(seen[site][0], model.lens), ids[1:], top)
+        probabilities, likeliest, ranks = _likeliest(TokenLogits(seen[site][0], model.lens), ids[1:], top)
         count = len(pieces)
         tables.append(
             pd.DataFrame(
@@ -205,7 +205,7 @@ def logit_lens(model: Model, text: str, sites: str | Sequence[str] = "resid_post
                     "position": np.repeat(np.arange(count), top),
                     "token": np.repeat(pieces, top),
                     "rank": np.tile(np.arange(top), count),
-                    "said": [vocabulary[i] for i in said.flatten().tolist()],
+                    "said": [vocabulary[i] for i in likeliest.flatten().tolist()],
                     "probability": probabilities.flatten().numpy(),
                     "true_rank": pd.array(np.repeat(np.array([*ranks, None], dtype=object), top), dtype="Int64"),
                 }
@@ -214,15 +214,17 @@ def logit_lens(model: Model, text: str, sites: str | Sequence[str] = "resid_post
     return pd.concat(tables).reset_index(drop=True)
 
 
-def _said(tokens: TokenLogits, true: Int[Tensor, "n"], top: int) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"], list[int]]:
+def _likeliest(
+    tokens: TokenLogits, true: Int[Tensor, "n"], top: int
+) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"], list[int]]:
     """Probabilities and ids of the likeliest tokens at each position, and the rank of the true one at all but the last."""
-    probabilities, said, ranks = [], [], []
+    probabilities, likeliest, ranks = [], [], []
     for start, stop in tokens.blocks():
         logits = tokens.block(start, stop)
         values, ids = logits.topk(top, dim=-1)
         probabilities.append((values - logits.logsumexp(-1, keepdim=True)).exp().cpu())
-        said.append(ids.cpu())
+        likeliest.append(ids.cpu())
         known = logits[: len(true) - start]
         own = known.gather(-1, true[start:stop, None].to(logits.device))
         ranks += (known > own).sum(-1).tolist()
-    return torch.cat(probabilities), torch.cat(said), ranks
+    return torch.cat(probabilities), torch.cat(likeliest), ranks

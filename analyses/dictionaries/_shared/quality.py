@@ -61,7 +61,7 @@ METRICS = (
         "Output kept",
         "One minus the output's shift when the reconstruction stands in for the activations, as a share of the shift when the"
         " mean activation does; 1 is a perfect stand-in, 0 no better than the mean.",
-        neutral=0.0,
+        chance=0.0,
     ),
 )
 

@@ -28,18 +28,18 @@ class StepCosts:
     def __init__(self, steps: int, window: int) -> None:
         self._steps, self._window = steps, window
         self._plain: list[float] = []
-        self._dear: list[float] = []
+        self._reviving: list[float] = []
         self._done = 0.0
 
-    def add(self, seconds: float, *, dear: bool, dear_soon: bool) -> None:
+    def add(self, seconds: float, *, revives: bool, revives_soon: bool) -> None:
         """A step took so long; it was one with dead latents, and the coming ones are likely to be."""
-        (self._dear if dear else self._plain).append(seconds)
-        did = len(self._plain) + len(self._dear)
+        (self._reviving if revives else self._plain).append(seconds)
+        did = len(self._plain) + len(self._reviving)
         left = self._steps - did
         # Before the window is over no step has dead latents.
-        plain = min(left, max(0, self._window - did)) if dear or dear_soon else left
+        plain = min(left, max(0, self._window - did)) if revives or revives_soon else left
         rest = plain + (left - plain) * self.ratio
-        cost = self.ratio if dear else 1.0
+        cost = self.ratio if revives else 1.0
         # Of what was left, the share that this step is of it and the rest, as that looks now: what was thought before of the
         # rest does not change the pace.
         self._done += (1 - self._done) * cost / (cost + rest)
@@ -47,9 +47,9 @@ class StepCosts:
     @property
     def ratio(self) -> float:
         """What a step with dead latents costs, in steps without; measured where there were some of both."""
-        if min(len(self._plain), len(self._dear)) < _LEAST:
+        if min(len(self._plain), len(self._reviving)) < _LEAST:
             return USUAL_RATIO
-        return median(self._dear[:_RECENT]) / median(self._plain[-_RECENT:])
+        return median(self._reviving[:_RECENT]) / median(self._plain[-_RECENT:])
 
     def progress(self) -> tuple[int, int]:
         """The work done and the whole work. Equal parts of it take the same time, as far as that is known."""

@@ -43,7 +43,7 @@ def train(
         trainer.n_training_steps += 1
         # A latent that was silent for half of what makes one dead is likely to become so.
         soon = int(trainer.n_forward_passes_since_fired.max()) > min(window, step + 1) / 2
-        costs.add(time.perf_counter() - began, dear=revives, dear_soon=soon)
+        costs.add(time.perf_counter() - began, revives=revives, revives_soon=soon)
         if step % LOG_EVERY == 0 or step == steps - 1:
             mse, dead = float(output.losses["mse_loss"].detach()), int(trainer.dead_neurons.sum())
             losses.append({"samples": (step + 1) * options.batch_size, "mse": mse, "dead": dead})

@@ -22,7 +22,7 @@ METRICS = (
         "cav.auroc",
         "CAV AUROC",
         "How well the vector tells the concept on held-out rows; null: chance.",
-        neutral=0.5,
+        chance=0.5,
     ),
     Metric(
         "tcav.effect",
@@ -31,7 +31,7 @@ METRICS = (
         " deviations. p: two-sided, against random sets fitted the same way; corrected by Holm over all tests of the run.",
         unit="deviations",
         direction="none",
-        neutral=0.0,
+        chance=0.0,
     ),
     Metric(
         "tcav.score",
@@ -40,7 +40,7 @@ METRICS = (
         " sign count); null: its mean among the random sets. Where a class's gradients are alike it is 0 or 1 for any vector: the"
         " effect is what is tested.",
         direction="none",
-        neutral=0.5,
+        chance=0.5,
     ),
     Metric(
         "tcav.magnitude",
@@ -50,7 +50,7 @@ METRICS = (
         unit="logits",
         direction="none",
         shown=False,
-        neutral=0.0,
+        chance=0.0,
     ),
 )
 SCORES = ["tcav.effect", "tcav.score", "tcav.magnitude"]

@@ -33,7 +33,7 @@ METRICS = (
         " held-out documents. Null: classifiers fitted to labels dealt to other training documents. p: held-out labels dealt to"
         " other held-out documents.",
         unit="bits",
-        neutral=0.0,
+        chance=0.0,
     ),
     Metric(
         "mi.ksg",
@@ -43,7 +43,7 @@ METRICS = (
         " and no interval, since its bias may be larger: half of the documents, and twice the neighbours, show how it moves. Null"
         " and p: labels dealt to other documents. Negative values are kept.",
         unit="bits",
-        neutral=0.0,
+        chance=0.0,
     ),
     Metric(
         "mi.entropy",

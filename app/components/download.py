@@ -14,7 +14,7 @@ from workbench.progress import Progress
 MIB = 2**20
 
 
-def offer(
+def download(
     key: tuple[str, ...], make: tuple[str, str], do: Callable[[Progress], bytes], save: str, name: str, mime: str, **look: Any
 ) -> None:
     """A button that makes a file and, once it is made, one that saves it.

@@ -9,6 +9,7 @@ from workbench.errors import ConfigError
 from workbench.evidence.counterparts import compare_again
 from workbench.evidence.trial import Trial, names_hash, names_of
 from workbench.progress import Progress
+from workbench.store.run_kinds import COMPARISON, EXAMINATION
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from workbench.store.runs import Run
     from workbench.study import Study
 
-ANEW = {"examine": "examine the concepts anew", "counterparts": "compare the methods anew"}
+ANEW = {EXAMINATION: "examine the concepts anew", COMPARISON: "compare the methods anew"}
 
 
 def examine_again(study: Study, first: Run, progress: Progress) -> tuple[Run, list[str]]:

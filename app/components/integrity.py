@@ -125,8 +125,8 @@ def _repaired(job: jobs.Job | None) -> None:
         empty("There was nothing to mend.")
         return
     for row in done.head(NAMES_SHOWN).to_dict("records"):
-        said = literal(f"{row['part']} {row['name']}: {row['action']}", 700)
-        (st.success if row["mended"] else st.warning)(said)
+        line = literal(f"{row['part']} {row['name']}: {row['action']}", 700)
+        (st.success if row["mended"] else st.warning)(line)
     if len(done) > NAMES_SHOWN:
         st.html(f'<div class="cw-soft cw-small">And {len(done) - NAMES_SHOWN:,} more.</div>')
 
