@@ -86,6 +86,10 @@ class StudyError(WorkbenchError):
     """A study that is missing, damaged, or made with something else."""
 
 
+class NotInstalledError(StudyError):
+    """Something in a study was made by a package that is not installed here. It is whole, and is left as it is."""
+
+
 class LeftOutError(StudyError):
     """What was left out of a study on purpose, when it was packed: nothing is damaged."""
 

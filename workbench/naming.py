@@ -101,8 +101,7 @@ def score_vocabulary(run: Run, vocabulary: str | list[str] = "common-words", top
     if not words:
         raise ConfigError("The vocabulary has no words; give a list of words or the name of a bundled one, 'common-words'.")
     dataset = run.study.dataset_for(run)
-    labels = [label for s in run.sets for label in s.table["label"]]
-    votes = peak_words(run, dataset, [number for number, label in enumerate(labels) if not label], top)
+    votes = peak_words(run, dataset, [number for number, label in enumerate(run.labels) if not label], top)
     if votes.empty:
         return Scored([], words, np.zeros((0, len(words)), dtype=np.float32), [])
     embedder = run.study.embedder()

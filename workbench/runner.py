@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.analysis import CANNOT_MEASURE, Context, Result, SiteAnalysis, find_analysis, reason
+from workbench.analysis.checking import check_result, check_sites
 from workbench.engines import Engine, Local, find_engine
 from workbench.errors import ConfigError
 from workbench.labelling import same_splits, splits_hash, with_asked
@@ -82,6 +83,7 @@ def execute(
         return same
     if force or repeats or (found := study.catalog.run(f"{name}-{digest}")) is None or found["status"] != "done":
         check_seed(seed)
+        check_sites(analysis, acts)
         analysis.check(acts, dataset, seed)
     study.keep_dataset(dataset)
     unfinished = Unfinished(inside(study.folder, "cache", "unfinished", f"{name}-{digest}"))
@@ -89,7 +91,7 @@ def execute(
     kept = {} if repeats else {"once": unfinished.once}
 
     def work() -> Result:
-        return analysis.run(
+        result = analysis.run(
             Context(
                 acts,
                 dataset,
@@ -103,6 +105,8 @@ def execute(
                 **kept,
             )
         )
+        check_result(analysis, result, acts)
+        return result
 
     def fill(folder: Path, result: Result) -> None:
         _write_result(folder, result, acts, dataset, study, progress)
@@ -115,6 +119,7 @@ def execute(
 
 def _write_result(folder: Path, result: Result, acts: ActivationSet, dataset: Dataset, study: Study, progress: Progress) -> None:
     import pandas as pd
+    import pyarrow as pa
     from safetensors.torch import save_file
 
     (folder / "tables").mkdir()
@@ -125,7 +130,11 @@ def _write_result(folder: Path, result: Result, acts: ActivationSet, dataset: Da
     for number, concept_set in enumerate(result.concepts):
         concept_set.save(child(folder / "concepts", str(number)))
     for name, table in result.tables.items():
-        table.to_parquet(child(folder / "tables", f"{name}.parquet"), index=False, compression="zstd")
+        path = child(folder / "tables", f"{name}.parquet")
+        try:
+            table.to_parquet(path, index=False, compression="zstd")
+        except (pa.ArrowException, ValueError, TypeError) as error:
+            raise ConfigError(f"The table '{name}' cannot be kept as Parquet: {error}") from error
     if result.tensors:
         save_file({k: v.contiguous() for k, v in result.tensors.items()}, folder / "tensors.safetensors")
     for name, figure in result.figures.items():

@@ -99,6 +99,8 @@ def _firing(study: Study, table: pd.DataFrame, text: str) -> np.ndarray:
     scores = np.full(len(table), -np.inf)
     for run_id, rows in table.groupby("run"):
         run = study.get_run(str(run_id))
+        if run.not_installed:
+            continue
         summary = run.tables["summary"].set_index("number")
         peaks = []
         for concept_set in run.sets:
@@ -128,7 +130,9 @@ def _raising(study: Study, table: pd.DataFrame, word: str, progress: Progress) -
     scores = np.full(len(table), -np.inf)
     for run_id, rows in table.groupby("run"):
         found = []
-        for concepts in study.get_run(str(run_id)).sets:
+        if (run := study.get_run(str(run_id))).not_installed:
+            continue
+        for concepts in run.sets:
             if not writes_to_residual(concepts.site):
                 found.append(np.full(len(concepts), -np.inf))
                 continue

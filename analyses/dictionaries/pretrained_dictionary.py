@@ -29,6 +29,7 @@ class PretrainedDictionary(Analysis):
     name: ClassVar[str] = "pretrained_dictionary"
     title: ClassVar[str] = "Sparse dictionary from a folder"
     method: ClassVar[str] = "SAE"
+    one_site: ClassVar[bool] = True
     reads_labels: ClassVar[bool] = False
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
     # 2: special tokens keep their activations where the reconstruction stands in; rows of large norm are counted.
@@ -55,12 +56,9 @@ class PretrainedDictionary(Analysis):
         """Read it.
 
         Raises:
-            ConfigError: It does not fit the activations, or there are several sites.
+            ConfigError: It does not fit the activations.
             StudyError: It cannot be read.
         """
-        if len(acts.sites) != 1:
-            sites = ", ".join(str(s) for s in acts.sites)
-            raise ConfigError(f"A dictionary reads one site, and these activations have {sites}: use acts.at(site).")
         if self._read is not None and self._read[0] == str(acts.sites[0]):
             return self._read[1]
         bundled = data_dir() / self.folder

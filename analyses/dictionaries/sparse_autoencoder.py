@@ -42,12 +42,7 @@ class SparseAutoencoder(Analysis):
     aux: float = Field(1 / 32, ge=0, description="Weight of the auxiliary loss that revives dead latents.")
 
     def check(self, activations: ActivationSet, dataset: Dataset, seed: int) -> None:
-        """See that there is one site, with rows for a batch, and that the sizes fit each other."""
-        if len(activations.sites) != 1:
-            sites = ", ".join(str(s) for s in activations.sites)
-            raise ConfigError(
-                f"A sparse autoencoder is trained on one site, and these activations have {sites}: use acts.at(site)."
-            )
+        """See that there are rows for a batch, and that the sizes fit each other."""
         if self.k > self.d_sae:
             raise ConfigError(f"k={self.k} latents cannot be active in a dictionary of {self.d_sae}: lower k or raise d_sae.")
         rows = len(activations.rows("train", dataset))

@@ -1,17 +1,19 @@
 """Concepts: the one object that every method returns.
 
 A :class:`ConceptSet` holds many concepts that live at one site of one model. Whatever found them, they are read off an
-activation by :meth:`ConceptSet.encode` and written into one by :meth:`ConceptSet.directions`. Everything downstream (the
-trial, names, edits, the app) uses only these two.
+activation by :meth:`ConceptSet.encode` and written into one by :meth:`ConceptSet.directions`. It says itself what can be done
+with its concepts and what as many random ones would be, so that everything downstream (the trial, names, edits, the app) asks
+no set for its kind.
 """
 
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import pandas as pd
 import torch
@@ -20,14 +22,18 @@ from pydantic import BaseModel, Field
 from safetensors.torch import save_file
 from torch import Tensor
 
-from workbench.errors import DataError, StudyError, UnknownNameError
+from workbench.concepts.kinds import define, find_kind, package_of
+from workbench.errors import ConfigError, DataError, StudyError
 from workbench.numbers import counted
 from workbench.parquet import read_parquet
 from workbench.paths import is_file
 from workbench.shapes import ShapeError, read_shaped, read_tensors, reading
+from workbench.statistics.directions import covariance_directions, isotropic_directions
 
 SET_FILE = "set.json"
 TABLE_FILE = "table.parquet"
+AGAIN = "Run the analysis again."
+NullKind = Literal["isotropic", "covariance", "refit"]
 
 
 class ConceptSet(ABC):
@@ -41,11 +47,14 @@ class ConceptSet(ABC):
         level: ``token`` when a concept is read at each position, ``example`` when it was fitted to a whole example and
             is read from the example's mean activation.
         sparse: Whether a code of exactly zero means "not present".
+        kind: What a stored set is known by; see `workbench.concepts.kinds`.
+        actions: What can be done to a concept: ``add``, ``clamp`` and ``ablate`` need its direction alone; ``set`` and ``scale``
+            change its code, and need `decode` and `written`.
     """
 
     kind: ClassVar[str]
     sparse: ClassVar[bool] = False
-    _kinds: ClassVar[dict[str, type[ConceptSet]]] = {}
+    actions: ClassVar[tuple[str, ...]] = ("add", "clamp", "ablate")
 
     def __init__(self, site: str, table: pd.DataFrame, level: str = "token") -> None:
         self.site = site
@@ -59,7 +68,8 @@ class ConceptSet(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        ConceptSet._kinds[cls.kind] = cls
+        if not inspect.isabstract(cls):
+            define(cls.kind, cls)
 
     @abstractmethod
     def __len__(self) -> int:
@@ -77,6 +87,50 @@ class ConceptSet(ABC):
     @abstractmethod
     def directions(self) -> Float[Tensor, "c d"]:
         """Unit vectors: what adding a concept to an activation adds."""
+
+    def decode(self, codes_nc: Float[Tensor, "n c"], acts_nd: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "n d"]:
+        """The activations that codes stand for, for a set that reconstructs what it reads.
+
+        Args:
+            codes_nc: Codes.
+            acts_nd: The activations that they are the codes of, for a set that needs them.
+
+        Raises:
+            ConfigError: The set has no decoder.
+        """
+        raise ConfigError(f"Concepts of the kind '{self.kind}' reconstruct no activations: they have no decoder.")
+
+    def written(self, number: int, acts_nd: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "#n d"]:
+        """What one unit of a concept's code adds to the reconstruction; ``acts_nd`` as for `decode`."""
+        raise ConfigError(f"Concepts of the kind '{self.kind}' reconstruct no activations: they have no decoder.")
+
+    def located(self, number: int) -> tuple[ConceptSet, int]:
+        """The set that reads the concept of a number, and its number there: a part of a set may need the whole to be read."""
+        return self, number
+
+    def null_like(self, kind: NullKind, seed: int, rows_nd: Float[Tensor, "n d"], most: int | None = None) -> ConceptSet:
+        """As many concepts that are read in the same way and mean nothing.
+
+        Args:
+            kind: ``isotropic``: directions uniform on the sphere. ``covariance``: directions that vary as the activations do.
+                ``refit``: fitted in the same way to labels that mean nothing, where a set can do so.
+            seed: Of the draws.
+            rows_nd: Activations at the site.
+            most: At most so many, of a large set.
+
+        Raises:
+            ConfigError: A set of this kind cannot be fitted anew without what it was fitted to.
+        """
+        count = len(self) if most is None else min(most, len(self))
+        if kind == "refit":
+            raise ConfigError(f"Concepts of the kind '{self.kind}' cannot be fitted anew from activations alone.")
+        if kind == "isotropic":
+            return self._with(isotropic_directions(count, self.width, seed), rows_nd)
+        return self._with(covariance_directions(count, rows_nd, seed), rows_nd)
+
+    def _with(self, directions: Float[Tensor, "k d"], rows_nd: Float[Tensor, "n d"]) -> ConceptSet:
+        """A set that reads and writes these directions as this one does its own."""
+        return LinearConcepts(self.site, directions, level=self.level)
 
     def on(self, device: torch.device) -> Self:
         """The same concepts with their tensors on a device, kept there once they are; the table is shared.
@@ -116,6 +170,7 @@ class ConceptSet(ABC):
         folder.mkdir(parents=True, exist_ok=True)
         header = {
             "kind": self.kind,
+            "package": package_of(self.kind),
             "site": self.site,
             "level": self.level,
             "concepts": len(self),
@@ -131,16 +186,14 @@ class ConceptSet(ABC):
 
         Raises:
             StudyError: The folder holds no readable set.
+            NotInstalledError: It is of a kind that is not installed here.
         """
-        folder, again = Path(folder), "Run the analysis again."
-        if not is_file(folder / SET_FILE):
-            raise StudyError(f"{folder} holds no readable concept set. {again}")
-        header = read_shaped(folder / SET_FILE, _Header, again)
-        if header.kind not in ConceptSet._kinds:
-            raise UnknownNameError("kind of concept set", header.kind, ConceptSet._kinds, "Install what made it.")
-        with reading(f"The concept set {folder}", again):
+        folder = Path(folder)
+        header = read_header(folder)
+        cls = find_kind(header.kind, header.package)
+        with reading(f"The concept set {folder}", AGAIN):
             table = read_parquet(folder / TABLE_FILE)
-            found = ConceptSet._kinds[header.kind]._load(folder, header.site, table, header.level)
+            found: ConceptSet = cls._load(folder, header.site, table, header.level)
             if not len(found) == len(table) == header.concepts or found.width != header.width:
                 raise ShapeError(f"it has {len(found)} concepts of width {found.width}, and its table {len(table)}")
         return found
@@ -153,14 +206,26 @@ class ConceptSet(ABC):
         return f"<{type(self).__name__}: {counted(len(self), 'concept')} at {self.site}>"
 
 
-class _Header(BaseModel):
-    """What says which set is in a folder."""
+class Header(BaseModel):
+    """What says which set is in a folder; ``package`` is what offered its kind, empty where it is not known."""
 
     kind: str
+    package: str = ""
     site: str
     level: str
     concepts: int = Field(ge=0)
     width: int = Field(ge=0)
+
+
+def read_header(folder: Path) -> Header:
+    """What a stored set says of itself; its kind need not be installed.
+
+    Raises:
+        StudyError: The folder holds no set.
+    """
+    if not is_file(folder / SET_FILE):
+        raise StudyError(f"{folder} holds no readable concept set. {AGAIN}")
+    return read_shaped(folder / SET_FILE, Header, AGAIN)
 
 
 class LinearConcepts(ConceptSet):

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.concepts import sparse_codes
-from workbench.concepts.concept_set import ConceptSet
+from workbench.concepts.concept_set import ConceptSet, NullKind
 from workbench.concepts.sae_lens_format import (
     CONFIG_FILE,
     TENSORS,
@@ -58,6 +58,7 @@ class DictionaryConcepts(ConceptSet):
 
     kind = "dictionary"
     sparse = True
+    actions = ("add", "clamp", "ablate", "set", "scale")
 
     def __init__(
         self,
@@ -170,9 +171,9 @@ class DictionaryConcepts(ConceptSet):
         """The activations as the dictionary reconstructs them."""
         return self.decode(self.encode(acts_nd), acts_nd)
 
-    def written(self, latent: int, acts_nd: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "#n d"]:
+    def written(self, number: int, acts_nd: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "#n d"]:
         """What one unit of a latent's code adds to the reconstruction; ``acts_nd`` as for `decode`."""
-        row = self.W_dec[latent]
+        row = self.W_dec[number]
         row = (row / row.norm() if self._rescale else row)[None]
         return row * self._scaled(self._needed(acts_nd)).spread if self._scaling in ROW_SCALED else row
 
@@ -201,6 +202,15 @@ class DictionaryConcepts(ConceptSet):
     def subset(self, indices: list[int]) -> ConceptSet:
         """The latents at ``indices``, read as they fire within the whole dictionary."""
         return DictionarySlice(self, indices)
+
+    def _with(self, directions: Float[Tensor, "k d"], rows_nd: Float[Tensor, "n d"]) -> ConceptSet:
+        """A TopK dictionary with these directions that keeps the share of active codes."""
+        count = len(directions)
+        mean = rows_nd.float().mean(0)
+        tensors = {"W_enc": directions.T, "W_dec": directions, "b_enc": torch.zeros(count), "b_dec": mean}
+        active = max(1, round(self.config.get("k", 32) * count / len(self)))
+        config = {"architecture": "topk", "k": active, "apply_b_dec_to_input": True}
+        return DictionaryConcepts(self.site, tensors, config, level=self.level)
 
     def _tensors(self) -> dict[str, Tensor]:
         # In the precision in which they came: a dictionary in half precision is not made twice as large by being kept.
@@ -243,6 +253,7 @@ class DictionarySlice(ConceptSet):
 
     kind = "dictionary-slice"
     sparse = True
+    actions = DictionaryConcepts.actions
 
     def __init__(self, whole: DictionaryConcepts, indices: list[int]) -> None:
         self.whole, self.indices = whole, indices
@@ -263,6 +274,14 @@ class DictionarySlice(ConceptSet):
     def directions(self) -> Float[Tensor, "c d"]:
         """Unit-norm decoder rows."""
         return self.whole.directions()[self.indices]
+
+    def located(self, number: int) -> tuple[ConceptSet, int]:
+        """The whole dictionary, and the latent's number there."""
+        return self.whole, self.indices[number]
+
+    def null_like(self, kind: NullKind, seed: int, rows_nd: Float[Tensor, "n d"], most: int | None = None) -> ConceptSet:
+        """A whole dictionary that means nothing: latents compete with all the others."""
+        return self.whole.null_like(kind, seed, rows_nd, most)
 
     def subset(self, indices: list[int]) -> ConceptSet:
         """A part of the part."""

@@ -12,11 +12,11 @@ from workbench.errors import ConfigError
 from workbench.sites import Site
 
 if TYPE_CHECKING:
-    from workbench.concepts.dictionary import DictionaryConcepts
+    from workbench.concepts import ConceptSet
 
 
 @edit_kind("set_latent", strength="value")
-def set_latent(site: str | Site, dictionary: DictionaryConcepts, latent: int, value: float, keep_error: bool = True) -> Edit:
+def set_latent(site: str | Site, dictionary: ConceptSet, latent: int, value: float, keep_error: bool = True) -> Edit:
     """Hold a latent's activation at ``value`` at every position (0 takes it out where it fires).
 
     With ``keep_error`` the row moves by ``decode(new) - decode(old)`` and what the dictionary does not reconstruct stays.
@@ -31,7 +31,7 @@ def set_latent(site: str | Site, dictionary: DictionaryConcepts, latent: int, va
 
 
 @edit_kind("scale_latent", strength="factor")
-def scale_latent(site: str | Site, dictionary: DictionaryConcepts, latent: int, factor: float, keep_error: bool = True) -> Edit:
+def scale_latent(site: str | Site, dictionary: ConceptSet, latent: int, factor: float, keep_error: bool = True) -> Edit:
     """Multiply a latent's activation by ``factor`` where it fires; ``keep_error`` as for `set_latent`."""
 
     def changed(codes: Tensor) -> Tensor:
@@ -42,8 +42,12 @@ def scale_latent(site: str | Site, dictionary: DictionaryConcepts, latent: int, 
 
 
 def _rewritten(
-    dictionary: DictionaryConcepts, latent: int, changed: Callable[[Tensor], Tensor], keep_error: bool
+    dictionary: ConceptSet, latent: int, changed: Callable[[Tensor], Tensor], keep_error: bool
 ) -> Callable[[Tensor], Tensor]:
+    if "set" not in dictionary.actions:
+        raise ConfigError(
+            f"Concepts of the kind '{dictionary.kind}' have no codes that can be changed: add, clamp or ablate them."
+        )
     if not 0 <= latent < len(dictionary):
         raise ConfigError(f"The dictionary has latents 0 to {len(dictionary) - 1}, not {latent}.")
 

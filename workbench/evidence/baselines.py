@@ -7,7 +7,6 @@ import pandas as pd
 import torch
 
 from workbench.concepts import ConceptSet, LinearConcepts
-from workbench.concepts.dictionary import DictionaryConcepts, DictionarySlice
 from workbench.evidence.detection import all_areas
 from workbench.evidence.held_out import HeldOut, codes
 
@@ -18,22 +17,6 @@ def neurons(site: str, width: int) -> LinearConcepts:
     """Every coordinate of the activation, and its negative, as concepts."""
     eye = torch.eye(width)
     return LinearConcepts(site, torch.cat([eye, -eye]))
-
-
-def random_like(concepts: ConceptSet, mean_d: torch.Tensor, seed: int, most: int | None = None) -> ConceptSet:
-    """As many concepts of the same kind with random directions, at most so many; a dictionary keeps its share of active codes."""
-    generator = torch.Generator().manual_seed(seed)
-    if isinstance(concepts, DictionarySlice):
-        concepts = concepts.whole
-    count = len(concepts) if most is None else min(most, len(concepts))
-    weights = torch.randn(count, concepts.width, generator=generator)
-    weights = torch.nn.functional.normalize(weights, dim=-1)
-    if isinstance(concepts, DictionaryConcepts):
-        tensors = {"W_enc": weights.T, "W_dec": weights, "b_enc": torch.zeros(len(weights)), "b_dec": mean_d}
-        active = max(1, round(concepts.config.get("k", 32) * count / len(concepts)))
-        config = {"architecture": "topk", "k": active, "apply_b_dec_to_input": True}
-        return DictionaryConcepts(concepts.site, tensors, config, level=concepts.level)
-    return LinearConcepts(concepts.site, weights, level=concepts.level)
 
 
 def best_by_label(matrix: pd.DataFrame) -> pd.DataFrame:
@@ -51,7 +34,7 @@ def baseline_table(concepts: ConceptSet, validation: HeldOut, test: HeldOut, see
     held, tried = validation.read(concepts.site), test.read(concepts.site)
     baselines = {
         "neuron": neurons(concepts.site, concepts.width),
-        "random": random_like(concepts, held.mean(0), seed, RANDOM_CONCEPTS),
+        "random": concepts.null_like("isotropic", seed, held, RANDOM_CONCEPTS),
     }
     table = pd.DataFrame({"label": test.labels})
     for name, baseline in baselines.items():

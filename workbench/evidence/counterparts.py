@@ -104,14 +104,12 @@ def families_of(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _runs(study: Study) -> list[Run]:
-    from workbench.analysis import find_analysis
-
     frame = study.runs()
     frame = frame[of_analyses(frame) & ~repetitions(frame)]
     # A run repeated with another seed is a replica for stability, not another method.
     newest = frame.sort_values(["seed", "started"], ascending=[True, False]).drop_duplicates("analysis")
     runs = [Run(study, row) for row in records(newest.sort_values("id"))]
-    return [run for run in runs if run.sets and find_analysis(run.analysis)]
+    return [run for run in runs if run.set_headers and not run.not_installed]
 
 
 def _compare(study: Study, runs: list[Run], max_rows: int, seed: int, progress: Progress) -> pd.DataFrame:

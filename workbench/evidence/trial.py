@@ -303,7 +303,7 @@ class Trial:
             if row["analysis"] not in OF_OTHER_RUNS and what not in kept:
                 kept.add(what)
                 found.append(row["id"])
-        return found
+        return [run for run in found if not self.study.get_run(run).not_installed]
 
     def _once(self, what: tuple[Any, ...], measure: Callable[[], Any]) -> Any:
         key = (*what, self.acts.id, self.seed)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
+from workbench.edits.actions import ACTIONS, LATENT_ACTIONS
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.store import tables
 from workbench.store.run_kinds import EXAMINATION
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     import torch
 
     from workbench.concepts import ConceptSet
-    from workbench.concepts.dictionary import DictionaryConcepts
     from workbench.edits import Edit
     from workbench.store.runs import Run
     from workbench.study import Study
@@ -128,10 +128,7 @@ class Concept:
     @property
     def actions(self) -> tuple[str, ...]:
         """What can be done to it: names that :meth:`edit` takes."""
-        from workbench.edits.actions import ACTIONS, LATENT_ACTIONS
-
-        latent = self.place[0].kind.startswith("dictionary")
-        return tuple(action for action in ACTIONS if latent or action not in LATENT_ACTIONS)
+        return self.place[0].actions
 
     def edit(self, action: str, amount: float, keep_error: bool = True) -> Edit:
         """The edit of an action of :attr:`actions`, such as ``concept.edit("add", 6.0)``.
@@ -140,23 +137,19 @@ class Concept:
             ConfigError: The concept is no latent, and the action is for latents.
             UnknownNameError: There is no such action.
         """
-        if action in {"set", "scale"}:
+        if action not in self.actions:
+            if action in ACTIONS:
+                raise ConfigError(f"'{self.name}' is no latent but a direction ({self.method}): add, clamp or ablate it.")
+            raise UnknownNameError("action", action, self.actions)
+        if action in LATENT_ACTIONS:
             return (self.set_latent if action == "set" else self.scale_latent)(amount, keep_error)
         makers = {"add": self.steer, "clamp": self.clamp, "ablate": lambda share: self.ablate().strength(share)}
-        if action not in makers:
-            raise UnknownNameError("action", action, self.actions)
         return makers[action](amount)
 
     @property
-    def _latent(self) -> tuple[DictionaryConcepts, int]:
-        from workbench.concepts.dictionary import DictionaryConcepts, DictionarySlice
-
+    def _latent(self) -> tuple[ConceptSet, int]:
         concept_set, column = self.place
-        if isinstance(concept_set, DictionarySlice):
-            return concept_set.whole, concept_set.indices[column]
-        if isinstance(concept_set, DictionaryConcepts):
-            return concept_set, column
-        raise ConfigError(f"'{self.name}' is no latent of a dictionary but a direction ({self.method}): add, clamp or ablate it.")
+        return concept_set.located(column)
 
     def clamp(self, value: float) -> Edit:
         """Hold the activations' coordinate along its direction at ``value``."""
@@ -200,9 +193,13 @@ class Concept:
 
     @property
     def remarks(self) -> list[str]:
-        """What has to be read with its numbers: a direction that is mostly one coordinate, a set that is nearly one direction."""
+        """What has to be read with its numbers: a direction that is mostly one coordinate, a set that is nearly one direction, a
+        kind that is not installed here.
+        """
         from workbench.statistics.degenerate import remarks
 
+        if absent := self.run.not_installed:
+            return [absent]
         concept_set, column = self.place
         return remarks(concept_set.directions().detach().cpu().numpy(), column)
 

@@ -85,7 +85,7 @@ class BoundConcepts(ConceptList):
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        count = sum(len(s) for s in run.sets)
+        count = sum(header.concepts for header in run.set_headers)
         super().__init__(run.study, [f"{run.id}.{number}" for number in range(count)])
 
     @property

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from workbench.errors import DataError, StudyError, UnknownNameError
+from workbench.errors import DataError, NotInstalledError, StudyError, UnknownNameError
 from workbench.frames import records
 from workbench.numbers import counted
 from workbench.parquet import database, read_parquet
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from workbench.concepts import ConceptSet
+    from workbench.concepts.concept_set import Header
     from workbench.evidence.compare import Comparison
     from workbench.store.concept_list import BoundConcepts
     from workbench.store.stored_study import StoredStudy
@@ -68,11 +69,47 @@ class Run:
 
     @cached_property
     def sets(self) -> list[ConceptSet]:
-        """The concept sets, one a site, in numbering order."""
+        """The concept sets, one a site, in numbering order.
+
+        Raises:
+            NotInstalledError: They are of a kind that is not installed here.
+            StudyError: They cannot be read.
+        """
         from workbench.concepts import ConceptSet
 
-        folders = sorted((f for f in (self.folder / "concepts").glob("*") if f.name.isdecimal()), key=lambda f: int(f.name))
-        return [ConceptSet.load(folder) for folder in folders]
+        return [ConceptSet.load(folder) for folder in self._set_folders()]
+
+    @cached_property
+    def set_headers(self) -> list[Header]:
+        """What the concept sets say of themselves, whether their kinds are installed here or not."""
+        from workbench.concepts.concept_set import read_header
+
+        return [read_header(folder) for folder in self._set_folders()]
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """The label that each concept was fitted to, in numbering order; empty for those that were discovered."""
+        from workbench.concepts.concept_set import TABLE_FILE
+
+        found: list[str] = []
+        for folder in self._set_folders():
+            found += read_parquet(folder / TABLE_FILE)["label"].tolist()
+        return found
+
+    @property
+    def not_installed(self) -> str:
+        """Why the concepts can be listed here and not read: they are of a kind that is not installed; empty where they can."""
+        from workbench.concepts.kinds import find_kind
+
+        try:
+            for header in self.set_headers:
+                find_kind(header.kind, header.package)
+        except NotInstalledError as error:
+            return str(error)
+        return ""
+
+    def _set_folders(self) -> list[Path]:
+        return sorted((f for f in (self.folder / "concepts").glob("*") if f.name.isdecimal()), key=lambda f: int(f.name))
 
     @cached_property
     def concepts(self) -> BoundConcepts:

@@ -232,7 +232,7 @@ class StoredStudy:
             return now
         then = self.dataset_of_run(run)
         same = now.table[["split", "group"]].equals(then.table[["split", "group"]])
-        supervised = any(label for concepts in run.sets for label in concepts.table["label"])
+        supervised = any(run.labels)
         return then if supervised or not same else now
 
     def _dataset(self, record: dict[str, Any]) -> Dataset:

@@ -248,7 +248,11 @@ def _finished_run(study: StoredStudy, row: dict[str, Any], folder: Path) -> Iter
         yield Finding("run", name, "", "unchecked", "It was finished before there were checksums: its files can be read.")
     run = study.run_of(row)
     try:
-        count = sum(len(concepts) for concepts in run.sets)
+        count = sum(header.concepts for header in run.set_headers)
+        if run.not_installed:
+            yield Finding("run", name, "concepts", "unchecked", f"Its files are whole. {run.not_installed}")
+        else:
+            count = sum(len(concepts) for concepts in run.sets)
     except Exception as error:
         yield Finding("run", name, "concepts", "broken", f"Its concepts cannot be read: {error}")
         return

@@ -16,7 +16,6 @@ from analyses.dictionaries._shared.splice import spliced
 from workbench.analysis import CANNOT_MEASURE, Metric, Result, failed_rows, measured
 from workbench.concepts.dictionary import DictionaryConcepts
 from workbench.errors import ConfigError
-from workbench.evidence.baselines import random_like
 from workbench.plots import density_histogram, lines
 from workbench.progress import Progress, part_of
 from workbench.statistics.clusters import example_clusters
@@ -125,7 +124,8 @@ def quality(
 ) -> tuple[list[dict[str, Any]], Float[np.ndarray, "c"]]:
     """Metric rows with intervals over documents, and every latent's density on the held-out rows."""
     x, clusters, mean = held.x, held.clusters, held.mean
-    null = random_like(dictionary, mean, seed)
+    # Of the activations a random dictionary takes their mean alone, here that of rows to train on.
+    null = dictionary.null_like("isotropic", seed, mean[None])
     assert isinstance(null, DictionaryConcepts)
     error, fired, active, cosine = _reconstruct(dictionary, x, part_of(progress, 0, 2 * len(x)))
     null_error, _, _, _ = _reconstruct(null, x, part_of(progress, len(x), 2 * len(x)))

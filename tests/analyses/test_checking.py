@@ -1,0 +1,112 @@
+"""What an analysis returns is checked before it is recorded: nothing is accepted that would be lost or taken for something else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import workbench as wb
+from workbench.analysis import Analysis, Context, Metric, Result, register
+from workbench.analysis.checking import RESERVED
+from workbench.concepts import ConceptSet, LinearConcepts
+
+DIRECTION = torch.eye(24)[:1]
+
+
+@register
+class Returns(Analysis):
+    """An analysis that returns what a test puts here."""
+
+    name: ClassVar[str] = "returns"
+    title: ClassVar[str] = "Returns"
+    method: ClassVar[str] = "none"
+    metrics: ClassVar[tuple[Metric, ...]] = (Metric("returns.known", "known", "A number."),)
+    result: ClassVar[Callable[[], Result]]
+
+    def run(self, context: Context) -> Result:
+        """What was put here."""
+        return type(self).result()
+
+
+def _metrics(**row: object) -> Result:
+    return Result(metrics=pd.DataFrame([row]))
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        *(
+            (lambda name=name: Result(tables={name: pd.DataFrame({"a": [1]})}), f"the table name '{name}'")
+            for name in sorted(RESERVED)
+        ),
+        (lambda: Result(tables={"../a": pd.DataFrame()}), "a table is called '../a'"),
+        (lambda: Result(tensors={".hidden": torch.ones(1)}), "a tensor is called '.hidden'"),
+        (lambda: Result(figures={"a/b": None}), "a figure is called 'a/b'"),
+        (lambda: _metrics(metric="returns.other", value=1.0), "its metrics 'returns.other' are not among those that it declares"),
+        (lambda: _metrics(value=1.0), "lack the column 'metric'"),
+        (lambda: Result(concepts=[LinearConcepts("resid_post.7", DIRECTION)]), "concepts at resid_post.7, which it did not read"),
+        (
+            lambda: Result(concepts=[LinearConcepts("resid_post.0", DIRECTION, level="word")]),
+            "is 'word', not 'token' or 'example'",
+        ),
+        (lambda: Result(tables={"mine": pd.DataFrame({"a": [object()]})}), "The table 'mine' cannot be kept as Parquet"),
+    ],
+)
+def test_what_cannot_be_recorded_is_refused_by_name(planted, result: Callable[[], Result], said: str) -> None:
+    study, acts, _, _ = planted()
+    Returns.result = staticmethod(result)
+    with pytest.raises(wb.errors.ConfigError) as refused:
+        study.run("returns", acts)
+    assert said in str(refused.value)
+    assert study.runs(status="failed")["analysis"].tolist() == ["returns"]
+    assert study.verify()["state"].ne("broken").all()
+
+
+def test_everything_that_is_wrong_is_named_at_once(planted) -> None:
+    study, acts, _, _ = planted()
+    table = pd.DataFrame({"a": [1]})
+    Returns.result = staticmethod(lambda: Result(tables={"summary": table, "a:b": table}))
+    with pytest.raises(wb.errors.ConfigError, match=r"'a:b'.*'summary'"):
+        study.run("returns", acts)
+
+
+@pytest.mark.parametrize("name", ["sparse_autoencoder", "pretrained_dictionary"])
+def test_an_analysis_of_one_site_says_so_before_anything_is_recorded(planted, tmp_path, name: str) -> None:
+    study, acts, _, _ = planted()
+    several = acts.select([])
+    options = {"folder": str(tmp_path)} if name == "pretrained_dictionary" else {}
+    with pytest.raises(wb.errors.ConfigError, match=r"reads one site, and these activations have"):
+        study.run(name, several, **options)
+    assert study.runs(status=None).empty
+
+
+def test_two_kinds_of_one_name_are_refused_and_one_that_is_defined_again_is_not() -> None:
+    def make(qualname: str) -> type[ConceptSet]:
+        return type("Kind", (LinearConcepts,), {"kind": "of a test", "__qualname__": qualname})
+
+    make("First")
+    make("First")
+    with pytest.raises(wb.errors.ConfigError, match="The kind of concept set 'of a test' is"):
+        make("Second")
+
+
+@pytest.mark.parametrize("kind", ["isotropic", "covariance"])
+def test_concepts_that_mean_nothing_are_read_as_those_that_do(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    rows = torch.from_numpy(rng.normal(size=(500, 24)) * np.array([10.0] + [1.0] * 23)).float()
+    real = LinearConcepts("resid_post.0", torch.eye(24)[:5])
+    null = real.null_like(kind, 0, rows)
+    assert len(null) == 5
+    assert torch.allclose(null.directions().norm(dim=1), torch.ones(5))
+    assert len(real.null_like(kind, 0, rows, most=3)) == 3
+    many = LinearConcepts("resid_post.0", torch.randn(400, 24)).null_like(kind, 1, rows)
+    share = many.directions()[:, 0].square().mean()
+    # One of 24 coordinates, or the one that holds 100 of 123 parts of the variance.
+    assert (share < 0.08) if kind == "isotropic" else (share > 0.5)
+    with pytest.raises(wb.errors.ConfigError, match="cannot be fitted anew"):
+        real.null_like("refit", 0, rows)
