@@ -1,4 +1,4 @@
-"""What an analysis returns is checked before it is recorded: nothing is accepted that would be lost or taken for something else."""
+"""What an analysis returns is checked before it is recorded: nothing is accepted that would be lost or be taken for another."""
 
 from __future__ import annotations
 

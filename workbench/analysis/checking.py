@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError
 from workbench.paths import is_name
@@ -44,7 +44,7 @@ def check_result(analysis: Analysis, result: Result, acts: ActivationSet) -> Non
 
 
 def _names(result: Result) -> list[str]:
-    several = {"table": result.tables, "tensor": result.tensors, "figure": result.figures}
+    several: dict[str, dict[str, Any]] = {"table": result.tables, "tensor": result.tensors, "figure": result.figures}
     wrong = [
         f"a {what} is called {name!r}, which is no name of a file"
         for what, named in several.items()
