@@ -108,8 +108,8 @@ def _firing(study: Study, table: pd.DataFrame, text: str) -> np.ndarray:
             codes = concept_set.encode(acts[sites[concept_set.site]][0][keep])
             peaks.append((codes.mean(0) if concept_set.level == "example" else codes.amax(0)).cpu())
         peak = torch.cat(peaks).numpy()
-        mean, deviation = summary["mean"].to_numpy(), summary["deviation"].to_numpy()
-        above = np.where(peak > 0, (peak - mean) / np.maximum(deviation, 1e-6), -np.inf)
+        mean, std = summary["mean"].to_numpy(), summary["deviation"].to_numpy()
+        above = np.where(peak > 0, (peak - mean) / np.maximum(std, 1e-6), -np.inf)
         scores[np.flatnonzero(table["run"].eq(run_id))] = above[rows["number"].to_numpy()]
     return scores
 
