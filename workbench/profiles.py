@@ -21,7 +21,7 @@ from workbench.progress import Progress, silent
 
 BINS = 24
 TOP = 12
-# In a histogram: so few that progress is told often.
+# Concepts a step of the histogram: few, so that progress is reported often.
 CONCEPTS_AT_ONCE = 128
 
 

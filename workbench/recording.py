@@ -1,4 +1,4 @@
-"""How a piece of work is recorded as a run: timed, measured, written whole or not at all.
+"""Recording a piece of work as a run: timed, measured, and written as a whole or not at all.
 
 A run is written into ``runs/<id>.partial`` and renamed when whole, then its concepts enter the catalog.
 """
@@ -82,14 +82,14 @@ def record_run(
             partial.mkdir(parents=True)
             result = work()
             fill(partial, result)
-            # This file is shared with the run. Which process it is only matters while it runs, and the catalog has that.
+            # This file is shared with the run, so it has no process; while the run lasts, the catalog has that.
             write_json(partial / "config.json", record | {"provenance": shareable(record["provenance"])})
             seal(partial)
             partial.rename(home)
         seconds = time.monotonic() - started
         concepts, names = _concept_rows(run_id, result, analysis)
         shown = [{c: row.get(c) for c in tables.EVIDENCE_COLUMNS} | {"run": run_id} for row in evidence]
-        # With what the work has found out about its inputs.
+        # The work may have added to its inputs.
         ended = {"status": "done", "inputs": inputs, "seconds": seconds, "peak_mib": peak()}
         study.catalog.finish_run(run_id, concepts, names, shown, **ended)
     except BaseException as error:
@@ -167,7 +167,7 @@ def provenance() -> dict[str, Any]:
         "packages": versions,
         "machine": machine,
         "command": Path(sys.argv[0]).name,
-        # Tells a run that is still running from one whose process was killed.
+        # Tells a running run from one whose process was killed.
         "process": identity(),
     }
 

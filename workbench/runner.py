@@ -1,7 +1,7 @@
-"""How a run is executed, recorded and reused.
+"""How an analysis is executed, and its runs are reused.
 
-A run is written into ``runs/<id>.partial`` and renamed when whole, then its concepts enter the catalog. The id comes from what
-the run depends on (analysis, version, options, seed, activations), so the same call finds the finished run and returns it.
+The id of a run is a hash of what it depends on (analysis, version, options, seed, activations), so the same call finds the
+finished run and returns it. `workbench.recording` writes it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def execute(
 
     ``dataset`` is the data of the activations with the labels to use; those that the study has for them now, when left out. Any
     further column of its table that an option names becomes a label of the run. ``repeats`` is the run that this one repeats: it
-    is then a run of its own, whatever is there. ``engine`` is who does it, which changes nothing of what is found.
+    is then a run of its own, whatever is there. ``engine`` runs the work of each site and does not change the results.
 
     Raises:
         UnknownNameError: No analysis has that name.
@@ -76,7 +76,7 @@ def execute(
     }
     key = {"analysis": name, "version": analysis.version, "config": config, "seed": seed, "inputs": inputs}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
-    # Recorded, and no part of the key: what an analysis that reads no labels depends on of the data besides the examples.
+    # Recorded but not part of the key: analyses that read no labels depend on splits and groups besides the examples.
     inputs["splits_hash"] = splits_hash(dataset)
     if not (analysis.reads_labels or force or repeats) and (same := same_splits(study, f"{name}-{digest}", key, inputs)):
         return same
@@ -85,7 +85,7 @@ def execute(
         analysis.check(acts, dataset, seed)
     study.keep_dataset(dataset)
     unfinished = Unfinished(inside(study.folder, "cache", "unfinished", f"{name}-{digest}"))
-    # A repetition shows what comes out when everything is done again.
+    # A repetition computes everything again.
     kept = {} if repeats else {"once": unfinished.once}
 
     def work() -> Result:

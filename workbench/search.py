@@ -82,7 +82,7 @@ def _matching(study: Study, ids: list[str], query: str, progress: Progress) -> n
         scores = np.array([value.get(n, -np.inf) for n in named])
     needle = words.casefold()
     exact = np.array([needle in n.casefold() or needle == i.casefold() for n, i in zip(named, ids, strict=True)])
-    # A name that holds the very words stands before any name that only means something like them.
+    # Names that contain the words come before names that are only similar in meaning.
     return np.where(exact, 1.0 + np.where(np.isfinite(scores), scores, 0.0), scores)
 
 

@@ -1,4 +1,4 @@
-"""Examinations and comparisons of methods done again: on the runs, the names and the activations that they read."""
+"""Repeating examinations and comparisons of methods, on the runs, names and activations that the first ones read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def examine_again(study: Study, first: Run, progress: Progress) -> tuple[Run, li
         The new run, and sentences on what could not be, or is no longer, as it was.
 
     Raises:
-        ConfigError: A run that it read is no more.
+        ConfigError: A run that it read no longer exists.
     """
     config, inputs = first.config, first.record["inputs"]
     run, beside = _read(study, first, config["run"]), inputs.get("beside")
@@ -54,7 +54,7 @@ def counterparts_again(study: Study, first: Run, progress: Progress) -> tuple[Ru
     """Compare the same runs again, whatever is the newest of each method by now.
 
     Raises:
-        ConfigError: One of them is no more.
+        ConfigError: One of them no longer exists.
     """
     runs = [_read(study, first, name) for name in first.config["runs"]]
     return compare_again(study, first, runs, progress), []
@@ -68,7 +68,7 @@ def _read(study: Study, first: Run, name: str) -> Run:
 
 
 def _names(study: Study, run: Run, families: list[str], known: str) -> tuple[dict[str, str], list[str]]:
-    """The names that an examination scored, and what there is to say of them."""
+    """The names that an examination scored, and remarks if they have changed since."""
     if "named" not in families:
         return {}, []
     every = study.catalog.names()
@@ -84,10 +84,10 @@ def _names(study: Study, run: Run, families: list[str], known: str) -> tuple[dic
 
 
 def _backwards(names: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """The names as they were before the last ones came, and before the ones before those."""
+    """Earlier states of the names, newest first."""
     rows = list(names[["source", "author", "at"]].itertuples(index=False, name=None))
     for count in range(len(rows) - 1, 0, -1):
-        # What a method names, it names at once.
+        # A method adds all its names at once, so states in between do not count.
         if rows[count][0] == "human" or rows[count] != rows[count - 1]:
             yield names.head(count)
     yield names.head(0)

@@ -138,7 +138,7 @@ def names_of(run: Run, names: pd.DataFrame) -> dict[str, str]:
 
 
 def names_hash(names: dict[str, str]) -> str:
-    """What tells one state of names from another."""
+    """A hash of names by concept."""
     return hashlib.sha256(json.dumps(sorted(names.items())).encode()).hexdigest()[:8]
 
 
@@ -187,7 +187,7 @@ class Trial:
         version = {"causes": CAUSES_VERSION} if "causes" in self.families else {}
         key = json.dumps([config, inputs | version, self.seed], sort_keys=True)
         run_id = first_id(repeats) if repeats else f"{EXAMINATION}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
-        # What is read is known when it is done, and is no part of what was asked for.
+        # Filled in while the work is done, and so no part of the key.
         inputs["beside"] = self.beside
         evidence: list[dict[str, Any]] = []
 
@@ -202,7 +202,7 @@ class Trial:
         )  # fmt: skip
 
     def _require(self) -> None:
-        """See that there are concepts to examine and examples to examine them on, before anything is recorded."""
+        """Check that there are concepts to examine, and examples to examine them on, before anything is recorded."""
         places = [part.site for part in self.run.sets for _ in range(len(part))]
         numbers = range(len(places)) if self.numbers is None else self.numbers
         if not any(self.sites is None or places[number] in self.sites for number in numbers):
@@ -252,7 +252,7 @@ class Trial:
         keep = {m for m in ("detects", "informs") if m in self.families}
         rows: list[dict[str, Any]] = [r for r in found.rows if str(r["metric"]).split(".")[0] in keep]
         labels = best_by_label(found.matrix)
-        # The best of some concepts that were picked out is no fair match for the best of all random ones.
+        # The best of a selection cannot be compared with the best of all random concepts.
         if "detects" in self.families and len(labels) and self.numbers is None:
             self.progress(0, 1, f"baselines at {part.site}")
             labels = labels.merge(baseline_table(part, validation, test, self.seed), on="label", how="left")

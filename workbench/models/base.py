@@ -1,4 +1,4 @@
-"""What every model can do, whatever it is made of."""
+"""The common interface of all models."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class Model(ABC):
     weights_hash: str
     max_length: int
     device: str
-    """Where its weights are, and what it hands out."""
+    """The device of its weights and of the tensors that it returns."""
     source: Mapping[str, Any]
     classes: tuple[str, ...] | None = None
     """Names of the classes, for a classifier that has them."""
     differences: Mapping[str, float] | None = None
-    """How far it is from the Hugging Face model that it wraps, see `workbench.models.checks`; None where that was not checked."""
+    """Largest differences from the Hugging Face model that it wraps, see `workbench.models.checks`; None if not checked."""
     notes: tuple[str, ...] = ()
-    """What is done in a slower way, or not at all, because the check found a difference: a sentence each."""
+    """Sentences on what is done in a slower way, or not at all, because the check found a difference."""
     uses_cache = True
     """Whether text is generated with a key-value cache."""
 
@@ -292,7 +292,7 @@ class Model(ABC):
         """Unit-norm sentence vectors, float32. `ConfigError` when the model is no text encoder."""
         if self.modality != "text" or self.kind != "encoder":
             raise ConfigError(f"{self.name} is no text encoder: load one, such as 'minilm', to embed texts.")
-        # An encoder of sentences reads a conversation as a person does.
+        # A sentence encoder reads the text of a conversation, without a chat template.
         texts = [str(text) if isinstance(text, Conversation) else text for text in texts]
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         vectors = np.zeros((len(texts), self._embedding_width()), np.float32)

@@ -118,12 +118,12 @@ class Recorder:
         edits = [edit for edit in self._edits if edit.site == point.site]
         rows = point.view.rows(output)
         for edit in edits:
-            # A model in half precision goes on in it, whatever the edit computes in.
+            # The pass continues in the model's own precision, whatever the edit computes in.
             rows = _same_shape(edit, rows, edit(rows, self._first, self._keep)).to(rows.dtype)
         if point.site not in self._wanted:
             return point.view.put(rows, output)
         if self._grad:
-            # The model must go on from the very tensor that is handed out, or no gradient reaches it.
+            # The pass must continue from the same tensor that is returned, or no gradient reaches it.
             rows = rows if rows.requires_grad else rows.detach().clone().requires_grad_(True)
             self.seen[point.site] = rows
             put = point.view.put(rows, output)

@@ -257,7 +257,7 @@ def _trial(net: nn.Module, reader: Reader, example: Any) -> Batch:
             batch = reader.batch([candidate, candidate])
             with torch.no_grad():
                 net(batch.inputs["pixels"])
-        except Exception:  # Whatever a stranger's module raises, the next shape may suit it.
+        except Exception:  # An unknown module may raise anything for a wrong shape; the next one is tried.
             continue
         return batch
     raise ConfigError("The module could not be run on a blank input: give one of your own, as example=…")

@@ -1,4 +1,4 @@
-"""Passes that begin at an edit: what the blocks before it put out for a batch is computed once, and used again by every edit.
+"""Passes that begin at an edit: the output of the blocks before it is computed once a batch and reused by every edit.
 
 Many edits at one site are tried on the same inputs: doses, concepts, controls. The blocks that lie before the site compute the
 same each time. Here they are run once, and in later passes they hand out what they put out then.
@@ -47,7 +47,7 @@ class Start:
     def times(self, count: int) -> Any:
         """The output for the batch so many times over."""
         if count not in self._repeated:
-            # One number of times is used again and again, and then a smaller one for the rest.
+            # Calls repeat the same number of times, and then one smaller number.
             self._repeated.clear()
             self._repeated[count] = _repeated(self.output, self.inputs, count)
         return self._repeated[count]
@@ -158,7 +158,7 @@ def _agrees(model: Model, site: Site, batch: Batch, start: Start) -> bool:
             with resumed(start.first(few), 2):
                 found, _ = model.forward(part, logits=False)
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError):
-        # A model that looks inside its blocks, or at something else that they leave behind.
+        # The model reads attributes or side effects of its blocks.
         return False
     return all(same.shape == own.shape and close_logits(same, own) for same, own in zip(*map(_seen, (found, whole)), strict=True))
 

@@ -176,7 +176,7 @@ def mean_pooled(hidden: Float[Tensor, "b t d"], attention: Tensor) -> Float[Tens
 
 def close_logits(found: Float[Tensor, "n v"], own: Float[Tensor, "n v"]) -> bool:
     """Whether logits are the model's own, but for rounding."""
-    # Sums in another order differ by a few units of the last place of the largest logit.
+    # Sums in another order differ by a few ulps of the largest logit.
     most = 64 * torch.finfo(own.dtype).eps * own.abs().max().float().clamp(min=1)
     return bool((found - own.float()).abs().max() <= most)
 

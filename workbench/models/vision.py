@@ -99,7 +99,7 @@ class VisionModel(ModuleModel):
             elif len(point.shape) == 3:
                 found = _patches(point.shape[1], size, getattr(config, "patch_size", None))
                 if found is None:
-                    # What a pooler puts out, for instance: its rows are no places.
+                    # Such as the output of a pooler, whose rows are no places.
                     del self._hook_points[site]
                     continue
                 extra, grid = found
@@ -142,7 +142,7 @@ def vision_reader(path: str, name: str, device: str) -> Images:
     reader = Images(preprocess, {"processor": type(processor).__name__, "settings": options}, device)
     try:
         reader.batch([noise()])
-    except Exception as error:  # Whatever a processor with settings that do not fit raises.
+    except Exception as error:  # Processors raise anything when their settings do not fit.
         raise ConfigError(
             f"The image processor of {name} makes no pixels of an image ({error}): check {PROCESSOR_FILE}."
         ) from error
@@ -150,7 +150,7 @@ def vision_reader(path: str, name: str, device: str) -> Images:
 
 
 def noise() -> np.ndarray:
-    """An image to try a model on, the same each time."""
+    """A fixed random image for trying a model."""
     return np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 
 
