@@ -19,7 +19,7 @@ from workbench.errors import ConfigError
 from workbench.labelling import same_splits, splits_hash, with_asked
 from workbench.paths import child, inside
 from workbench.progress import Progress, part_of, silent
-from workbench.recording import record_run
+from workbench.recording import RunRequest, record_run
 from workbench.seeds import check_seed
 from workbench.shapes import parse_json
 from workbench.store.runs import Run
@@ -66,51 +66,58 @@ def execute(
         )
     dataset = with_asked(study.dataset_of(acts) if dataset is None else dataset, analysis.labels_asked())
     config = parse_json(analysis.model_dump_json(), numbers=False)
-    inputs = {
+    inputs = _inputs(study, acts, dataset)
+    key = {"analysis": name, "version": analysis.version, "config": config, "seed": seed, "inputs": inputs}
+    run_id = f"{name}-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]}"
+    # Recorded but not part of the key: analyses that read no labels depend on splits and groups besides the examples.
+    inputs["splits_hash"] = splits_hash(dataset)
+    if not (analysis.reads_labels or force or repeats) and (same := same_splits(study, run_id, key, inputs)):
+        return same
+    if force or repeats or (found := study.catalog.run(run_id)) is None or found["status"] != "done":
+        check_seed(seed)
+        analysis.check(acts, dataset, seed)
+    study.keep_dataset(dataset)
+    unfinished = Unfinished(inside(study.folder, "cache", "unfinished", run_id))
+    context = _context(study, acts, dataset, seed, progress, workers)
+    if not repeats:
+        # A repetition computes everything again.
+        context.once = unfinished.once
+    facts = {"version": analysis.version} | ({"repeats": repeats} if repeats else {})
+    done = record_run(
+        study,
+        RunRequest(run_id, analysis.name, config, seed, inputs, facts, force or bool(repeats)),
+        work=lambda: analysis.run(context),
+        fill=lambda folder, result: _write_result(folder, result, acts, dataset, study, progress),
+        analysis=analysis,
+    )
+    unfinished.clear()
+    return done
+
+
+def _inputs(study: Study, acts: ActivationSet, dataset: Dataset) -> dict[str, Any]:
+    model = study.model_record()
+    return {
         "activations": acts.id,
         "sites": [str(s) for s in acts.sites],
         "dataset": dataset.name,
         "dataset_hash": dataset.hash,
-        "model": study.model_record()["name"],
-        "weights_hash": study.model_record()["weights_hash"],
+        "model": model["name"],
+        "weights_hash": model["weights_hash"],
     }
-    key = {"analysis": name, "version": analysis.version, "config": config, "seed": seed, "inputs": inputs}
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
-    # Recorded but not part of the key: analyses that read no labels depend on splits and groups besides the examples.
-    inputs["splits_hash"] = splits_hash(dataset)
-    if not (analysis.reads_labels or force or repeats) and (same := same_splits(study, f"{name}-{digest}", key, inputs)):
-        return same
-    if force or repeats or (found := study.catalog.run(f"{name}-{digest}")) is None or found["status"] != "done":
-        check_seed(seed)
-        analysis.check(acts, dataset, seed)
-    study.keep_dataset(dataset)
-    unfinished = Unfinished(inside(study.folder, "cache", "unfinished", f"{name}-{digest}"))
-    # A repetition computes everything again.
-    kept = {} if repeats else {"once": unfinished.once}
 
-    def work() -> Result:
-        return analysis.run(
-            Context(
-                acts,
-                dataset,
-                seed,
-                progress,
-                model=lambda: study.model_for(progress),
-                readout=lambda: study.readout(dataset, progress=progress),
-                gradients=lambda sites, labels, count: study.gradients(dataset, sites, labels, count, acts.positions, progress),
-                engine=workers,
-                remote=study.remote.url if study.remote else "",
-                **kept,
-            )
-        )
 
-    def fill(folder: Path, result: Result) -> None:
-        _write_result(folder, result, acts, dataset, study, progress)
-
-    force, extra = force or bool(repeats), {"version": analysis.version} | ({"repeats": repeats} if repeats else {})
-    done = record_run(study, f"{name}-{digest}", analysis.name, config, seed, inputs, work, fill, force, analysis, extra=extra)
-    unfinished.clear()
-    return done
+def _context(study: Study, acts: ActivationSet, dataset: Dataset, seed: int, progress: Progress, engine: Engine) -> Context:
+    return Context(
+        acts,
+        dataset,
+        seed,
+        progress,
+        model=lambda: study.model_for(progress),
+        readout=lambda: study.readout(dataset, progress=progress),
+        gradients=lambda sites, labels, count: study.gradients(dataset, sites, labels, count, acts.positions, progress),
+        engine=engine,
+        remote=study.remote.url if study.remote else "",
+    )
 
 
 def _write_result(folder: Path, result: Result, acts: ActivationSet, dataset: Dataset, study: Study, progress: Progress) -> None:

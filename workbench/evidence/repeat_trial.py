@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from workbench.errors import ConfigError
 from workbench.evidence.counterparts import compare_again
-from workbench.evidence.trial import Trial, names_hash, names_of
+from workbench.evidence.trial import Trial, TrialOptions, names_hash, names_of
 from workbench.progress import Progress
 from workbench.store.run_kinds import COMPARISON, EXAMINATION
 
@@ -42,11 +43,9 @@ def examine_again(study: Study, first: Run, progress: Progress) -> tuple[Run, li
             f"{first.id} is of a version that did not keep which other runs an examination read, so that those of today were"
             " taken: where runs came since, stability and what fires beside may differ for that reason."
         )
-    trial = Trial(
-        study, run, config["numbers"], study.activation_set(inputs["activations"]), study.dataset_of_run(first),
-        config["families"], config["sites"],
-        config["steer"], config["replicate"], config["max_rows"], int(first.record["seed"]), progress, beside,
-    )  # fmt: skip
+    options = TrialOptions(**{field.name: config[field.name] for field in fields(TrialOptions)})
+    acts, data = study.activation_set(inputs["activations"]), study.dataset_of_run(first)
+    trial = Trial(study, run, acts, data, options, int(first.record["seed"]), progress, beside)
     return trial.execute(repeats=first.id, names=names), remarks
 
 
