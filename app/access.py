@@ -1,4 +1,5 @@
-"""Who reads and who writes. Without sign-in the app listens on this machine only, and everyone who reaches it does both."""
+"""Who may read and who may write. Without sign-in the app listens on this machine only, and everyone who reaches it may do
+both."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Which studies there are, which one is open, and what is kept between two runs of a page.
 
-Streamlit runs a page from the top at every click. What is dear to make is kept here, once for all sessions, under a key that
-changes when the study does. Kept tables are shared: a page must not write into them.
+Streamlit runs a page from the top at every click. What is expensive to compute is cached here, once for all sessions, under a key
+that changes when the study does. Kept tables are shared: a page must not write into them.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def choose_study(name: str) -> None:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _open(folder: str, stamp: int, read_only: bool) -> Study:
-    # Whoever may only read is given a study that cannot be written by anything.
+    # Sessions that may only read get a study that is opened read-only.
     return open_study(folder, create=False, read_only=read_only)
 
 
@@ -280,7 +280,7 @@ def wait_for_engine() -> None:
 def _import_slow() -> None:
     from importlib import import_module
 
-    # What is missing or broken says so where it is used.
+    # A missing or broken library raises where it is used.
     with suppress(ImportError):
         for name in SLOW_MODULES:
             import_module(name)
@@ -290,5 +290,5 @@ def _import_slow() -> None:
     # Streamlit collects garbage after every drawing of a page, which takes half a second with all the objects of these modules.
     gc.collect()
     gc.freeze()
-    # What is frozen at the end would not be taken apart, which libraries in C++ take for a leak and say so at length.
+    # Unfrozen at exit: libraries in C++ would report the objects as leaks.
     atexit.register(gc.unfreeze)

@@ -1,4 +1,4 @@
-"""Tables that pages share and that are dear to make, kept under the study's version. A page must not write into them."""
+"""Tables that pages share and that are expensive to compute, cached by the study's version. Pages must not write into them."""
 
 from __future__ import annotations
 

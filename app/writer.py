@@ -34,7 +34,7 @@ NETWORK = SCHEMES - {"file", "memory", "sftp", "ssh", "smb", "hdfs"}
 
 
 class AccessError(WorkbenchError):
-    """What this session may not do."""
+    """The session lacks the permission."""
 
 
 class Writer:
@@ -90,7 +90,7 @@ class Writer:
         cancel_job(self.study, job)
 
     def sweep(self) -> None:
-        """Record the runs whose process has died as ended."""
+        """Record runs whose process has died as failed."""
         from workbench.store.ended import sweep
 
         sweep(self.study)

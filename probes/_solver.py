@@ -45,9 +45,9 @@ class Basis:
         moment = torch.zeros(width, dtype=torch.float64)
         for start in range(0, n, _ROWS):
             moment += ((X[start : start + _ROWS].double() - mean) ** 2).sum(dim=0)
-        deviation = (moment / n).sqrt()
+        std = (moment / n).sqrt()
         kept_as = np.float64 if X.dtype == torch.float64 else np.float32
-        scale = torch.from_numpy(feature_scales(deviation.numpy(), mean.numpy(), kept_as))
+        scale = torch.from_numpy(feature_scales(std.numpy(), mean.numpy(), kept_as))
         rows = torch.empty(n, width + 1)
         rows[:, width] = 1
         for start in range(0, n, _ROWS):

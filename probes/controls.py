@@ -203,10 +203,10 @@ def random_direction_accuracy(
     train, test = _labels(Y_train), _labels(Y_test)
     _same_columns(train, test)
     X_train, X_test = np.asarray(X_train), np.asarray(X_test)
-    mean, deviation = X_train.mean(axis=0, dtype=np.float64), X_train.std(axis=0, dtype=np.float64)
+    mean, std = X_train.mean(axis=0, dtype=np.float64), X_train.std(axis=0, dtype=np.float64)
     kept_as = X_train.dtype if X_train.dtype.kind == "f" else np.float64
     drawn = np.random.default_rng(seed).standard_normal((k, X_train.shape[1]))
-    directions = drawn * feature_scales(deviation, mean, kept_as)
+    directions = drawn * feature_scales(std, mean, kept_as)
     best = np.full(train.shape[1], -1)
     held_out = np.zeros((len(test), train.shape[1]), dtype=bool)
     train_values, test_values = X_train @ directions.T, X_test @ directions.T

@@ -180,8 +180,8 @@ def _standardised(
     X: Float[np.ndarray, "n d"], kept_as: np.dtype
 ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, " d"], Float[np.ndarray, " d"]]:
     """Return the standardised rows, the mean and the scale (0 for a constant feature)."""
-    mean, deviation = X.mean(axis=0), X.std(axis=0)
-    scale = feature_scales(deviation, mean, kept_as)
+    mean, std = X.mean(axis=0), X.std(axis=0)
+    scale = feature_scales(std, mean, kept_as)
     return (X - mean) * scale, mean, scale
 
 

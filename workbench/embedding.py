@@ -80,7 +80,7 @@ class Embedder:
         return load_model("minilm")
 
     def _load(self) -> None:
-        # What cannot be read is made again.
+        # An unreadable cache is rebuilt.
         with suppress(StudyError), reading(str(self._file)):
             kept = {name: tensor.numpy() for name, tensor in read_tensors(self._file).items()}
             keys, vectors = kept["keys"], kept["vectors"]
@@ -98,7 +98,7 @@ class Embedder:
         if self.study.read_only:
             return
         keys = np.frombuffer(b"".join(self._known), dtype=np.uint8).reshape(-1, _DIGEST)
-        # One file, under a name of its own: two that write at once leave one whole cache, not two halves.
+        # Written to a temporary file and renamed, so that two writers leave one complete cache.
         with disk_errors("the cache of embeddings"), file_beside(self._file) as partial:
             save_file({"keys": keys, "vectors": self._vectors}, partial)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy.exc import DBAPIError
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""What the system says where a file cannot grow: the disk or a person's share of it is full, or files may be no longer."""
+"""Error numbers for a file that cannot grow: disk full, quota exceeded, or file too large."""
 
 
 class WorkbenchError(Exception):
@@ -34,7 +34,7 @@ class WorkbenchError(Exception):
         super().__init__(*(one_line(arg) if isinstance(arg, str) else arg for arg in args))
 
     def __reduce__(self) -> Any:
-        # An error of a worker process arrives here as the sentence that it is: most are not made from that alone.
+        # Errors of worker processes are rebuilt from their message alone; most constructors take other arguments.
         return _again, (type(self), self.args, self.__dict__)
 
 
@@ -70,7 +70,7 @@ class UnknownNameError(WorkbenchError, KeyError):
         super().__init__(f"{text} {hint}".strip())
 
     def __str__(self) -> str:
-        # KeyError would show the repr of the text.
+        # KeyError would show the repr of the message.
         return str(self.args[0])
 
 
@@ -121,7 +121,7 @@ class DiskFullError(WorkbenchError, OSError):
 
 
 class ClusterError(WorkbenchError):
-    """A cluster that cannot be reached, or whose workers end over and over."""
+    """A cluster that cannot be reached, or whose workers keep dying."""
 
 
 class MissingExtraError(WorkbenchError, ImportError):
@@ -150,10 +150,10 @@ def _not_written(error: DBAPIError) -> bool:
 
 
 def no_room(error: BaseException) -> int:
-    """The number by which the system said that a file cannot grow; 0 where an error is another."""
+    """The error number if a file could not grow, or 0 for another error."""
     number = error.errno if isinstance(error, OSError) else None
     if number is None:
-        # Libraries in Rust say it in their text alone, and numpy says no more than how much was written.
+        # Rust libraries have the number in their message only, and NumPy only says how much was written.
         match = re.search(r"\(os error (\d+)\)$", str(error))
         number = int(match[1]) if match else errno.ENOSPC if re.fullmatch(r"\d+ requested and \d+ written", str(error)) else 0
     return number if number in NO_ROOM else 0

@@ -16,5 +16,6 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def where(column: pd.Series, holds: Callable[[Any], bool]) -> pd.Series:
-    """Of which values something holds, true or false also of a column without rows, whose type pandas would keep."""
+    """A boolean mask of the values for which a condition holds; boolean also for an empty column, whose type pandas would
+    keep."""
     return column.map(holds).astype(bool)

@@ -133,7 +133,7 @@ def start_job(
     """
     from workbench.analysis import find_analysis
 
-    # What is wrong with the question is told at once, not by a process that ends.
+    # Errors in the arguments are raised here rather than in the new process.
     find_analysis(analysis).configured(options or {})
     chosen = study.activation_set(activations)
     if sites:
@@ -174,7 +174,7 @@ def _begin(study: Study, asked: dict[str, Any]) -> Job:
             [sys.executable, "-m", "workbench.jobs", str(folder)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True,
         )  # fmt: skip
-    # It may have ended already; then its end.json says how.
+    # The process may have ended already; then end.json says how.
     with suppress(psutil.Error):
         _write(folder / "process.json", identity(process.pid))
     return find_job(study, folder.name)
@@ -186,7 +186,7 @@ def find_job(study: Study, identifier: str) -> Job:
     Raises:
         UnknownNameError: There is none of that id.
     """
-    # Listed rather than joined, so that an id can never be a path to somewhere else.
+    # Looked up in a listing rather than joined, so that an id can never be a path to elsewhere.
     folders = {folder.name: folder for folder in _folders(study)}
     if identifier not in folders:
         raise UnknownNameError("job", identifier, folders)
@@ -238,11 +238,11 @@ def _read(study: Study, folder: Path) -> Job:
         _load(folder / "progress.json", Stage),
     )
     if not end and has_ended(_load(folder / "process.json", Identity)):
-        # It may have written its end between the two looks.
+        # It may have written end.json between the two checks.
         end = _load(folder / "end.json", End)
         if not end:
             end = {"status": "failed", "error": CUT_OFF}
-            # Whoever may only read is told of it, and it is recorded by somebody else.
+            # With read-only access the end is only reported, not recorded.
             if not study.read_only:
                 _end(folder, "failed", error=CUT_OFF)
                 sweep(study)
@@ -253,7 +253,7 @@ def _read(study: Study, folder: Path) -> Job:
 
 
 def _load(path: Path, shape: type[Any]) -> dict[str, Any]:
-    """What one of a job's files says; nothing where it is not there, or is none of ours."""
+    """The content of one of a job's files; empty if it is missing or invalid."""
     with suppress(StudyError):
         return dict(read_shaped(path, shape))
     return {}
@@ -286,7 +286,7 @@ class _Worker:
         from workbench.repeating import agreement
 
         asked = read_shaped(self.folder / "job.json", Asked)
-        # Who started the job had the study open.
+        # The process that started the job had the study open, so it is trusted.
         with open_study(self.folder.parent.parent, create=False, trust=True) as study:
             if "repeats" in asked:
                 repetition = study.repeat(asked["repeats"], asked["tolerance"], self.show)
@@ -302,7 +302,7 @@ class _Worker:
 
 
 def _stop(_signal: int, _frame: Any) -> None:
-    # A second signal must not cut short the tidying that the first began.
+    # A second signal must not interrupt the clean-up that the first began.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt
 

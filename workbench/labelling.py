@@ -25,7 +25,7 @@ def with_asked(dataset: Dataset, asked: list[str]) -> Dataset:
 
 
 def splits_hash(dataset: Dataset) -> str:
-    """What tells one choice of splits and groups from another."""
+    """A hash of the splits and groups."""
     table = dataset.table[["split", "group"]]
     return hashlib.sha256(json.dumps(table.to_numpy().tolist()).encode()).hexdigest()[:16]
 

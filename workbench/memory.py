@@ -15,7 +15,7 @@ SHARE = 0.25
 _UNITS = (
     {"": 1, "b": 1} | {f"{k}b": 1000**i for i, k in enumerate("kmgt", 1)} | {f"{k}ib": 1024**i for i, k in enumerate("kmgt", 1)}
 )
-# Of one array: larger blocks are no faster, and smaller ones stay in the processor's cache.
+# Bytes of one array at most: larger blocks are no faster, and smaller ones stay in the processor's cache.
 _BLOCK_NUMBERS = 2**25
 _NUMBER_BYTES = 4
 
@@ -72,7 +72,7 @@ def rows_at_once(width: int, arrays: int, device: str = "cpu") -> int:
 
 
 def _container_free() -> list[int]:
-    """What the control group of this process leaves free; empty where there is no limit."""
+    """Bytes left within the memory limit of this process's control group; empty if there is none."""
     for limit, used in (
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
         ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),

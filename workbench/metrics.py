@@ -1,4 +1,4 @@
-"""What a number that is reported is called, and how it is read."""
+"""Descriptions of reported numbers."""
 
 from __future__ import annotations
 

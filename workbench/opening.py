@@ -1,4 +1,4 @@
-"""How scripts come by a study: one is opened, made, or unpacked from what somebody else gave."""
+"""Opening a study, making a new one, or unpacking one from elsewhere."""
 
 from __future__ import annotations
 

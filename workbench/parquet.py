@@ -1,6 +1,6 @@
-"""Parquet files from anywhere: what a table takes in memory is found out before it is read.
+"""Reading Parquet files from elsewhere: their size in memory is bounded before they are read.
 
-A small file can unpack to any size: a long text that repeats lies in it once.
+A small file can unpack to any size, because a text that repeats is stored once.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def database() -> DuckDBPyConnection:
     """A DuckDB in memory that holds nothing: to open one takes ten times as long as to read some rows. Threads have cursors."""
     import duckdb
 
-    # What is still there when Python ends, its library takes for a leak and says so at length.
+    # Closed at exit: the library would report an open database as a leak.
     atexit.register(database.cache_clear)
     return duckdb.connect()
 

@@ -1,4 +1,4 @@
-"""Paths inside a study. Ids come from catalogs, manifests, remotes and other people: here alone they become paths."""
+"""Paths inside a study. Ids from catalogs, manifests, remotes and users become paths only here, after a check."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from workbench.errors import StudyError
 
 PARTIAL = ".partial"
-"""What the folder of a run or a set ends in until it is whole."""
+"""Suffix of the folder of a run or set that is not complete yet."""
 LOCK = ".lock"
 _RUN, _SET, _PART = "[A-Za-z0-9_][A-Za-z0-9_-]{0,127}", "[0-9a-f]{16}", "[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 KINDS: dict[str, re.Pattern[str]] = {
@@ -44,7 +44,7 @@ def is_id(kind: str, identifier: object) -> bool:
 
 
 def is_name(name: str) -> bool:
-    """Whether a text is one name of a file, which leads nowhere else."""
+    """Whether a text is a single file name that cannot lead to another folder."""
     return _NAME.fullmatch(name) is not None
 
 
@@ -130,7 +130,7 @@ def strange(study: Path, kind: str) -> Iterator[tuple[Path, str]]:
         if (problem := odd(path)) is not None:
             yield path, problem
         elif is_rest(entry.name):
-            # Somebody may be writing it: `workbench.writing` tells.
+            # It may be being written; `workbench.writing` decides.
             continue
         elif entry.is_dir(follow_symlinks=False):
             if not is_id(kind, entry.name):
@@ -138,7 +138,7 @@ def strange(study: Path, kind: str) -> Iterator[tuple[Path, str]]:
             elif kind == "datasets" or path.suffix == LOCK:
                 yield path, "a folder, where a file belongs"
             elif kind in {"jobs", "cache"}:
-                # Runs and sets tell of what is in them themselves.
+                # The content of runs and sets is checked elsewhere.
                 yield from oddities(path)
         elif kind in {"runs", "activations", "jobs"} and is_id(kind, entry.name) and path.suffix != LOCK:
             yield path, _NO_FOLDER
@@ -196,7 +196,7 @@ def odd(path: Path) -> str | None:
     if stat.S_ISLNK(state.st_mode):
         return "a symbolic link"
     if stat.S_ISREG(state.st_mode):
-        # Reading all of it would take for ever, and nothing of ours is like that.
+        # Reading it might never end, and the workbench writes no such file.
         hollow = state.st_size > _HOLLOW_BYTES and getattr(state, "st_blocks", state.st_size) * 512 * 1000 < state.st_size
         return "a file that is long and holds next to nothing" if hollow else None
     return None if stat.S_ISDIR(state.st_mode) else "neither a file nor a folder"
@@ -238,7 +238,7 @@ def walk(folder: Path, bounded: bool = True) -> Iterator[tuple[Path, list[str], 
                 for entry in entries:
                     (folders if entry.is_dir(follow_symlinks=False) else names).append(entry.name)
         except OSError:
-            # It is gone by now, or not for this user to read.
+            # It was removed in the meantime, or this user may not read it.
             continue
         folders.sort()
         names.sort()
@@ -249,7 +249,7 @@ def walk(folder: Path, bounded: bool = True) -> Iterator[tuple[Path, list[str], 
 
 def _is_too_deep(path: Path, folder: Path) -> bool:
     inner = path.relative_to(folder)
-    # What lies in it shall have a path that the system still takes.
+    # Paths below it would be too long for the system.
     return len(inner.parts) > DEEPEST or len(os.fsencode(inner)) > _LONGEST_BYTES
 
 
@@ -282,7 +282,7 @@ def remove_tree(folder: Path, ignore_errors: bool = False) -> None:
         OSError: It is no folder, or something in it cannot be removed; with ``ignore_errors``, as much goes as can.
     """
     try:
-        # Elsewhere there are no numbers for folders that are open, and paths are too short for trees that are so deep.
+        # Other systems lack directory file descriptors, and their paths are too short for such deep trees.
         if hasattr(os, "fwalk"):
             _flatten(folder)
     except OSError:

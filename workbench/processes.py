@@ -1,4 +1,5 @@
-"""Which process is which: a number alone is given again to another process some day."""
+"""Identifying processes, and locks that a killed process releases. Process ids are reused, so the start time is recorded as
+well."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ _LOCK_BYTES = 2**16
 
 
 class Identity(TypedDict):
-    """Which process it is: what :func:`identity` gives, and what is written of it."""
+    """What identifies a process: host, process id and start time."""
 
     host: str
     pid: Annotated[int, Field(ge=0, lt=2**31)]
@@ -33,7 +34,7 @@ class Identity(TypedDict):
 
 
 def shareable(provenance: dict[str, Any]) -> dict[str, Any]:
-    """What a run records of its making, without what tells one machine from another."""
+    """The provenance of a run without the host name and process id, for files that are shared."""
     return {key: value for key, value in provenance.items() if key != "process"}
 
 
@@ -53,11 +54,11 @@ def find_process(known: dict[str, Any]) -> psutil.Process | None:
         return None
     try:
         process = psutil.Process(int(known["pid"]))
-        # A process that has ended and was not asked how it went is a zombie: it does nothing any more.
+        # A zombie has ended, and only waits for its parent to read its exit status.
         if abs(process.create_time() - known["created"]) > 1 or process.status() == psutil.STATUS_ZOMBIE:
             return None
     except (psutil.Error, KeyError, TypeError, ValueError, OverflowError):
-        # A record that is none of ours is of no process.
+        # An invalid record identifies no process.
         return None
     return process
 
@@ -86,7 +87,7 @@ def hold(path: Path, what: str, patient: bool = False) -> Iterator[None]:
         file.flush()
         yield
     finally:
-        # Removed while it is held: nobody can have taken it in between.
+        # Removed while still locked, so that nobody can have taken it in between.
         path.unlink(missing_ok=True)
         file.close()
 
@@ -147,7 +148,7 @@ def held(path: Path) -> bool:
     try:
         file = _opened(path)
     except PermissionError:
-        # Of a study that may only be read: what the file says must do.
+        # The study is read-only, so the process named in the file decides.
         file = path.open(encoding="utf-8")
     with file:
         return not _lock(file)
@@ -164,7 +165,7 @@ def _take(path: Path, what: str, patient: bool) -> IO[str]:
                 continue
             who = f"process {holder['pid']} on {holder['host']}" if holder else "another process"
             raise StudyError(f"{what} is being written by {who}: wait until that is done, or stop it.")
-        # The one that held it may have removed the file between our opening and locking it.
+        # The previous holder may have removed the file between our opening and locking it.
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
@@ -183,7 +184,7 @@ def _lock(file: IO[str]) -> bool:
     """Lock an open file, and say whether that went well."""
     if (locked := _lock_number(file.fileno())) is not None:
         return locked
-    # What the file says must do.
+    # No locks here, so the process named in the file decides.
     holder = _holder(file)
     return not holder or has_ended(holder)
 

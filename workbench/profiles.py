@@ -21,7 +21,7 @@ from workbench.progress import Progress, silent
 
 BINS = 24
 TOP = 12
-# In a histogram: so few that progress is told often.
+# Concepts a step of the histogram: few, so that progress is reported often.
 CONCEPTS_AT_ONCE = 128
 
 
@@ -88,13 +88,13 @@ def profile(
         sample.append(codes[-begin % step :: step].half())
     over = fired.clamp(min=1).double() if concepts.sparse else torch.full((count,), float(len(units)), dtype=torch.float64)
     mean = total / over
-    deviation = (squares / over - mean.square()).clamp(min=0).sqrt()
+    std = (squares / over - mean.square()).clamp(min=0).sqrt()
     summary = pd.DataFrame(
         {
             "number": np.arange(count) + first_number,
             "density": (fired / max(len(units), 1)).numpy(),
             "mean": mean.float().numpy(),
-            "deviation": deviation.float().numpy(),
+            "deviation": std.float().numpy(),
             "top": best[0].numpy(),
         }
     )

@@ -1,4 +1,4 @@
-"""How far a piece of work is, and how long the rest of it will take."""
+"""Progress of work, and estimates of the time left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Work is counted in units that take about the same time each: tokens or character
 the step; what changes while it runs follows after a comma and a space (``training 2,048 latents, loss 0.213``).
 """
 
-# An estimate from less of the work than this says nothing.
+# No estimate before this share of the work is done.
 _LEAST_SHARE = 0.01
 # Units of a step whose parts count in units of their own.
 UNITS = 1_000_000

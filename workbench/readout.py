@@ -79,7 +79,7 @@ class Readout:
         }  # fmt: skip
         with file_beside(folder / "readout.safetensors") as partial:
             save_file(tensors, partial)
-        # The labels say that the readout is whole, so they come last, and at once.
+        # Written last and atomically: a readout with this file is complete.
         write_beside(folder / "labels.json", json.dumps(self.labels))
 
     @staticmethod
@@ -100,7 +100,7 @@ def study_readout(study: Study, dataset: Dataset, *, progress: Progress | None =
         key += f"/{hashlib.sha256(captured.astype('<i8').tobytes()).hexdigest()[:16]}"
     folder = inside(study.folder, "cache", "readouts", hashlib.sha256(key.encode()).hexdigest()[:16])
     with suppress(StudyError):
-        # One that is not there or cannot be read is fitted.
+        # If it is missing or unreadable, it is fitted.
         return Readout.load(folder)
     readout = fit_readout(study.model_for(progress), dataset, examples, among=captured, progress=progress)
     if not study.read_only:

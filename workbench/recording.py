@@ -1,4 +1,4 @@
-"""How a piece of work is recorded as a run: timed, measured, written whole or not at all.
+"""Recording a piece of work as a run: timed, measured, and written as a whole or not at all.
 
 A run is written into ``runs/<id>.partial`` and renamed when whole, then its concepts enter the catalog.
 """
@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,38 +43,58 @@ PACKAGES = (
 )
 
 
+@dataclass(frozen=True)
+class RunRequest:
+    """What is known of a run before it begins.
+
+    Attributes:
+        id: A hash of what the run depends on; further attempts get ``-2``, ``-3`` and so on at the end.
+        analysis: The name of the analysis, or another kind of run (`workbench.store.run_kinds`).
+        config: Its options.
+        seed: Every random choice comes from it.
+        inputs: What it reads; the work may add to it.
+        provenance: Further facts, such as ``version`` and, of a repetition, ``repeats``.
+        force: Do the work although a finished run of the id is there.
+    """
+
+    id: str
+    analysis: str
+    config: dict[str, Any]
+    seed: int
+    inputs: dict[str, Any]
+    provenance: dict[str, Any] = field(default_factory=dict)
+    force: bool = False
+
+
 def record_run(
     study: Study,
-    run_id: str,
-    analysis_name: str,
-    config: dict[str, Any],
-    seed: int,
-    inputs: dict[str, Any],
+    request: RunRequest,
     work: Callable[[], Result],
     fill: Callable[[Path, Result], None],
-    force: bool = False,
     analysis: Analysis | None = None,
     evidence: Sequence[dict[str, Any]] = (),
-    extra: dict[str, Any] | None = None,
 ) -> Run:
-    """Do a piece of work as a run: timed, measured, written whole or not at all.
+    """Do a piece of work as a run: timed, measured, written as a whole or not at all.
 
-    ``evidence`` is read when the work is done: rows that enter the catalog with the run. ``extra`` adds to the run's provenance.
+    Args:
+        study: The study.
+        request: What is recorded before the work begins.
+        work: Does the work.
+        fill: Writes its result into the folder of the run.
+        analysis: Gives the method of the concepts.
+        evidence: Rows that enter the catalog with the run; read when the work is done.
     """
-    check_seed(seed)
+    check_seed(request.seed)
     study.require_writable("the study")
     sweep(study)
-    base, attempt = run_id, 1
-    while (found := study.catalog.run(run_id)) is not None:
-        if found["status"] == "done" and not force and not found["provenance"].get("repeats"):
-            return Run(study, found)
-        attempt += 1
-        run_id = f"{base}-{attempt}"
+    run_id, finished = _free_id(study, request)
+    if finished is not None:
+        return Run(study, finished)
     started = time.monotonic()
     record: dict[str, Any] = {
-        "id": run_id, "analysis": analysis_name, "status": "running", "config": config, "seed": seed, "inputs": inputs,
-        "provenance": provenance() | (extra or {}), "started": tables.now("milliseconds"), "seconds": None, "peak_mib": None,
-        "error": None,
+        "id": run_id, "analysis": request.analysis, "status": "running", "config": request.config, "seed": request.seed,
+        "inputs": request.inputs, "provenance": provenance() | request.provenance, "started": tables.now("milliseconds"),
+        "seconds": None, "peak_mib": None, "error": None,
     }  # fmt: skip
     home, partial = inside(study.folder, "runs", run_id), inside(study.folder, "runs", f"{run_id}{PARTIAL}")
     study.catalog.insert(tables.runs, [record])
@@ -82,15 +103,15 @@ def record_run(
             partial.mkdir(parents=True)
             result = work()
             fill(partial, result)
-            # This file is shared with the run. Which process it is only matters while it runs, and the catalog has that.
+            # This file is shared with the run, so it has no process; while the run lasts, the catalog has that.
             write_json(partial / "config.json", record | {"provenance": shareable(record["provenance"])})
             seal(partial)
             partial.rename(home)
         seconds = time.monotonic() - started
         concepts, names = _concept_rows(run_id, result, analysis)
         shown = [{c: row.get(c) for c in tables.EVIDENCE_COLUMNS} | {"run": run_id} for row in evidence]
-        # With what the work has found out about its inputs.
-        ended = {"status": "done", "inputs": inputs, "seconds": seconds, "peak_mib": peak()}
+        # The work may have added to its inputs.
+        ended = {"status": "done", "inputs": request.inputs, "seconds": seconds, "peak_mib": peak()}
         study.catalog.finish_run(run_id, concepts, names, shown, **ended)
     except BaseException as error:
         undo_run(study, run_id)
@@ -100,6 +121,21 @@ def record_run(
     if study.remote:
         study.remote.put_texts()
         study.remote.put("runs", run_id)
+    return _recorded(study, run_id)
+
+
+def _free_id(study: Study, request: RunRequest) -> tuple[str, dict[str, Any] | None]:
+    """The id for a new run, and the record of a finished run that is to be returned in its place."""
+    run_id, attempt = request.id, 1
+    while (found := study.catalog.run(run_id)) is not None:
+        if found["status"] == "done" and not request.force and not found["provenance"].get("repeats"):
+            return run_id, found
+        attempt += 1
+        run_id = f"{request.id}-{attempt}"
+    return run_id, None
+
+
+def _recorded(study: Study, run_id: str) -> Run:
     found = study.catalog.run(run_id)
     assert found is not None
     return Run(study, found)
@@ -167,7 +203,7 @@ def provenance() -> dict[str, Any]:
         "packages": versions,
         "machine": machine,
         "command": Path(sys.argv[0]).name,
-        # Tells a run that is still running from one whose process was killed.
+        # Tells a running run from one whose process was killed.
         "process": identity(),
     }
 

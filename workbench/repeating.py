@@ -1,4 +1,4 @@
-"""A run done again, and whether it found the same: table by table, tensor by tensor."""
+"""Repeating a run, and comparing the results table by table and tensor by tensor."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Part:
         part: The file in the run's folder, and the tensor in it.
         agrees: Whether every number is within the tolerance and all else is equal.
         exact: Whether nothing differs at all.
-        difference: The largest absolute difference of two numbers; NaN where they cannot be held against one another.
+        difference: The largest absolute difference of two numbers; NaN if the parts cannot be compared.
         share: That difference as a share of the largest magnitude in the first run's column or tensor.
         where: The column and row, or the place in the tensor, of the largest share; or what else differs.
     """
@@ -47,7 +47,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Repetition:
-    """What came of repeating a run.
+    """The result of repeating a run.
 
     Attributes:
         first: The run that was repeated.
@@ -178,7 +178,7 @@ def _table(name: str, one: pd.DataFrame, two: pd.DataFrame, called: tuple[str, s
 
 
 def _texts(name: str, left: pd.Series, right: pd.Series, called: tuple[str, str]) -> Part:
-    """What is not a number is equal or not; a concept is called by its run, and the repetition has another id."""
+    """Compare values that are not numbers, with the repetition's run id in concept ids replaced by that of the first run."""
     one = [_as_text(value) for value in left]
     two = [_as_text(value).replace(f"{called[1]}.", f"{called[0]}.") for value in right]
     differing = [row for row, (a, b) in enumerate(zip(one, two, strict=True)) if a != b]

@@ -1,7 +1,7 @@
-"""How a run is executed, recorded and reused.
+"""How an analysis is executed, and its runs are reused.
 
-A run is written into ``runs/<id>.partial`` and renamed when whole, then its concepts enter the catalog. The id comes from what
-the run depends on (analysis, version, options, seed, activations), so the same call finds the finished run and returns it.
+The id of a run is a hash of what it depends on (analysis, version, options, seed, activations), so the same call finds the
+finished run and returns it. `workbench.recording` writes it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.analysis import CANNOT_MEASURE, Context, Result, SiteAnalysis, find_analysis, reason
-from workbench.analysis.checking import check_result, check_sites
+from workbench.analysis.checking import check_sites, checked
 from workbench.engines import Engine, Local, find_engine
 from workbench.errors import ConfigError
 from workbench.labelling import same_splits, splits_hash, with_asked
 from workbench.paths import child, inside
 from workbench.progress import Progress, part_of, silent
-from workbench.recording import record_run
+from workbench.recording import RunRequest, record_run
 from workbench.seeds import check_seed
 from workbench.shapes import parse_json
 from workbench.store.runs import Run
@@ -52,7 +52,7 @@ def execute(
 
     ``dataset`` is the data of the activations with the labels to use; those that the study has for them now, when left out. Any
     further column of its table that an option names becomes a label of the run. ``repeats`` is the run that this one repeats: it
-    is then a run of its own, whatever is there. ``engine`` is who does it, which changes nothing of what is found.
+    is then a run of its own, whatever is there. ``engine`` runs the work of each site and does not change the results.
 
     Raises:
         UnknownNameError: No analysis has that name.
@@ -67,54 +67,59 @@ def execute(
         )
     dataset = with_asked(study.dataset_of(acts) if dataset is None else dataset, analysis.labels_asked())
     config = parse_json(analysis.model_dump_json(), numbers=False)
-    inputs = {
-        "activations": acts.id,
-        "sites": [str(s) for s in acts.sites],
-        "dataset": dataset.name,
-        "dataset_hash": dataset.hash,
-        "model": study.model_record()["name"],
-        "weights_hash": study.model_record()["weights_hash"],
-    }
+    inputs = _inputs(study, acts, dataset)
     key = {"analysis": name, "version": analysis.version, "config": config, "seed": seed, "inputs": inputs}
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
-    # Recorded, and no part of the key: what an analysis that reads no labels depends on of the data besides the examples.
+    run_id = f"{name}-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]}"
+    # Recorded but not part of the key: analyses that read no labels depend on splits and groups besides the examples.
     inputs["splits_hash"] = splits_hash(dataset)
-    if not (analysis.reads_labels or force or repeats) and (same := same_splits(study, f"{name}-{digest}", key, inputs)):
+    if not (analysis.reads_labels or force or repeats) and (same := same_splits(study, run_id, key, inputs)):
         return same
-    if force or repeats or (found := study.catalog.run(f"{name}-{digest}")) is None or found["status"] != "done":
+    if force or repeats or (found := study.catalog.run(run_id)) is None or found["status"] != "done":
         check_seed(seed)
         check_sites(analysis, acts)
         analysis.check(acts, dataset, seed)
     study.keep_dataset(dataset)
-    unfinished = Unfinished(inside(study.folder, "cache", "unfinished", f"{name}-{digest}"))
-    # A repetition shows what comes out when everything is done again.
-    kept = {} if repeats else {"once": unfinished.once}
-
-    def work() -> Result:
-        result = analysis.run(
-            Context(
-                acts,
-                dataset,
-                seed,
-                progress,
-                model=lambda: study.model_for(progress),
-                readout=lambda: study.readout(dataset, progress=progress),
-                gradients=lambda sites, labels, count: study.gradients(dataset, sites, labels, count, acts.positions, progress),
-                engine=workers,
-                remote=study.remote.url if study.remote else "",
-                **kept,
-            )
-        )
-        check_result(analysis, result, acts)
-        return result
-
-    def fill(folder: Path, result: Result) -> None:
-        _write_result(folder, result, acts, dataset, study, progress)
-
-    force, extra = force or bool(repeats), {"version": analysis.version} | ({"repeats": repeats} if repeats else {})
-    done = record_run(study, f"{name}-{digest}", analysis.name, config, seed, inputs, work, fill, force, analysis, extra=extra)
+    unfinished = Unfinished(inside(study.folder, "cache", "unfinished", run_id))
+    context = _context(study, acts, dataset, seed, progress, workers)
+    if not repeats:
+        # A repetition computes everything again.
+        context.once = unfinished.once
+    facts = {"version": analysis.version} | ({"repeats": repeats} if repeats else {})
+    done = record_run(
+        study,
+        RunRequest(run_id, analysis.name, config, seed, inputs, facts, force or bool(repeats)),
+        work=lambda: checked(analysis, analysis.run(context), acts),
+        fill=lambda folder, result: _write_result(folder, result, acts, dataset, study, progress),
+        analysis=analysis,
+    )
     unfinished.clear()
     return done
+
+
+def _inputs(study: Study, acts: ActivationSet, dataset: Dataset) -> dict[str, Any]:
+    model = study.model_record()
+    return {
+        "activations": acts.id,
+        "sites": [str(s) for s in acts.sites],
+        "dataset": dataset.name,
+        "dataset_hash": dataset.hash,
+        "model": model["name"],
+        "weights_hash": model["weights_hash"],
+    }
+
+
+def _context(study: Study, acts: ActivationSet, dataset: Dataset, seed: int, progress: Progress, engine: Engine) -> Context:
+    return Context(
+        acts,
+        dataset,
+        seed,
+        progress,
+        model=lambda: study.model_for(progress),
+        readout=lambda: study.readout(dataset, progress=progress),
+        gradients=lambda sites, labels, count: study.gradients(dataset, sites, labels, count, acts.positions, progress),
+        engine=engine,
+        remote=study.remote.url if study.remote else "",
+    )
 
 
 def _write_result(folder: Path, result: Result, acts: ActivationSet, dataset: Dataset, study: Study, progress: Progress) -> None:

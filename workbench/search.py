@@ -82,7 +82,7 @@ def _matching(study: Study, ids: list[str], query: str, progress: Progress) -> n
         scores = np.array([value.get(n, -np.inf) for n in named])
     needle = words.casefold()
     exact = np.array([needle in n.casefold() or needle == i.casefold() for n, i in zip(named, ids, strict=True)])
-    # A name that holds the very words stands before any name that only means something like them.
+    # Names that contain the words come before names that are only similar in meaning.
     return np.where(exact, 1.0 + np.where(np.isfinite(scores), scores, 0.0), scores)
 
 
@@ -110,8 +110,8 @@ def _firing(study: Study, table: pd.DataFrame, text: str) -> np.ndarray:
             codes = concept_set.encode(acts[sites[concept_set.site]][0][keep])
             peaks.append((codes.mean(0) if concept_set.level == "example" else codes.amax(0)).cpu())
         peak = torch.cat(peaks).numpy()
-        mean, deviation = summary["mean"].to_numpy(), summary["deviation"].to_numpy()
-        above = np.where(peak > 0, (peak - mean) / np.maximum(deviation, 1e-6), -np.inf)
+        mean, std = summary["mean"].to_numpy(), summary["deviation"].to_numpy()
+        above = np.where(peak > 0, (peak - mean) / np.maximum(std, 1e-6), -np.inf)
         scores[np.flatnonzero(table["run"].eq(run_id))] = above[rows["number"].to_numpy()]
     return scores
 

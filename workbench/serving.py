@@ -46,7 +46,7 @@ class Serving:
 
     @classmethod
     def current(cls) -> Self:
-        """As the process that this is was started.
+        """The settings that this process was started with.
 
         Raises:
             ConfigError: The variable holds something else than :meth:`environment` writes.

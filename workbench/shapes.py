@@ -1,4 +1,4 @@
-"""What comes from elsewhere as JSON or as tensors: held to a declared shape, and what is wrong becomes one sentence."""
+"""Reading JSON and tensors from elsewhere: validated against a declared shape, with errors as one sentence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 DEEPEST = 100
-"""How deep lists and objects may lie in each other: nothing that the workbench writes is half as deep."""
+"""Limit on the nesting of lists and objects; what the workbench writes is less than half as deep."""
 _LARGEST = 2**63
 _FAULTS_SHOWN = 4
 
@@ -29,7 +29,7 @@ class ShapeError(ValueError):
 
 
 def parse_json(text: bytes | str, numbers: bool = True, halves: bool = False) -> Any:
-    """The value of a JSON text, held to what any reader of JSON agrees upon.
+    """The value of a JSON text, restricted to what all JSON parsers agree on.
 
     Args:
         text: In UTF-8, with or without a byte order mark.
@@ -53,7 +53,7 @@ def parse_json(text: bytes | str, numbers: bool = True, halves: bool = False) ->
     except UnicodeDecodeError as error:
         raise ShapeError(f"it is not in UTF-8 (byte {error.start})") from None
     except json.JSONDecodeError as error:
-        # Who reads a file by lines says which line it is.
+        # Callers that read line by line add the line number.
         line = f"line {error.lineno}, " if error.lineno > 1 else ""
         raise ShapeError(f"it is not JSON ({error.msg}: {line}column {error.colno})") from None
     except ValueError as error:
@@ -111,7 +111,7 @@ def is_version(value: object, *known: int) -> bool:
 
 
 def whole_number(value: object) -> object:
-    """The value, for pydantic to go on with. `ValueError` where it is no whole number: Python takes ``true`` for 1."""
+    """A pydantic validator for whole numbers. `ValueError` for anything else, also ``true``, which Python treats as 1."""
     if type(value) is not int:
         raise ValueError("it is no whole number")
     return value

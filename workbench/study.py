@@ -39,7 +39,7 @@ class Study(StoredStudy):
     """A study on disk. Open one with :func:`open_study`.
 
     Attributes:
-        folder: Where it lies.
+        folder: Its folder.
         name: The folder's name.
         catalog: The SQL catalog.
     """
@@ -115,7 +115,7 @@ class Study(StoredStudy):
         return execute(self, analysis, acts, options, seed, force, progress or silent, engine=engine)
 
     def repeat(self, run: Run | str, tolerance: float = 0.0, progress: Progress | None = None) -> Repetition:
-        """Do a run again as it was configured, and hold what it found against the first; see :mod:`workbench.repeating`."""
+        """Repeat a run with its own configuration, and compare the results; see :mod:`workbench.repeating`."""
         from workbench.repeating import repeat
 
         return repeat(self, self.get_run(run) if isinstance(run, str) else run, tolerance, progress or silent)
@@ -150,7 +150,7 @@ class Study(StoredStudy):
         return examine(self, concepts, dataset, **options)
 
     def counterparts(self, **options: Any) -> pd.DataFrame:
-        """Pairs of concepts of different methods at one site, with what says that they are the same or not."""
+        """Pairs of concepts of different methods at one site, with measures of whether they are the same."""
         from workbench.evidence.counterparts import counterparts
 
         return counterparts(self, **options)
@@ -283,7 +283,7 @@ class Study(StoredStudy):
         return history(self)
 
     def usage(self) -> pd.DataFrame:
-        """What takes how much room, the largest first; see :func:`workbench.store.usage.usage`."""
+        """Disk usage by part, the largest first; see :func:`workbench.store.usage.usage`."""
         from workbench.store.usage import usage
 
         return usage(self)
@@ -338,7 +338,7 @@ class Study(StoredStudy):
         return recapture(self, progress)
 
     def close(self) -> None:
-        """Let go of the catalog."""
+        """Close the catalog."""
         self.catalog.close()
 
     def __enter__(self) -> Self:

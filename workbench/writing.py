@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all: written beside their place, under a name that nothing else has."""
+"""Atomic writing of files and folders: they are written beside their place under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_PLACE = frozenset(
 
 
 class NoPlaceError(StudyError, OSError):
-    """There can be no file or folder of a name in its place."""
+    """A file or folder of that name cannot be created there."""
 
 
 @contextmanager
@@ -62,9 +62,9 @@ def folder_beside(target: Path) -> Iterator[Path]:
 def new_beside(target: Path, folder: bool = False) -> Iterator[Path]:
     """A new file or folder beside ``target``, which is gone when the block ends, unless it was renamed.
 
-    It is locked as long as this process lives and writes it: what killed processes have left beside the target is not, and goes.
+    It is locked while this process writes it; unlocked ones beside the target were left by killed processes and are removed.
     """
-    # A folder may take new files and show nobody which there are.
+    # A folder may be writable but not readable.
     with suppress(OSError):
         for rest in _rests(target.parent, os.listdir(target.parent)):
             drop_rest(rest)
@@ -74,10 +74,10 @@ def new_beside(target: Path, folder: bool = False) -> Iterator[Path]:
             if folder:
                 partial.mkdir()
             else:
-                # Exclusively: what somebody else has under that name is never opened. With the permissions of any new file.
+                # Exclusively, so that an existing file is never opened, and with the default permissions.
                 os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         with taken(partial) as mine:
-            # Another process may have taken it for a rest before it was locked.
+            # Another process may have removed it as a left-over before it was locked.
             if mine is False:
                 continue
             try:
@@ -89,7 +89,7 @@ def new_beside(target: Path, folder: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def placing(target: Path) -> Iterator[None]:
-    """One sentence where there can be no file or folder of that name."""
+    """Turn errors about a name that no file or folder can have into one sentence."""
     try:
         yield
     except OSError as error:
@@ -99,9 +99,9 @@ def placing(target: Path) -> Iterator[None]:
 
 
 def rests_below(folder: Path) -> Iterator[Path]:
-    """What processes that were killed have left of files and folders that they were writing below a folder.
+    """Temporary files and folders below a folder that killed processes left.
 
-    What somebody still writes is none, and where there are no locks, nothing is: there it cannot be told.
+    Those that are still being written are not listed, nor is anything on a file system without locks.
     """
     for root, folders, names in walk(folder):
         yield from _rests(root, [*folders, *names])
@@ -109,12 +109,12 @@ def rests_below(folder: Path) -> Iterator[Path]:
 
 
 def drop_rest(path: Path) -> bool:
-    """Remove what :func:`rests_below` found, unless somebody writes it after all; whether it is gone."""
+    """Remove what :func:`rests_below` found, unless it is being written. Returns whether it is gone."""
     if not is_rest(path.name) or odd(path) is not None:
         return False
     with taken(path) as mine:
         if mine:
-            # Of another user it may be, in a folder that both write into.
+            # It may belong to another user.
             with suppress(OSError):
                 _remove(path)
     return not path.exists()

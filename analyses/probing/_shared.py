@@ -1,4 +1,4 @@
-"""What is measured of a probe on held-out examples, and the controls beside it."""
+"""Scores of probes on held-out examples, and of their controls."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What pages are made of."""
+"""Components that pages are made of."""

@@ -1,4 +1,4 @@
-"""A packed study that somebody uploads joins the studies that are served."""
+"""Uploading a packed study, which is added to the studies that are served."""
 
 from __future__ import annotations
 

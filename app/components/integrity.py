@@ -1,4 +1,4 @@
-"""Is a study whole, here and at its remote; what is broken is mended or dropped when a person says so."""
+"""Verifying a study and its remote, and repairing it after confirmation."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _verify(study: Study, content: bool, show: Progress) -> pd.DataFrame:
 
 def _repair(writer: Writer, content: bool, checked: tuple[str, ...], show: Progress) -> pd.DataFrame:
     done = writer.repair(content, show)
-    # What was found before it is no longer so.
+    # Earlier findings are outdated.
     jobs.forget(checked)
     return done
 

@@ -12,7 +12,7 @@ from workbench.errors import NotTrustedError, WorkbenchError
 
 
 def not_opened(error: WorkbenchError) -> None:
-    """Say why, and ask for a yes where that is what it needs."""
+    """Show why, and ask for confirmation if the study only needs to be trusted."""
     title(st.session_state.get("study", "Study"), "This study cannot be opened.")
     if isinstance(error, NotTrustedError):
         _question(error)

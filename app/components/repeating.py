@@ -1,4 +1,4 @@
-"""A run done again: the button that starts it, and how what was found the second time agrees with the first."""
+"""Repeating a run: the button that starts it, and how the results agree with those of the first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What takes how much room in a study, and deleting runs and activations: what depends on them is shown first."""
+"""Disk usage of a study, and deleting runs and activations after showing what depends on them."""
 
 from __future__ import annotations
 

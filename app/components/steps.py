@@ -123,7 +123,7 @@ def _amount(concept: Concept, action: str, value: float, key: str) -> float:
     if action in {"add", "clamp"}:
         unit, known = concept.dose_unit, concept.study.doses(concept.site)
         now = value / unit
-        # The largest dose that is tried moves the slider across: what harms one model is nothing to another.
+        # The slider ends at the largest dose that was tried, because usable doses differ between models.
         most = max(2 * known.found[-1] if known else 1.0, abs(now))
         step = float(f"{most / 100:.1g}")
         dose = st.slider(DOSE, -most, most, now, step, format="%.3g", key=f"dose {action} {key}")

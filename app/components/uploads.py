@@ -1,4 +1,4 @@
-"""Files that come from the reader's own machine, and what is said of paths on the server's."""
+"""Uploaded files, and help texts for paths on the server."""
 
 from __future__ import annotations
 

@@ -228,7 +228,7 @@ def test_generation_edits_the_same_positions_as_whole_passes(chat, positions):
     for step in steps:
         # The positions as numbers, in a pass over everything so far.
         where = at_positions(positions, kinds)[0].nonzero()[:, 0].tolist()
-        with recording(chat._taps, [], [whole.at(where)], grad=False, copy=False, stop=False):
+        with recording(chat._hook_points, [], [whole.at(where)], grad=False, copy=False, stop=False):
             logits = chat.bridge(ids)[:, -1]
         torch.testing.assert_close(step.logits[1:], logits, atol=1e-4, rtol=1e-4)
         if step.tokens[1] is None:

@@ -157,7 +157,7 @@ def test_the_shift_of_the_output_is_of_the_rows_that_a_capture_takes(tiny) -> No
     row = spliced(read, average, SITE, context)
     held = texts.inputs([i for i, split in enumerate(texts.table["split"]) if split == "test"])
     batch = model.batch(held)
-    base, block = model.forward(batch)[0], model._taps[model.site(SITE)].module
+    base, block = model.forward(batch)[0], model._hook_points[model.site(SITE)].module
     shifts = []
     for stand_in in (lambda h: read.reconstruct(h.flatten(0, 1)).view_as(h), average.expand_as):
 

@@ -13,7 +13,7 @@ from workbench.analysis import Analysis, Result, register
 from workbench.cli import main
 from workbench.concepts import LinearConcepts
 from workbench.errors import ConfigError
-from workbench.evidence.trial import Trial
+from workbench.evidence.trial import Trial, TrialOptions
 from workbench.store import tables
 from workbench.store.texts import keep_texts
 
@@ -217,7 +217,7 @@ def test_what_fires_beside_is_looked_for_among_the_runs_that_were_there(examined
     acts = study.activation_set()
 
     def tried(**given) -> Trial:
-        return Trial(study, run, None, acts, study.dataset_of(acts), ["causes"], None, 2, True, 500, 0, lambda *_: None, **given)
+        return Trial(study, run, acts, study.dataset_of(acts), TrialOptions(None, ["causes"], steer=2, max_rows=500), **given)
 
     first = tried()
     seen = [ids[0] for _, ids in first._watched("resid_post.0")]

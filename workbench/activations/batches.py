@@ -29,7 +29,7 @@ def shuffled(numbers: np.ndarray, batch_size: int, seed: int, epochs: int | None
 
 
 class Batches(Iterator["torch.Tensor"]):
-    """An iterator over float32 batches ``[b, d]``, the next of which a thread reads while the last one is used.
+    """An iterator over float32 batches ``[b, d]``. A thread reads the next batches while the current one is used.
 
     It ends its thread when it is exhausted, closed, or no longer used by anyone.
 
@@ -61,7 +61,7 @@ class Batches(Iterator["torch.Tensor"]):
     def _from_thread(self) -> torch.Tensor | None:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(1, "read-ahead")
-        # One more than are read ahead: the one that is handed out now.
+        # The batches read ahead, and the one that is in use.
         while len(self._coming) <= self._ahead:
             self._coming.append(self._pool.submit(_load, self._plan, self._read))
         return self._coming.popleft().result()
@@ -74,7 +74,7 @@ class Batches(Iterator["torch.Tensor"]):
             apart: How many batches the fastest may be ahead of the slowest, for which it then waits: so many are in memory.
 
         Raises:
-            ConfigError: There is no reader, or they may not be apart at all.
+            ConfigError: ``readers`` or ``apart`` is below 1.
         """
         if readers < 1 or apart < 1:
             raise ConfigError("A pass is shared by at least one reader, and they may be at least one batch apart.")
@@ -139,7 +139,7 @@ class _Shared:
             if reader not in self._at:
                 raise StopIteration
             if place == self._first + len(self._held):
-                # Read under the lock: the others would wait for this very batch.
+                # Read while holding the lock: the other readers need this same batch.
                 self._held.append(self._next())
             batch = self._held[place - self._first]
             self._at[reader] = place + 1
@@ -147,7 +147,7 @@ class _Shared:
             return batch
 
     def _next(self) -> torch.Tensor:
-        """The next batch; what ends the pass, an error above all, ends it for every reader."""
+        """The next batch. An error ends the pass for every reader."""
         if self._end is None:
             try:
                 return next(self._source)

@@ -32,15 +32,15 @@ from workbench.sites import Site
 
 Progress = Callable[[int, int, dict[str, Any]], None]
 
-# Of the rows of a chunk, where texts are as long as they are on average, and where all are the longest that the model reads.
+# Bytes of the rows of a chunk: for texts of average length, and if all texts have the longest length that the model reads.
 _CHUNK_BYTES, _CHUNK_BYTES_AT_MOST = 256 * 2**20, 2**30
-# A capture that is killed loses at most one chunk. Shorter ones cost time: texts of like length are rarer in them, which counts
-# the more the larger batches are. So many are for batches of 32, and for larger ones proportionately more.
+# Examples of a chunk, for batches of 32; proportionately more for larger batches. A capture that is killed loses at most one
+# chunk. Small chunks are slower, because they hold fewer texts of similar length to batch together.
 _CHUNK_EXAMPLES = 256
 _USUAL_BATCH = 32
-# Of the batch that is looked at before the capture.
+# Tokens of the batch that is checked before the capture.
 _LONGEST_LOOKED_AT, _OTHERS_LOOKED_AT = 8, 24
-# Of one row: the index that grows, and at the end the whole one beside it.
+# Bytes of one row of the index, which exists twice at the end.
 _INDEX_BYTES = 24
 
 
@@ -104,7 +104,7 @@ def capture(
         fetch(home)
     if not whole(home):
         with disk_errors("activations"), claimed(home):
-            # Another process may have finished it since.
+            # Another process may have finished it in the meantime.
             if not whole(home) and not finish_sealed(home):
                 _Capture(model, dataset, places, request, drawn, batch_size, most).into(home, runs, progress)
     acts = ActivationSet.open(home)
@@ -116,7 +116,7 @@ def capture(
 def _request(
     model: Model, dataset: Examples, sites: list[Site], drawn: Drawn, pool: Pool, store_dtype: str, positions: str
 ) -> Request:
-    """What decides the bytes of a capture."""
+    """Everything that determines the bytes of a capture."""
     return Request(
         model=model.name,
         model_kind=model.kind,
@@ -203,7 +203,7 @@ class _Capture:
 
     def into(self, home: Path, engine: Engine, progress: Progress | None) -> None:
         """Write the set into its folder, from the first chunk that is not there yet."""
-        # What decides which texts are read together, and so how numbers are rounded: what is begun otherwise is not gone on with.
+        # Determines which texts are read together, and so how numbers are rounded. A capture begun with another plan starts over.
         plan = {"chunk": self.chunk, "batch_size": self.batch_size, "batches": "of as many tokens"}
         with writing(home, self.request, plan) as writer:
             check_room(home, self.estimate(), writer.bytes, self.most)
@@ -247,14 +247,14 @@ class _Capture:
         tally.since = time.monotonic()
         reader = Reader(self.model, self.request, self.batch_size, tally.add)
         if self.model.modality == "text":
-            # What an earlier call captured is tokenised once more, to count what was cut of it.
+            # Texts captured by an earlier call are tokenised again, to count the tokens that were cut.
             for start in range(0, starts.start, self.chunk):
                 self.cut += reader.coded(self._piece(np.arange(start, min(start + self.chunk, self.n)))).cut
         pieces = (self._piece(np.arange(start, min(start + self.chunk, self.n))) for start in starts)
         with ThreadPoolExecutor(1, "capture-write") as appending, closing(engine.map(reader, pieces)) as chunks:
             written: Future[None] | None = None
             for start, chunk in zip(starts, chunks, strict=True):
-                # Batches that were read in another process told nothing here.
+                # Batches read in another process were not reported here.
                 if (untold := min(start + self.chunk, self.n) - tally.done) > 0:
                     tally.add(np.arange(untold), chunk.n_rows, chunk.tokens)
                 if written is not None:
@@ -289,14 +289,14 @@ class _Tally:
         self._did, self._whole = sum(work[:done]), sum(work)
 
     def add(self, examples: np.ndarray, rows: int, tokens: int) -> None:
-        """These were read, by their numbers in the chunk that is being read."""
+        """Count examples as read, by their numbers in the current chunk."""
         first = self.done // self._chunk * self._chunk
         self._did += sum(self._work[first + number] for number in examples.tolist())
         self.done, self._rows, self._tokens = self.done + len(examples), self._rows + rows, self._tokens + tokens
         self.report()
 
     def report(self) -> None:
-        """Say how far it is."""
+        """Call the progress callback."""
         if self._progress is not None:
             facts = {"rows": self._rows, "bytes": self.bytes, "tokens": self._tokens}
             facts |= {"work": self._did, "whole_work": self._whole}

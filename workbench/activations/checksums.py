@@ -1,4 +1,4 @@
-"""Whether the files of a set still hold what was written into them."""
+"""Checksums of the files of an activation set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workbench.errors import DataError, StudyError
 from workbench.parquet import read_table
 from workbench.paths import PARTIAL, child, is_id, named, odd, oddities
 
-# Path, length and time of change of every file that was found sound in this process.
+# Path, length and modification time of every file that was verified in this process.
 _SOUND: set[tuple[str, int, int]] = set()
 
 
@@ -23,7 +23,7 @@ def sha256_of(path: Path) -> str:
 
 
 def sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk and not only on their way there."""
+    """Flush a file, or the entries of a folder, to the disk."""
     if path.is_dir() and os.name != "posix":
         return
     if (problem := odd(path)) is not None:
@@ -36,7 +36,7 @@ def sync(path: Path) -> None:
 
 
 def require_sound(path: Path, manifest: Manifest) -> None:
-    """Check a file of a set once in this process; a set from before there were checksums has none to check.
+    """Verify a file of a set once in this process. Sets from before there were checksums are not verified.
 
     Raises:
         StudyError: Its content is not what was captured.
@@ -83,7 +83,7 @@ def damage(folder: Path, read: Callable[[int], None] = lambda _bytes: None) -> I
             yield name, "Its checksum is not that of what was captured."
         elif name == INDEX and (rows := _index_rows(child(folder, name))) != manifest.n_rows:
             yield name, f"It has {rows} rows instead of {manifest.n_rows}." if rows >= 0 else "It cannot be read."
-        # An old manifest does not say how long an index is.
+        # Old manifests do not hold the length of the index.
         read(length or 0)
 
 

@@ -1,4 +1,4 @@
-"""Chunks of examples read by a model: the same rows to the bit, in whichever process that is done."""
+"""Chunks of examples read by a model: bit-identical rows in whichever process they are computed."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a chunk will hold.
+    """The layout of a chunk, before its rows are computed.
 
     Attributes:
         counts: How many rows each example has.
@@ -85,10 +85,10 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _Coming:
-    """A batch to be read.
+    """A batch that is waiting to be read.
 
     Attributes:
-        plan: That of the chunk which it is of.
+        plan: The plan of its chunk.
         part: The numbers of its examples in that chunk.
         batch: On the model's device.
         kept: Numbers of the rows that are kept among all of its texts, on the model's device; None for images.
@@ -102,11 +102,11 @@ class _Coming:
 
 @dataclass(frozen=True)
 class _Passed:
-    """What a model gave for a batch.
+    """The model's results for a batch.
 
     Attributes:
         of: The batch.
-        rows: What waits for the rows of each site, and hands them out.
+        rows: A function that waits for the rows of each site and returns them.
         cells: Rows an example before pooling, with those of padding.
     """
 
@@ -133,7 +133,7 @@ class Reader:
     def __call__(self, examples: Piece) -> Chunk:
         """The activations of some examples. `DataError` for one without a token, or a value that the dtype cannot hold."""
         (chunk,) = self.here([examples])
-        # Found out where it was read, and not where it may be sent to.
+        # Checked in the process that reads the texts, not in a worker.
         return replace(chunk, index=partial(dict, chunk.index()))
 
     def here(self, pieces: Iterable[Piece]) -> Generator[Chunk, None, None]:
@@ -148,7 +148,7 @@ class Reader:
                     parts = None
 
     def _passes(self, batches: Iterator[_Coming]) -> Iterator[_Passed]:
-        """What the model gives for each batch. When one is handed out, a GPU has begun the next, and is not kept waiting."""
+        """The model's results for each batch. When one is returned, the GPU has already begun the next."""
         last: _Passed | None = None
         try:
             for coming in batches:
@@ -158,7 +158,7 @@ class Reader:
                 if before is not None:
                     yield before
         except Exception:
-            # What came before it may be the end of a chunk, which is kept.
+            # The batches before it may complete a chunk, which is kept.
             if last is not None:
                 yield last
             raise
@@ -172,7 +172,7 @@ class Reader:
         return pooled(hidden, keep, self.request.pool, coming.kept)
 
     def elsewhere(self) -> Callable[[], Callable[[Piece], Chunk]]:
-        """What makes such a reader in another process, with the model loaded anew by its name."""
+        """A function that builds the same reader in another process, where the model is loaded by its name."""
         if "spec" not in self.model.source:
             raise ConfigError(
                 f"The model '{self.model.name}' was built in Python, and a worker can only load one by its name: use the engine"
@@ -236,7 +236,7 @@ def _unmarked(ids: np.ndarray, position: np.ndarray) -> Columns:
 
 
 def of_like_length(lengths: Int[np.ndarray, "n"], batch_size: int) -> Iterator[Int[np.ndarray, "b"]]:
-    """Numbers of texts, batch by batch, the longest first: what is too much for the memory shows itself at once.
+    """Numbers of texts, batch by batch, the longest first, so that running out of memory shows at once.
 
     A batch has, with its padding, no more tokens than ``batch_size`` texts of mean length, or it is a single text. So a pass has
     about as much to do for long texts as for short ones, and less of it is padding than in batches of as many texts each.
@@ -273,7 +273,7 @@ def _loaded(source: dict[str, Any], request: Request, batch_size: int) -> Callab
 
 
 def _ahead(items: Iterator[Item], pool: ThreadPoolExecutor, depth: int = 4) -> Iterator[Item]:
-    """The same items; the pool's one thread makes the next of them while one is used."""
+    """The same items, prefetched: the thread of the pool computes the next while one is used."""
     coming = deque(pool.submit(next, items, None) for _ in range(depth))
     while (item := coming.popleft().result()) is not None:
         coming.append(pool.submit(next, items, None))
@@ -312,7 +312,7 @@ class _Parts:
 
 
 def _placed(parts: list[np.ndarray], places: np.ndarray) -> np.ndarray:
-    """Parts joined, each row of them at its place."""
+    """The parts concatenated and reordered."""
     joined = np.empty((len(places), *parts[0].shape[1:]), parts[0].dtype)
     first = 0
     for part in parts:

@@ -1,4 +1,4 @@
-"""How much a capture may write, and whether there is room for it."""
+"""Whether a capture fits on the disk and within its limit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check_room(folder: Path, needed: int, done: int = 0, most: int | None = None
 
 
 def check_limit(written: int, most: int | None) -> None:
-    """`DiskFullError` when a capture would grow beyond what it may take; only an estimate was known before."""
+    """Raise `DiskFullError` when a capture grows beyond its limit; the check before it used an estimate."""
     if most is not None and written > most:
         raise DiskFullError(
             f"The capture was stopped before it took more than {size_text(most)} (max_disk); what is whole is kept. Allow more"

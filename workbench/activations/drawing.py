@@ -1,4 +1,4 @@
-"""Which examples of a data set are captured when not all are."""
+"""Drawing a sample of the examples of a data set to capture."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Drawn:
     def digest(self) -> str | None:
         """What identifies drawn examples: the first 16 hexadecimal digits of the SHA-256 of their numbers; None without a rule.
 
-        Two rules that draw the same examples give one capture, and labels that change later make no other one of it.
+        Two rules that draw the same examples give the same capture, also if labels have changed since.
         """
         return None if self.rule is None else hashlib.sha256(self.ids.astype("<i8").tobytes()).hexdigest()[:16]
 
@@ -50,7 +50,7 @@ def draw(dataset: Examples, limit: int | None, seed: int | None = 0, by: str | N
         by: A column: of each of its values as many are drawn, as far as there are. Examples without a value come last.
 
     Raises:
-        ConfigError: Nothing would be left, the seed is none, or ``by`` is given without a limit or a seed.
+        ConfigError: The limit is below 1, the seed is invalid, or ``by`` is given without a limit or a seed.
         UnknownNameError: There is no such column.
     """
     count = len(dataset)
@@ -88,7 +88,7 @@ def _values(dataset: Examples, by: str) -> pd.Series:
 
 
 def warn_of_short_values(dataset: Examples, limit: int, by: str) -> None:
-    """Say which values of a column have fewer examples than an equal share of ``limit``: all of theirs are drawn."""
+    """Warn of values that have fewer examples than an equal share of ``limit``; all of theirs are drawn."""
     counts = _values(dataset, by).value_counts()
     share = -(-limit // max(len(counts), 1))
     short = counts[counts < share]

@@ -1,7 +1,7 @@
-"""How numbers lie on disk: float32, float16, or bfloat16.
+"""Types of activations on disk: float32, float16, or bfloat16.
 
-NumPy has no bfloat16, so its rows lie as the upper 16 bits of float32, in little-endian ``uint16``. Reading puts 16 zero bits
-below them, which is exact; torch takes the same bits as ``torch.bfloat16`` without any arithmetic.
+NumPy has no bfloat16, so bfloat16 rows are stored as the upper 16 bits of float32, in little-endian ``uint16``. Reading puts 16
+zero bits below them, which is exact; torch takes the same bits as ``torch.bfloat16`` without any arithmetic.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ DTYPES: tuple[str, ...] = get_args(Dtype)
 
 
 def disk_dtype(dtype: str) -> np.dtype:
-    """What NumPy takes the bytes for: little-endian, whatever the machine."""
+    """The NumPy type of the stored bytes: little-endian on every machine."""
     return np.dtype("uint16" if dtype == "bfloat16" else dtype).newbyteorder("<")
 
 
 def packed(rows: Float[np.ndarray | torch.Tensor, "n d"], dtype: str, site: str) -> np.ndarray:
-    """Rows as they lie on disk: as float32, and each number then rounded to the nearest, half-way to the even one.
+    """Rows converted to the type on disk: rounded from float32 to nearest, ties to even.
 
     Raises:
-        DataError: A value does not fit float16 or bfloat16: infinity would pass for a measurement.
+        DataError: A value overflows float16 or bfloat16.
     """
     import torch
 
@@ -42,9 +42,9 @@ def packed(rows: Float[np.ndarray | torch.Tensor, "n d"], dtype: str, site: str)
 
 
 def packing(rows: Float[torch.Tensor, "n d"], dtype: str, site: str) -> Callable[[], np.ndarray]:
-    """Begin to pack rows where they are, and give what waits for them and hands them out; see :func:`packed`.
+    """Begin to convert rows on their own device; see :func:`packed`. Returns a function that waits for them and returns them.
 
-    What is copied from a GPU is half as much then, and neither the GPU nor this thread waits for the other meanwhile.
+    So half as many bytes are copied from a GPU, and neither the GPU nor this thread waits.
     """
     import torch
 
@@ -94,7 +94,7 @@ def warn_near_overflow(model: Model, inputs: Sequence[Any], sites: Sequence[Site
 
 
 def arriving(*tensors: torch.Tensor) -> Callable[[], tuple[torch.Tensor, ...]]:
-    """Begin to move tensors into main memory, and give what waits for them and hands them out."""
+    """Begin to move tensors into main memory. Returns a function that waits for them and returns them."""
     import torch
 
     if not any(tensor.is_cuda for tensor in tensors):
@@ -113,7 +113,7 @@ def arriving(*tensors: torch.Tensor) -> Callable[[], tuple[torch.Tensor, ...]]:
 
 
 def unpacked(block: np.ndarray) -> np.ndarray:
-    """What lies on disk as floating point numbers of at least its own precision."""
+    """Stored rows as floating-point numbers of at least their own precision."""
     if block.dtype.kind != "u":
         return block
     wide: np.ndarray = np.left_shift(block, 16, dtype=np.uint32).view(np.float32)
@@ -121,7 +121,7 @@ def unpacked(block: np.ndarray) -> np.ndarray:
 
 
 def as_tensor(block: np.ndarray) -> torch.Tensor:
-    """What lies on disk as a tensor of the same type, bit for bit."""
+    """Stored rows as a tensor of the same type, bit for bit."""
     import torch
 
     if block.dtype.kind != "u":

@@ -1,4 +1,4 @@
-"""How far a capture is: what of its partial folder is whole, and surely on the disk.
+"""The journal of a capture: which chunks of its partial folder are complete and flushed to the disk.
 
 The journal is a file of lines. The first tells how the capture goes about its work. Each further line stands for one chunk of
 examples and gives, for every file that the chunk was appended to, the length that the file has now and the SHA-256 of all that is
@@ -28,11 +28,11 @@ _BLOCK = 2**20
 
 
 class Journal:
-    """The journal of one partial folder, which is set to the state of the journal's last line that holds.
+    """The journal of one partial folder. Opening it truncates the files to the last line that matches them.
 
     Args:
         folder: The partial folder; it is there.
-        plan: What decides which bytes a chunk gives, as JSON. A folder that was written by another plan is emptied.
+        plan: JSON that determines the bytes of each chunk. A folder written with another plan is emptied.
 
     Attributes:
         chunks: What each chunk left: the length and checksum of every file that it was appended to.
@@ -61,12 +61,12 @@ class Journal:
         return {name: stored for chunk in self.chunks for name, stored in chunk.items()}
 
     def add(self, name: str, data: Any) -> None:
-        """Bytes were appended to a file."""
+        """Record that bytes were appended to a file."""
         self._hashes.setdefault(name, hashlib.sha256()).update(data)
         self._lengths[name] = self._lengths.get(name, 0) + memoryview(data).nbytes
 
     def commit(self, names: list[str]) -> None:
-        """A chunk was appended to these files, and they are on the disk."""
+        """Record a chunk that was appended to these files and flushed."""
         chunk = {name: Stored(bytes=self._lengths[name], sha256=self._hashes[name].hexdigest()) for name in names}
         self._write([json.dumps({name: [stored.bytes, stored.sha256] for name, stored in chunk.items()})])
         self.chunks.append(chunk)
@@ -81,7 +81,7 @@ class Journal:
         os.fsync(self._file.fileno())
 
     def _sound(self, folder: Path) -> int:
-        """How many chunks, from the first on, are in the files as they were written."""
+        """How many chunks, from the first on, are intact."""
         sound = len(self.chunks)
         for name in self.files():
             marks = [(number, chunk[name]) for number, chunk in enumerate(self.chunks[:sound]) if name in chunk]
@@ -89,7 +89,7 @@ class Journal:
         return sound
 
     def _cut(self, folder: Path) -> None:
-        """Leave in the folder what the chunks say, byte for byte, and go on counting from there."""
+        """Truncate the files to the intact chunks, and continue from there."""
         kept = self.files()
         for path in folder.iterdir():
             if path.name in kept:
@@ -108,7 +108,7 @@ class Journal:
 
 
 def _lines(path: Path) -> list[str]:
-    """Whole lines; one that was cut short is none."""
+    """The complete lines, without one that was cut short."""
     with suppress(OSError, UnicodeDecodeError):
         return path.read_bytes().decode().split("\n")[:-1]
     return []
@@ -120,7 +120,7 @@ def _parsed(lines: list[str]) -> list[dict[str, Stored]]:
         for line in lines:
             marks = shaped(line, dict[str, tuple[int, str]])
             chunk = {name: Stored(bytes=length, sha256=sha256) for name, (length, sha256) in marks.items()}
-            # A journal of somebody else must not lead outside its folder.
+            # The journal may be from elsewhere: names must not lead outside its folder.
             if not chunk or any(not is_name(name) for name in chunk):
                 break
             chunks.append(chunk)
@@ -141,7 +141,7 @@ def _first_damaged(path: Path, marks: list[tuple[int, Stored]], none: int) -> in
 
 
 def _read(file: Any, count: int, digest: _Hash) -> bool:
-    """Feed the next ``count`` bytes to a digest; whether there were so many."""
+    """Feed the next ``count`` bytes to a digest. Returns whether the file has that many."""
     while count > 0:
         block = file.read(min(count, _BLOCK))
         if not block:

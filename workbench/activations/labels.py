@@ -177,7 +177,7 @@ def _span_values(acts: ActivationSet, dataset: Dataset, names: list[str]) -> Flo
     spans = dataset.spans[dataset.spans["label"].isin(column)]
     spans = spans[spans["example"].isin(set(example.tolist()))]
     if dataset.modality == "image" and _crops(acts.manifest.request.inputs):
-        # Where a box is in the pixels is not known.
+        # It is unknown where a box is in the pixels that the model reads.
         warnings.warn(_CROPPED, WorkbenchWarning, stacklevel=3)
         return np.full_like(values, np.nan)
     if dataset.modality == "image":

@@ -1,4 +1,4 @@
-"""What a set of activations is, as its manifest tells it."""
+"""The manifest of an activation set: what was captured, and which files hold it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 Size = Annotated[int, Field(ge=1, le=2**40)]
 HASH = "^[0-9a-f]{0,64}$"
 MOST_SHARDS, MOST_BYTES = 99_999, 2**50
-"""More than a name of a shard has digits for, or any disk has room for, no set has."""
+"""Upper bound on the number of shards, by the digits of their names."""
 MANIFEST = "manifest.json"
 INDEX = "index.parquet"
 
-# The fields of a request of format 1: its hash is of these alone, whatever fields came since.
+# The fields of a request of format 1: its hash covers these alone.
 FORMAT_1 = frozenset({
     "model", "model_kind", "weights_hash", "inputs", "edits", "dataset", "dataset_hash", "limit", "sites", "widths", "pool",
     "dtype", "format",
@@ -47,7 +47,7 @@ class Request(BaseModel):
     edits: list[dict[str, Any]] = Field(default_factory=list)
     """The edits that the model ran under."""
     dataset: str
-    """What the data set was called; no part of what identifies a set, since format 2."""
+    """Name of the data set; not part of the identity of a set since format 2."""
     dataset_hash: str = Field(pattern=HASH)
     """Of the examples alone (``Dataset.content_hash``), so that labels, groups and splits can change without another capture; in
     format 1, of the data set with all of these (``Dataset.hash``)."""
@@ -56,7 +56,7 @@ class Request(BaseModel):
     widths: tuple[Size, ...]
     pool: Pool
     dtype: Dtype
-    """How numbers lie on disk."""
+    """Type of the numbers on disk."""
     format: Annotated[Literal[1, 2], BeforeValidator(whole_number)] = 2
     positions: str = DEFAULT_POSITIONS
     """Which tokens have rows; see `workbench.conversations.POSITIONS`."""
@@ -149,7 +149,7 @@ class Manifest(BaseModel):
         return cut_sentence(self.cut_texts, self.n_examples, self.request.inputs.get("max_length", 0), self.lost_tokens)
 
     def lengths(self) -> dict[str, int | None]:
-        """Bytes of every file that stands beside the manifest; None where an old manifest does not tell."""
+        """Length of every file beside the manifest; None where an old manifest lacks it."""
         size = disk_dtype(self.request.dtype).itemsize
         found: dict[str, int | None] = {
             shard_name(number, shard): rows * width * size
@@ -165,7 +165,7 @@ def shard_name(site_number: int, shard: int) -> str:
 
 
 def left_out(folder: Path) -> bool:
-    """Whether a set is known by its manifest alone, as in a study that was packed without its activations."""
+    """Whether only the manifest of a set is here, as in a study that was packed without its activations."""
     return [path.name for path in folder.iterdir()] == [MANIFEST]
 
 
@@ -176,7 +176,7 @@ def set_folders(study: Path) -> list[Path]:
 
 
 def known_request(folder: Path, request: Request, dataset: Examples) -> Request:
-    """The request as the folder of sets has it: that of a set of format 1, where there is one of the same, or this one."""
+    """The request of an existing set of format 1 that equals this one, or this one."""
     later = [name for name in Request.model_fields if name not in FORMAT_1]
     if any(getattr(request, name) != Request.model_fields[name].default for name in later):
         return request
@@ -188,7 +188,7 @@ def known_request(folder: Path, request: Request, dataset: Examples) -> Request:
 
 
 def parse_manifest(folder: Path) -> Manifest:
-    """The manifest alone, whatever lies beside it. `StudyError` when it is missing or damaged."""
+    """Read the manifest without checking the other files. `StudyError` when it is missing or damaged."""
     try:
         text = read_bytes(folder / MANIFEST)
     except OSError:

@@ -1,4 +1,4 @@
-"""What a capture needs of a data set."""
+"""The interface of a data set that a capture needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 
 class Examples(Protocol):
-    """A data set, as far as activations go: `workbench.datasets.Dataset` is one."""
+    """What a capture reads of a data set; `workbench.datasets.Dataset` has it."""
 
     @property
     def name(self) -> str:

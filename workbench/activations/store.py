@@ -274,11 +274,11 @@ class ActivationSet:
     def _taken(self, shard: np.memmap, numbers: np.ndarray) -> np.ndarray:
         self._require_sound(shard)
         rows = np.asarray(shard)
-        # The pages come from the disk in the order in which they lie there, then each row is copied once, to where it is wanted.
+        # Pages are read in their order on disk, then each row is copied once to its place in the result.
         _ = rows[:, :: _PAGE // rows.itemsize][np.sort(numbers)]
         return np.take(rows, numbers, axis=0, mode="clip")
 
 
 def _widened(block: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """What lies on disk as ``dtype``: as it is, or as floating point numbers."""
+    """Stored rows of a ``dtype``, unchanged or as floating-point numbers."""
     return (unpacked(block) if dtype.kind == "f" else block).astype(dtype, copy=False)

@@ -1,4 +1,4 @@
-"""Writing a set of activations: chunk by chunk, so that what is cut short goes on from its last whole chunk."""
+"""Writing a set of activations: chunk by chunk, so that an interrupted capture resumes after its last complete chunk."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SCHEMA = pa.schema(
 
 
 def whole(folder: Path) -> bool:
-    """Whether a set with its rows is in a folder."""
+    """Whether a folder holds a complete set with its rows."""
     return (folder / MANIFEST).is_file() and not left_out(folder)
 
 
@@ -49,12 +49,12 @@ def claimed(folder: Path) -> AbstractContextManager[None]:
 
 
 def partial_of(folder: Path) -> Path:
-    """Where a set lies until it is whole."""
+    """The folder of a set until it is complete."""
     return folder.with_name(f"{folder.name}{PARTIAL}")
 
 
 def finish_sealed(folder: Path) -> bool:
-    """Give a set its folder that was killed after its last byte was written; whether there was one."""
+    """Rename the partial folder of a capture that was killed after its last byte was written. Returns whether there was one."""
     partial = partial_of(folder)
     if (partial / JOURNAL).exists() or not (partial / MANIFEST).is_file() or any(damage(partial)):
         return False
@@ -81,7 +81,7 @@ def writing(folder: Path, request: Request, plan: dict[str, Any] | None = None) 
                 sync(child(partial, name))
             _seal(partial, folder)
     except BaseException:
-        # Closing flushes, and on a full disk that fails again; the first error is the one to tell.
+        # Closing flushes, which fails again on a full disk; the first error is the one to raise.
         with suppress(Exception):
             if writer is not None:
                 writer.close()
@@ -159,7 +159,7 @@ class Writer:
         lost_tokens: int = 0,
         sample: dict[str, Any] | None = None,
     ) -> None:
-        """The end of the index, and the manifest: the last things written."""
+        """Write the rest of the index, then the manifest."""
         self._whole_index()
         self.close()
         files = {name: stored for name, stored in self._journal.files().items() if name != GROWING_INDEX}
@@ -193,7 +193,7 @@ class Writer:
             file.close()
 
     def _extend(self, name: str, data: Any, hashing: ThreadPoolExecutor) -> Future[None]:
-        """Append to a file, while its checksum is gone on with: what is handed out waits for that."""
+        """Append to a file while its checksum is updated in a thread; the result waits for that."""
         hashed = hashing.submit(self._journal.add, name, data)
         if name not in self._files:
             self._files[name] = child(self.folder, name).open("ab")
@@ -201,7 +201,7 @@ class Writer:
         return hashed
 
     def _whole_index(self) -> pq.ParquetWriter:
-        """The index as it is read. A file of this kind cannot be gone on with, so it is begun anew with the chunks there are."""
+        """Write the final Parquet index from the chunks; a Parquet file cannot be appended to."""
         if self._joined is None:
             self._joined = pq.ParquetWriter(self.folder / INDEX, _schema(self.request), compression="zstd")
             ends = [chunk[GROWING_INDEX].bytes for chunk in self._journal.chunks]
@@ -227,11 +227,12 @@ def _packed(table: pa.Table) -> pa.Buffer:
 
 
 def _seal(partial: Path, folder: Path) -> None:
-    """Give a whole set its name. Without a journal, its manifest says that it is whole, so the journal goes first."""
+    """Rename a complete set to its final name. The journal is removed first: a manifest without a journal marks a complete
+    set."""
     (partial / JOURNAL).unlink(missing_ok=True)
     (partial / GROWING_INDEX).unlink(missing_ok=True)
     sync(partial)
-    # What stands in the way is no whole set, or it would have been opened.
+    # Whatever is in the way is no complete set, or it would have been opened.
     remove_tree(folder, ignore_errors=True)
     os.replace(partial, folder)
     sync(folder.parent)

@@ -32,8 +32,8 @@ def check_sites(analysis: Analysis, acts: ActivationSet) -> None:
         raise ConfigError(f"{analysis.title} reads one site, and these activations have {sites}: use acts.at(site).")
 
 
-def check_result(analysis: Analysis, result: Result, acts: ActivationSet) -> None:
-    """See that everything in a result has a name that is free and declared, and that its concepts are at sites that were read.
+def checked(analysis: Analysis, result: Result, acts: ActivationSet) -> Result:
+    """The result, once everything in it is seen to have a name that is free and declared, and its concepts to be at sites that were read.
 
     Raises:
         ConfigError: Something has not; all that is wrong is named.
@@ -41,6 +41,7 @@ def check_result(analysis: Analysis, result: Result, acts: ActivationSet) -> Non
     wrong = [*_names(result), *_metrics(analysis, result), *_concepts(result, {str(site) for site in acts.sites})]
     if wrong:
         raise ConfigError(f"What {analysis.name} returned cannot be recorded: {'; '.join(wrong)}.")
+    return result
 
 
 def _names(result: Result) -> list[str]:

@@ -43,7 +43,7 @@ class Result:
         concepts: One set a site, in the order the concepts are numbered.
         metrics: Rows of ``metric, value`` and any of ``low, high, null, n, site, label``; ``metric`` is a declared key. A
             measurement that could not be made has ``status`` ``failed`` and the reason as ``error`` (see `measured`); ``note``
-            is a sentence that has to be read with the number.
+            is a sentence to read beside the number.
         tables: More tables, by name.
         tensors: Tensors to keep, by name.
         figures: Plotly figures, by name.
@@ -68,10 +68,10 @@ class Context:
         model: Call to get the model; loading it is left until it is needed.
         readout: Call to get the frozen linear readout of the model's output for the data set's labels.
         gradients: Call with ``(sites, labels, per_label)`` to get the readout's gradients, ``{site: {label: [e, d]}}``.
-        engine: Who does what is done at each site by itself.
-        remote: The URL of a place that has the activations as well, for who does not see their folder; empty where there is none.
-        once: Call with a name and a function that gives tensors and facts: they are kept in the study until the run is
-            finished, so that what took long survives a crash of what comes after it, and the same call goes on from there.
+        engine: Runs the work of each site, in this process or on workers.
+        remote: The URL of the study's remote, for workers that do not see the folder of the activations; empty if there is none.
+        once: Call with a name and a function that returns tensors and facts: they are kept in the study until the run is
+            finished, so that after a crash the same call continues with them.
     """
 
     activations: ActivationSet
@@ -101,7 +101,7 @@ class Analysis(BaseModel, ABC):
         version: Raised when the same options give something else, so that old runs are not taken for new ones.
         metrics: What it reports.
         one_site: Whether it reads exactly one site.
-        reads_labels: Whether it reads labels: what does not is the same run whatever labels the data has.
+        reads_labels: Whether it reads labels. If not, a run is reused when only the labels of the data have changed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -121,8 +121,7 @@ class Analysis(BaseModel, ABC):
     def check(self, activations: ActivationSet, dataset: Dataset, seed: int) -> None:
         """Raise a WorkbenchError where the options name what is not there, or do not fit what is.
 
-        It is called before the work is recorded as a run, so that a typing error leaves none, nor do labels with too few rows.
-        Nothing is checked unless an analysis says how.
+        It is called before a run is recorded, so that a typing error leaves no failed run behind. The default checks nothing.
         """
 
     @classmethod

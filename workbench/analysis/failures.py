@@ -1,4 +1,4 @@
-"""A measurement that cannot be made is a row with its reason, and what else there is of a run is kept."""
+"""Failed measurements: each becomes a row with its reason, and the rest of the run is kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from workbench.errors import WorkbenchError
 
 CANNOT_MEASURE = (WorkbenchError, MemoryError, RuntimeError, OSError)
-"""What is raised where a measurement cannot be made: for want of a model, of data or of memory. All else is a fault."""
+"""Exceptions that make a measurement fail, such as a missing model, data or memory. Any other is a bug and ends the run."""
 
 
 def reason(error: BaseException) -> str:
@@ -24,7 +24,7 @@ def failed_rows(metrics: Sequence[str], error: BaseException, **common: Any) -> 
 
 
 def measured(metrics: Sequence[str], work: Callable[[], list[dict[str, Any]]], **common: Any) -> list[dict[str, Any]]:
-    """The rows that ``work`` makes, or failed ones of these metrics where it cannot: what else there is of a run is kept."""
+    """The rows that ``work`` returns, or failed rows of these metrics if it raises one of `CANNOT_MEASURE`."""
     try:
         return [common | row for row in work()]
     except CANNOT_MEASURE as error:

@@ -1,4 +1,4 @@
-"""What an analysis does at each site, shared out among the workers of an engine."""
+"""Analyses that treat each site by itself, so that the workers of an engine can take a site each."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 
 class SiteAnalysis(Analysis):
-    """An analysis that does the same at every site, each by itself: engines with several workers do several at once.
+    """An analysis that does the same at every site independently, so that several workers can do several sites at once.
 
     ``shared`` is made once, ``at_site`` for each site, and ``joined`` makes them one result. ``at_site`` may be called in
-    another process: it reads the activations, data set and seed of its context, and nothing of the model. What it tells the
-    context's progress, in units of its own, is a part of one step over all sites.
+    another process: it may read the activations, data set and seed of its context, but not the model. What it reports to the
+    context's progress, in its own units, counts as a part of one step over all sites.
     """
 
     @abstractmethod
     def shared(self, context: Context) -> Any:
-        """What every site needs."""
+        """Compute once what every site needs."""
 
     @abstractmethod
     def at_site(self, context: Context, site: str, shared: Any) -> Any:
-        """What there is at one site."""
+        """Do the work of one site."""
 
     @abstractmethod
     def joined(self, context: Context, shared: Any, parts: list[Any]) -> Result:
-        """The result, from what there is at each site."""
+        """Combine the results of the sites."""
 
     def run(self, context: Context) -> Result:
         """Do the work, site by site."""
@@ -63,7 +63,7 @@ def each_site(analysis: SiteAnalysis, context: Context, shared: Any) -> list[Any
 
 
 class _AtSite:
-    """An analysis at one site after another; another process reads the activations where they lie, or fetches them."""
+    """A task that runs an analysis at one site after another, in this process or in workers."""
 
     def __init__(
         self, analysis: SiteAnalysis, context: Context, shared: Any, progresses: Mapping[str, Progress] | None = None
@@ -90,14 +90,14 @@ class _AtSite:
 
 @dataclass(frozen=True)
 class _Location:
-    """Where a set of activations is: its folder, its files and their checksums, and the remote that has it too, if any."""
+    """Where a worker finds an activation set: its folder, the checksums of its files, and the remote, if any."""
 
     folder: Path
     files: dict[str, Stored]
     remote: str
 
     def opened(self) -> ActivationSet:
-        """The set, from the remote where this process does not see the folder.
+        """Open the set, fetching it from the remote if this process does not see the folder.
 
         Raises:
             StudyError: It is in neither, or the remote has another one of that name.

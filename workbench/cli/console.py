@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Leave it to the command's root, which ends as if all had been read."""
+        """Raise an error of our own, on which the command's root exits as if all output had been read."""
         raise NobodyReadsError
 
 
@@ -49,7 +49,7 @@ errors = Console(stderr=True, width=None if sys.stderr.isatty() else 180)
 LINE_EVERY_S, LEAST_TOLD_S = 60.0, 2.0
 COUNTS = frozenset({*rows.COUNTS, "rows", "examples", "documents", "positive", "negative", "n_first", "n_second"})
 P_VALUES = frozenset({*rows.P_VALUES, "detects.q"})
-# What is copied from the terminal into the next command.
+# Columns whose values are copied from the terminal into the next command.
 IDS = frozenset({"id", "concept", "other", "run"})
 
 
@@ -71,7 +71,7 @@ STATE = State()
 
 
 def visible(value: Any, limit: int = 60) -> str:
-    """A cell as one line of visible characters: a terminal must not be steered by a token or a name."""
+    """A cell as one line of visible characters, so that no token or name can send control codes to the terminal."""
     if value is None or isinstance(value, float):
         return number(value)
     text = "".join(c if c.isprintable() else "·" for c in str(value))
@@ -102,7 +102,7 @@ def show_table(frame: pd.DataFrame, title: str = "", limit: int = 60) -> None:
     )
     cells = [_cells(frame.iloc[:, place], limit) for place in range(frame.shape[1])]
     widths = {name: max(map(len, column), default=0) for name, column in zip(frame.columns, cells, strict=True) if name in IDS}
-    # Of columns that are too wide together, others than ids go over several lines, where a line is long enough for the ids.
+    # If columns are too wide together, those other than ids are wrapped, provided that the ids fit into a line.
     whole = sum(widths.values()) <= console.width / 2
     for column in frame.columns:
         table.add_column(
@@ -124,7 +124,7 @@ def open_study(path: Path, **options: Any) -> Study:
 
 
 def show_json(value: Any) -> None:
-    """Print JSON; numbers that JSON has no word for become null."""
+    """Print JSON; numbers that are not finite become null."""
     try:
         print(json_text(value), flush=True)
     except BrokenPipeError:
@@ -140,7 +140,7 @@ def json_text(value: Any) -> str:
 def say(text: str) -> None:
     """Print a sentence, unless only JSON is wanted."""
     if not STATE.json:
-        # Line ends are ours; a name in the text must not steer the terminal.
+        # Only our own line ends are kept; names must not send control codes to the terminal.
         lines = ("".join(c if c.isprintable() else "·" for c in line) for line in text.split("\n"))
         console.print(Text("\n".join(lines)), soft_wrap=True)
 

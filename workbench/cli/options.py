@@ -38,7 +38,7 @@ Labels = Annotated[
     list[str] | None, typer.Option(help=f"Columns with labels; {SEVERAL}. Guessed when left out; an empty text means none.")
 ]
 
-# What options were called before, by what they are called now.
+# Former names of options, and their present ones.
 RENAMED = {"--at": "--sites", "--family": "--families", "--label": "--labels", "--section": "--sections"}
 
 Text = Annotated[str | None, typer.Option(help="The column with the texts; guessed when left out.")]
@@ -105,12 +105,12 @@ def loaded_model(name: str, check: bool = True, dtype: str = "float32", **option
     """The model that a command names, with those of the options of :func:`workbench.load_model` that were used."""
     from workbench.models import load_model
 
-    # A number of 0 was given all the same.
+    # 0 counts as given.
     used = {key: value for key, value in options.items() if value is not None and value is not False}
-    # What bundled models know no option for is passed only where it was asked for.
+    # Bundled models lack some options, so only those that were given are passed.
     options = used | ({} if check else {"check": False}) | ({} if dtype == "float32" else {"dtype": dtype})
     with progress() as show:
-        # A large one takes long.
+        # Loading a large model takes long.
         show(0, 1, f"loading the model {name}")
         found = load_model(name, **options)
         show(1, 1, f"loading the model {name}")

@@ -63,11 +63,11 @@ def main(arguments: list[str] | None = None) -> None:
     The code is 0 when it went well, 1 when a study is broken or a repeated run differs, 2 for a mendable error, 3 for a full
     disk, 130 for Ctrl-C.
     """
-    # Model hubs and libraries print and phone home unless told otherwise.
+    # Libraries print, and contact their makers, unless told otherwise.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("WANDB_MODE", "disabled")
-    # What Ray's own processes say would stand among the results on standard output.
+    # Messages of Ray's processes would be mixed with the results on standard output.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     signal.signal(signal.SIGTERM, _terminated)
     _load()
@@ -136,13 +136,13 @@ def _terminated(_signal: int, _frame: Any) -> None:
 
 
 def _say(text: str, code: int, ended: bool = False) -> int:
-    """Say what went wrong, on standard output where JSON is wanted and that has not ended; the code, for convenience."""
-    # What was typed may have been copied from elsewhere: no name steers a terminal.
+    """Print what went wrong, as JSON on standard output if that is asked for and still open. Returns the exit code."""
+    # Arguments may be copied from elsewhere: names must not send control codes to the terminal.
     text = one_line(text)
     if STATE.json and not ended:
         print(json_text({"error": text}))
         return code
-    # Where even this cannot be written, the code says it.
+    # If even this cannot be written, the exit code remains.
     with suppress(OSError):
         errors.print(f"Error: {text}", markup=False, highlight=False, style="red", soft_wrap=True)
     return code

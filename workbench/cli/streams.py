@@ -1,4 +1,4 @@
-"""Standard input, output and error as a command finds them: closed, full, or without some characters."""
+"""Standard streams that are closed, full, or cannot encode some characters."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import sys
 
 
 class NobodyReadsError(Exception):
-    """Whoever read the output has gone. The parser of the command line takes a `BrokenPipeError` for a failure."""
+    """The reader of the output has closed it. A type of our own, because the command-line parser treats `BrokenPipeError` as a
+    failure."""
 
 
 def prepare() -> None:
-    """Have all three streams there, and no character that they cannot write.
+    """Open all three streams, and escape characters that they cannot encode.
 
     Where one is closed, the next file that is opened would take its number, and what is printed would land in it: in the catalog
     of a study, for instance.
@@ -19,7 +20,7 @@ def prepare() -> None:
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
     os.close(number)
-    # They stay open as long as the process lives.
+    # Left open for the lifetime of the process.
     sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
@@ -34,7 +35,7 @@ def only_ascii() -> bool:
 
 
 def let_go() -> None:
-    """Print nothing more, and nothing of what is in the buffer: whoever read it has gone, or there is no room for it."""
+    """Discard all further output and the buffer: its reader has gone, or the disk is full."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

@@ -20,9 +20,9 @@ from workbench.datasets.images import UnreadableError, on_one_scale, read_image
 from workbench.datasets.spans import no_spans, read_spans
 from workbench.errors import DataError, WorkbenchWarning
 
-# What a table of a data set has besides labels, and what labels of spans are called.
+# Column names that labels cannot have: those of the table itself, and those of labels of spans.
 RESERVED = frozenset({"text", "image", "split", "group", "token", "region"})
-# How notes on words for missing values end: other words make them void.
+# The end of notes on words for missing values, by which they are found and dropped when the words change.
 KEEP_WORDS = "missing=[] (--missing '') keeps such words as values."
 
 
@@ -105,7 +105,7 @@ def build(frame: pd.DataFrame, choice: Choice, *, name: str, source: dict[str, A
 def _keep_others(
     frame: pd.DataFrame, table: pd.DataFrame, used: Collection[str | None], arranged: Collection[str | None], notes: list[str]
 ) -> None:
-    """Put every other column into the table; those that gave splits and groups too, so that other ones can be chosen later."""
+    """Put every other column into the table, also those of the splits and groups, so that they can be chosen again later."""
     for column in frame.columns:
         if column in used or (column in table and column in arranged):
             continue
@@ -181,7 +181,7 @@ def _images(frame: pd.DataFrame, content: str, choice: Choice, notes: list[str])
 
 
 def _note_other_labels(keys: Sequence[str], labels: Mapping[str, pd.Series], notes: list[str]) -> None:
-    """Say in how many copies that are left out a label differs from that of the first."""
+    """Note in how many dropped copies a label differs from that of the first."""
     first: dict[str, int] = {}
     place = np.array([first.setdefault(key, row) for row, key in enumerate(keys)])
     differ = {
@@ -207,7 +207,7 @@ def _note_empty(frame: pd.DataFrame, taken: Collection[str], notes: list[str]) -
 
 
 def note_missing(columns: Mapping[str, pd.Series], words: Collection[str], notes: list[str]) -> None:
-    """Say how many cells of label and group columns hold a word for a missing value."""
+    """Note how many cells of label and group columns hold a word for a missing value."""
     found = {name: words_of_column for name, column in columns.items() if (words_of_column := c.says_missing(column, words))}
     if found:
         count, every = (
@@ -275,7 +275,7 @@ def with_conversations(column: pd.Series) -> pd.Series:
         except DataError as error:
             others = f", and row {found} does" if row != found else " that can be read"
             raise DataError(f"Row {row} (the first is 0) holds no conversation{others}: {error}") from error
-        # One in which nobody says anything is as blank as an empty text.
+        # A conversation without content counts as blank.
         cells[row] = read if any(message.content.strip() for message in read.messages) else None
     return objects(cells)
 

@@ -16,8 +16,7 @@ from workbench.datasets.spans import no_spans, span_frame
 from workbench.datasets.splits import assign_splits, stable_digest
 from workbench.shapes import parse_json
 
-# The sample that `topics` takes: enough for a probe of every genre, small enough to capture in a minute or
-# two.
+# The sample that `topics` takes: enough for a probe of every genre, small enough to capture in a minute or two.
 TOPIC_SENTENCES_A_GENRE = 200
 TOPIC_WORDS = (6, 40)
 TOPIC_PARAGRAPHS_A_SPEECH = 2

@@ -40,7 +40,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".gif", ".ti
 
 MOST_GUESSED = 50  # a column of more different values is a label only when asked for; a guessed numeric one is then a quantity
 MOST_CLASSES = 1000
-# From here on, a float stands for several integers: an identifier that was stored as a float may be that of another row.
+# Floats from here on stand for several integers each, so an identifier stored as one may be wrong.
 EXACT_INTEGERS = 2**53
 # Spreadsheets write integers of 12 digits and more as 1.23457E+11, with the last digits gone.
 _SHORTENED = Decimal(10**11)
@@ -208,7 +208,7 @@ def says_missing(column: pd.Series, words: Collection[str]) -> list[str]:
 
 
 def kept_name(name: str, columns: Iterable[object]) -> str:
-    """What a column is called in the table of a data set where its own name stands for the split, the group or the texts."""
+    """The name under which a column is kept if its own name is taken by the split, the group or the texts."""
     there = set(map(str, columns))
     found = f"{name} column"
     while found in there:
@@ -251,7 +251,7 @@ def require_whole(words: Iterable[str], name: str, what: str) -> None:
 
 
 def require_exact(present: Iterable[Any], name: str, what: str) -> None:
-    """See that no identifier of a column was rounded by a float on its way here.
+    """Refuse identifiers that may have been rounded by being stored as floats.
 
     Raises:
         DataError: A value is a float so large that different integers become one (2^53 for those of 64 bits, 2^24 for those of
@@ -295,7 +295,7 @@ def _numbers(present: Sequence[object]) -> list[int | float] | None:
             number = _exact(Decimal(value.strip()))
         else:
             return None
-        # Beyond the largest float it is no number that can be told from others, such as a code 12e4567.
+        # Larger than the largest float, such as the code 12e4567: kept as text.
         if isinstance(number, float) and math.isinf(number):
             return None
         numbers.append(number)
@@ -303,12 +303,12 @@ def _numbers(present: Sequence[object]) -> list[int | float] | None:
 
 
 def _plain(value: float | np.floating[Any]) -> float:
-    """A float of 64 bits; one of fewer by its digits, so that 0.1 of 32 bits is 0.1."""
+    """A float of 64 bits; shorter floats are converted by their decimal digits, so that 0.1 of 32 bits becomes 0.1."""
     return float(str(value)) if isinstance(value, (np.float16, np.float32)) else float(value)
 
 
 def _exact(number: Decimal) -> int | float:
-    # 308 digits are more than any identifier has, and a float can hold no whole number of more.
+    # Larger numbers do not fit a float, and no identifier has so many digits.
     if number.adjusted() >= 308 or number != number.to_integral_value():
         return float(number)
     return int(number)

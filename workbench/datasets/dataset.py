@@ -133,7 +133,7 @@ class Dataset:
             if label.kind == "numeric":
                 raise ConfigError(f"{quote(by)} is a number, not a class: sample by {self._class_names()}.")
             values = self.table[by].iloc[order]
-            # Round after round, one example of each class: the smallest classes run out first.
+            # Round robin: one example of each class in turn, until the smaller classes run out.
             turn = values.groupby(values).cumcount()[values.notna()].sort_values(kind="stable")
             order = turn.index.to_numpy()
         return self.subset(np.sort(order[:n]))
@@ -177,7 +177,7 @@ class Dataset:
         return pd.DataFrame(rows, columns=["label", "level", "value", "n", "share"])
 
     def describe(self) -> dict[str, Any]:
-        """What there is to know of the data set, as JSON can hold it."""
+        """A description of the data set, for JSON."""
         splits = self.table["split"].value_counts()
         return {
             "name": self.name,
@@ -215,7 +215,7 @@ class Dataset:
         return pd.DataFrame(rows, columns=["column", "use", "values", "missing"])
 
     def with_earlier(self, hashes: Iterable[str]) -> Dataset:
-        """The same data set, which knows these hashes of its earlier labels."""
+        """The same data set with these hashes of its earlier labels."""
         return replace(self, earlier=tuple(dict.fromkeys(hashes)))
 
     def save(self, path: str | Path) -> Path:

@@ -18,13 +18,13 @@ from workbench.errors import DataError
 
 # A part with a smaller share of the examples than this is mentioned: it can hardly be measured on.
 SMALL_SHARE = 0.05
-# How notes on groups and on splits begin: other groups and splits make them void.
+# The beginnings of notes on groups and splits, by which they are found and dropped when those change.
 ABOUT_GROUPS, ABOUT_SPLITS = "Groups: ", "Splits: "
 
 
 @dataclass(frozen=True)
 class Arrangement:
-    """The group and the split of every row, and what a person should know about them."""
+    """The group and the split of every row, and notes about them."""
 
     groups: list[str]
     splits: list[str]

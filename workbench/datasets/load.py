@@ -213,7 +213,7 @@ def _table(path: Path, encoding: str | None, drop_unreadable: bool) -> tuple[pd.
 
 
 def _read_saved(path: Path, source: dict[str, Any]) -> Dataset | None:
-    """The data set of a file that was saved with its texts; None for any other file, or where columns are chosen anew."""
+    """The data set of a file that `Dataset.save` wrote; None for any other file, or if options choose columns."""
     if not set(source) <= _RENAMED_ONLY or (saved := read_saved_table(path)) is None or saved.about["modality"] != "text":
         return None
     name, about = source.get("name") or saved.about["name"], saved.about

@@ -1,4 +1,4 @@
-"""Where the bundled data lies: `data/` in a checkout, `workbench/data/` in an installed wheel."""
+"""The folder of the bundled data: `data/` in a checkout, `workbench/data/` in an installed wheel."""
 
 from __future__ import annotations
 

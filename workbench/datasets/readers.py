@@ -22,16 +22,16 @@ from workbench.shapes import ShapeError, parse_json
 SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl")
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _LOOKED_AT = 20
-# Marks by which a file says its encoding; that of UTF-32 begins as that of UTF-16 does.
+# Byte order marks; UTF-32 first, because its mark begins with that of UTF-16.
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-# The first line of some spreadsheets' files says what separates the columns.
+# Some spreadsheets write the delimiter in the first line.
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
-# Of a text file: its bytes, its characters, and the rows that are made of them.
+# Copies in memory per byte of a text file: its bytes, its characters, and its rows.
 _TEXT_TIMES = 4
 
 
@@ -42,7 +42,7 @@ class EncodingError(DataError):
 def read_table(path: Path, encoding: str | None = None, notes: list[str] | None = None) -> pd.DataFrame:
     """The table in a file, by its suffix; integers and texts exactly as they are written.
 
-    What a person should know of how it was read is added to ``notes``. DataError, in one sentence, where it cannot be read.
+    Remarks on how it was read are added to ``notes``. DataError, in one sentence, where it cannot be read.
     """
     suffix = path.suffix.lower()
     if suffix in {".csv", ".tsv"}:
@@ -57,7 +57,7 @@ def read_table(path: Path, encoding: str | None = None, notes: list[str] | None 
 
 
 def read_text(path: Path, encoding: str | None = None) -> str:
-    """A file's text, every character kept. UTF-8, UTF-16 or UTF-32, which is found out, unless ``encoding`` says otherwise."""
+    """A file's text, every character kept. The encoding is detected (UTF-8, UTF-16 or UTF-32) unless ``encoding`` is given."""
     size, free = path.stat().st_size, free_memory()
     if size * _TEXT_TIMES > free:
         raise DataError(
@@ -66,7 +66,7 @@ def read_text(path: Path, encoding: str | None = None) -> str:
     raw = path.read_bytes()
     chosen = encoding or next((name for mark, name in _MARKS.items() if raw.startswith(mark)), None) or _without_mark(raw[:4])
     try:
-        # A byte order mark is no part of the text, whatever the encoding was said to be.
+        # A byte order mark is not part of the text, whatever encoding was given.
         return raw.decode(chosen).removeprefix("\ufeff")
     except LookupError as error:
         raise DataError(f"There is no encoding {quote(chosen)}: try utf-8, utf-16, cp1252 or latin-1.") from error
@@ -133,7 +133,7 @@ def _read_delimited(path: Path, usual: str, encoding: str | None, notes: list[st
 
 
 def _rows_of(path: Path, text: str, separator: str, notes: list[str]) -> tuple[list[str], list[list[str]]]:
-    """The header and the rows of a file; lines without a character are none.
+    """The header and the rows of a file; empty lines are skipped.
 
     Quotes stand round fields. Between tabs they need not: where every line has as many fields as the header, none is in quotes,
     and a quote at the beginning of one would take in whole lines or is closed nowhere, quotes are characters of the text.
@@ -241,10 +241,10 @@ def read_arrow(table: Any) -> pd.DataFrame:
     for name in table.column_names:
         values = table[name]
         if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
-            # Several programs write texts as bytes and do not say that they are texts; images are not in UTF-8 and stay bytes.
+            # Some programs write texts as plain bytes; images are not valid UTF-8 and stay bytes.
             with suppress(pa.ArrowInvalid):
                 values = values.cast(pa.large_string())
-        # Integers with nulls would become floats in pandas, and those of 19 digits other integers.
+        # pandas would convert integers with nulls to floats, which changes integers of 19 digits.
         exact = pa.types.is_integer(values.type) and not values.null_count
         if pa.types.is_floating(values.type) or exact:
             columns[name] = values.to_pandas()

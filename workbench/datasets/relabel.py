@@ -139,7 +139,7 @@ def _with_columns(
     used: Collection[str | None],
     notes: list[str],
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The columns of the data set and those of a table, by a key; and what each of the latter is called in the data set."""
+    """The columns of the data set joined with those of a table by a key, and the names that the latter get."""
     called = "The table" if isinstance(table, pd.DataFrame) else quote(Path(table).name)
     if not isinstance(table, pd.DataFrame):
         path = Path(table).expanduser()
@@ -169,7 +169,7 @@ def _with_columns(
 def _places(
     data: Dataset, given: pd.DataFrame, theirs: str, ours: pd.Series, new: Sequence[str], called: str, notes: list[str]
 ) -> list[int | None]:
-    """For every example the row of the table that is of it."""
+    """The row of the table for every example."""
     keys = c.cells(given[theirs])
     texts = ours.name == data.modality
     blank = next((row for row, value in enumerate(keys) if c.missing(value)), None)
@@ -204,7 +204,7 @@ def _own_keys(column: pd.Series, name: str) -> list[str]:
 
 
 def _keys(data: Dataset, frame: pd.DataFrame, given: pd.DataFrame, key: str | None) -> tuple[str, pd.Series]:
-    """The key column of a table, and the values of the data set that it is held against."""
+    """The key column of a table, and the values of the data set that it is matched with."""
     if key is None or key == data.modality:
         name = data.source.get("text") or "text"
         if data.modality == "text" and (found := next((n for n in (key, name, "text") if n in given.columns), None)):

@@ -1,4 +1,4 @@
-"""A data set as a Parquet file that loads back as it was: every column, and in the file's metadata which of them are labels."""
+"""Saving a data set as Parquet, with every column, and in the metadata which columns are labels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _SavedLabel(BaseModel):
 
 
 class _About(BaseModel):
-    """What the file's metadata says of the data set."""
+    """The description of the data set in the file's metadata."""
 
     modality: Literal["text", "image"]
     name: str
@@ -67,7 +67,7 @@ class Saved:
 
 
 def save_parquet(data: Dataset, path: Path) -> Path:
-    """Write the examples and every column of the table; the file appears only when it is whole."""
+    """Write the examples and every column of the table, atomically."""
     if data.modality != "text":
         raise DataError("Only a data set of texts can be saved: keep the image files, and a table of their paths.")
     if path.suffix != ".parquet":
@@ -145,14 +145,14 @@ def read_saved_table(path: Path) -> Saved | None:
 
 
 def _array(column: pd.Series) -> tuple[Any, bool]:
-    """A column as Arrow keeps it; or, where Arrow does not keep every cell, as JSON texts, and True."""
+    """A column as an Arrow array; or, if Arrow would change a cell, as JSON texts, and True."""
     import pyarrow as pa
 
-    # Arrow gives all objects of a column the same keys, and writes none that has no key at all.
+    # Arrow would give all objects of a column the same keys, and drop empty ones.
     if column.dtype == object and any(isinstance(value, (dict, list)) for value in column):
         with suppress(TypeError, ValueError):
             return pa.array([None if value is None else json.dumps(value) for value in column], pa.string()), True
-    # Values of several types in one column, integers of more than 64 bits, half a character.
+    # Raised for mixed types, integers of more than 64 bits, and lone surrogates.
     with suppress(pa.ArrowException, TypeError, ValueError, OverflowError):
         return pa.array(column, from_pandas=True), False
     missing = (None, pd.NA, pd.NaT)
@@ -161,7 +161,7 @@ def _array(column: pd.Series) -> tuple[Any, bool]:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has no word for: arrays as lists, numbers of NumPy as numbers, and all else as text."""
+    """For JSON: arrays as lists, numbers of NumPy as numbers, and anything else as text."""
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else str(value)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 SPLITS = ("train", "validation", "test")
 
-# What people call the three in their own files.
+# Other names of the splits in people's files.
 _ALIASES = {
     "train": "train",
     "training": "train",

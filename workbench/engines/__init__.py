@@ -1,7 +1,7 @@
-"""Who does work that falls into pieces: this process, or workers of a Ray cluster.
+"""Engines: they run work that splits into independent pieces, in this process or on the workers of a Ray cluster.
 
-A task is a kind of work whose pieces are done each by itself and in any order, and give the same whoever does them. An engine
-does the pieces and hands back what came of them, in their order.
+A task is work whose pieces can be done in any order and give the same results wherever they run. An engine runs the pieces and
+yields their results in order.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ R = TypeVar("R")
 
 
 class Task(Protocol[P_contra, R_co]):
-    """A kind of work."""
+    """Work that splits into pieces."""
 
     def here(self, pieces: Iterable[P_contra], /) -> Generator[R_co, None, None]:
         """Do one piece after another in this process."""
 
     def elsewhere(self) -> Callable[[], Callable[[P_contra], R_co]]:
-        """What another process calls to do the same work: small, and free of what lives in this process only.
+        """A function that another process calls to set up the same work: small, and independent of this process.
 
         Raises:
             WorkbenchError: It can only be done here.
@@ -33,11 +33,12 @@ class Task(Protocol[P_contra, R_co]):
 
 
 class Engine(ABC):
-    """Does the pieces of a task."""
+    """Runs the pieces of a task."""
 
     @abstractmethod
     def map(self, task: Task[P, R], pieces: Iterable[P]) -> Generator[R, None, None]:
-        """What comes of each piece, in order. Pieces are taken from the iterable as they are needed; closed, it stops."""
+        """The result of each piece, in order. Pieces are taken from the iterable as needed; closing the generator stops the
+        work."""
 
 
 class Local(Engine):
@@ -52,7 +53,7 @@ def find_engine(spec: str | Engine, address: str | None = None, workers: int | N
     """An engine by its name, ``local`` or ``ray``, or the one that is given; address and workers are those of Ray.
 
     Raises:
-        ConfigError: There is none of that name, or it has no workers.
+        ConfigError: There is no engine of that name, or it has no workers.
         MissingExtraError: It needs a package that is not installed.
     """
     if spec == "ray":

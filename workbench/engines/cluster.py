@@ -18,9 +18,9 @@ from typing import Any, Self
 from workbench.engines import Engine, P, R, Task
 from workbench.errors import ClusterError, ConfigError, MissingExtraError
 
-# How often a piece of work, or the start of a worker, may fail with its process before it is given up.
+# How often a piece, or the start of a worker, is tried when its process dies.
 TRIES = 3
-# Pieces under way or waiting for an earlier one, for each worker: what bounds the memory.
+# Pieces per worker that are running, or finished and waiting for an earlier one; this bounds the memory.
 AHEAD = 2
 SECONDS_TO_ANSWER = 10
 
@@ -28,7 +28,7 @@ SECONDS_TO_ANSWER = 10
 class Ray(Engine):
     """Workers of a Ray cluster, each a process that is sent pieces of work.
 
-    What a worker had under way when its process ended is done by another. Each uses as many threads as this process does
+    A piece whose worker dies is done again by another one. Each uses as many threads as this process does
     (``torch.get_num_threads()``), since their number may decide how numbers are rounded.
 
     For several runs or captures, keep the workers, each of which takes seconds to start: ``with Ray() as ray:``, and
@@ -73,7 +73,7 @@ class Ray(Engine):
             block.close()
 
     def map(self, task: Task[P, R], pieces: Iterable[P]) -> Generator[R, None, None]:
-        """What comes of each piece, in order. `ClusterError` when there is no cluster, or workers end over and over."""
+        """The result of each piece, in order. `ClusterError` when there is no cluster, or workers keep dying."""
         import torch
 
         maker, threads = task.elsewhere(), torch.get_num_threads()
@@ -82,7 +82,7 @@ class Ray(Engine):
             try:
                 yield from pool.results(pieces)
             finally:
-                # Who has a piece under way would do it to its end before anything else.
+                # A busy worker would finish its piece before it takes anything else.
                 if self._block is not None and pool.free:
                     self._kept = pool
                 else:
@@ -132,7 +132,7 @@ class Ray(Engine):
     def _connect(self, threads: int, place: str) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         if self.address is None:
-            # Two at least: with one worker, nobody could go on while a lost one is made again.
+            # At least two, so that work continues while a lost worker is replaced.
             workers = self.workers or max(2, (os.cpu_count() or 1) // threads)
             options |= {"num_cpus": workers * threads, "include_dashboard": False, "_temp_dir": place}
             options |= {"object_store_memory": self.store}
@@ -148,17 +148,17 @@ class _Worker:
     """One process of the cluster."""
 
     def start(self, maker: Callable[[], Callable[[Any], Any]], threads: int, blas: int) -> None:
-        """Make what does the work, once."""
+        """Set up the work, once."""
         import torch
         from threadpoolctl import threadpool_limits
 
         torch.set_num_threads(threads)
         self._work = maker()
-        # Of the libraries that are loaded by now.
+        # Applies to libraries that are loaded by now.
         threadpool_limits(blas, "blas")
 
     def do(self, piece: Any) -> Any:
-        """Do a piece of it."""
+        """Do one piece."""
         return self._work(piece)
 
 
@@ -170,7 +170,7 @@ class _Pool:
         self._lost_errors = _lost_errors(ray)
         self._kind = ray.remote(_Worker).options(num_cpus=threads)
         self._idle: deque[Any] = deque()
-        # What is waited for: the worker, and the number of the piece, or None while the worker is being made.
+        # Pending results: the worker, and the number of the piece, or None while the worker is starting.
         self._busy: dict[Any, tuple[Any, int | None]] = {}
         self._begin(maker)
         for _ in range(count):
@@ -185,11 +185,11 @@ class _Pool:
 
     @property
     def free(self) -> bool:
-        """Whether nobody has a piece under way."""
+        """Whether all workers are idle."""
         return all(number is None for _, number in self._busy.values())
 
     def turn_to(self, maker: Callable[[], Callable[[Any], Any]]) -> None:
-        """Have the same workers, who must be free, do another task."""
+        """Give the same workers, which must be idle, another task."""
         self._begin(maker)
         # A worker does what it is told in order, so that one which is still being made for the last task is soon there.
         workers = [*self._idle, *(worker for worker, _ in self._busy.values())]
@@ -207,7 +207,7 @@ class _Pool:
             if due not in self._done:
                 continue
             try:
-                # It lies in Ray's memory, or on its disk, until its turn comes; with its machine it may be gone.
+                # Results wait in Ray's object store, and are lost with their machine.
                 result = self._ray.get(self._done.pop(due))
             except self._lost_errors as error:
                 self._again(due, error)
@@ -222,7 +222,7 @@ class _Pool:
             self._ray.kill(worker)
 
     def _take(self, coming: Iterator[tuple[int, Any]]) -> bool:
-        """Take further pieces while there is room for what comes of them; whether there is anything left to do."""
+        """Start further pieces while there is space for their results. Returns whether any work is left."""
         for number, piece in islice(coming, self._ahead - len(self._held)):
             self._held[number] = piece
             heapq.heappush(self._todo, number)
@@ -234,7 +234,7 @@ class _Pool:
             self._busy[worker.do.remote(self._held[number])] = worker, number
 
     def _look(self, wait: bool) -> None:
-        """See what has ended; ``wait`` until something has."""
+        """Collect finished results; with ``wait``, block until there is one."""
         ended, _ = self._ray.wait(list(self._busy), timeout=None if wait else 0) if self._busy else ([], [])
         for reference in ended:
             worker, number = self._busy.pop(reference)
@@ -260,7 +260,7 @@ class _Pool:
         self._busy[worker.start.remote(self._maker, self.threads, self._blas)] = worker, None
 
     def _again(self, number: int | None, error: Exception) -> None:
-        """A piece of work, or the start of a worker, was lost: see to it that another does it."""
+        """Restart a piece, or a worker, that was lost."""
         self._losses[number] = self._losses.get(number, 0) + 1
         if self._losses[number] >= TRIES:
             raise ClusterError(
@@ -283,7 +283,7 @@ def _own_signals() -> Iterator[None]:
 
 
 def _library() -> Any:
-    # Nothing is reported to anyone, and Ray's hints about its next version are not the user's concern.
+    # No usage reports, and no hints about Ray's next version.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -294,7 +294,7 @@ def _library() -> Any:
 
 
 def _require_answer(address: str | None) -> None:
-    """Ask an address of the form ``host:port`` whether anybody is there: Ray itself would ask for minutes. `OSError` if not."""
+    """Connect to ``host:port`` once, because Ray itself would retry for minutes. `OSError` if nothing answers."""
     host, _, port = (address or "").rpartition(":")
     if host and "/" not in host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()

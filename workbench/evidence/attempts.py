@@ -1,4 +1,4 @@
-"""Evidence that may not be possible to gather: for want of a model, of data or of memory. The rest of the trial is kept."""
+"""Evidence that may fail for lack of a model, data or memory: it becomes failed rows, and the rest of the trial is kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Found = tuple[list[dict[str, Any]], dict[str, pd.DataFrame]]
 def attempted(
     metrics: Sequence[str], places: Iterable[int], measure: Callable[[], Found], labels: Sequence[str] | None = None
 ) -> Found:
-    """What ``measure`` gives, or, where it cannot, failed rows of these metrics for the concepts at these places."""
+    """The result of ``measure``, or failed rows of these metrics for the concepts at these places if it raises."""
     try:
         return measure()
     except CANNOT_MEASURE as error:

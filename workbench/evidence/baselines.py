@@ -1,4 +1,4 @@
-"""What anybody gets for free: single neurons, and a dictionary or directions with random weights, tried the same way."""
+"""Baselines: single neurons, and dictionaries or directions with random weights, tried in the same way."""
 
 from __future__ import annotations
 

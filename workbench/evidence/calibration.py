@@ -58,7 +58,7 @@ def sentence(metric: str) -> str:
     if found.empty:
         return ""
     parts = []
-    # Whether any of a family is rejected is another rate than that of one test, and a planted or stored variant no setting more.
+    # Family-wise rates are not rates of single tests, and variants of a setting do not count as further settings.
     families = found["setting"].str.contains("families of")
     rates = found[found["what"].eq("p <= 0.05") & ~families]
     if len(rates):

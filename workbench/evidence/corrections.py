@@ -10,7 +10,7 @@ from workbench.numbers import counted
 from workbench.statistics.correction import holm
 
 ALL_TRIED = ("detects.auroc", "causes.sensitivity", "stable.cosine", "named.auroc")
-"""Metrics that every concept of a run can be tried on: looking again at a few of them must not make them look surer."""
+"""Metrics that every concept of a run can be tried on: examining a few of them again must not make them look more significant."""
 
 
 def correct(rows: list[dict[str, Any]], concepts: int) -> None:

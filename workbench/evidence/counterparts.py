@@ -24,7 +24,7 @@ from workbench.evidence.cofiring import best_by_chance, cofiring
 from workbench.evidence.held_out import codes, held_out, require_splits
 from workbench.frames import records
 from workbench.progress import Progress, shares, silent
-from workbench.recording import record_run
+from workbench.recording import RunRequest, record_run
 from workbench.statistics.directions import isotropic_directions
 from workbench.statistics.intervals import correlation_interval
 from workbench.store.run_kinds import COMPARISON, of_analyses
@@ -73,10 +73,10 @@ def _record(study: Study, run_id: str, runs: list[Run], max_rows: int, seed: int
     def work() -> Result:
         return Result(tables={"pairs": _compare(study, runs, max_rows, seed, progress)})
 
+    facts = {"repeats": repeats} if repeats else {}
     return record_run(
-        study, run_id, COMPARISON, config, seed, {"parents": config["runs"]}, work, _write, force=bool(repeats),
-        extra={"repeats": repeats} if repeats else {},
-    )  # fmt: skip
+        study, RunRequest(run_id, COMPARISON, config, seed, {"parents": config["runs"]}, facts, bool(repeats)), work, _write
+    )
 
 
 def families(study: Study, **options: Any) -> pd.DataFrame:

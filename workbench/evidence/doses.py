@@ -86,7 +86,7 @@ class Doses:
 
 
 class Search:
-    """Tells how far a search for doses is: each try is a part of what seems to be left.
+    """Progress of a search for doses, whose number of tries is not known in advance.
 
     A search takes five tries, where a model is hardly moved at all, to nine; in the middle 2.7 for the first dose, for nothing is
     known, and two for each other one.
@@ -97,7 +97,7 @@ class Search:
         self._left, self._begin, self._share = [2.7, *[2.0] * (len(COSTS) - 1)], 0.0, 0.0
 
     def next_try(self) -> None:
-        """The one before is done."""
+        """Count the try before as done."""
         self._begin += self._share
         left = max(self._left[0], 1) + sum(self._left[1:]) if self._left else 1
         self._share = (1 - self._begin) / left
@@ -105,11 +105,11 @@ class Search:
         self.part(0, 1, "")
 
     def found(self) -> None:
-        """Another of the doses is known."""
+        """Count another dose as found."""
         self._left = self._left[1:]
 
     def part(self, done: int, total: int, _text: str) -> None:
-        """How far the try itself is."""
+        """Report the progress of the current try."""
         self._progress(round(UNITS * (self._begin + self._share * done / max(total, 1))), UNITS, self._what)
 
 

@@ -1,4 +1,4 @@
-"""What the trial reports, described for people and pages."""
+"""Descriptions of the metrics that the trial reports."""
 
 from __future__ import annotations
 

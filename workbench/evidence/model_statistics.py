@@ -1,4 +1,4 @@
-"""What a study measures of its model once and keeps: units and doses in the catalog, gradients for the session."""
+"""Measurements of the model at a site that are made once and stored in the catalog: norms, dose units and doses."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def keep_doses(study: Study, site: str, doses: Doses) -> None:
 
 
 def _key(what: str, site: str) -> str:
-    """Of an entry of the catalog, which has 64 characters: the path of a module can be longer."""
+    """A key for the catalog, of at most 64 characters: long sites, such as paths of modules, are hashed."""
     key = f"{what} {site}"
     return key if len(key) <= KEY_LENGTH else f"{what} {hashlib.sha256(site.encode()).hexdigest()[:32]}"
 

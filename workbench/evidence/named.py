@@ -45,10 +45,7 @@ def name_rows(
     """
     cut = int(np.searchsorted(data.rows, data.rows[min(max_rows, len(data.rows)) - 1])) + 1
     codes_nc, segment, clusters = codes_nc[:cut], data.segment[:cut], data.clusters[:cut]
-    index = data.acts.index.iloc[data.rows[:cut]]
-    texts = dataset.table["text"].to_numpy()[index["example"].to_numpy()]
-    words = [word_at(t, int(s), int(e)) for t, s, e in zip(texts, index["start"], index["end"], strict=True)]
-    vocabulary, where = np.unique(np.array(words, dtype=object).astype(str), return_inverse=True)
+    vocabulary, where = np.unique(_words(data, dataset, cut), return_inverse=True)
     distinct, place = np.unique(np.array([*names, *rivals], dtype=object).astype(str), return_inverse=True)
     others = np.sort(np.random.default_rng(seed).permutation(len(distinct))[:OTHER_NAMES])
     # Of the names of a large run only those are looked at that are scored, or compared with.
@@ -97,6 +94,14 @@ def name_rows(
             common["note"] = f"no p value: {len(draws)} other names, fewer than {NAMES_FOR_P}"
         rows.append(row("named.auroc", value[k], null, low=low[k], high=high[k], **common))
     return rows
+
+
+def _words(data: HeldOut, dataset: Dataset, count: int) -> np.ndarray:
+    """The whole word at each of the first ``count`` rows."""
+    index = data.acts.index.iloc[data.rows[:count]]
+    texts = dataset.table["text"].to_numpy()[index["example"].to_numpy()]
+    words = [word_at(t, int(s), int(e)) for t, s, e in zip(texts, index["start"], index["end"], strict=True)]
+    return np.array(words, dtype=object).astype(str)
 
 
 def name_p(value: float, draws: Float[np.ndarray, " r"]) -> float:

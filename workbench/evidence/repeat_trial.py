@@ -1,13 +1,14 @@
-"""Examinations and comparisons of methods done again: on the runs, the names and the activations that they read."""
+"""Repeating examinations and comparisons of methods, on the runs, names and activations that the first ones read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from workbench.errors import ConfigError
 from workbench.evidence.counterparts import compare_again
-from workbench.evidence.trial import Trial, names_hash, names_of
+from workbench.evidence.trial import Trial, TrialOptions, names_hash, names_of
 from workbench.progress import Progress
 from workbench.store.run_kinds import COMPARISON, EXAMINATION
 
@@ -29,7 +30,7 @@ def examine_again(study: Study, first: Run, progress: Progress) -> tuple[Run, li
         The new run, and sentences on what could not be, or is no longer, as it was.
 
     Raises:
-        ConfigError: A run that it read is no more.
+        ConfigError: A run that it read no longer exists.
     """
     config, inputs = first.config, first.record["inputs"]
     run, beside = _read(study, first, config["run"]), inputs.get("beside")
@@ -42,11 +43,9 @@ def examine_again(study: Study, first: Run, progress: Progress) -> tuple[Run, li
             f"{first.id} is of a version that did not keep which other runs an examination read, so that those of today were"
             " taken: where runs came since, stability and what fires beside may differ for that reason."
         )
-    trial = Trial(
-        study, run, config["numbers"], study.activation_set(inputs["activations"]), study.dataset_of_run(first),
-        config["families"], config["sites"],
-        config["steer"], config["replicate"], config["max_rows"], int(first.record["seed"]), progress, beside,
-    )  # fmt: skip
+    options = TrialOptions(**{field.name: config[field.name] for field in fields(TrialOptions)})
+    acts, data = study.activation_set(inputs["activations"]), study.dataset_of_run(first)
+    trial = Trial(study, run, acts, data, options, int(first.record["seed"]), progress, beside)
     return trial.execute(repeats=first.id, names=names), remarks
 
 
@@ -54,7 +53,7 @@ def counterparts_again(study: Study, first: Run, progress: Progress) -> tuple[Ru
     """Compare the same runs again, whatever is the newest of each method by now.
 
     Raises:
-        ConfigError: One of them is no more.
+        ConfigError: One of them no longer exists.
     """
     runs = [_read(study, first, name) for name in first.config["runs"]]
     return compare_again(study, first, runs, progress), []
@@ -68,7 +67,7 @@ def _read(study: Study, first: Run, name: str) -> Run:
 
 
 def _names(study: Study, run: Run, families: list[str], known: str) -> tuple[dict[str, str], list[str]]:
-    """The names that an examination scored, and what there is to say of them."""
+    """The names that an examination scored, and remarks if they have changed since."""
     if "named" not in families:
         return {}, []
     every = study.catalog.names()
@@ -84,10 +83,10 @@ def _names(study: Study, run: Run, families: list[str], known: str) -> tuple[dic
 
 
 def _backwards(names: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """The names as they were before the last ones came, and before the ones before those."""
+    """Earlier states of the names, newest first."""
     rows = list(names[["source", "author", "at"]].itertuples(index=False, name=None))
     for count in range(len(rows) - 1, 0, -1):
-        # What a method names, it names at once.
+        # A method adds all its names at once, so states in between do not count.
         if rows[count][0] == "human" or rows[count] != rows[count - 1]:
             yield names.head(count)
     yield names.head(0)

@@ -23,7 +23,7 @@ MIN_TRAIN, MIN_TEST = 20, 8
 MAX_EXAMPLES = 4000
 # Each seed sees its own part of the training examples, so that two seeds show how far a direction depends on the sample.
 SEEN = 0.7
-# Labels of which it is said one by one why they cannot be fitted.
+# How many reasons are given one by one.
 _TOLD = 2
 
 
@@ -183,7 +183,7 @@ def _positions(acts: ActivationSet, dataset: Dataset, labels: list[str], max_row
     drawn = len(train.rows) < (of_split == "train").sum() or len(test.rows) < (of_split == "test").sum()
     hint = f" (of {max_rows:,} rows that are drawn: raise max_rows for more)" if drawn else ""
     keep, skipped = _usable(labels, y_train, y_test, hint + _whole_groups(dataset, np.unique(acts.index["example"].to_numpy())))
-    # An example whose spans nobody marked says nothing about them.
+    # Examples that were not annotated with spans are unknown.
     a, b = ~np.isnan(y_train).all(1), ~np.isnan(y_test).all(1)
     return Chosen(
         "token", [labels[i] for i in keep], train.rows[a], test.rows[b], y_train[a][:, keep], y_test[b][:, keep],

@@ -1,4 +1,4 @@
-"""What is said of a steered concept: its dose curves beside those of its controls, and its effect and cost at its own dose."""
+"""Tables and evidence rows of a steered concept: dose curves beside those of its controls, and effect and cost at its dose."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ from workbench.evidence.stability import stability_rows
 from workbench.frames import records
 from workbench.paths import child
 from workbench.progress import Progress, silent
-from workbench.recording import record_run
+from workbench.recording import RunRequest, record_run
 from workbench.store import tables
 from workbench.store.concept import Concept
 from workbench.store.concept_list import BoundConcepts, ConceptList
@@ -98,8 +99,9 @@ def examine(
     acts, data = _tried_on(study, run, dataset)
     if {"detects", "informs"} & set(families) and (why := cannot_be_found(study, acts, len(run.concepts), max_rows, seed)):
         warnings.warn(why, WorkbenchWarning, stacklevel=2)
-    trial = Trial(study, run, numbers, acts, data, list(families), sites, steer, replicate, max_rows, seed, progress)
-    return trial.execute(force).tables["evidence"]
+    places = None if sites is None else [str(site) for site in sites]
+    options = TrialOptions(numbers, list(families), places, steer, replicate, max_rows)
+    return Trial(study, run, acts, data, options, seed, progress).execute(force).tables["evidence"]
 
 
 def _chosen(study: Study, concepts: Any) -> tuple[Run, list[int] | None]:
@@ -138,8 +140,24 @@ def names_of(run: Run, names: pd.DataFrame) -> dict[str, str]:
 
 
 def names_hash(names: dict[str, str]) -> str:
-    """What tells one state of names from another."""
+    """A hash of names by concept."""
     return hashlib.sha256(json.dumps(sorted(names.items())).encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class TrialOptions:
+    """What an examination is asked for, as the configuration of its run has it; see :func:`examine`.
+
+    Attributes:
+        numbers: Of the concepts, in their run; all when None.
+    """
+
+    numbers: list[int] | None
+    families: list[str]
+    sites: list[str] | None = None
+    steer: int = 12
+    replicate: bool = True
+    max_rows: int = MAX_ROWS
 
 
 class Trial:
@@ -152,20 +170,16 @@ class Trial:
     """
 
     def __init__(
-        self, study: Study, run: Run, numbers: list[int] | None, acts: ActivationSet, dataset: Dataset, families: list[str],
-        sites: Sequence[str] | None, steer: int, replicate: bool, max_rows: int, seed: int, progress: Progress,
-        beside: dict[str, Any] | None = None,
+        self, study: Study, run: Run, acts: ActivationSet, dataset: Dataset, options: TrialOptions, seed: int = 0,
+        progress: Progress = silent, beside: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
-        self.study, self.run, self.numbers = study, run, numbers
-        self.families, self.steer, self.seed, self.progress = families, steer, seed, progress
-        self.replicate, self.beside = replicate, dict(beside or {})
-        self.acts, self.dataset = acts, dataset
-        self.sites = None if sites is None else [str(s) for s in sites]
+        self.study, self.run, self.acts, self.dataset = study, run, acts, dataset
+        self.options, self.seed, self.progress = options, seed, progress
+        self.beside = dict(beside or {})
         known = [s.site for s in run.sets]
-        for site in self.sites or []:
+        for site in options.sites or []:
             if site not in known:
                 raise UnknownNameError(f"site of run {run.id}", site, known)
-        self.max_rows = max_rows
         self.names: dict[str, str] = {}
 
     def execute(self, force: bool = False, repeats: str = "", names: dict[str, str] | None = None) -> Run:
@@ -176,18 +190,15 @@ class Trial:
         """
         self._require()
         self.names = names = self._names() if names is None else names
-        config = {
-            "run": self.run.id, "numbers": self.numbers, "families": self.families, "sites": self.sites, "steer": self.steer,
-            "replicate": self.replicate, "max_rows": self.max_rows,
-        }  # fmt: skip
+        config = {"run": self.run.id, **asdict(self.options)}
         inputs: dict[str, Any] = {
             "activations": self.acts.id, "dataset": self.dataset.name, "dataset_hash": self.dataset.hash,
             "parents": [self.run.id], "names": names_hash(names),
         }  # fmt: skip
-        version = {"causes": CAUSES_VERSION} if "causes" in self.families else {}
+        version = {"causes": CAUSES_VERSION} if "causes" in self.options.families else {}
         key = json.dumps([config, inputs | version, self.seed], sort_keys=True)
         run_id = first_id(repeats) if repeats else f"{EXAMINATION}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
-        # What is read is known when it is done, and is no part of what was asked for.
+        # Filled in while the work is done, and so no part of the key.
         inputs["beside"] = self.beside
         evidence: list[dict[str, Any]] = []
 
@@ -196,32 +207,33 @@ class Trial:
             evidence.extend([] if repeats else rows)
             return result
 
-        return record_run(
-            self.study, run_id, EXAMINATION, config, self.seed, inputs, work, _write_tables, force or bool(repeats),
-            evidence=evidence, extra={"repeats": repeats} if repeats else {},
-        )  # fmt: skip
+        facts = {"repeats": repeats} if repeats else {}
+        request = RunRequest(run_id, EXAMINATION, config, self.seed, inputs, facts, force or bool(repeats))
+        return record_run(self.study, request, work, _write_tables, evidence=evidence)
 
     def _require(self) -> None:
-        """See that there are concepts to examine and examples to examine them on, before anything is recorded."""
+        """Check that there are concepts to examine, and examples to examine them on, before anything is recorded."""
         places = [part.site for part in self.run.sets for _ in range(len(part))]
-        numbers = range(len(places)) if self.numbers is None else self.numbers
-        if not any(self.sites is None or places[number] in self.sites for number in numbers):
+        numbers = range(len(places)) if self.options.numbers is None else self.options.numbers
+        if not any(self.options.sites is None or places[number] in self.options.sites for number in numbers):
             raise ConfigError(f"Run {self.run.id} has no concepts to examine at these sites.")
         require_splits(self.acts, self.dataset, "validation", "test")
 
     def _names(self) -> dict[str, str]:
-        return names_of(self.run, self.study.catalog.names()) if "named" in self.families else {}
+        return names_of(self.run, self.study.catalog.names()) if "named" in self.options.families else {}
 
     def _work(self, run_id: str, names: dict[str, str]) -> tuple[Result, list[dict[str, Any]]]:
-        validation = held_out(self.acts, self.dataset, "validation", max(self.max_rows // 2, 500), self.seed)
-        test = held_out(self.acts, self.dataset, "test", self.max_rows, self.seed)
+        validation = held_out(self.acts, self.dataset, "validation", max(self.options.max_rows // 2, 500), self.seed)
+        test = held_out(self.acts, self.dataset, "test", self.options.max_rows, self.seed)
         replica, no_replica = self._replica()
         evidence: list[dict[str, Any]] = []
         found: dict[str, list[pd.DataFrame]] = {}
         first = 0
         for whole in self.run.sets:
-            numbers = [n for n in range(first, first + len(whole)) if self.numbers is None or n in set(self.numbers)]
-            if numbers and (self.sites is None or whole.site in self.sites):
+            numbers = [
+                n for n in range(first, first + len(whole)) if self.options.numbers is None or n in set(self.options.numbers)
+            ]
+            if numbers and (self.options.sites is None or whole.site in self.options.sites):
                 part = whole if len(numbers) == len(whole) else whole.subset([n - first for n in numbers])
                 ids = [f"{self.run.id}.{n}" for n in numbers]
                 own = [names.get(i, "") for i in ids]
@@ -249,18 +261,18 @@ class Trial:
         test: HeldOut,
     ) -> tuple[list[dict[str, Any]], dict[str, pd.DataFrame]]:
         found = detect(part, validation, test, self.seed, self.progress)
-        keep = {m for m in ("detects", "informs") if m in self.families}
+        keep = {m for m in ("detects", "informs") if m in self.options.families}
         rows: list[dict[str, Any]] = [r for r in found.rows if str(r["metric"]).split(".")[0] in keep]
         labels = best_by_label(found.matrix)
-        # The best of some concepts that were picked out is no fair match for the best of all random ones.
-        if "detects" in self.families and len(labels) and self.numbers is None:
+        # The best of a selection cannot be compared with the best of all random concepts.
+        if "detects" in self.options.families and len(labels) and self.options.numbers is None:
             self.progress(0, 1, f"baselines at {part.site}")
             labels = labels.merge(baseline_table(part, validation, test, self.seed), on="label", how="left")
-        if "locates" in self.families and test.by_position and part.level != "example":
+        if "locates" in self.options.families and test.by_position and part.level != "example":
             self.progress(1, 5, f"location at {part.site}")
             rows += locate(len(part), found.codes, found.choice, test)
         extra = {"curves": pd.DataFrame(columns=["place"])}
-        if "causes" in self.families and len(self.dataset.labels):
+        if "causes" in self.options.families and len(self.dataset.labels):
             places = self._steered(found.choice, found.matrix)
             self.progress(2, 5, f"causes at {part.site}")
             tried = CauseTrial(
@@ -269,9 +281,9 @@ class Trial:
             )  # fmt: skip
             cause, more = tried.measure(numbers, found.choice, places)
             rows, extra = rows + cause, extra | more
-        if "stable" in self.families and replica is not None:
+        if "stable" in self.options.families and replica is not None:
             rows += stability_rows(part, replica, self.seed)
-        if "named" in self.families and test.by_position and self.dataset.modality == "text":
+        if "named" in self.options.families and test.by_position and self.dataset.modality == "text":
             self.progress(4, 5, f"names at {part.site}")
             rivals = [*self.names.values()]
             inputs = (part, names, found.codes, test, self.dataset)
@@ -312,22 +324,22 @@ class Trial:
         return self.study.shared[key]
 
     def _steered(self, choice: list[str], matrix: pd.DataFrame) -> list[int]:
-        if self.numbers is not None:
+        if self.options.numbers is not None:
             return list(range(len(choice)))
         own = matrix[[choice[p] == label for p, label in zip(matrix["place"], matrix["label"], strict=True)]]
         # One concept a label first, so that the curves are not twelve copies of the easiest label.
         own = own.dropna().sort_values("validation", ascending=False)
         own = own.assign(turn=own.groupby("label").cumcount()).sort_values(["turn", "validation"], ascending=[True, False])
-        return [int(p) for p in own["place"].head(self.steer)]
+        return [int(p) for p in own["place"].head(self.options.steer)]
 
     def _replica(self) -> tuple[dict[tuple[str, str], ConceptSet], Exception | None]:
         """The concept sets of a run with another seed, by site and level, only at the sites on trial; or why there is none."""
-        if "stable" not in self.families:
+        if "stable" not in self.options.families:
             return {}, None
         try:
             if "replica" not in self.beside:
-                wanted = self.sites or list(dict.fromkeys(s.site for s in self.run.sets))
-                self.beside["replica"] = find_replica(self.study, self.run, wanted, self.replicate, self.progress)
+                wanted = self.options.sites or list(dict.fromkeys(s.site for s in self.run.sets))
+                self.beside["replica"] = find_replica(self.study, self.run, wanted, self.options.replicate, self.progress)
             found = self.beside["replica"]
             return ({(s.site, s.level): s for s in self.study.get_run(found).sets} if found else {}), None
         except CANNOT_MEASURE as error:

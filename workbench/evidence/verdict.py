@@ -1,4 +1,4 @@
-"""What a measurement says, in a sentence: the same in the app, a report and a terminal."""
+"""Verdicts on measurements as sentences, the same in the app, a report and a terminal."""
 
 from __future__ import annotations
 

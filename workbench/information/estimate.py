@@ -127,11 +127,11 @@ def read_classes(y: Any, n: int) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray,
 
 def standardised(X: Float[np.ndarray, "n d"], what: str = "X") -> tuple[Float[np.ndarray, "n d"], str]:
     """Centre and scale every feature; drop the constant ones, which carry nothing, and say so in the note."""
-    mean, deviation = X.mean(axis=0), X.std(axis=0)
-    varies = ~constant_features(deviation, mean, X.dtype if X.dtype.kind == "f" else np.float64, one_unit=False)
+    mean, std = X.mean(axis=0), X.std(axis=0)
+    varies = ~constant_features(std, mean, X.dtype if X.dtype.kind == "f" else np.float64, one_unit=False)
     dropped = int((~varies).sum())
     note = f"{dropped} constant feature{'s' if dropped > 1 else ''} of {what} dropped" if dropped else ""
-    return (X[:, varies] - mean[varies]) / deviation[varies], note
+    return (X[:, varies] - mean[varies]) / std[varies], note
 
 
 def joined(*notes: str) -> str:

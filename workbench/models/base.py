@@ -1,4 +1,4 @@
-"""What every model can do, whatever it is made of."""
+"""The common interface of all models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from workbench.edits import Edit, Edits
 from workbench.errors import ConfigError, UnknownNameError, WorkbenchWarning
 from workbench.models.batch import Batch, InputError, Output
 from workbench.models.chat import at_tokens
-from workbench.models.hooks import Tap, appended, ending_before, reading_last, recording
+from workbench.models.hooks import HookPoint, appended, ending_before, reading_last, recording
 from workbench.models.logits import TokenLogits
 from workbench.sites import Site
 
@@ -42,18 +42,18 @@ class Model(ABC):
     weights_hash: str
     max_length: int
     device: str
-    """Where its weights are, and what it hands out."""
+    """The device of its weights and of the tensors that it returns."""
     source: Mapping[str, Any]
     classes: tuple[str, ...] | None = None
     """Names of the classes, for a classifier that has them."""
     differences: Mapping[str, float] | None = None
-    """How far it is from the Hugging Face model that it wraps, see `workbench.models.checks`; None where that was not checked."""
+    """Largest differences from the Hugging Face model that it wraps, see `workbench.models.checks`; None if not checked."""
     notes: tuple[str, ...] = ()
-    """What is done in a slower way, or not at all, because the check found a difference: a sentence each."""
+    """Sentences on what is done in a slower way, or not at all, because the check found a difference."""
     uses_cache = True
     """Whether text is generated with a key-value cache."""
 
-    _taps: dict[Site, Tap]
+    _hook_points: dict[Site, HookPoint]
     _may_work_in_place = False
     _unembedding: torch.nn.Module | None = None
     """The module that makes a decoder's logits; None where `unembed` does not give what the model does."""
@@ -119,13 +119,13 @@ class Model(ABC):
     @property
     def sites(self) -> tuple[Site, ...]:
         """Every site, in the order in which a pass reaches them."""
-        return tuple(self._taps)
+        return tuple(self._hook_points)
 
     def site(self, spec: str | Site) -> Site:
         """The site that ``spec`` names; an unknown one lists those there are."""
-        if isinstance(spec, Site) and spec in self._taps:
+        if isinstance(spec, Site) and spec in self._hook_points:
             return spec
-        known = {str(site): site for site in self._taps}
+        known = {str(site): site for site in self._hook_points}
         if str(spec) not in known:
             raise UnknownNameError("site", str(spec), known, f"({self.name} has {len(known)} sites.)")
         return known[str(spec)]
@@ -135,19 +135,19 @@ class Model(ABC):
         specs = [spec] if isinstance(spec, str | Site) else list(spec)
         found: set[Site] = set()
         for text in map(str, specs):
-            hits = {site for site in self._taps if fnmatch.fnmatchcase(str(site), text)}
+            hits = {site for site in self._hook_points if fnmatch.fnmatchcase(str(site), text)}
             found |= hits or {self.site(text)}
         if not found:
             raise ConfigError("No site was asked for: give at least one, such as 'resid_post.*'.")
-        return [site for site in self._taps if site in found]
+        return [site for site in self._hook_points if site in found]
 
     def width(self, site: str | Site) -> int:
         """How many numbers a row of the site has."""
-        return self._taps[self.site(site)].width
+        return self._hook_points[self.site(site)].width
 
     def grid(self, site: str | Site) -> tuple[int, int]:
         """Height and width of the grid of an image's rows at this site."""
-        shape = self._taps[self.site(site)].shape
+        shape = self._hook_points[self.site(site)].shape
         if self.modality != "image":
             raise ConfigError(f"{self.name} reads text: its sites have no grid.")
         if len(shape) == 4:
@@ -231,7 +231,7 @@ class Model(ABC):
         attended = torch.ones(len(ids), past + ids.shape[1], dtype=torch.long, device=ids.device)
         copy = self._may_work_in_place
         with (
-            recording(self._taps, [], edits, grad=False, copy=copy, stop=False, first=past, keep=keep),
+            recording(self._hook_points, [], edits, grad=False, copy=copy, stop=False, first=past, keep=keep),
             reading_last(self._unembedding),
         ):
             logits, kept = self._step(ids, attended, cache if self.uses_cache else None)
@@ -292,7 +292,7 @@ class Model(ABC):
         """Unit-norm sentence vectors, float32. `ConfigError` when the model is no text encoder."""
         if self.modality != "text" or self.kind != "encoder":
             raise ConfigError(f"{self.name} is no text encoder: load one, such as 'minilm', to embed texts.")
-        # An encoder of sentences reads a conversation as a person does.
+        # A sentence encoder reads the text of a conversation, without a chat template.
         texts = [str(text) if isinstance(text, Conversation) else text for text in texts]
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         vectors = np.zeros((len(texts), self._embedding_width()), np.float32)
@@ -310,7 +310,7 @@ class Model(ABC):
             "kind": self.kind,
             "modality": self.modality,
             "sites": [str(site) for site in self.sites],
-            "widths": {str(site): tap.width for site, tap in self._taps.items()},
+            "widths": {str(site): point.width for site, point in self._hook_points.items()},
             "weights_hash": self.weights_hash,
             "inputs": self.input_options(),
             "source": dict(self.source),
@@ -325,7 +325,7 @@ class Model(ABC):
         self, wanted: Sequence[Site], grad: bool, *, stop: bool, batch: Batch
     ) -> AbstractContextManager[dict[Site, Tensor]]:
         edits = at_tokens(self._edits, batch.kinds)
-        return recording(self._taps, wanted, edits, grad=grad, copy=self._may_work_in_place, stop=stop, keep=batch.keep)
+        return recording(self._hook_points, wanted, edits, grad=grad, copy=self._may_work_in_place, stop=stop, keep=batch.keep)
 
     def _pooled(self, batch: Batch) -> Float[Tensor, "b o"]:
         return self.forward(batch, logits=False)[0].pooled
@@ -335,7 +335,7 @@ class Model(ABC):
         raise NotImplementedError
 
     def _embedding_width(self) -> int:
-        return self._taps[self.sites[-1]].width
+        return self._hook_points[self.sites[-1]].width
 
     def _readable(self, texts: Sequence[str], numbers: Sequence[int]) -> Batch:
         try:

@@ -1,4 +1,4 @@
-"""What a pass takes and what it gives."""
+"""The inputs and outputs of a pass."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Batch:
     attention: Bool[Tensor, "b t"]
     """False on padding."""
     keep: Bool[Tensor, "b t"]
-    """False on padding, on special tokens unless the model was loaded to keep them, and on what else was not asked for."""
+    """False on padding, on special tokens unless the model was loaded to keep them, and on positions that were not asked for."""
     kinds: Int[Tensor, "b t"] | None = None
     """What each token is, as `workbench.models.chat` numbers them; None for images."""
     pieces: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), object))
@@ -78,7 +78,7 @@ class Batch:
 
 
 def sent(tensor: Tensor, device: str) -> Tensor:
-    """A tensor on a device. To a GPU it is on its way: what the GPU is asked to do next comes after it."""
+    """A tensor on a device. The copy to a GPU is asynchronous, and ordered before later work on it."""
     if device.startswith("cuda") and not tensor.is_cuda:
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

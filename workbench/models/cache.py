@@ -1,4 +1,4 @@
-"""Where the workbench keeps what it can make again."""
+"""The cache folder of the workbench."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A conversation as a model reads it: rendered by the model's own chat template, with where each message is in that."""
+"""Conversations rendered by a model's chat template, with the place of each message in the rendered text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workbench.conversations import ROLES, Conversation
 from workbench.edits.edit import Edit, masked
 from workbench.errors import ConfigError
 
-# Some templates state today's date, which would make the same data other tokens tomorrow.
+# Some templates insert today's date, so that tokens would change from day to day.
 _DATE = (
     "{%- macro strftime_now(format) -%}"
     "{%- if format == '%Y-%m-%d' -%}2024-07-26{%- else -%}26 Jul 2024{%- endif -%}"
@@ -36,7 +36,7 @@ NAMES |= {number: role for role, number in OF_ROLE.items()}
 
 
 class RenderingError(Exception):
-    """A conversation that a template cannot render; its text goes on from "Row 3 "."""
+    """A conversation that a template cannot render. The message continues a sentence that begins with "Row 3 "."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Rendered:
 
     Attributes:
         text: All of it, with the template's tokens spelled out.
-        parts: What of it are contents of messages, in the order of the text.
+        parts: The contents of messages in it, in the order of the text.
         conversation: What was rendered.
     """
 
@@ -104,7 +104,7 @@ class ChatTemplate:
         roles = tuple(message.role for message in conversation.messages)
         text = self._applied(conversation.to_list())
         if roles not in self._skeletons:
-            # Contents that are found again whatever the template does around them: characters for private use.
+            # Placeholders of private-use characters, which can be located whatever the template adds around them.
             held = [{"role": role, "content": f"\ue000{number}\ue001"} for number, role in enumerate(roles)]
             self._skeletons[roles] = _PLACE.split(self._applied(held))
         return Rendered(text, tuple(_parts(text, self._skeletons[roles], conversation)), conversation)

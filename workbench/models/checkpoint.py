@@ -1,4 +1,4 @@
-"""What is looked at in the folder of a saved model before a library opens it: folders come from strangers too."""
+"""Checks of a saved model's folder before a library opens it, since folders may come from strangers."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ CONFIG = "config.json"
 _SETTINGS = (CONFIG, "generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "preprocessor_config.json")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")
 _ADAPTER = "adapter_config.json"
-# How settings name how many parts there are, each of which has weights of its own.
+# Settings that count layers or experts, each of which has weights of its own.
 _PARTS = re.compile(r"(n|num)_(\w+_)?(layers?|blocks?|experts?)|\w+_layers|depth")
 _MOST_PARTS = 1000
-"""Parts that a model may say it has without as many tensors, as one may use the same weights several times."""
+"""So many parts are accepted without as many tensors, because layers may share weights."""
 _MOST_HEADER = 100 * 2**20
 
 
@@ -44,7 +44,7 @@ def check_folder(folder: Path) -> None:
             )
         raise ConfigError(f"{folder} has no weights: add its .safetensors file.")
     for name, path in sorted(names.items()):
-        # A pipe would be waited for.
+        # Reading a pipe would block.
         if name.endswith((".safetensors", ".json", ".model", ".txt")) and not is_file(path.resolve()):
             raise ConfigError(f"{path} is no file: fetch or save the model again.")
     settings = {name: _read(names[name]) for name in _SETTINGS if name in names}
@@ -69,7 +69,7 @@ def _read(path: Path) -> Any:
 
 
 def _check_index(index: Path, names: Collection[str]) -> None:
-    """Hold the files that an index of weights names against those of the folder."""
+    """Check that the folder has the files that an index of weights names."""
     found = _read(index)
     placed = found.get("weight_map") if isinstance(found, dict) else None
     if not isinstance(placed, dict) or not all(isinstance(file, str) for file in placed.values()):

@@ -1,8 +1,8 @@
-"""Whether a model that is loaded computes what the Hugging Face model does that it wraps.
+"""Checks that a loaded model computes the same as the Hugging Face model that it wraps.
 
-Other libraries stand between the weights and what is read here, and a new version of one of them can change a result without
-an error. So a batch is run by the Hugging Face model before it is wrapped, and by the wrapped model afterwards. Of a model in
-half precision a copy in float32 is compared as well: what is computed otherwise can be as small as rounding in bfloat16.
+The wrapping libraries may change results without an error from one version to the next. So a batch is run by the Hugging Face
+model before it is wrapped, and by the wrapped model afterwards. Of a model in half precision a copy in float32 is compared as
+well: what is computed otherwise can be as small as rounding in bfloat16.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _STEPS = 3
 _LOGITS = 2**24
 _FORMAT = 2
 _EXACT = " in float32"
-# A copy in float32 has 4 bytes a weight, and 2 while it is made.
+# Bytes a weight of a copy in float32, and while it is made.
 _COPY_BYTES = 6
 
 Differences = dict[str, float]
@@ -159,7 +159,7 @@ def is_joined(differences: Differences) -> bool:
 def embedded(net: nn.Module) -> int | None:
     """How many ids a Hugging Face model has an embedding for; None where it has no table of them."""
     with suppress(NotImplementedError):
-        # Not all of them say which table it is.
+        # Not all architectures implement get_input_embeddings.
         table = getattr(net.get_input_embeddings(), "weight", None)  # type: ignore[operator]
         return None if table is None else len(table)
     return None
@@ -285,13 +285,13 @@ class Memory:
         self._file = cache_dir() / "model-checks" / f"{digest[:32]}.json"
 
     def read(self) -> Differences | None:
-        """What was measured, or None."""
+        """The stored differences, or None."""
         with suppress(StudyError):
-            # A difference may be beyond all numbers.
+            # A difference may be infinite.
             return read_shaped(self._file, dict[str, float], numbers=False)
         return None
 
     def write(self, differences: Differences) -> None:
-        """Keep it. A cache that cannot be written costs a check each time, and nothing else."""
+        """Store differences. If the cache cannot be written, the check is repeated each time."""
         with suppress(OSError):
             write_beside(self._file, json.dumps(differences))

@@ -84,7 +84,7 @@ class Coded:
         self.lengths = begun + np.fromiter(map(len, encoded), np.int64, len(encoded))
         self._firsts = np.cumsum(self.lengths) - self.lengths
         self._texts_of = np.repeat(np.arange(len(texts)), self.lengths)
-        # All but the token that the workbench puts first.
+        # The limit, less the token that the workbench itself puts first.
         self._coded = np.ones(len(self._texts_of), bool)
         self.ids = np.empty(len(self._texts_of), np.int64)
         if tokens.bos:
@@ -184,7 +184,7 @@ class Coded:
         if not self._tokens.keeps_special:
             blank &= self._of_chat
         if blank.any():
-            # Each text is put behind the last: the furthest end so far is then one in the same text.
+            # Offsets are shifted text after text, so that the running maximum never crosses from one text into the next.
             behind = self._texts_of * (int(spans.max(initial=0)) + 1)
             furthest = np.maximum.accumulate(spans[:, 1] + behind) - behind
             spans[blank] = furthest[blank, None]
@@ -212,7 +212,7 @@ class Coded:
         return Batch(inputs, mask, torch.from_numpy(self.padded(self.keep, rows, False)), kinds)
 
     def padded(self, of_all: np.ndarray, rows: Sequence[int] | np.ndarray, fill: Any) -> np.ndarray:
-        """What each token of some texts has, as a row each."""
+        """Values of the tokens of some texts as a padded array, one row a text."""
         cells = self._cells(rows)
         padded = np.full((*cells.shape, *of_all.shape[1:]), fill, of_all.dtype)
         padded[cells] = of_all[(self._firsts[rows][:, None] + np.arange(cells.shape[1]))[cells]]

@@ -64,8 +64,8 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Tap:
-    """Where a site is: the module that puts it out, and how its output is seen as rows."""
+class HookPoint:
+    """Where a site is read and edited: the module that returns it, and how its output is seen as rows."""
 
     site: Site
     module: nn.Module
@@ -98,14 +98,14 @@ class Recorder:
         """Whether the site is wanted or edited."""
         return site in self._wanted or any(edit.site == site for edit in self._edits)
 
-    def hook(self, taps: Sequence[Tap]) -> Any:
-        """A forward hook for the module of these taps."""
+    def hook(self, points: Sequence[HookPoint]) -> Any:
+        """A forward hook for the module that all of these points are at."""
 
         def run(_module: nn.Module, _inputs: Any, output: Any) -> Any:
             tensor = output[0] if isinstance(output, tuple) else output
             changed = tensor
-            for tap in taps:
-                changed = self._visit(tap, changed)
+            for point in points:
+                changed = self._visit(point, changed)
             if self._stop and self._wanted <= self.seen.keys():
                 raise StopPassError
             if changed is tensor:
@@ -114,27 +114,27 @@ class Recorder:
 
         return run
 
-    def _visit(self, tap: Tap, output: Tensor) -> Tensor:
-        edits = [edit for edit in self._edits if edit.site == tap.site]
-        rows = tap.view.rows(output)
+    def _visit(self, point: HookPoint, output: Tensor) -> Tensor:
+        edits = [edit for edit in self._edits if edit.site == point.site]
+        rows = point.view.rows(output)
         for edit in edits:
-            # A model in half precision goes on in it, whatever the edit computes in.
+            # The pass continues in the model's own precision, whatever the edit computes in.
             rows = _same_shape(edit, rows, edit(rows, self._first, self._keep)).to(rows.dtype)
-        if tap.site not in self._wanted:
-            return tap.view.put(rows, output)
+        if point.site not in self._wanted:
+            return point.view.put(rows, output)
         if self._grad:
-            # The model must go on from the very tensor that is handed out, or no gradient reaches it.
+            # The pass must continue from the same tensor that is returned, or no gradient reaches it.
             rows = rows if rows.requires_grad else rows.detach().clone().requires_grad_(True)
-            self.seen[tap.site] = rows
-            put = tap.view.put(rows, output)
+            self.seen[point.site] = rows
+            put = point.view.put(rows, output)
             return put.clone() if self._copy else put
-        self.seen[tap.site] = rows.clone() if self._copy else rows
-        return tap.view.put(rows, output) if edits else output
+        self.seen[point.site] = rows.clone() if self._copy else rows
+        return point.view.put(rows, output) if edits else output
 
 
 @contextmanager
 def recording(
-    taps: Mapping[Site, Tap],
+    points: Mapping[Site, HookPoint],
     wanted: Sequence[Site],
     edits: Sequence[Edit],
     *,
@@ -146,16 +146,16 @@ def recording(
 ) -> Iterator[dict[Site, Tensor]]:
     """A context in which a model runs edited, and the wanted sites are collected.
 
-    ``taps`` is in execution order. ``copy`` protects what is recorded from modules that work in place.
+    ``points`` is in execution order. ``copy`` protects what is recorded from modules that work in place.
     ``stop`` ends the pass once every wanted site has been seen. ``first`` is the position of the first row, where a cache
     holds those before. ``keep`` is false where a capture takes no row: edits leave those rows as they are unless they say
     otherwise (see `Edit.at`). No hook is left, whatever happens.
     """
     recorder = Recorder(wanted, edits, grad=grad, copy=copy, stop=stop, first=first, keep=keep)
-    groups: dict[nn.Module, list[Tap]] = {}
-    for site, tap in taps.items():
+    groups: dict[nn.Module, list[HookPoint]] = {}
+    for site, point in points.items():
         if recorder.touches(site):
-            groups.setdefault(tap.module, []).append(tap)
+            groups.setdefault(point.module, []).append(point)
     with (
         hooked({module: recorder.hook(group) for module, group in groups.items()}),
         torch.set_grad_enabled(grad),

@@ -43,7 +43,7 @@ class Images:
         return Batch({"pixels": torch.stack(tensors)}, mask, mask).to(device or self.device)
 
     def options(self) -> dict[str, Any]:
-        """JSON: what is done to an image."""
+        """JSON: how images are prepared."""
         return self._options
 
     def _tensor(self, image: Any, row: int) -> torch.Tensor:

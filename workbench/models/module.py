@@ -17,7 +17,7 @@ from workbench.models.base import Kind, Modality, Model
 from workbench.models.batch import Batch, Output
 from workbench.models.coded import Coded
 from workbench.models.devices import choose_device
-from workbench.models.hooks import Tap, Whole, firings
+from workbench.models.hooks import HookPoint, Whole, firings
 from workbench.models.text import Tokens
 from workbench.models.transformer import close_logits, last_kept, mean_pooled
 from workbench.models.weights import module_hash
@@ -166,7 +166,7 @@ class ModuleModel(Model):
         self._classifier = next((module for tensor, module in linear_outputs if tensor is result), None)
         times = Counter(firing.name for firing in fired)
         dims = {3} if self.modality == "text" else {2, 3, 4}
-        self._taps = {}
+        self._hook_points = {}
         for name, shape in ((f.name, f.shape) for f in fired):
             if shape is None or times[name] > 1 or len(shape) not in dims or shape[0] != len(trial):
                 continue
@@ -174,8 +174,8 @@ class ModuleModel(Model):
                 continue  # Its second dimension is not the token's position.
             width = shape[1] if len(shape) == 4 else shape[-1]
             site = Site("layer", path=name)
-            self._taps[site] = Tap(site, modules[name], Whole(), width, shape)
-        if not self._taps:
+            self._hook_points[site] = HookPoint(site, modules[name], Whole(), width, shape)
+        if not self._hook_points:
             raise ConfigError(f"No part of {self.name} puts out one tensor a pass, so there is nothing to read.")
 
     @contextmanager
@@ -257,7 +257,7 @@ def _trial(net: nn.Module, reader: Reader, example: Any) -> Batch:
             batch = reader.batch([candidate, candidate])
             with torch.no_grad():
                 net(batch.inputs["pixels"])
-        except Exception:  # Whatever a stranger's module raises, the next shape may suit it.
+        except Exception:  # An unknown module may raise anything for a wrong shape; the next one is tried.
             continue
         return batch
     raise ConfigError("The module could not be run on a blank input: give one of your own, as example=…")

@@ -95,7 +95,7 @@ def _converted(pickled: Path) -> dict[str, Tensor]:
         with suppress(SafetensorError, OSError):
             return load_file(copy)
     state = {name: t.contiguous() for name, t in torch.load(pickled, weights_only=True, map_location="cpu").items()}
-    # A cache that cannot be written costs a conversion each time, and nothing else.
+    # If the cache cannot be written, the conversion is repeated each time.
     with suppress(OSError, SafetensorError), file_beside(copy) as partial:
         save_file(state, partial)
     return state

@@ -22,7 +22,7 @@ from workbench.models.reading import reads
 from workbench.models.text import DEFAULT_LENGTH, Tokens
 from workbench.models.weights import quiet
 
-# The libraries below import each other in circles: two threads that import them at once lock each other out.
+# The libraries below have circular imports: two threads that import them at once would deadlock.
 _LOADING = threading.RLock()
 _LONGEST = ("max_position_embeddings", "max_encoder_position_embeddings", "max_seq_len")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -137,7 +137,7 @@ def _has_bridge(config: Any, kind: Kind) -> bool:
 
     if kind == "encoder":
         return config.model_type == "bert"
-    # The bridge of a model that also sees or hears wants its processors, which text has no need of.
+    # The bridges of multimodal models need image or audio processors, which text does not.
     if any(hasattr(config, part) for part in ("vision_config", "audio_config")):
         return False
     return MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type) in SUPPORTED_ARCHITECTURES
@@ -236,7 +236,7 @@ def _clear_errors(path: str) -> Iterator[None]:
 
 
 def unknown_model(name: str) -> UnknownNameError:
-    """The error for a name that leads nowhere."""
+    """The error for an unknown name."""
     from workbench.models.packaged import PACKAGED
 
     return UnknownNameError(

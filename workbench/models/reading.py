@@ -1,4 +1,4 @@
-"""What a Hugging Face model reads, told from its config before anything is loaded."""
+"""Whether a Hugging Face model reads texts or images, by its config alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Passes that begin at an edit: what the blocks before it put out for a batch is computed once, and used again by every edit.
+"""Passes that begin at an edit: the output of the blocks before it is computed once a batch and reused by every edit.
 
 Many edits at one site are tried on the same inputs: doses, concepts, controls. The blocks that lie before the site compute the
 same each time. Here they are run once, and in later passes they hand out what they put out then.
@@ -34,27 +34,27 @@ class Start:
     Attributes:
         skipped: The blocks that do not run, in their order.
         output: What the last of them put out for the batch: a tensor, or a tuple that starts with one.
-        tap: A module within that block to which its output goes last, where edits are made; None where there is none.
+        last_module: A module within that block to which its output goes last, where edits are made; None where there is none.
         inputs: How many inputs the batch has.
     """
 
     skipped: tuple[nn.Module, ...]
     output: Any
-    tap: nn.Module | None
+    last_module: nn.Module | None
     inputs: int
     _repeated: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def times(self, count: int) -> Any:
         """The output for the batch so many times over."""
         if count not in self._repeated:
-            # One number of times is used again and again, and then a smaller one for the rest.
+            # Calls repeat the same number of times, and then one smaller number.
             self._repeated.clear()
             self._repeated[count] = _repeated(self.output, self.inputs, count)
         return self._repeated[count]
 
     def first(self, count: int) -> Start:
         """The same for the first so many inputs of the batch."""
-        return Start(self.skipped, _first(self.output, self.inputs, count), self.tap, count)
+        return Start(self.skipped, _first(self.output, self.inputs, count), self.last_module, count)
 
 
 def start_at(model: Model, site: Site, batch: Batch) -> Start | None:
@@ -62,12 +62,12 @@ def start_at(model: Model, site: Site, batch: Batch) -> Start | None:
 
     That they give the model's own numbers is looked at once for each site: the first inputs of the first batch are run both ways.
     """
-    tap = model._taps[site]
-    chain = _chain(model.torch_module, tap.module)
+    point = model._hook_points[site]
+    chain = _chain(model.torch_module, point.module)
     known: dict[Site, bool] = model.__dict__.setdefault("_resumes", {})
     if not chain or not known.get(site, True):
         return None
-    start = _recorded(model, chain, tap.module, batch)
+    start = _recorded(model, chain, point.module, batch)
     if start is not None and site not in known:
         known[site] = _agrees(model, site, batch, start)
         return start if known[site] else None
@@ -85,16 +85,16 @@ def resumed(start: Start | None, times: int) -> Iterator[None]:
     def hand_out(*_args: Any, **_options: Any) -> Any:
         return start.times(times)
 
-    def through_tap(*_args: Any, **_options: Any) -> Any:
+    def through_last(*_args: Any, **_options: Any) -> Any:
         output = start.times(times)
-        assert start.tap is not None
+        assert start.last_module is not None
         if isinstance(output, Tensor):
-            return start.tap(output)
-        return (start.tap(output[0]), *output[1:])
+            return start.last_module(output)
+        return (start.last_module(output[0]), *output[1:])
 
     with ExitStack() as stack:
         for block in start.skipped:
-            stack.enter_context(_forward_of(block, through_tap if block is last and start.tap is not None else hand_out))
+            stack.enter_context(_forward_of(block, through_last if block is last and start.last_module is not None else hand_out))
         yield
 
 
@@ -143,8 +143,8 @@ def _recorded(model: Model, chain: list[nn.Module], module: nn.Module, batch: Ba
         ends, count = False, len(chain) if order[-1] is module else 0
     if not count or _first_tensor(outputs.get(chain[count - 1])) is None:
         return None
-    tap = module if ends and module is not chain[count - 1] else None
-    return Start(tuple(chain[:count]), _detached(outputs[chain[count - 1]]), tap, len(batch))
+    last_module = module if ends and module is not chain[count - 1] else None
+    return Start(tuple(chain[:count]), _detached(outputs[chain[count - 1]]), last_module, len(batch))
 
 
 def _agrees(model: Model, site: Site, batch: Batch, start: Start) -> bool:
@@ -158,7 +158,7 @@ def _agrees(model: Model, site: Site, batch: Batch, start: Start) -> bool:
             with resumed(start.first(few), 2):
                 found, _ = model.forward(part, logits=False)
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError):
-        # A model that looks inside its blocks, or at something else that they leave behind.
+        # The model reads attributes or side effects of its blocks.
         return False
     return all(same.shape == own.shape and close_logits(same, own) for same, own in zip(*map(_seen, (found, whole)), strict=True))
 

@@ -1,4 +1,4 @@
-"""Texts as tokens, with where in the text each token stands."""
+"""Tokenising texts, with the characters that each token covers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tokenizers import Encoding
 
 DEFAULT_LENGTH = 128
-# A text is cut before it is tokenised, or a file of a megabyte would take seconds for its first 128 tokens.
+# Long texts are cut before they are tokenised: a megabyte would take seconds for its first 128 tokens.
 _CHARACTERS_PER_TOKEN = 200
 
 
@@ -44,7 +44,7 @@ class Tokens:
             tokenizer.pad_token = tokenizer.eos_token
         self.tokenizer = tokenizer
         self.settle()
-        # The backend holds how it cuts and pads, so it is set and used by one thread at a time.
+        # The backend stores how it truncates and pads, so one thread at a time sets and uses it.
         self._lock = threading.Lock()
         # Whether the length was asked for by name, or is a default that may be made smaller.
         self.max_length, self.asked = max_length, False
@@ -59,7 +59,7 @@ class Tokens:
         self._special[sorted(special_ids(tokenizer))] = True
         whole = self._encode(["a"], special=True)[0]
         own = np.array(whole.special_tokens_mask, bool)
-        # What the tokenizer puts around a text stands for nothing in it.
+        # Tokens that the tokenizer adds around a text stand for nothing in it.
         self._special[np.array(whole.ids)[own]] = True
         # What it puts before every text: one that texts begin with, or a prefix of its own.
         self._first: list[int] = whole.ids[: int(np.argmin(own))]
@@ -137,7 +137,7 @@ class Tokens:
         return number, str(self.known(np.array([number]))[0][0])
 
     def special(self, ids: Int[np.ndarray, "m"]) -> Bool[np.ndarray, "m"]:
-        """Which of them stand for nothing in the text."""
+        """Mask of the ids that stand for nothing in the text."""
         found: np.ndarray = self._special[ids]
         return found
 
@@ -216,11 +216,11 @@ class Tokens:
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
     def _unknown(self, ids: Int[np.ndarray, "m"]) -> Bool[np.ndarray, "m"]:
-        """Which of them the model has no embedding for."""
+        """The ids that the model has no embedding for."""
         return ids >= (np.iinfo(np.int64).max if self.embedded is None else self.embedded)
 
     def _beyond(self, ids: Int[np.ndarray, "m"]) -> str:
-        """What is wrong with a text that has one of them; empty where none has."""
+        """What is wrong with a text that has such an id, or an empty text."""
         unknown = ids[self._unknown(ids)]
         if not len(unknown):
             return ""
@@ -252,7 +252,7 @@ class Tokens:
 
     def _clean(self, text: str) -> str:
         text = text[: self.max_length * _CHARACTERS_PER_TOKEN]
-        # A lone surrogate cannot be tokenised; a mark of the same length keeps the spans right.
+        # A lone surrogate cannot be tokenised; it is replaced by a character of the same length, so that spans stay right.
         return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
     def _encoded(self, texts: list[str], chats: list[Rendered | None]) -> list[Encoding]:

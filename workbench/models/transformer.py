@@ -13,7 +13,7 @@ from workbench.errors import ConfigError
 from workbench.models.base import Kind, Model
 from workbench.models.batch import Batch, Output
 from workbench.models.coded import Coded
-from workbench.models.hooks import Columns, Firing, Tap, View, Whole, firings
+from workbench.models.hooks import Columns, Firing, HookPoint, View, Whole, firings
 from workbench.models.text import Tokens
 from workbench.sites import Site
 
@@ -41,8 +41,8 @@ class TransformerModel(Model):
         self.name, self.kind, self.weights_hash, self.source = name, kind, weights_hash, source
         self.max_length, self.device = tokens.max_length, tokens.device
         bridge.eval().requires_grad_(False)
-        self._taps = _taps(bridge, tokens.batch(["a b"]), kind)
-        self._final = next(reversed(self._taps))
+        self._hook_points = _hook_points(bridge, tokens.batch(["a b"]), kind)
+        self._final = next(reversed(self._hook_points))
         self._sites_are_enough = kind == "encoder"
         if kind == "decoder":
             self._find_unembedding()
@@ -176,7 +176,7 @@ def mean_pooled(hidden: Float[Tensor, "b t d"], attention: Tensor) -> Float[Tens
 
 def close_logits(found: Float[Tensor, "n v"], own: Float[Tensor, "n v"]) -> bool:
     """Whether logits are the model's own, but for rounding."""
-    # Sums in another order differ by a few units of the last place of the largest logit.
+    # Sums in another order differ by a few ulps of the largest logit.
     most = 64 * torch.finfo(own.dtype).eps * own.abs().max().float().clamp(min=1)
     return bool((found - own.float()).abs().max() <= most)
 
@@ -192,7 +192,7 @@ def _pass(bridge: Any, batch: Batch) -> Any:
     return bridge(batch.inputs["input_ids"], attention_mask=batch.inputs["attention_mask"])
 
 
-def _taps(bridge: Any, batch: Batch, kind: Kind) -> dict[Site, Tap]:
+def _hook_points(bridge: Any, batch: Batch, kind: Kind) -> dict[Site, HookPoint]:
     """The sites that a pass reaches, in the order in which it does."""
     points = _points(bridge, kind)
     names = {module: str(number) for number, module in enumerate(dict.fromkeys(points.values()))}
@@ -201,16 +201,16 @@ def _taps(bridge: Any, batch: Batch, kind: Kind) -> dict[Site, Tap]:
     shapes: dict[str, Firing] = {firing.name: firing for firing in fired}
     rank = {firing.name: number for number, firing in enumerate(fired)}
     length = batch.attention.shape[1]
-    found: list[tuple[int, Tap]] = []
+    found: list[tuple[int, HookPoint]] = []
     for site, module in points.items():
         firing = shapes.get(names[module])
         if firing is None or firing.shape is None or len(firing.shape) != 3 or firing.shape[1] != length:
             continue
         place = rank[names[module]]
-        found += [(place, tap) for tap in _at(site, module, firing.shape, bridge.cfg.n_heads)]
+        found += [(place, point) for point in _at(site, module, firing.shape, bridge.cfg.n_heads)]
     if not found:
         raise ConfigError("No activation of this model can be read: its architecture is not supported.")
-    return {tap.site: tap for _, tap in sorted(found, key=lambda pair: pair[0])}
+    return {point.site: point for _, point in sorted(found, key=lambda pair: pair[0])}
 
 
 def _points(bridge: Any, kind: Kind) -> dict[Site, nn.Module]:
@@ -243,12 +243,12 @@ def _point(root: Any, *paths: str) -> nn.Module | None:
     return None
 
 
-def _at(site: Site, module: nn.Module, shape: tuple[int, ...], heads: int) -> list[Tap]:
+def _at(site: Site, module: nn.Module, shape: tuple[int, ...], heads: int) -> list[HookPoint]:
     width = shape[-1]
     if site.kind != "head_out":
-        return [Tap(site, module, Whole(), width, shape)]
+        return [HookPoint(site, module, Whole(), width, shape)]
     if width % heads:
         return []
     each = width // heads
     views: list[View] = [Columns(head * each, (head + 1) * each) for head in range(heads)]
-    return [Tap(Site("head_out", site.layer, head), module, view, each, shape) for head, view in enumerate(views)]
+    return [HookPoint(Site("head_out", site.layer, head), module, view, each, shape) for head, view in enumerate(views)]

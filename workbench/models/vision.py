@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from workbench.errors import ConfigError, DataError
 from workbench.models.batch import Batch, Output
-from workbench.models.hooks import Tap, Whole, hooked
+from workbench.models.hooks import HookPoint, Whole, hooked
 from workbench.models.images import Images, rgb
 from workbench.models.module import ModuleModel
 from workbench.shapes import parse_json
@@ -92,21 +92,23 @@ class VisionModel(ModuleModel):
         size = (int(pixels.shape[-2]), int(pixels.shape[-1]))
         last = _channels_last(self.net, pixels)
         config: Any = self.net.config
-        for site, tap in list(self._taps.items()):
-            if len(tap.shape) == 4 and site.path in last:
-                self._grids[site] = (tap.shape[1], tap.shape[2])
-                self._taps[site] = Tap(site, tap.module, ChannelsLast(), tap.shape[3], tap.shape)
-            elif len(tap.shape) == 3:
-                found = _patches(tap.shape[1], size, getattr(config, "patch_size", None))
+        for site, point in list(self._hook_points.items()):
+            if len(point.shape) == 4 and site.path in last:
+                self._grids[site] = (point.shape[1], point.shape[2])
+                self._hook_points[site] = HookPoint(site, point.module, ChannelsLast(), point.shape[3], point.shape)
+            elif len(point.shape) == 3:
+                found = _patches(point.shape[1], size, getattr(config, "patch_size", None))
                 if found is None:
-                    # What a pooler puts out, for instance: its rows are no places.
-                    del self._taps[site]
+                    # Such as the output of a pooler, whose rows are no places.
+                    del self._hook_points[site]
                     continue
                 extra, grid = found
                 if extra and self._special:
                     continue
                 self._grids[site] = grid
-                self._taps[site] = Tap(site, tap.module, Behind(extra) if extra else Whole(), tap.width, tap.shape)
+                self._hook_points[site] = HookPoint(
+                    site, point.module, Behind(extra) if extra else Whole(), point.width, point.shape
+                )
 
     def _same_again(self, trial: Batch) -> bool:
         first, second = (self.forward(trial)[0].pooled for _ in range(2))
@@ -140,7 +142,7 @@ def vision_reader(path: str, name: str, device: str) -> Images:
     reader = Images(preprocess, {"processor": type(processor).__name__, "settings": options}, device)
     try:
         reader.batch([noise()])
-    except Exception as error:  # Whatever a processor with settings that do not fit raises.
+    except Exception as error:  # Processors raise anything when their settings do not fit.
         raise ConfigError(
             f"The image processor of {name} makes no pixels of an image ({error}): check {PROCESSOR_FILE}."
         ) from error
@@ -148,7 +150,7 @@ def vision_reader(path: str, name: str, device: str) -> Images:
 
 
 def noise() -> np.ndarray:
-    """An image to try a model on, the same each time."""
+    """A fixed random image for trying a model."""
     return np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 
 

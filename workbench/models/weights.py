@@ -1,4 +1,4 @@
-"""What identifies weights, and loading them quietly."""
+"""Hashes of weights, and loading without messages of the libraries."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def remembered_hash(files: Sequence[Path], kind: str, compute: Callable[[], str]
     digest = compute()
     newest = max(max(stamp[2:]) for stamp in before) / 1e9
     if _stamps(files) == before and newest < time.time() - _SETTLED_S:
-        # A cache that cannot be written costs a computation each time, and nothing else.
+        # If the cache cannot be written, the hash is computed each time.
         with suppress(OSError):
             write_beside(entry, json.dumps({"files": before, "hash": digest}))
     return digest

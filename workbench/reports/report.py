@@ -143,21 +143,7 @@ def write_report(
     from plotly.offline import get_plotlyjs
 
     chosen = choose(study, concepts, runs, sections)
-    environment = Environment(
-        loader=PackageLoader("workbench.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # Names, methods and all else from a catalog: a direction mark among them does nothing.
-        finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
-    )
-    environment.filters |= {"number": number, "count": count, "p_value": p_value, "visible": _visible}
-    environment.globals |= {
-        "clusters": clusters,
-        "corrected_p": corrected_p,
-        "interval": lambda low, high: interval(low, high) or "–",
-    }
+    environment = _environment()
     wanted = set(chosen.sections)
     out: Any = chosen.left_out.unless_broken
     parts = [len(chosen.analyses) * ("analyses" in wanted), len(chosen.concepts) * ("concepts" in wanted)]
@@ -188,6 +174,25 @@ def write_report(
     with disk_errors(f"the report {path}"):
         write_beside(path, text.encode(errors="replace"))
     return path
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("workbench.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # Names, methods and all else from a catalog: a direction mark among them does nothing.
+        finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+    )
+    environment.filters |= {"number": number, "count": count, "p_value": p_value, "visible": _visible}
+    environment.globals |= {
+        "clusters": clusters,
+        "corrected_p": corrected_p,
+        "interval": lambda low, high: interval(low, high) or "–",
+    }
+    return environment
 
 
 def _planned(study: Study) -> list[str]:

@@ -10,7 +10,7 @@ FAINT = 1e-5
 
 
 def constant_features(
-    deviation: Float[np.ndarray, " d"],
+    std: Float[np.ndarray, " d"],
     mean: Float[np.ndarray, " d"],
     dtype: np.dtype | type = np.float32,
     one_unit: bool = True,
@@ -27,23 +27,23 @@ def constant_features(
     - twice the precision of ``dtype`` times its own mean: two numbers that lie next to each other.
 
     Args:
-        deviation: ``[d]`` standard deviations.
+        std: ``[d]`` standard deviations.
         mean: ``[d]``.
         dtype: In which the activations were kept.
         one_unit: Whether all features are in one unit, as the coordinates of an activation are; else each is judged by itself.
     """
-    deviation, mean = np.asarray(deviation, dtype=np.float64), np.asarray(mean, dtype=np.float64)
+    std, mean = np.asarray(std, dtype=np.float64), np.asarray(mean, dtype=np.float64)
     # Sums of float64 numbers are themselves off by more than their last digit.
     precision = max(2 * float(np.finfo(dtype).eps), 1e-12)
-    still = deviation <= precision * np.abs(mean) + np.finfo(np.float64).tiny
+    still = std <= precision * np.abs(mean) + np.finfo(np.float64).tiny
     if still.all() or not one_unit:
         return still
-    return still | (deviation <= FAINT * np.median(deviation[~still]))
+    return still | (std <= FAINT * np.median(std[~still]))
 
 
 def feature_scales(
-    deviation: Float[np.ndarray, " d"], mean: Float[np.ndarray, " d"], dtype: np.dtype | type = np.float32
+    std: Float[np.ndarray, " d"], mean: Float[np.ndarray, " d"], dtype: np.dtype | type = np.float32
 ) -> Float[np.ndarray, " d"]:
     """What to multiply each feature by so that its deviation is 1; 0 for a constant one (see :func:`constant_features`)."""
-    constant = constant_features(deviation, mean, dtype)
-    return np.where(constant, 0.0, 1 / np.where(constant, 1.0, deviation))
+    constant = constant_features(std, mean, dtype)
+    return np.where(constant, 0.0, 1 / np.where(constant, 1.0, std))

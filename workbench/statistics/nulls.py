@@ -88,8 +88,8 @@ def t_tail_p(
     null = np.asarray(null, dtype=np.float64)
     r = len(null)
     degrees = r - 1 if degrees is None else degrees
-    deviation = null.std(axis=0, ddof=1)
+    std = null.std(axis=0, ddof=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        z = (value - null.mean(axis=0)) / np.where(deviation > 0, deviation * np.sqrt(1 + 1 / r), np.nan)
+        z = (value - null.mean(axis=0)) / np.where(std > 0, std * np.sqrt(1 + 1 / r), np.nan)
     tail = student.sf(np.abs(z) if two_sided else z, degrees)
     return np.minimum(np.asarray(tail * (2 if two_sided else 1)), 1.0)

@@ -1,4 +1,4 @@
-"""What is looked at before a study is opened: whether its user knows it, and whether it can be written."""
+"""Checks before a study is opened: whether this user has opened it before, and whether it can be written."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from workbench.store.trust import remember, settled, trusted
 
 
 def admit(folder: Path, called: str, about: StudyFile, trust: bool, catalog: bool, remote: bool) -> None:
-    """Look at a study that this user does not know, and keep that they know it. Places that they named need no other yes."""
-    # A link or a pipe is refused whoever made the study.
+    """Inspect a study that this user has not opened before, and record that they have. Places that the user named are trusted."""
+    # Links and pipes are refused, whoever made the study.
     open_files = [] if about.catalog else side_files(folder)
-    # Asked for after those: a process of this user that is opening it now keeps that it is known before it makes any.
+    # Checked after the files above: another process of this user that opens it now records it as known before it makes any.
     known = trusted(folder, about.id)
     named = {about.catalog} if catalog else set()
     named |= {about.remote} if remote else set()
@@ -28,7 +28,7 @@ def admit(folder: Path, called: str, about: StudyFile, trust: bool, catalog: boo
         try:
             look(folder / CATALOG, called)
         except StudyError:
-            # Meanwhile such a process may have looked at it, and be bringing it up.
+            # Such a process may have recorded the study in the meantime.
             if trusted(folder, about.id) is None:
                 raise
     if known is None or not set(about.places) <= known or not settled(folder, about.id):

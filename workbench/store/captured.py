@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def captured_examples(study: StoredStudy, dataset: Dataset) -> Int[np.ndarray, "e"]:
-    """The numbers of the examples of a data set of which the study has activations, ascending; all where it has none."""
+    """Row numbers of the data set's examples that the study has activations of, ascending; all examples if it has none."""
     found = [_examples_of(acts, dataset) for acts in study.activations() if acts.dataset_record["hash"] == dataset.hash]
     return np.unique(np.concatenate(found)) if found else np.arange(len(dataset))
 

@@ -1,4 +1,4 @@
-"""Activations captured into a study: its model and data are made known, and its remote has the new rows as well."""
+"""Capturing activations into a study: records its model and data, captures, and copies the new rows to its remote."""
 
 from __future__ import annotations
 

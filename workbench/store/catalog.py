@@ -33,7 +33,7 @@ class Catalog:
         read_only: Nothing is written.
 
     Attributes:
-        called: What a person calls it: ``catalog.db``, or its place in PostgreSQL.
+        called: Its name in messages: ``catalog.db``, or its address in PostgreSQL.
         read_only: As given.
     """
 
@@ -46,7 +46,7 @@ class Catalog:
         try:
             self._open()
         except BaseException:
-            # Nobody has it to close: its connections would end, and remove files of the database, whenever they are collected.
+            # The caller never gets this object to close, and connections that are garbage-collected remove files of the database.
             self.close()
             raise
 
@@ -67,10 +67,10 @@ class Catalog:
         return f"Restore {self.called} from a copy"
 
     def _prepare(self) -> None:
-        """Make the tables, or change them to the present version; a study of a newer version is refused as it is."""
+        """Create the tables, or migrate them to the present version. A study of a newer version is refused unchanged."""
         if not self.postgres:
             require_plain(self.engine)
-        # Looked up first: a study that is only read is not locked.
+        # Read first, so that a study that is only read is never locked.
         there = set(sa.inspect(self.engine).get_table_names())
         found = self._version() if "info" in there else 0
         if found > SCHEMA_VERSION:
@@ -86,7 +86,7 @@ class Catalog:
                 f"The study's catalog is of schema {found or 'none'}, and this workbench reads {SCHEMA_VERSION}; the study may"
                 " not be written here, so its catalog cannot be brought up to date. Copy it: `workbench unpack FOLDER NEW`."
             )
-        # In one transaction, and looked at again in it: of several processes that do this at once, one does.
+        # Checked again inside the transaction: of several processes that arrive here at once, one does the work.
         with self.changing() as connection:
             if self.postgres:
                 from workbench.store.postgres import make_home
@@ -124,14 +124,14 @@ class Catalog:
             return connection.execute(sa.select(info.c.value).where(info.c.key == key)).scalar()
 
     def set_info(self, key: str, value: str) -> None:
-        """Keep a fact about the study."""
+        """Store a fact about the study."""
         with self.changing() as connection:
             connection.execute(sa.delete(info).where(info.c.key == key))
             connection.execute(sa.insert(info).values(key=key, value=value))
 
     @contextmanager
     def changing(self) -> Iterator[sa.Connection]:
-        """A transaction that writes: all of it is kept or, when the block raises or the process dies, nothing.
+        """A write transaction: committed as a whole, or rolled back when the block raises or the process dies.
 
         Raises:
             StudyError: Another process has been writing for a minute.
@@ -167,7 +167,7 @@ class Catalog:
         evidence_rows: Sequence[dict[str, Any]],
         **values: Any,
     ) -> None:
-        """Enter what a run found and change its record, in one transaction: a run that is done has all of it."""
+        """Insert what a run found and update its record in one transaction, so that a run with status ``done`` is complete."""
         with self.changing() as connection:
             _insert(connection, concepts, concept_rows)
             _insert_names(connection, name_rows)
@@ -175,7 +175,7 @@ class Catalog:
             _update_run(connection, run, values)
 
     def remove_concepts(self, run: str) -> None:
-        """Take out what a run entered: its evidence, and its concepts with all that was said of them."""
+        """Delete what a run inserted: its evidence, and its concepts with their names, notes and evidence."""
         mine = sa.select(concepts.c.id).where(concepts.c.run == run)
         with self.changing() as connection:
             connection.execute(sa.delete(evidence).where(evidence.c.run == run))
@@ -187,19 +187,19 @@ class Catalog:
         """The rows of a query.
 
         Raises:
-            StudyError: There is a text in a column of numbers: SQLite keeps whatever it is given.
+            StudyError: A numeric column holds a text, which SQLite does not prevent.
         """
         with self.engine.connect() as connection:
             result = connection.execute(query)
             found = pd.DataFrame(result.fetchall(), columns=list(result.keys()))
         for place, column in enumerate(query.selected_columns):
-            # Of another type is one that lacks all of them, or has something else among them.
+            # pandas gives such a column another type when all values are missing, or when a text is among them.
             if isinstance(column.type, sa.Integer | sa.Float) and not pd.api.types.is_numeric_dtype(found.dtypes.iloc[place]):
                 self.require_numbers(str(found.columns[place]), found.iloc[:, place])
         return found
 
     def require_numbers(self, name: str, values: Iterable[Any]) -> None:
-        """See that no text is among the values of a column of numbers; `StudyError` where one is."""
+        """Raise `StudyError` where a numeric column holds a text."""
         other = next((value for value in values if isinstance(value, str | bytes)), None)
         if other is not None:
             raise StudyError(
@@ -272,7 +272,7 @@ def _locked(error: sa.exc.DBAPIError) -> bool:
 
 def _version(connection: sa.Connection) -> int:
     found = connection.execute(sa.select(info.c.value).where(info.c.key == "schema")).scalar()
-    # The first version named itself last, so one that was cut short has no name.
+    # The first version of the format wrote its version last, so a file that was cut short has none.
     if found is None:
         return FIRST_VERSION
     if not str(found).isdecimal() or len(str(found)) > 9 or int(found) < FIRST_VERSION:
@@ -301,7 +301,7 @@ def _update_run(connection: sa.Connection, run: str, values: dict[str, Any]) -> 
 
 
 def plain(value: Any) -> Any:
-    """A value of a frame as a database takes it; a number that is not finite is none."""
+    """Convert a value of a DataFrame for the database; a number that is not finite becomes NULL."""
     if hasattr(value, "item"):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

@@ -1,4 +1,5 @@
-"""Collections: named lists of concepts, such as those that go into a report. Nothing is overwritten: taking out is recorded."""
+"""Collections: named lists of concepts, such as those of a report. They are append-only: removing a concept adds a row that says
+so."""
 
 from __future__ import annotations
 
@@ -55,7 +56,7 @@ class Collections:
         self._record(name, concepts, True, author)
 
     def remove(self, name: str, concepts: Sequence[str] | ConceptList, author: str = "someone") -> None:
-        """Take concepts out of a collection; one that holds nothing is gone.
+        """Remove concepts from a collection; an empty collection no longer exists.
 
         Raises:
             UnknownNameError: There is no such collection or concept.

@@ -32,7 +32,7 @@ class Concept:
     Attributes:
         id: ``<run>.<number>``.
         method: ``SAE``, ``probe``, ``CAV`` and so on.
-        site: Where it lives.
+        site: The site of its activations.
         level: Whether it is read at each position or of a whole example.
         label: The labelled concept it was fitted to; empty when it was discovered.
     """
@@ -90,7 +90,7 @@ class Concept:
 
     @property
     def place(self) -> tuple[ConceptSet, int]:
-        """Its set, and its column there."""
+        """The concept set that holds it, and its column in that set."""
         return self.run.locate(self.number)
 
     @property
@@ -127,7 +127,7 @@ class Concept:
 
     @property
     def actions(self) -> tuple[str, ...]:
-        """What can be done to it: names that :meth:`edit` takes."""
+        """The actions that it supports: names that :meth:`edit` takes."""
         return self.place[0].actions
 
     def edit(self, action: str, amount: float, keep_error: bool = True) -> Edit:
@@ -193,9 +193,7 @@ class Concept:
 
     @property
     def remarks(self) -> list[str]:
-        """What has to be read with its numbers: a direction that is mostly one coordinate, a set that is nearly one direction, a
-        kind that is not installed here.
-        """
+        """Warnings: a direction that is mostly one coordinate or nearly that of all others of its set, a kind not installed."""
         from workbench.statistics.degenerate import remarks
 
         if absent := self.run.not_installed:
@@ -322,7 +320,7 @@ class Concept:
 
 
 def clean_name(text: str) -> str:
-    """A name fit to keep: one line, no control characters.
+    """Clean a name: one line, no control characters.
 
     Raises:
         ConfigError: It is blank or longer than 200 characters.

@@ -1,4 +1,4 @@
-"""All rows of one catalog into another, whichever database each of them is in."""
+"""Copy all rows of one catalog into another, in SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def copy_rows(source: Catalog, target: Catalog) -> None:
     """Copy a catalog into one that is new, in one transaction; what is written into the source meanwhile is left out.
 
     Raises:
-        StudyError: The target holds another study; or the source has rows about what is not there.
+        StudyError: The target holds another study, or the source has rows that refer to missing ones.
     """
     try:
         _copy(source, target)
@@ -28,7 +28,7 @@ def copy_rows(source: Catalog, target: Catalog) -> None:
 def _copy(source: Catalog, target: Catalog) -> None:
     with source.engine.connect() as read, target.changing() as write:
         if source.postgres:
-            # One view for all the tables, which SQLite's transactions have by themselves.
+            # One snapshot for all tables; SQLite's transactions have that by default.
             read.execution_options(isolation_level="REPEATABLE READ")
         if any(write.execute(sa.select(table).limit(1)).first() for table in metadata.sorted_tables if table is not info):
             raise StudyError(f"There is another study in {target.called}: give a schema that is new, or none.")
@@ -45,8 +45,8 @@ def _copy(source: Catalog, target: Catalog) -> None:
 
 
 def _go_on_counting(connection: sa.Connection, table: sa.Table) -> None:
-    """Numbers that were copied are not given again."""
+    """Set the sequences of the target past the copied ids, so that none is used twice."""
     largest = sa.select(sa.func.max(table.c.id)).scalar_subquery()
     sequence = sa.func.pg_get_serial_sequence(table.name, "id")
-    # The next one is 1 where there is none yet.
+    # In an empty table the next id is 1.
     connection.execute(sa.select(sa.func.setval(sequence, sa.func.coalesce(largest, 1), largest.is_not(None))))

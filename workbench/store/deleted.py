@@ -45,8 +45,8 @@ def deleted_parts(study: StoredStudy) -> list[tuple[Literal["runs", "activations
 def finish_deletions(study: StoredStudy) -> None:
     """Remove the files of what the catalog records as deleted, which a killed process or another machine left.
 
-    So are the locks of killed processes, but for those of captures that go on; what such a process kept of people's words gets
-    its name, or goes where nothing was dropped.
+    So are the locks of killed processes, except those of captures that can be resumed. A file with people's notes that a killed
+    process began gets its final name, or is removed if nothing was dropped.
     """
     if study.read_only:
         return
@@ -54,7 +54,7 @@ def finish_deletions(study: StoredStudy) -> None:
     for lock in _locks(study):
         drop_lock(lock)
     for kind, name in deleted_parts(study):
-        # What else is in its place is no file of it, and a finding of `workbench study verify`.
+        # Anything else in its place is reported by `workbench study verify`.
         if (folder := inside_or_none(study.folder, kind, name)) is not None and folder.is_dir():
             remove_tree(folder, ignore_errors=True)
 
@@ -66,7 +66,7 @@ def _locks(study: StoredStudy) -> list[Path]:
 
 
 def revive(study: StoredStudy, name: str) -> None:
-    """A deleted set is about to be made again: from now on it is none that was deleted."""
+    """Forget that a set was deleted, because it is about to be captured again."""
     if name in deleted_sets(study):
         finish_deletions(study)
         with study.catalog.changing() as connection:
@@ -74,7 +74,7 @@ def revive(study: StoredStudy, name: str) -> None:
 
 
 def remove_deleted(study: StoredStudy) -> list[str]:
-    """Remove at the remote what the catalog records as deleted; what was removed, such as ``runs/ID``."""
+    """Remove from the remote what the catalog records as deleted. Returns what was removed, such as ``runs/ID``."""
     remote, parts = study.remote, deleted_parts(study)
     if remote is None or not parts:
         return []

@@ -1,4 +1,4 @@
-"""Deleting runs and activation sets. The record that they were stays; what depends on them is named first.
+"""Deleting runs and activation sets. A record that they existed stays, and what depends on them is listed first.
 
 A deletion is one transaction of the catalog: with it the concepts and evidence of a run are gone, and the run or set is recorded
 as deleted. The files go after it; see :mod:`workbench.store.deleted` for those that a killed process leaves.
@@ -43,7 +43,7 @@ class _Plan:
 
     @property
     def files(self) -> list[Dependent]:
-        """The runs and sets among them."""
+        """The runs and sets among them, which have files."""
         return [one for one in (*self.asked, *self.dependents) if one.part != "words"]
 
     @property
@@ -139,7 +139,7 @@ def _require_free(plan: _Plan, with_dependents: bool) -> None:
 
 
 def _words(study: StoredStudy, plan: _Plan) -> dict[sa.Table, sa.Select[Any]]:
-    """What people said of the concepts that go."""
+    """Queries of what people wrote about the concepts that are deleted, by table."""
     mine = sa.select(tables.concepts.c.id).where(tables.concepts.c.run.in_(plan.runs))
     words: dict[sa.Table, sa.Select[Any]] = {
         table: sa.select(table).where(table.c.concept.in_(mine)) for table in (tables.names, tables.notes, tables.collections)
@@ -155,7 +155,7 @@ def _recipes(recipes: pd.DataFrame, runs: Sequence[str]) -> list[int]:
 
 
 def _record(study: StoredStudy, plan: _Plan, ids: Sequence[str], sizes: dict[str, int]) -> None:
-    """Take all of it out of the catalog and record it as deleted, in one transaction."""
+    """Delete everything from the catalog and record the deletion, in one transaction."""
     at, recipes = tables.now(), _recipes(study.recipes(), plan.runs)
     mine = sa.select(tables.concepts.c.id).where(tables.concepts.c.run.in_(plan.runs))
     with study.catalog.changing() as connection:

@@ -50,7 +50,7 @@ class Needs:
 
     Args:
         study: The study.
-        connection: Read in this transaction, so that nothing comes between the look and what is done upon it.
+        connection: Read in this transaction, so that nothing changes between the check and the deletion.
     """
 
     def __init__(self, study: StoredStudy, connection: sa.Connection | None = None) -> None:
@@ -78,7 +78,7 @@ class Needs:
         }
         self._count("collections", [concept for (_, concept), kept in newest.items() if kept])
         for recipe in connection.execute(sa.select(tables.interventions.c.recipe)).scalars():
-            # A recipe that changes two concepts of a run is one thing that needs it.
+            # A recipe that changes two concepts of a run counts once.
             self._count("interventions", {run_of(concept): concept for concept in concepts_of(recipe)}.values())
 
     def _count(self, kind: str, concepts: Iterable[str]) -> None:
@@ -120,7 +120,7 @@ def run_of(concept: str | None) -> str:
 
 
 def concepts_of(recipe: Any) -> set[str]:
-    """The ids of the concepts that a kept recipe changes, whatever else it holds."""
+    """The ids of the concepts that a stored recipe changes."""
     steps = recipe.get("steps") if isinstance(recipe, dict) else None
     named = [step.get("concept") for step in steps if isinstance(step, dict)] if isinstance(steps, list | tuple) else []
     return {concept for concept in named if isinstance(concept, str)}

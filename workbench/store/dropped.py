@@ -1,7 +1,7 @@
-"""What people wrote about concepts that are dropped: a file of the study has it before the catalog loses it.
+"""What people wrote about deleted concepts: it is written to a file of the study before the catalog drops it.
 
-The file has a temporary name until the catalog has lost what it holds. A process that is killed in between leaves that name, and
-when the study is opened next it is known by the catalog which of the two came first.
+The file has a temporary name until the rows are gone from the catalog. If a process is killed in between, the temporary file is
+compared with the catalog when the study is opened next: it is renamed if the rows are gone, and removed if they are still there.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ _PREFIX, _ENDING = "dropped-", ".json"
 
 @contextmanager
 def words_kept(study: StoredStudy, dropped: dict[sa.Table, sa.Select[Any]]) -> Iterator[None]:
-    """Write what people said of concepts into a file of the study, and drop it in the block; without any words, no file.
+    """A context that first writes what people wrote about concepts to a file; the caller deletes the rows inside. No rows, no
+    file.
 
     Args:
         study: The study.
-        doomed: The rows that are to be dropped, by their table; of names, those that people gave are kept.
+        dropped: Queries of the rows to delete, by table; of names, only those given by people are written.
 
     Raises:
         DiskFullError: There is no room for the file; the block was not begun.
@@ -62,12 +63,12 @@ def words_kept(study: StoredStudy, dropped: dict[sa.Table, sa.Select[Any]]) -> I
     if partial.exists():
         os.replace(partial, path)
     else:
-        # On a disk without locks another process may have taken it for that of one that was killed.
+        # On a file system without locks another process may have taken the file for a left-over.
         write_beside(path, text)
 
 
 def finish_dropped(study: StoredStudy) -> None:
-    """See to the files of processes that were killed while they dropped something: each gets its name, or goes."""
+    """Finish the files that killed processes left: rename each, or remove it if nothing was dropped."""
     for partial in sorted(study.folder.glob(f"{_PREFIX}*{_ENDING}{PARTIAL}")):
         if not is_file(partial) or held(partial):
             continue
@@ -93,7 +94,7 @@ def _still_there(study: StoredStudy, partial: Path) -> bool:
     try:
         found = parse_json(read_bytes(partial), numbers=False, halves=True)
     except ShapeError:
-        # It was not written to its end, and nothing is dropped before that.
+        # The file was cut short, and rows are deleted only after it is complete.
         return True
     except StudyError:
         return False

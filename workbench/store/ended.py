@@ -1,4 +1,4 @@
-"""Runs that ended without a word, since their process was killed, and what a run that did not end well leaves."""
+"""Runs whose process was killed, and cleaning up after runs that failed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ CUT_OFF = "Its process ended before it was done, for instance because the memory
 
 
 def undo_run(study: StoredStudy, run_id: str) -> None:
-    """Remove what a run that did not end well has left: its files, and concepts that it had already entered."""
+    """Remove what a failed run left: its files, and concepts that are already in the catalog."""
     for name in (f"{run_id}{PARTIAL}", run_id):
-        # What is called as no run is has no files here, and a link is none of the run's.
+        # An id that is no valid folder name has no files, and links are left alone.
         with suppress(StudyError):
             remove_tree(inside(study.folder, "runs", name), ignore_errors=True)
     with suppress(WorkbenchError, OSError):
@@ -27,7 +27,7 @@ def undo_run(study: StoredStudy, run_id: str) -> None:
 
 
 def sweep(study: StoredStudy, status: str = "failed", why: str = CUT_OFF) -> list[str]:
-    """Record the runs whose process has ended without a word as ended, and remove what they left half done."""
+    """Find runs recorded as running whose process no longer exists, record them with a status, and remove their partial files."""
     running = study.runs("running")
     swept = []
     for row in records(running):

@@ -1,4 +1,4 @@
-"""What comes into a study from elsewhere, and what leaves it as plain files."""
+"""Importing activations into a study, and exporting its tables as plain files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workbench.models import Model
     from workbench.store.stored_study import StoredStudy
 
-# What a spreadsheet takes for the beginning of a formula, or steps over before it looks for one; also as full-width characters.
+# Characters that begin a formula in a spreadsheet, or that it skips before one; full-width forms included.
 _SIGNS = frozenset("=+-@")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)", re.ASCII)
 INDEX_COLUMNS = frozenset({"example", "position", "token", "start", "end", "text", "split", "group"})
@@ -80,7 +80,7 @@ def import_activations(
 
 
 def _described(study: StoredStudy, model: Model | str | None, columns: list[Any]) -> dict[str, Any]:
-    """The record of the model, as the study has it from now on."""
+    """The record of the model for the catalog."""
     from workbench.store.model_record import require_same_model
 
     if model is not None and not isinstance(model, str):
@@ -95,7 +95,7 @@ def _described(study: StoredStudy, model: Model | str | None, columns: list[Any]
             return record
         raise StudyError(f"Study '{study.name}' is about the model '{record['name']}': import into another study.")
     name = model or "imported"
-    # Nobody has its weights: its name stands for them.
+    # The weights are not available, so the name is hashed in their place.
     digest = hashlib.sha256(f"imported {name}".encode()).hexdigest()
     described = {"name": name, "kind": "module", "weights_hash": digest, "source": {}}
     require_same_model(study, described)
@@ -126,7 +126,7 @@ def _own_examples(rows: pd.DataFrame, name: str) -> tuple[Dataset, pd.DataFrame]
         differing = by_example[column].nunique(dropna=False)
         if (differing > 1).any():
             raise DataError(f"The column '{column}' differs within example {differing.idxmax()}: it must be of whole examples.")
-        # Taken row by row: a group's first value would be converted, and a long integer rounded.
+        # Row by row: `groupby(...).first()` would convert types and round long integers.
         frame[column] = one_each[column].reset_index(drop=True)
     split, group = (column if column in frame else None for column in ("split", "group"))
     return dataset_from_table(frame, text="text", labels=labels, split=split, group=group, name=name), rows
@@ -169,7 +169,7 @@ def write_frame(frame: pd.DataFrame, path: Path, raw: bool = False) -> Path:
     with disk_errors("the table"), file_beside(path) as partial:
         if path.suffix == ".csv":
             safe = frame if raw else without_formulas(frame)
-            # Only a line feed has a text quoted of itself, and a carriage return outside of quotation marks begins another row.
+            # pandas quotes texts with a line feed only, and an unquoted carriage return would begin another row.
             texts = (text for name in safe for text in (name, *(safe[name] if safe[name].dtype.kind not in "biuf" else ())))
             parted = any(isinstance(text, str) and "\r" in text for text in texts)
             safe.to_csv(partial, index=False, quoting=csv.QUOTE_NONNUMERIC if parted else csv.QUOTE_MINIMAL)
@@ -188,15 +188,15 @@ def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _no_formula(value: Any) -> Any:
-    # Nested values are written as JSON or as Python does, which begin with a bracket.
+    # Nested values are written as JSON, which begins with a bracket and is no formula.
     return f"'{value}" if isinstance(value, str) and _is_formula(value) else value
 
 
 def _is_formula(text: str) -> bool:
-    """Whether a spreadsheet may run a text: its first sign that shows is one that begins a formula, wide and small forms too."""
+    """Whether a spreadsheet may run a text as a formula: its first visible character begins one, in any width."""
     if text[:1] in {"\t", "\r", "\n"}:
         return True
-    # Spaces of any kind, and what has no width, such as U+200B or a byte order mark, are left out when a cell is read.
+    # Spreadsheets skip spaces of any kind and zero-width characters, such as U+200B and the byte order mark.
     first = next((sign for sign in text if unicodedata.category(sign)[0] not in "ZC"), "")
     return unicodedata.normalize("NFKC", first) in _SIGNS and not _NUMBER.fullmatch(text)
 
@@ -213,7 +213,7 @@ def _frame(study: StoredStudy, table: str) -> pd.DataFrame:
         return study.catalog.frame(sa.select(rows).order_by(rows.c.id))
     if table == "runs":
         frame = study.runs(status=None)
-        # Nested values as JSON, without which machine it was.
+        # Nested values as JSON, without the name of the machine.
         texts = {column: frame[column].map(json.dumps) for column in ("config", "inputs")}
         return frame.assign(**texts).drop(columns="provenance")
     run, _, name = table.rpartition(".")

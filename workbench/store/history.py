@@ -1,4 +1,4 @@
-"""How a study came to be: each activation set, below it the runs that read it, below them the runs that were made from those."""
+"""The history of a study as a tree: activation sets, the runs that read them, and the runs made from those."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def history(study: StoredStudy) -> pd.DataFrame:
         first = next((parent for parent in node["parents"] if parent in nodes), "")
         below.setdefault(first, []).append(name)
     rows = [nodes[name] | {"depth": depth} for depth, name in _walk(below, "", 0)]
-    # Sets have no seed, and a seed is no fraction.
+    # Sets have no seed; a nullable integer type keeps seeds whole.
     return pd.DataFrame(rows, columns=COLUMNS).assign(seed=pd.Series([row["seed"] for row in rows], dtype=object))
 
 

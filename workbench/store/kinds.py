@@ -1,4 +1,4 @@
-"""What the tables of a run hold, where the workbench itself reads them: numbers in columns of numbers, texts in others."""
+"""Checks of the tables of a run that the workbench itself reads: required columns, and their types."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "labels": ("concept",),
     "pairs": ("concept", "other"),
 }
-"""The columns without which a table cannot be read; a table of an analysis that is called otherwise is not looked at."""
+"""Required columns by table. Other tables of an analysis are not checked."""
 _TEXTS = frozenset(
     {"concept", "other", "metric", "status", "site", "note", "error", "family", "method", "other_method", "verdict"}
 )
@@ -40,7 +40,7 @@ _FINITE = frozenset({"left", "right", "count"})
 
 
 def require_kinds(name: str, table: pd.DataFrame, run: str) -> pd.DataFrame:
-    """The table, as it is.
+    """Return the table if its columns have the right types.
 
     Args:
         name: What it is called in its run.
@@ -66,7 +66,7 @@ def require_kinds(name: str, table: pd.DataFrame, run: str) -> pd.DataFrame:
 
 
 def _problem(column: str, values: pd.Series) -> str:
-    """What a column holds that it should not; empty where there is nothing. One that lacks all its values is of any type."""
+    """What is wrong with the values of a column, or an empty text. A column with no values at all may have any type."""
     from pandas.api.types import infer_dtype, is_numeric_dtype
 
     if not values.notna().any():

@@ -1,4 +1,4 @@
-"""A catalog from elsewhere, looked at before it is opened: without its side files, for reading only, and with bounded work.
+"""Inspect a catalog from elsewhere before it is opened: read-only, without its side files, and with a bound on the work.
 
 Only tables that are ours are read. Triggers, views, virtual tables, generated columns and defaults are never run: what a database
 holds of them is seen in the text of its schema.
@@ -23,7 +23,7 @@ from workbench.store.members import CATALOG
 from workbench.store.rows import Row, problem_of
 from workbench.store.tables import metadata
 
-# How every header of a journal begins, and how one that names another ends.
+# The magic bytes at the start of every rollback journal, which also end one that names a super-journal.
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 SIDE_FILES = ("-journal", "-wal", "-shm")
 _TABLES = metadata.tables
@@ -57,14 +57,14 @@ def side_files(folder: Path) -> list[str]:
                 f"{path} names a journal of several databases, and SQLite would remove that file: the study is not opened, and"
                 " the workbench writes no such journal. Remove it, or fetch the study again."
             )
-        # SQLite makes the index of what is written ahead anew, whatever is in it.
+        # SQLite rebuilds the shared-memory index (-shm) whatever is in it.
         if ending in {"-journal", "-wal"} and path.exists() and path.stat().st_size:
             found.append(path.name)
     return found
 
 
 def names_another(journal: Path) -> bool:
-    """Whether a rollback journal ends in the name of a journal of several databases, which SQLite removes when it is done."""
+    """Whether a rollback journal names a super-journal (of several databases), a file that SQLite would delete."""
     if not journal.exists() or (size := journal.stat().st_size) < len(_JOURNAL_MAGIC):
         return False
     with journal.open("rb") as file:
@@ -73,7 +73,7 @@ def names_another(journal: Path) -> bool:
 
 
 def look(path: Path, called: str) -> None:
-    """See that a catalog holds our tables with our rows, and nothing else; one that is not there yet holds nothing.
+    """Check that a catalog holds our tables with valid rows, and nothing else. A missing file passes.
 
     Raises:
         StudyError: It holds something else, or is damaged.
@@ -84,7 +84,7 @@ def look(path: Path, called: str) -> None:
             if before is not None:
                 _look(path, called)
         except StudyError:
-            # Somebody wrote into it meanwhile: what was seen may be half of what was written.
+            # It was written to in the meantime, so what was read may be inconsistent.
             if _state(path) == before or attempt == 2:
                 raise
         else:
@@ -105,15 +105,15 @@ def _look(path: Path, called: str) -> None:
 
 @contextmanager
 def reading(path: Path, called: str, ahead: bool = False) -> Iterator[sqlite3.Connection]:
-    """A connection that only reads, and gives up on what takes more work than the file is long.
+    """A read-only connection whose work is bounded by the size of the file.
 
     Args:
         path: The database.
         called: What it is called in errors.
-        ahead: Read what is written ahead too, as in a copy of ours; otherwise no side file is looked at or made.
+        ahead: Read the write-ahead log too, as in a copy that we made; otherwise no side file is read or created.
 
     Raises:
-        StudyError: It is no database, damaged, or made to take for ever.
+        StudyError: It is no database, is damaged, or takes too much work to read.
     """
     size = path.stat().st_size
     how = "mode=rw" if ahead else "mode=ro&immutable=1"
@@ -131,11 +131,11 @@ def reading(path: Path, called: str, ahead: bool = False) -> Iterator[sqlite3.Co
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(size, 2**20) * 2)
         for setting in ("trusted_schema=OFF", "cell_size_check=ON", "query_only=ON"):
             connection.execute(f"PRAGMA {setting}")
-        # What is not UTF-8 is found with the row that it is in.
+        # Texts that are not UTF-8 are reported with their row.
         connection.text_factory = lambda content: content.decode(errors="surrogateescape")
         yield connection
     except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
-        # Python's driver decodes what SQLite says, and that may quote a name of the schema which is not UTF-8.
+        # The driver decodes SQLite's messages, which may quote a name of the schema that is not UTF-8.
         raise StudyError(f"The catalog of {called} is damaged ({error}): restore catalog.db from a copy.") from error
     finally:
         if connection is not None:
@@ -143,10 +143,10 @@ def reading(path: Path, called: str, ahead: bool = False) -> Iterator[sqlite3.Co
 
 
 def present(connection: sqlite3.Connection, called: str, advice: str = "") -> list[sa.Table]:
-    """The tables of ours that a catalog has, in an order in which rows come after those that they are about.
+    """The tables of ours that a catalog has, ordered so that referenced tables come first.
 
     Raises:
-        StudyError: With ``advice``: it has something that is not ours. Without, that is left alone.
+        StudyError: ``advice`` is given and the catalog has something that is not ours; otherwise that is ignored.
     """
     for kind, name, table, sql in connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall():
         problem = _foreign(str(kind), str(name), str(table), sql)
@@ -171,7 +171,7 @@ def rows(connection: sqlite3.Connection, table: sa.Table, size: int) -> Iterator
         size: Bytes of the database, which bound how many rows there can be.
     """
     facts = connection.execute(f'PRAGMA table_xinfo("{table.name}")').fetchall()
-    # A hidden column is generated: reading it would run what somebody wrote.
+    # A hidden column is generated: reading it would evaluate an expression from the file.
     columns = [fact[1] for fact in facts if fact[1] in _COLUMNS[table.name] and not fact[6]]
     most = size // (len(columns) + 4)
     named = ", ".join(f'"{name}"' for name in columns)
@@ -183,7 +183,7 @@ def rows(connection: sqlite3.Connection, table: sa.Table, size: int) -> Iterator
 
 
 def _foreign(kind: str, name: str, table: str, sql: object) -> str:
-    """What a part of the schema is that is not ours; empty for one of ours."""
+    """A description of a schema entry that is not ours, or an empty text."""
     what = f"a {kind} {shown(name)}"
     if kind == "index" and sql is None and name.startswith("sqlite_autoindex_"):
         return ""
@@ -203,14 +203,14 @@ def _foreign(kind: str, name: str, table: str, sql: object) -> str:
 
 
 def _constraint(connection: sqlite3.Connection, table: sa.Table) -> str:
-    """What a table asks of its rows that ours does not, or the other way round; empty where they agree.
+    """How the constraints of a table differ from ours, or an empty text.
 
-    With other keys what the workbench writes would be refused, and with other types be changed.
+    With other keys SQLite would refuse what the workbench writes, and with other types it would change it.
     """
     for _, name, kind, required, _, key, _ in connection.execute(f'PRAGMA table_xinfo("{table.name}")').fetchall():
         if (column := table.columns.get(str(name))) is None:
             continue
-        # A primary key may be empty in SQLite, unless that is forbidden too.
+        # In SQLite a primary key may be NULL unless NOT NULL is declared too.
         wanted = (_affinity(column.type.compile(dialect=dialect.dialect())), bool(column.primary_key))
         if (_affinity(str(kind)), bool(key)) != wanted or (required and column.nullable):
             return f"the column {shown(str(name))} of {table.name} has another type or another key"
@@ -222,7 +222,7 @@ def _constraint(connection: sqlite3.Connection, table: sa.Table) -> str:
 
 
 def _affinity(kind: str) -> str:
-    """As which type SQLite keeps the values of a column of a declared type: https://sqlite.org/datatype3.html, section 3.1."""
+    """The type affinity of a declared column type: https://sqlite.org/datatype3.html, section 3.1."""
     words = {
         "INT": "INTEGER",
         "CHAR": "TEXT",

@@ -1,4 +1,4 @@
-"""Which files make up a study: what is put into a packed one, and all that is taken out of one."""
+"""Which files belong to a study: they are packed, and only they are unpacked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _IN_SET = re.compile(r"manifest\.json|index\.parquet|site[0-9]{3,6}-[0-9]{5}\.bi
 def belongs(name: str) -> bool:
     """Whether a file, by its path in the study's folder, is of a kind that the workbench writes there.
 
-    Side files of the database are not: a database that is whole needs none, and SQLite does what they say.
+    Side files of the database do not belong: a closed database needs none, and SQLite would replay them.
     """
     kind, _, rest = name.partition("/")
     identifier, _, file = rest.partition("/")

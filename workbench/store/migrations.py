@@ -1,4 +1,4 @@
-"""How the catalog of an older study becomes one of the present: steps in order, each from one version to the next.
+"""Migrations of the catalog: steps in order, each from one version to the next.
 
 A step speaks SQL and not the tables of :mod:`workbench.store.tables`, which are those of the newest version. It never changes
 once it is released. What a step does must be possible in a transaction, so that an upgrade that is cut short was never begun.
@@ -15,13 +15,13 @@ Step = Callable[[sa.Connection], None]
 
 
 def _find_by_run(connection: sa.Connection) -> None:
-    """Evidence and names are looked up by their run, when one is checked or dropped: a scan of all of them without an index."""
+    """Add indexes on the run of evidence and names, which are looked up when a run is checked or deleted."""
     for table in ("evidence", "names"):
         connection.execute(sa.text(f"CREATE INDEX IF NOT EXISTS ix_{table}_run ON {table} (run)"))
 
 
 def _both_p_values(connection: sa.Connection) -> None:
-    """Raw and corrected p values in columns of their own, and the clusters; what detection called p was Holm's correction."""
+    """Add columns for corrected p values and clusters. What detection stored as ``p`` was the corrected value."""
     there = {column["name"] for column in sa.inspect(connection).get_columns("evidence")}
     number, real = ("BIGINT", "DOUBLE PRECISION") if connection.dialect.name == "postgresql" else ("INTEGER", "FLOAT")
     wanted = {"clusters": number, "clusters_positive": number, "p_corrected": real, "family": "TEXT", "note": "TEXT"}
@@ -39,7 +39,7 @@ def with_both_p_values(row: dict[str, Any]) -> dict[str, Any]:
 
 
 STEPS: dict[int, Step] = {2: _find_by_run, 3: _both_p_values}
-"""What makes a catalog one of this version, out of one of the version before."""
+"""The step that leads to each version from the one before."""
 FIRST_VERSION = 1
 SCHEMA_VERSION = max(STEPS)
 

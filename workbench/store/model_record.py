@@ -1,4 +1,4 @@
-"""The model that a study is about: a study holds one."""
+"""The record of the one model of a study."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def require_same_model(study: StoredStudy, described: dict[str, Any]) -> None:
-    """A study holds one model: refuse another.
+    """Record the model of a new study; refuse another model for a study that has one.
 
     Raises:
         StudyError: The weights differ from those that the study was made with.

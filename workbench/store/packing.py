@@ -67,7 +67,7 @@ def pack(study: StoredStudy, path: Path, activations: bool = False, progress: Pr
 
 
 def _add(archive: zipfile.ZipFile, file: Path, name: str, packed: Callable[[int], None]) -> None:
-    # A file that grows beyond 2 GiB once it is packed has to be announced as one.
+    # zipfile must be told in advance of a member that may exceed 2 GiB.
     with file.open("rb") as source, archive.open(name, "w", force_zip64=file.stat().st_size >= _LARGE) as target:
         while block := source.read(_BLOCK):
             target.write(block)
@@ -110,7 +110,7 @@ def _drawing(acts: ActivationSet) -> dict[str, Any]:
 def _files(study: StoredStudy, activations: bool) -> Iterator[Path]:
     """What is packed besides the catalog: files of finished runs, kept texts, and of sets their manifests or all of them.
 
-    A link is never followed, and what is none of ours is left: a study that others wrote into must not carry files of its user.
+    Links are never followed and unknown files are left out: in a shared study they could expose files of this user.
     """
     folders = [inside(study.folder, "runs", str(run)) for run in study.runs()["id"] if is_id("runs", run)]
     folders += [inside(study.folder, "datasets"), *(acts.folder for acts in study.activations())]

@@ -1,4 +1,4 @@
-"""PostgreSQL as a catalog needs it: a study is one schema of a database, and its writers take turns as they do in SQLite."""
+"""Catalogs in PostgreSQL: a study is one schema of a database, and writers take turns as in SQLite."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DRIVER = "postgresql+psycopg"
 EXAMPLE = "postgresql+psycopg://user@host/database"
 SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 SCHEMA_KEY = "schema"
-# What a URL may ask of libpq. A study comes from others at times: its URL must not name files to read passwords from.
+# Options of libpq that a URL may set. A study from elsewhere must not name files to read passwords from.
 OPTIONS = frozenset({SCHEMA_KEY, "host", "port", "sslmode", "sslrootcert", "sslcert", "sslkey"})
 REACH_S = 10
 _TURNED_AWAY = frozenset({"55P03", "40P01", "40001"})  # lock timeout, deadlock, serialization
@@ -75,7 +75,7 @@ def make_engine(url: str) -> sa.Engine:
         known.difference_update_query([SCHEMA_KEY]),
         connect_args={"connect_timeout": REACH_S, "client_encoding": "utf8", "application_name": "concept-workbench"},
         isolation_level="READ COMMITTED",
-        # A server that was started again is met with a new connection.
+        # After a restart of the server a new connection is made.
         pool_pre_ping=True,
     )
     if SCHEMA_KEY not in known.query:
@@ -86,17 +86,17 @@ def make_engine(url: str) -> sa.Engine:
         if connection.info.parameter_status("server_encoding") != "UTF8":
             raise StudyError(f"The database '{known.database}' is not in UTF-8: make one with `createdb --encoding=UTF8`.")
         connection.autocommit = True
-        # Nothing but the study's schema is looked into, whatever other studies and programs have in the database.
+        # Only the study's schema is on the search path, whatever else the database holds.
         connection.execute("SELECT set_config('search_path', %s, false)", [schema])
         connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{PATIENCE_S * 1000:.0f}ms"])
         connection.autocommit = False
 
     def begin(connection: sa.Connection) -> None:
-        # Writers take turns, as in SQLite: each sees what the one before it wrote, so none of them has to be repeated.
+        # Writers take turns, as in SQLite: each sees what the one before wrote, so no transaction has to be retried.
         if connection.get_execution_options().get(WRITES, False):
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_lock_number(schema)})")
 
-    # First of all listeners: SQLAlchemy's own asks which schema is the present one.
+    # Must run before SQLAlchemy's own listener, which queries the current schema.
     sa.event.listen(engine, "connect", settings, insert=True)
     sa.event.listen(engine, "begin", begin)
     sa.event.listen(engine, "handle_error", _lost)
@@ -104,7 +104,7 @@ def make_engine(url: str) -> sa.Engine:
 
 
 def require_reachable(text: str) -> None:
-    """Connect once, before anything is kept of a new study.
+    """Connect once, before anything of a new study is written.
 
     Raises:
         StudyError: The server cannot be reached, or the user may make no schema.
@@ -136,7 +136,7 @@ def bytes_taken(engine: sa.Engine) -> int:
 
 
 def locked(error: sa.exc.DBAPIError) -> bool:
-    """Whether others held the catalog for longer than :data:`PATIENCE_S`, or the server let them go first."""
+    """Whether an error says that others held the lock for longer than :data:`PATIENCE_S`, or that the server preferred them."""
     return getattr(error.orig, "sqlstate", None) in _TURNED_AWAY
 
 
@@ -147,7 +147,7 @@ def address(url: sa.URL) -> str:
 
 
 def _lock_number(schema: str) -> int:
-    """Of a study in the whole database, as PostgreSQL numbers advisory locks: 64 bits with a sign."""
+    """The number of a study's advisory lock, unique in the database: a signed 64-bit integer."""
     digest = hashlib.sha256(f"concept-workbench {schema}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
 

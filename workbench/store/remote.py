@@ -1,7 +1,7 @@
-"""The part of a study that lies elsewhere: finished runs, whole sets and kept texts, on any file system that fsspec knows.
+"""The remote of a study: finished runs, complete activation sets and texts, on any file system that fsspec supports.
 
-What is there never changes, so it is copied whole or not at all: the file that names the others is written last and removed
-first, and what has none is not there. What comes back is held against its checksums before it gets its name in the study.
+Runs and sets never change, so each is copied as a whole: the file that lists the others is written last and removed first, and a
+run or set without it does not count as present. What is fetched is checked against its checksums before it enters the study.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from workbench.activations.manifest import Manifest
 
 LAST = {"runs": CHECKSUMS, "activations": MANIFEST, "left_out": MANIFEST}
-"""The file of a run or a set that names the others; of a set whose rows were left out when it was packed, there are no others."""
+"""The file that lists the others, by kind. A set whose rows were left out when it was packed has no other file."""
 CALLED = {"runs": "The run", "activations": "The set of activations"}
 LOOK_EVERY_S = 30.0
 
@@ -48,46 +48,46 @@ class Remote:
         self.folder, self.url = folder, known_remote(url)
         self._looked = -LOOK_EVERY_S
 
-    # What is there
+    # What the remote has
 
     def has(self, kind: str, name: str) -> bool:
-        """Whether a run or a set is there, whole."""
+        """Whether the remote has a complete run or set."""
         inside(self.folder, "activations" if kind == "left_out" else kind, name)
         return self._exists(f"{kind}/{name}/{LAST[kind]}")
 
     def names(self, kind: str) -> list[str]:
-        """The runs or sets that are there, whole, by their names; what is called as none of ours is none."""
+        """The names of the complete runs or sets at the remote; names that are no valid ids are ignored."""
         with self._reaching() as (files, base):
             found = {PurePosixPath(path).parent.name for path in files.glob(f"{base}/{kind}/*/{LAST[kind]}")}
         return sorted(name for name in found if is_id("activations" if kind == "left_out" else kind, name) and "." not in name)
 
     def listing(self) -> dict[str, int]:
-        """The bytes of everything that is there, by its path.
+        """The size in bytes of every file at the remote, by path.
 
         Raises:
-            StudyError: Nobody can say.
+            StudyError: The remote cannot be listed.
         """
         with self._reaching() as (files, base):
             found = files.find(base, detail=True)
             return {path.removeprefix(f"{base}/"): int(facts["size"]) for path, facts in found.items()}
 
     def read(self, path: str) -> bytes:
-        """A small file that is there."""
+        """The content of a small file at the remote."""
         with self._reaching() as (files, base):
             return bytes(files.cat_file(f"{base}/{path}"))
 
     def digest(self, path: str) -> str:
-        """The SHA-256 of a file that is there, which is read in pieces."""
+        """The SHA-256 of a file at the remote, read in chunks."""
         with self._reaching() as (files, base), files.open(f"{base}/{path}", "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    # There
+    # To the remote
 
     def put(self, kind: str, name: str) -> bool:
-        """Copy a finished run or a whole set there, unless it is there; whether it was copied.
+        """Copy a finished run or complete set to the remote unless it has it. Returns whether it was copied.
 
         Raises:
-            StudyError: It could not be copied; here, it is as it was.
+            StudyError: It could not be copied; the local files are unchanged.
         """
         folder, last = inside(self.folder, kind, name), LAST[kind]
         if self.has(kind, name):
@@ -107,13 +107,13 @@ class Remote:
         return True
 
     def put_known(self) -> None:
-        """Tell the remote of sets that are known here by their manifest alone, so that others know of them too."""
+        """Copy the manifests of sets of which only the manifest is here, so that others know of the sets too."""
         for folder in set_folders(self.folder):
             if left_out(folder) and not self.has("activations", folder.name) and not self.has("left_out", folder.name):
                 self.write(f"left_out/{folder.name}/{MANIFEST}", (folder / MANIFEST).read_bytes())
 
     def put_texts(self, anew: str = "") -> None:
-        """Copy the study's own copies of data sets there, that called ``anew`` again: the table, then how to read it."""
+        """Copy the study's data sets to the remote, the table before its description; the one named ``anew`` is copied again."""
         for about in sorted(inside(self.folder, "datasets").glob("*.json")):
             table = about.with_suffix(".parquet")
             if (
@@ -126,7 +126,7 @@ class Remote:
                 self.write(f"datasets/{about.name}", about.read_bytes())
 
     def remove(self, kind: str, name: str) -> None:
-        """Remove a run or a set from there: first the file without which it is not there, so that none is ever there in part."""
+        """Remove a run or set from the remote, the listing file first, so that none is ever present in part."""
         home = f"{kind}/{name}"
         inside(self.folder, "activations" if kind == "left_out" else kind, name)
         with self._reaching() as (files, base):
@@ -134,10 +134,10 @@ class Remote:
             for path in sorted(there, key=lambda path: path != f"{home}/{LAST[kind]}"):
                 files.rm_file(f"{base}/{path}")
 
-    # Back
+    # From the remote
 
     def fetch_run(self, name: str, anew: bool = False) -> None:
-        """Fetch a run, unless it is here; ``anew``, in the place of what is here.
+        """Fetch a run unless it is here; with ``anew``, replace the local one.
 
         Raises:
             StudyError: It is not there, or damaged there: then nothing of it is kept.
@@ -242,7 +242,7 @@ class Remote:
             for path in (about, table):
                 os.replace(inside(place, "datasets", path.name), path)
 
-    # How
+    # Transfers
 
     @cached_property
     def _place(self) -> tuple[Any, str]:
@@ -251,7 +251,7 @@ class Remote:
 
         scheme = urlsplit(self.url).scheme
         try:
-            # What is there is asked anew each time: others write as well.
+            # Listings are not cached, because others write to the remote as well.
             files, path = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         except ImportError as error:
             raise MissingExtraError(f"a library for {scheme}://", "s3", "This remote") from error
@@ -268,7 +268,7 @@ class Remote:
         except Exception as error:
             if no_room(error):
                 raise
-            # Every library has errors of its own.
+            # Every storage library raises errors of its own.
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise StudyError(
                 f"The study's remote {self.url} does not do what it is asked ({reason}): see that you may use it."
@@ -283,13 +283,13 @@ class Remote:
             return float(files.modified(f"{base}/{path}").timestamp())
 
     def upload(self, source: Path, path: str) -> None:
-        """Copy a file there."""
+        """Copy a file to the remote."""
         with self._reaching() as (files, base):
             self._make_room(files, f"{base}/{path}")
             files.put_file(str(source), f"{base}/{path}")
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a small file that is there whole or not at all."""
+        """Write a small file at the remote, as a whole or not at all."""
         with self._reaching() as (files, base):
             self._make_room(files, f"{base}/{path}")
             partial = f"{base}/{path}.{secrets.token_hex(8)}{PARTIAL}"
@@ -297,12 +297,12 @@ class Remote:
             files.mv(partial, f"{base}/{path}")
 
     def _make_room(self, files: Any, path: str) -> None:
-        # A bucket has no folders, and is not made by the way.
+        # Buckets have no folders, and must not be created as a side effect.
         if not urlsplit(self.url).scheme.startswith("s3"):
             files.makedirs(path.rpartition("/")[0], exist_ok=True)
 
     def download(self, path: str, target: Path) -> None:
-        """Copy a file from there; nothing is checked. `StudyError` when there is none."""
+        """Copy a file from the remote without checking it. `StudyError` when it does not exist."""
         target.parent.mkdir(parents=True, exist_ok=True)
         if not self._exists(path):
             raise StudyError(f"{path} is neither in the study's folder nor at {self.url}: push it from where it was made.")

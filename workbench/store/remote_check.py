@@ -1,4 +1,4 @@
-"""Whether what lies at a study's remote is what was put there, and what is damaged there put again. Nothing is removed there."""
+"""Check a study's remote, and copy damaged files to it again. Nothing is removed there."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from workbench.store.stored_study import StoredStudy
 
 Listing = Mapping[str, int]
-"""The bytes of every file at a remote, by its path there."""
+"""The size in bytes of every file at a remote, by path."""
 Known = dict[str, tuple[int | None, str | None]]
-"""The bytes and the SHA-256 of the files of a run or a set, as far as they are known."""
+"""Size and SHA-256 of each file of a run or set, as far as they are known."""
 Fault = tuple[str, str, Literal["broken", "unfinished", "unchecked"], str]
-"""What it is about, such as ``runs/ID``; the file in it; the state; and a sentence."""
+"""The part, such as ``runs/ID``; the file in it; the state; and a sentence about it."""
 
 
 def check(study: StoredStudy, remote: Remote, there: Listing, unsound: Collection[str], content: bool) -> Iterator[Fault]:
-    """What is not at the remote as it was put there, or not at all.
+    """Faults of the remote: files that are missing, or differ from what was copied there.
 
-    Every run, set and copy of texts that is there is looked at, whoever put it: the file that names the others is read, and those
-    must be there with their lengths. The length of a run's file is known where the run is here as well.
+    Every run, set and data set at the remote is checked, whoever copied it there: the file that lists the others is read, and
+    those must exist with their sizes. The size of a run's file is known if the run is here as well.
 
     Args:
         study: The study.
         remote: Its remote.
-        there: What is there.
-        unsound: The runs and sets whose files here are damaged, as ``runs/ID``: nothing is held against them.
-        content: Read every byte there, and hold it against its checksum.
+        there: The listing of the remote.
+        unsound: Runs and sets whose local files are damaged, as ``runs/ID``: the remote is not compared with those.
+        content: Read every byte at the remote and compare checksums.
     """
     gone = set(deleted_parts(study))
     found = {kind: sorted(_names(there, kind)) for kind in LAST}
@@ -60,7 +60,7 @@ def check(study: StoredStudy, remote: Remote, there: Listing, unsound: Collectio
 
 
 def put_again(study: StoredStudy, remote: Remote, place: str, files: Collection[str]) -> tuple[bool, str]:
-    """Put what is damaged there again, where this study has the very same bytes; whether that was done, and a sentence."""
+    """Copy a damaged part to the remote again if this study has the same bytes. Returns whether that was done, and a sentence."""
     kind, _, name = place.partition("/")
     try:
         done = _put_texts(study, remote, name) if kind == "datasets" else _put_part(study, remote, kind, name, files)
@@ -78,7 +78,7 @@ def _put_part(study: StoredStudy, remote: Remote, kind: str, name: str, files: C
         return False
     here = _of(kind, name, (folder / last).read_bytes())
     if last in files:
-        # What cannot be read says nothing of the others, so all of it is that of this study from now on.
+        # The listing file is unreadable and says nothing of the others, so all files are replaced by this study's.
         _put(remote, folder, place, [*here, last], last)
         return True
     there = _of(kind, name, remote.read(f"{place}/{last}"))
@@ -95,7 +95,7 @@ def _names(there: Listing, kind: str) -> set[str]:
 
 
 def _home(kind: str) -> str:
-    """The folder of a study in which what is of a kind at a remote has its place."""
+    """The local folder that corresponds to a kind of part at the remote."""
     return "activations" if kind == "left_out" else kind
 
 
@@ -126,7 +126,7 @@ def _faults(
 
 
 def _of(kind: str, name: str, text: bytes) -> Known:
-    """What the file that names the others says of them. `StudyError` when it cannot be read."""
+    """Size and checksum of each file, from the file that lists them. `StudyError` when it cannot be read."""
     if kind == "runs":
         return {file: (None, digest) for file, digest in parse_sums(text).items()}
     try:
@@ -142,7 +142,7 @@ def _of(kind: str, name: str, text: bytes) -> Known:
 
 
 def _with_lengths(known: Known, folder: Path) -> Known:
-    """The lengths of a run's files, where the same ones are here."""
+    """Add the sizes of a run's files, if the same run is here."""
     if not is_file(folder / CHECKSUMS):
         return known
     here = parse_sums((folder / CHECKSUMS).read_bytes())
@@ -180,14 +180,14 @@ def _here(study: StoredStudy) -> Iterator[str]:
 
 
 def _sound(kind: str, folder: Path) -> bool:
-    """Whether a run or a set is in the study's folder, every byte of it."""
+    """Whether the study's folder has a run or set, undamaged."""
     if not is_file(folder / LAST[kind]):
         return False
     return not any(damaged_files(folder)) if kind == "runs" else not any(damage(folder))
 
 
 def _put(remote: Remote, folder: Path, place: str, files: Collection[str], last: str) -> None:
-    """Copy files, the one that names the others after them."""
+    """Copy files, the one that lists the others last."""
     for file in files:
         if file != last:
             remote.upload(child(folder, file), f"{place}/{file}")

@@ -1,4 +1,4 @@
-"""Copying all of a study to its remote, and back."""
+"""Copying a whole study to its remote, and back."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def push(study: StoredStudy, remote: Remote) -> list[str]:
-    """Copy everything that is whole here and not there, and remove there what was deleted; what was copied.
+    """Copy everything complete that the remote lacks, and remove from it what was deleted. Returns what was copied.
 
     Raises:
-        StudyError: Something is damaged here. All else was copied.
+        StudyError: Something is damaged here; everything else was copied.
     """
     from workbench.activations.checksums import damage
     from workbench.activations.writer import whole
@@ -39,7 +39,7 @@ def push(study: StoredStudy, remote: Remote) -> list[str]:
 
 
 def pull(study: StoredStudy, remote: Remote, activations: bool = True) -> list[str]:
-    """Fetch everything that is there and not here, with or without the rows of sets; what was fetched."""
+    """Fetch everything that is missing here, with or without the rows of sets. Returns what was fetched."""
     fetched = []
     for acts in study.activations():
         remote.fetch_texts(acts.dataset_record)

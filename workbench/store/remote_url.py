@@ -1,4 +1,4 @@
-"""URLs of places where runs, activation sets and texts of a study are kept as well."""
+"""URLs of the remotes of studies."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ SCHEMES = frozenset({
     "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "hdfs", "webhdfs", "sftp", "ssh", "smb", "webdav",
     "webdavs", "file", "memory",
 })  # fmt: skip
-"""Of the file systems that fsspec knows, those that files can be kept on: a web page can only be read."""
+"""The file systems of fsspec that can be written to; a web page, for instance, can only be read."""
 
 
 def known_remote(url: str) -> str:
-    """The URL of a place as a study keeps it.
+    """Check the URL of a remote, and return it as a study stores it.
 
     Raises:
-        ConfigError: It is none, or holds a password.
+        ConfigError: It is no URL of a known file system, or holds a password.
     """
     try:
         parts = urlsplit(url)

@@ -1,7 +1,7 @@
-"""Dropping what is broken in a study, so that what is left is whole.
+"""Repairing a study: what is broken is dropped, so that the rest is consistent.
 
-What can be made again is dropped: activations, runs with their concepts and evidence, the rest of what was cut short. Names,
-notes and collections were given by people and cannot be made again: those of dropped concepts are written to a file first.
+What can be recomputed is dropped: activations, runs with their concepts and evidence, and left-overs of interrupted work. Names,
+notes and collections were made by people and cannot be recomputed: those of dropped concepts are written to a file first.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ WHY = "Its files were damaged, and a repair of the study dropped them."
 def repair(study: StoredStudy, remote_content: bool = False, progress: Progress | None = None) -> pd.DataFrame:
     """Drop what is broken. Nothing is asked, and what people wrote about dropped concepts is kept in ``dropped-<time>.json``.
 
-    At the remote nothing is dropped: what is damaged there and whole here is put there again.
+    Nothing is dropped at the remote: what is damaged there and intact here is copied there again.
 
     Args:
         study: The study.
@@ -47,7 +47,7 @@ def repair(study: StoredStudy, remote_content: bool = False, progress: Progress 
         ``part, name, mended, action``, one row a thing that was broken; those that are not mended need a person.
 
     Raises:
-        DiskFullError: There is no room for that file; nothing in the catalog was dropped.
+        DiskFullError: There is no space for that file; nothing in the catalog was dropped.
     """
     broken = [f for f in findings(study, remote_content, progress) if f.state == "broken"]
     study.require_writable("the study")
@@ -58,7 +58,7 @@ def repair(study: StoredStudy, remote_content: bool = False, progress: Progress 
     done += _cache(study, broken) + _remote(study, broken)
     done += [_set(study, name) for name in _names(broken, "activations")]
     if any(f.part == "catalog" and f.name == "catalog.db" for f in broken):
-        # What a damaged catalog says of runs is no reason to drop one.
+        # A damaged catalog is no reason to drop runs.
         done.append(("catalog", "catalog.db", False, "The database is damaged: restore catalog.db from a copy."))
     elif not unsafe:
         done += _runs(study, [f for f in broken if f.part == "run"])
@@ -82,7 +82,7 @@ def _set(study: StoredStudy, name: str) -> tuple[str, str, bool, str]:
         except StudyError:
             again = False
         if again:
-            # The manifest tells the runs what they read, and lets the rows be captured again.
+            # The manifest stays: runs refer to it, and the rows can be captured again by it.
             for path in [path for path in folder.iterdir() if path.name != MANIFEST]:
                 _drop(path)
             return "activations", name, True, "Its rows were dropped: `workbench recapture` captures them again."
@@ -91,7 +91,7 @@ def _set(study: StoredStudy, name: str) -> tuple[str, str, bool, str]:
 
 
 def _without_runs(study: StoredStudy, broken: Sequence[Finding]) -> list[tuple[str, str, bool, str]]:
-    """Why no run is dropped, where the folder that they are all in is not there; a person has to say that they are lost."""
+    """If the whole folder of runs is missing, drop none and say so: a person has to confirm that they are lost."""
     problem = home_problem(study.folder, "runs")
     missing = [name for name in _names(broken, "run") if is_id("runs", name)]
     if not problem or (problem == "missing" and not missing):
@@ -112,7 +112,8 @@ def _rests(study: StoredStudy) -> list[tuple[str, str, bool, str]]:
 
 
 def _strange(study: StoredStudy, finding: Finding) -> tuple[str, str, bool, str]:
-    """Drop a link, a pipe or what lies too deep, and not what is led to; what is only called wrongly may be somebody's."""
+    """Remove a link, a pipe or a folder that is nested too deep, but not the target of a link. A file with an unknown name is
+    left."""
     if action := drop_strange(study.folder, finding.name):
         return "files", finding.name, True, action
     return "files", finding.name, False, "The workbench did not make it: look at it, and remove it."
@@ -133,10 +134,10 @@ def _runs(study: StoredStudy, broken: Sequence[Finding]) -> list[tuple[str, str,
     for name in [name for name in _names(broken, "run") if name not in {swept for _, swept, *_ in done}]:
         row = known.get(name)
         if not is_id("runs", name):
-            # There can be no files of it.
+            # Its id is no valid folder name, so it can have no files.
             broken_runs.append(name)
             continue
-        folder = inside(study.folder, "runs", name)  # Links in its place are gone by now.
+        folder = inside(study.folder, "runs", name)  # Links in its place were removed above.
         if row is None and folder.suffix != PARTIAL:
             done.append(
                 ("run", name, False, f"The catalog does not know it: restore {called} from a copy, or remove the folder.")
@@ -155,7 +156,7 @@ def _runs(study: StoredStudy, broken: Sequence[Finding]) -> list[tuple[str, str,
 
 
 def _fetched(study: StoredStudy, name: str) -> tuple[str, str, bool, str] | None:
-    """Fetch a damaged run from the remote; None where it is not there. What may be whole there is not given up here."""
+    """Fetch a damaged run from the remote; None if the remote lacks it. A run that may be intact there is not dropped here."""
     try:
         if study.remote is None or not study.remote.has("runs", name):
             return None
@@ -167,7 +168,7 @@ def _fetched(study: StoredStudy, name: str) -> tuple[str, str, bool, str] | None
 
 
 def _remote(study: StoredStudy, broken: Sequence[Finding]) -> list[tuple[str, str, bool, str]]:
-    """Put again what is damaged at the remote and whole here."""
+    """Copy to the remote again what is damaged there and intact here."""
     if study.remote is None:
         return []
     from workbench.store.remote_check import put_again
@@ -197,7 +198,7 @@ def _drop_runs(study: StoredStudy, broken_runs: list[str], known: dict[str, dict
     done = []
     every = list(broken_runs)
     for name in every:
-        # What was made from the concepts of a dropped run speaks of concepts that are no more.
+        # Runs made from the concepts of a dropped run refer to concepts that no longer exist.
         every += [i for i, row in known.items() if name in row["inputs"].get("parents", []) and i not in every]
     every = [name for name in every if known[name]["status"] in {"done", "running"}]
     mine = sa.select(tables.concepts.c.id).where(tables.concepts.c.run.in_(every))

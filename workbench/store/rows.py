@@ -1,4 +1,4 @@
-"""Whether a row of a catalog is one that the workbench could have written: the types of its values, its ids, its JSON."""
+"""Validation of catalog rows: types of values, ids, and JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ROUNDED = 1e-6
 
 
 def problem_of(table: sa.Table, row: Row) -> str:
-    """What is wrong with a row, as part of a sentence; empty where nothing is. Values are as SQLite gives them."""
+    """What is wrong with a row, as part of a sentence, or an empty text. Values are as SQLite returns them."""
     for name, value in row.items():
         if not _fits(table.c[name], value):
             return f"the column '{name}' holds {_called(value)}"
@@ -30,7 +30,7 @@ def problem_of(table: sa.Table, row: Row) -> str:
 
 
 def read_json(text: str) -> Any:
-    """The value of a JSON text. `ValueError` where it is none, or longer than any of ours."""
+    """The value of a JSON text. `ValueError` if it is invalid or longer than any that the workbench writes."""
     if len(text) > _JSON_BYTES:
         raise ValueError("it is too long")
     return parse_json(text, numbers=False, halves=True)
@@ -122,7 +122,7 @@ def _info(row: Row) -> str:
 
 
 def _measured(key: str, value: str) -> str:
-    """What is wrong with a number that was measured once."""
+    """What is wrong with a stored measurement, such as a dose unit."""
     if key.startswith("norm "):
         return "" if _finite(value) else "a typical norm is no number"
     if key.startswith("unit "):

@@ -49,11 +49,11 @@ class RunRecord(BaseModel):
 
 
 def require_records(rows: Iterable[Mapping[str, Any]], called: str) -> None:
-    """See that runs are recorded as the workbench records them.
+    """Check the JSON columns of run records.
 
     Args:
         rows: Of the catalog's table of runs.
-        called: What a person calls the catalog.
+        called: The name of the catalog in messages.
 
     Raises:
         StudyError: One is not; it is named, with what is wrong.
@@ -67,7 +67,7 @@ def require_records(rows: Iterable[Mapping[str, Any]], called: str) -> None:
 
 
 def record_problem(row: Mapping[str, Any]) -> str:
-    """What is wrong with the JSON of a run's record, as part of a sentence; empty where nothing is."""
+    """What is wrong with the JSON of a run's record, as part of a sentence, or an empty text."""
     try:
         _records().validate_python({name: row[name] for name in RunRecord.model_fields})
     except ValidationError as error:

@@ -130,7 +130,7 @@ class Run:
 
     @property
     def remarks(self) -> list[str]:
-        """What has to be read with the run's numbers: what could not be measured or made, and why, and notes on what was."""
+        """Sentences to read beside the run's numbers: what could not be measured and why, and notes on measurements."""
         from workbench.registry import declared_metrics
 
         titles = {metric.key: metric.title for metric in declared_metrics(self.analysis)}
@@ -163,7 +163,7 @@ class Run:
         return self.study.compare(self, other)
 
     def locate(self, number: int) -> tuple[ConceptSet, int]:
-        """The set that holds the concept of a number, and its place there."""
+        """The concept set that holds the concept of a number, and its column in that set."""
         first = 0
         for concept_set in self.sets:
             if number < first + len(concept_set):
@@ -179,7 +179,8 @@ class Run:
 
 
 class Figures(Mapping[str, "Figure"]):
-    """Figures of a run, read when asked for; one that is damaged, or would load something, is a DataError then."""
+    """Figures of a run, read when accessed. A damaged figure, or one that would load something from the network, raises
+    DataError."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -226,7 +227,7 @@ class Tables:
         run = self.folder.parent.name
         with reading(f"The table '{name}' of the run {run}", "`workbench study repair` drops it.", DataError):
             with database().cursor() as cursor:
-                # Study paths are the user's own; the condition is ours and its values are bound.
+                # The path is the user's own; the condition is a constant of ours, and its values are bound.
                 found = cursor.execute(f"select * from read_parquet(?) where {condition}", [path, *values]).df()
             return require_kinds(name, found, run)
 
@@ -235,7 +236,7 @@ class Tables:
 
 
 def seal(folder: Path) -> None:
-    """Keep the SHA-256 of every file of a run, which never changes once it is finished, and have all of it on the disk."""
+    """Write the SHA-256 of every file of a finished run, and flush all files to the disk."""
     from workbench.activations.checksums import sha256_of, sync
 
     files = list(files_below(folder))
@@ -246,12 +247,12 @@ def seal(folder: Path) -> None:
 
 
 def parse_sums(text: bytes) -> dict[str, str]:
-    """The checksums of a run's files, from elsewhere. `StudyError` when they are none."""
+    """Parse a checksum file from elsewhere. `StudyError` when it is invalid."""
     try:
         sums = shaped(text, dict[str, str])
     except ShapeError as error:
         raise StudyError(f"It cannot be read: {error}.") from None
-    # They must not lead outside the run.
+    # Names must not lead outside the run's folder.
     if strange := next((file for file in sums if not in_run(file)), None):
         raise StudyError(f"It cannot be read: it names {shown(strange)}, which is no file of a run.")
     return sums
@@ -265,7 +266,7 @@ def find_run(study: StoredStudy, identifier: str) -> dict[str, Any]:
         found = every[every["id"].str.startswith(identifier) & every["status"].eq("done")]
     if found.empty:
         raise UnknownNameError("run", identifier, every["id"])
-    # Of several, the newest; but nobody asks by its first letters for a repetition, or for a replica with a higher seed.
+    # The newest match; originals come before repetitions, and lower seeds before replicas with higher ones.
     order = found.assign(original=~repetitions(found)).sort_values(
         ["original", "seed", "started"], ascending=[True, False, True], kind="stable"
     )
@@ -273,7 +274,7 @@ def find_run(study: StoredStudy, identifier: str) -> dict[str, Any]:
 
 
 def first_id(run: str) -> str:
-    """The id of a run as it was when it was done for the first time: again, it gets ``-2``, ``-3`` and so on at its end."""
+    """The id of a run without the ``-2``, ``-3`` and so on that further attempts get at the end."""
     name, _, number = run.rpartition("-")
     return name if number.isdecimal() and len(number) < 8 else run
 
@@ -284,7 +285,7 @@ def repetitions(runs: pd.DataFrame) -> pd.Series:
 
 
 def newest_comparison(study: StoredStudy) -> tuple[str | None, bool]:
-    """The id of the newest comparison of methods that is kept, or None, and whether runs have come since; nothing is computed."""
+    """The id of the newest stored comparison of methods, or None, and whether there are newer runs. Nothing is computed."""
     runs = study.runs()
     runs = runs[~repetitions(runs)]
     compared = runs[runs["analysis"].eq(COMPARISON)]

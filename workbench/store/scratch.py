@@ -1,4 +1,4 @@
-"""Folders in which a process gathers what it fetches, and what a killed one has left of them."""
+"""Temporary folders for what a process fetches, and cleaning up those that killed processes left."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ PREFIX = "fetched-"
 
 @contextmanager
 def scratch(study: Path) -> Iterator[Path]:
-    """A new folder in the cache of a study's folder, gone when the block ends; what killed processes have left goes as well."""
+    """A context with a new folder in the study's cache, removed at the end, together with folders that killed processes left."""
     cache = inside(study, "cache")
     cache.mkdir(parents=True, exist_ok=True)
     drop_rests(study)
     folder = cache / f"{PREFIX}{uuid.uuid4().hex}"
-    # The lock comes before the folder and goes after it: a folder that nobody holds is of a process that has ended.
+    # The lock is made before the folder and removed after it, so a folder without a held lock belongs to an ended process.
     with hold(_lock(folder), f"The folder {folder}"):
         folder.mkdir()
         try:
@@ -37,7 +37,7 @@ def rests(study: Path) -> list[Path]:
 
 
 def drop_rests(study: Path) -> None:
-    """Remove those folders, and their locks; one who was killed at the right moment leaves a lock alone."""
+    """Remove those folders and their locks. A process can also be killed when only its lock is left."""
     for folder in rests(study):
         remove_tree(folder, ignore_errors=True)
     cache = inside_or_none(study, "cache")

@@ -1,4 +1,4 @@
-"""SQLite as a catalog needs it: many processes read and write one file at once, and none is turned away by the others."""
+"""Catalogs in SQLite: many processes read and write one file, waiting for each other rather than failing."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _NAP_S = 0.02
 
 
 def make_engine(url: str, read_only: bool = False) -> sa.Engine:
-    """The engine of a database file; settings and transactions are ours.
+    """An engine for a database file, with pragmas and transactions set up here.
 
     Args:
-        url: ``sqlite:///`` and the path, every character of which stands for itself.
-        read_only: Nothing is written, and no file is made beside it.
+        url: ``sqlite:///`` and the path, without escapes.
+        read_only: Write nothing, and create no side file.
     """
     path = Path(url.removeprefix("sqlite:///"))
     if read_only:
-        # A connection for each query: whether others write now decides how it reads.
+        # One connection a query: how to read depends on whether a write-ahead log exists at that moment.
         pool: type[sa.Pool] = sa.NullPool
         engine = sa.create_engine("sqlite://", creator=lambda: _reader(path), poolclass=pool, json_deserializer=_json)
     else:
@@ -46,7 +46,7 @@ def make_engine(url: str, read_only: bool = False) -> sa.Engine:
 
 
 def _reader(path: Path) -> sqlite3.Connection:
-    """A connection that reads: with what others have written ahead where they have, else the file as it lies."""
+    """A read-only connection that includes the write-ahead log if there is one, and otherwise opens the file as immutable."""
     ahead = path.with_name(f"{path.name}-wal")
     how = "mode=ro" if ahead.exists() and ahead.stat().st_size else "mode=ro&immutable=1"
     name = f"file:{quote(os.fsencode(path))}?{how}"
@@ -61,7 +61,7 @@ def _json(text: str) -> Any:
 
 
 def _distrust(connection: Any, _record: Any) -> None:
-    # Should others who share the study have put something into the schema: it is not run with more than it needs.
+    # Limits what a schema changed by others who share the study could do.
     connection.execute("PRAGMA trusted_schema=OFF")
     connection.execute("PRAGMA cell_size_check=ON")
 
@@ -69,14 +69,14 @@ def _distrust(connection: Any, _record: Any) -> None:
 def _damaged(context: sa.engine.ExceptionContext) -> None:
     """One sentence for a file that is no whole database, wherever that shows."""
     error = context.original_exception
-    # What SQLite says may quote a name of the schema that is not UTF-8, and Python's driver decodes it.
+    # The driver decodes SQLite's messages, which may quote a name of the schema that is not UTF-8.
     undecoded = isinstance(error, UnicodeDecodeError) or (isinstance(error, sqlite3.OperationalError) and "decode" in str(error))
     if undecoded or type(error) is sqlite3.DatabaseError:
         raise StudyError(f"The study's catalog is damaged ({error}): restore catalog.db from a copy.") from error
 
 
 def require_plain(engine: sa.Engine) -> None:
-    """See that a catalog holds nothing that runs by itself, each time: another may have been put in its place.
+    """Refuse a catalog with triggers, views or virtual tables. Checked on every opening: the file may have been replaced.
 
     Raises:
         StudyError: It holds a trigger, a view or a virtual table.
@@ -91,23 +91,24 @@ def require_plain(engine: sa.Engine) -> None:
 
 
 def locked(error: sa.exc.DBAPIError) -> bool:
-    """Whether others held the database for longer than :data:`PATIENCE_S`."""
+    """Whether an error says that others held the lock for longer than :data:`PATIENCE_S`."""
     return "locked" in str(error.orig)
 
 
 def _settings(connection: Any, _record: Any) -> None:
-    # Python's driver opens transactions late by itself; with None, that of `_begin` is the only one.
+    # The driver would begin transactions itself, and late; with None only `_begin` does.
     connection.isolation_level = None
     cursor = connection.cursor()
     _write_ahead(cursor)
-    # A name that a person gave is on the disk when they see it, even if the power fails then.
+    # A committed name survives a power failure.
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
 
 
 def _write_ahead(cursor: Any) -> None:
-    """Readers do not wait for the writer. SQLite itself does not wait when it changes over, so this does."""
+    """Switch to WAL mode, in which readers do not wait for the writer. SQLite does not wait for the switch itself, so this
+    does."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -124,6 +125,6 @@ def _write_ahead(cursor: Any) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
-    # What writes takes the lock at once: one that read first could not wait for it, its view being out of date by then.
+    # Writers take the lock at once: a transaction that read first could not wait, because its snapshot would be outdated.
     writes = connection.get_execution_options().get(WRITES, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class ModelRecord(TypedDict):
-    """What the catalog keeps of the study's model: at least this."""
+    """The study's model in the catalog; further keys are allowed."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
@@ -45,7 +45,7 @@ class ModelRecord(TypedDict):
 
 
 class DatasetRecord(TypedDict):
-    """What the catalog keeps of the data set whose labels hold."""
+    """The data set whose labels are in force, in the catalog."""
 
     name: str
     hash: str
@@ -58,10 +58,10 @@ class StoredStudy:
     :class:`~workbench.study.Study` adds the work that is done in it.
 
     Attributes:
-        folder: Where the study lies.
+        folder: The study's folder.
         name: The folder's name.
         catalog: The SQL catalog.
-        remote: Where runs, sets and texts are kept as well, or None.
+        remote: Where runs, sets and texts are copied to, or None.
     """
 
     def __init__(self, folder: Path, catalog: Catalog, remote: str = "") -> None:
@@ -81,7 +81,7 @@ class StoredStudy:
         return self.catalog.read_only
 
     def require_writable(self, what: str) -> None:
-        """See that the study can be written.
+        """Raise unless the study can be written.
 
         Args:
             what: What is to be written, for the error.
@@ -135,7 +135,7 @@ class StoredStudy:
         return run
 
     def run_of(self, record: dict[str, Any]) -> Run:
-        """The run of a record of the catalog."""
+        """A `Run` for a record of the catalog."""
         return Run(cast("Study", self), record)
 
     def evidence(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
@@ -143,7 +143,7 @@ class StoredStudy:
         return self.catalog.evidence(metrics=metrics)
 
     def recipes(self) -> pd.DataFrame:
-        """The kept interventions, oldest first: ``id, name, recipe, texts, author, at``."""
+        """The stored interventions, oldest first: ``id, name, recipe, texts, author, at``."""
         return self.catalog.frame(sa.select(tables.interventions).order_by(tables.interventions.c.id))
 
     @property
@@ -168,7 +168,7 @@ class StoredStudy:
         return self._model
 
     def model_for(self, progress: Progress | None) -> Model:
-        """:attr:`model`, for work that shows how far it is: loading a large one takes long, and is said."""
+        """:attr:`model`, reporting to ``progress`` that it is being loaded, since a large one takes long."""
         if self._model is None and progress is not None:
             progress(0, 1, f"loading the model {self.model_record()['name']}")
         return self.model
@@ -193,7 +193,7 @@ class StoredStudy:
         return self._known("model", ModelRecord)
 
     def _known(self, key: str, shape: type[Any]) -> dict[str, Any] | None:
-        """A record that the catalog keeps as JSON."""
+        """A record that the catalog stores as JSON; None if there is none."""
         known = self.catalog.info(key)
         if known is None:
             return None
@@ -245,7 +245,7 @@ class StoredStudy:
         return self._datasets[record["hash"]]
 
     def use_dataset(self, dataset: Dataset) -> None:
-        """Give the study a data set: its labels, groups and splits hold from now on for all activations of its examples."""
+        """Make a data set's labels, groups and splits the current ones for all activations of its examples."""
         self._remember(dataset)
         record = json.dumps({"name": dataset.name, "hash": dataset.hash, "source": dataset.source}, default=str)
         for digest in (dataset.content_hash, dataset.hash, *dataset.earlier):
@@ -273,7 +273,7 @@ class StoredStudy:
         return dataset
 
     def keep_dataset(self, dataset: Dataset) -> None:
-        """Keep the table of a data set with the study, at its remote too, without changing which labels hold."""
+        """Store the table of a data set with the study and at its remote, without making its labels the current ones."""
         from workbench.store.texts import copy_path, keep_texts
 
         self.require_writable("the study")
@@ -285,7 +285,7 @@ class StoredStudy:
 
     def _remember(self, dataset: Dataset) -> None:
         known = self._datasets.get(dataset.hash)
-        # Of two with the same labels, the one with more columns to choose others from.
+        # Of two data sets with the same labels, the one with more columns.
         if known is None or not set(dataset.table.columns) <= set(known.table.columns):
             self._datasets[dataset.hash] = dataset
         elif known.missing_words != dataset.missing_words:
@@ -294,18 +294,19 @@ class StoredStudy:
     # The remote
 
     def look(self, again: bool = False) -> None:
-        """Know the sets that others have put to the remote; they are looked for now and then, or at once when ``again``."""
+        """Fetch the manifests of sets that others copied to the remote, at most twice a minute unless ``again``."""
         if self.remote and not self.read_only:
             self.remote.look(again, without=deleted_sets(self))
 
     def fetch_set(self, folder: Path) -> None:
-        """Fetch a set's rows from the remote, where it has them; one that was deleted is about to be captured again."""
+        """Fetch a set's rows from the remote if it has them. Called before a capture, so a deleted set no longer counts as
+        deleted."""
         revive(self, folder.name)
         if self.remote and self.remote.has("activations", folder.name):
             self.remote.fetch_set(folder.name)
 
     def kept(self, acts: ActivationSet) -> ActivationSet:
-        """A new set, which the remote has from now on as well."""
+        """Copy a new set to the remote, and return it."""
         if self.remote:
             self.remote.put_texts()
             self.remote.put("activations", acts.id)

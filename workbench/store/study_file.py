@@ -1,4 +1,4 @@
-"""The file that makes a folder a study."""
+"""``study.json``, the file that makes a folder a study."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from workbench.writing import new_beside, placing, write_beside
 
 FORMAT = 1
 ELSEWHERE_FORMAT = 2
-"""The format of a study that is not all in its folder: those who only know the first must not take it for an empty one."""
+"""The format of a study with a catalog or remote elsewhere, so that versions that only know the first refuse it."""
 MOST_BYTES = 2**16
 _ADVICE = "Restore it from a copy."
 
 
 @dataclass(frozen=True)
 class StudyFile:
-    """What the file says.
+    """The content of the file.
 
     Attributes:
         name: What the folder was called when the study was made.
         catalog: The URL of the catalog in PostgreSQL, without a password; empty where it is ``catalog.db`` in the folder.
-        remote: The URL of where runs and activations lie as well, without keys; empty where there is no such place.
-        id: What tells this study from another that is put in its place; empty in a study from before there were ids.
+        remote: The URL of the remote, without keys; empty if there is none.
+        id: Tells this study from another one in the same folder; empty in studies from before there were ids.
     """
 
     name: str
@@ -62,10 +62,10 @@ def make_or_check(folder: Path, called: str, create: bool, catalog: str | None =
 
     Args:
         folder: The folder.
-        called: What the user calls it, for the errors.
+        called: The name for messages.
         create: Make it when it does not exist; otherwise that is an error.
         catalog: Where the catalog of a new study is to be, when not in the folder; of one that is there, where it should be.
-        remote: Where runs and activations are to lie as well; a study that has no such place gets it.
+        remote: The URL of a remote; a study that has none gets it.
 
     Raises:
         StudyError: The folder holds something else, or cannot be read; or the study's catalog or remote is somewhere else.
@@ -76,7 +76,7 @@ def make_or_check(folder: Path, called: str, create: bool, catalog: str | None =
     if not os.path.lexists(file):
         if not create:
             raise StudyError(f"There is no study at {called}. Make one with `workbench capture {called} …`.")
-        # Looked for again, last: another process may be making the study at this moment, and what it makes is not in the way.
+        # Checked again last: another process may be making the study at this moment, and its files are not in the way.
         if os.path.lexists(folder) and not (folder.is_dir() and (_just_begun(folder) or file.exists())):
             raise StudyError(f"{called} is not a study and not empty; choose another folder for the study.")
         if wanted.catalog:
@@ -88,7 +88,7 @@ def make_or_check(folder: Path, called: str, create: bool, catalog: str | None =
         with disk_errors("the study"):
             with placing(folder):
                 inside(folder, "runs").mkdir(parents=True, exist_ok=True)
-            # Before others can see it: a process that opens it at this moment must not take it for a stranger's.
+            # Recorded before the file is visible, so that a process that opens the study now does not ask whether to trust it.
             trust.remember(folder, wanted.id, wanted.places)
             _write_once(file, wanted)
     found = read(file, called)
@@ -109,7 +109,7 @@ class _Header(BaseModel):
 
 
 def read(file: Path, called: str) -> StudyFile:
-    """What a study's file says.
+    """Read and check a study's file.
 
     Raises:
         StudyError: It is damaged, or of a later format.
@@ -121,7 +121,7 @@ def read(file: Path, called: str) -> StudyFile:
 
 
 def parse(content: bytes, what: str, called: str) -> StudyFile:
-    """What the content of a study's file says; ``what`` is the file in errors. See :func:`read`."""
+    """Parse the content of a study's file; ``what`` names the file in errors. See :func:`read`."""
     from workbench.store.postgres import known_url
     from workbench.store.remote_url import known_remote
 
@@ -131,7 +131,7 @@ def parse(content: bytes, what: str, called: str) -> StudyFile:
         version = printable(str(header.format), 40)
         raise StudyError(f"{called} is a study of format {version}; this workbench reads format {ELSEWHERE_FORMAT}. Upgrade it.")
     found = StudyFile(**header.model_dump(exclude={"format"}))
-    # Nothing else is ever opened for a study: no database in a file, and no place that only gives pages.
+    # No other URLs are accepted: no database in another file, and no web page.
     if found.catalog:
         known_url(found.catalog)
     if found.remote:
@@ -140,7 +140,7 @@ def parse(content: bytes, what: str, called: str) -> StudyFile:
 
 
 def moved(name: str, catalog: str) -> StudyFile:
-    """What is to be written for a study whose catalog is in PostgreSQL.
+    """The study file of a study whose catalog is moved to PostgreSQL.
 
     Raises:
         ConfigError: The URL cannot be used.
@@ -151,7 +151,7 @@ def moved(name: str, catalog: str) -> StudyFile:
 
 
 def _require_remote(folder: Path, url: str) -> None:
-    """See that a remote can be reached before a study keeps it."""
+    """Check that a remote can be reached before it is written to the study's file."""
     from workbench.store.remote import Remote
 
     Remote(folder, url).names("runs")
@@ -168,7 +168,7 @@ def _with_remote(file: Path, found: StudyFile, called: str, url: str) -> StudyFi
     if not found.remote:
         _require_remote(file.parent, url)
         if trust.trusted(file.parent, found.id) is not None:
-            # Before it is changed: a process that opens it at this moment must not take it for a stranger's.
+            # Recorded before the file changes, so that a process that opens the study now does not ask whether to trust it.
             trust.remember(file.parent, found.id, wanted.places, changing=True)
         with disk_errors("the study"):
             write_beside(file, wanted.text())
@@ -176,7 +176,7 @@ def _with_remote(file: Path, found: StudyFile, called: str, url: str) -> StudyFi
 
 
 def _same(kept: str, asked: str) -> bool:
-    """Whether a catalog is the one that is asked for; who asks need not know the schema."""
+    """Whether two URLs are of the same catalog; the one asked for may leave out the schema."""
     from workbench.store.postgres import SCHEMA_KEY, known_url
 
     if not kept:
@@ -196,7 +196,7 @@ def _write_once(file: Path, content: StudyFile) -> None:
         except FileExistsError:
             pass
         except OSError:
-            # A file system without links.
+            # The file system has no hard links.
             partial.replace(file)
 
 

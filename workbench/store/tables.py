@@ -1,4 +1,4 @@
-"""The tables of a catalog, as they are in the newest version of it."""
+"""The tables of a catalog, in its newest version."""
 
 from __future__ import annotations
 

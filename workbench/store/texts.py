@@ -1,4 +1,4 @@
-"""Data sets as a study keeps them: every column of the table, under each choice of labels, groups and splits that was used."""
+"""Data sets stored with a study: the whole table, for each choice of labels, groups and splits that was used."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class About(BaseModel):
-    """What is kept beside the table of a data set."""
+    """The description stored beside the table of a data set."""
 
     name: str
     labels: list[str] = []
@@ -32,7 +32,7 @@ class About(BaseModel):
 
 
 def keep_texts(folder: Path, dataset: Dataset) -> Dataset | None:
-    """Keep the table of a data set, with its texts or without its images, so that its labels stay what they were.
+    """Store the table of a data set, with its texts but without its images.
 
     Bundled data sets load again from their name, unless their labels were changed. Columns that are only kept are no part of the
     hash: a copy that lacks some is written again, with the columns of both; so is one with other words for missing values.
@@ -58,14 +58,14 @@ def keep_texts(folder: Path, dataset: Dataset) -> Dataset | None:
         more = {str(name): there[name] for name in there.columns if name not in dataset.table.columns}
         dataset = replace(dataset, table=dataset.table.assign(**more))
     write_table(dataset, path)
-    # Written last: a remote takes a copy for whole when this file is there.
+    # Written last: a copy counts as complete when this file exists.
     about = {"name": dataset.name, "labels": [label.name for label in dataset.example_labels], "hash": dataset.hash}
     write_beside(path.with_suffix(".json"), json.dumps(about))
     return dataset
 
 
 def known_examples(study: StoredStudy, dataset: Dataset) -> Dataset:
-    """The data set, which knows the hashes by which sets of format 1 have the same examples under other labels."""
+    """The data set with the hashes by which activation sets of format 1 know the same examples under other labels."""
     found: list[str] = []
     for folder in set_folders(study.folder):
         with suppress(WorkbenchError):
@@ -94,7 +94,7 @@ def load_again(folder: Path, record: dict[str, Any]) -> Dataset:
     path = copy_path(folder, record["hash"])
     dataset = _copied(path, record) if path.exists() else load_dataset(**record["source"])
     if dataset.hash != record["hash"] and not path.exists() and not _bundled(record["source"]):
-        # Captured when other rules held for splits and missing values: the examples are told by the hash of that time.
+        # Captured under earlier rules for splits and missing values: identified by the hash of that time.
         dataset = load_as_before(record["source"])
     if dataset.hash != record["hash"]:
         raise StudyError(
@@ -105,7 +105,7 @@ def load_again(folder: Path, record: dict[str, Any]) -> Dataset:
 
 
 def check_copy(folder: Path, record: dict[str, Any]) -> None:
-    """See that the kept table of a data set can be read and is what it was; of images, which lie elsewhere, only the table.
+    """Check that a stored table can be read and is unchanged. Images are stored elsewhere and not checked.
 
     Raises:
         WorkbenchError: It cannot, or is not.
@@ -124,7 +124,7 @@ def _bundled(source: dict[str, Any]) -> bool:
 
 
 def _copied(path: Path, record: dict[str, Any]) -> Dataset:
-    """The data set of a kept table; its images from where they came."""
+    """The data set of a stored table; images are loaded from their source."""
     from workbench.datasets import load_dataset
     from workbench.datasets.build import finish
     from workbench.datasets.load import load_as_before
@@ -132,7 +132,7 @@ def _copied(path: Path, record: dict[str, Any]) -> Dataset:
 
     saved = read_saved_table(path)
     if saved is None:
-        # Kept before tables were kept whole.
+        # Stored by a version that did not store whole tables.
         old = read_shaped(path.with_suffix(".json"), About)
         columns = {"text": "text", "split": "split", "group": "group"}
         return load_as_before({"name_or_path": str(path), **columns, "name": old.name, "labels": old.labels})
@@ -152,7 +152,7 @@ def _copied(path: Path, record: dict[str, Any]) -> Dataset:
 def kept_records(folder: Path) -> Iterator[dict[str, Any]]:
     """How to load the data sets of a study again: those that were captured, and those whose labels were changed.
 
-    What is in the place of a folder and is none, such as a link, holds none.
+    A link or file in place of the folder counts as empty.
     """
     for home in set_folders(folder) if inside_or_none(folder, "activations") else []:
         with suppress(StudyError):
@@ -165,7 +165,7 @@ def kept_records(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def unread_records(folder: Path) -> Iterator[tuple[str, str]]:
-    """The files that tell of a kept data set and cannot be read, by their names, each with what is wrong with it."""
+    """The descriptions of data sets that cannot be read: name and problem."""
     for path in _about_files(folder):
         try:
             read_shaped(path, About)
@@ -179,6 +179,6 @@ def _about_files(folder: Path) -> list[Path]:
 
 
 def copy_path(folder: Path, digest: str) -> Path:
-    """Where a study keeps its own copy of a data set of a hash. `StudyError` when it is no hash, or not a file."""
+    """The path of a study's copy of a data set. `StudyError` when the hash is invalid or the path is no regular file."""
     inside(folder, "datasets", f"{digest[:16]}.json")
     return inside(folder, "datasets", f"{digest[:16]}.parquet")

@@ -1,9 +1,9 @@
 """Which studies a user has made, or opened and trusted: one small file each, in the folder of the user's settings.
 
-A study is known by where it lies, by the number of its folder on the disk and by the id in its ``study.json``; and, as soon as
-they lie still, by the numbers of ``study.json`` and ``catalog.db``, and by when the first was changed, which nobody can set: one
-that is put in the place of another, file by file, is another. What was trusted with it is the places that it names, such as a
-database and a bucket.
+A study is identified by its path, the inode of its folder and the id in its ``study.json``; and, once they no longer change, by
+the inodes of ``study.json`` and ``catalog.db`` and the ctime of the first, which users cannot set. So another study that is put
+in its place, file by file, is not trusted. The record also holds the places that the study names, such as a database and a
+bucket.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class _Kept(BaseModel):
     files: dict[str, list[int]] = {}
 
 
-# What this process has made or opened, where nothing can be kept for the next one.
+# Studies that this process has made or opened, if nothing can be written for the next one.
 _HERE: dict[str, _Kept] = {}
 _OWNER_ONLY = 0o700
-# The files by whose numbers a study is known. SQLite never puts another file in the place of a catalog.
+# The files whose inodes identify a study. SQLite never replaces the file of a catalog.
 _STILL_S = 60.0
-"""How long nothing has changed ``study.json`` until it counts: of several processes that make a study, one still may."""
+"""Seconds without a change of ``study.json`` before it counts: several processes may be making the study."""
 
 
 def trusted(folder: Path, identifier: str) -> frozenset[str] | None:
@@ -51,13 +51,13 @@ def trusted(folder: Path, identifier: str) -> frozenset[str] | None:
 
 
 def remember(folder: Path, identifier: str, places: Iterable[str], changing: bool = False) -> None:
-    """Keep that this user made a study, or trusts it with the places that it names, besides those known before.
+    """Record that this user made a study, or trusts it with the places that it names, in addition to those known before.
 
     Args:
         folder: The study's folder, resolved.
         identifier: The id in its ``study.json``.
         places: What it names.
-        changing: Its ``study.json`` is about to be changed by us.
+        changing: The caller is about to change its ``study.json``.
     """
     key = _key(folder, identifier)
     known = frozenset(places) | (trusted(folder, identifier) or frozenset())
@@ -65,14 +65,14 @@ def remember(folder: Path, identifier: str, places: Iterable[str], changing: boo
     _HERE[key] = record
     content = json.dumps({"study": str(folder), **record.model_dump()}, indent=1)
     for home in _homes():
-        # A folder that cannot be written costs a question the next time, and nothing else.
+        # If the record cannot be written, the user is asked again the next time.
         with suppress(OSError):
             write_beside(home / f"{key}.json", content)
             return
 
 
 def settled(folder: Path, identifier: str) -> bool:
-    """Whether all that a known study can be known by is kept."""
+    """Whether the record of a known study is complete."""
     numbers = _numbers(folder)
     return any(record.files == numbers for record in _records(folder, identifier))
 
@@ -87,17 +87,17 @@ def _records(folder: Path, identifier: str) -> Iterator[_Kept]:
 
 
 def _matches(folder: Path, record: _Kept) -> bool:
-    """Whether the files of a study are those that were there when it was kept, as far as they were kept."""
+    """Whether the files of a study are those of its record, as far as they were recorded."""
     there = _numbers(folder, still=False)
     return all(there.get(name) == number for name, number in record.files.items())
 
 
 def _numbers(folder: Path, still: bool = True) -> dict[str, list[int]]:
-    """The numbers of the files by which a study is known; with ``still``, without that of one that was just changed."""
+    """Inodes and ctimes that identify a study; with ``still``, without a file that was changed just now."""
     found = {}
     with suppress(OSError):
         state = (folder / CATALOG).lstat()
-        # It is changed all the time, and stays the same file.
+        # The catalog changes all the time, but stays the same file.
         found[CATALOG] = [state.st_dev, state.st_ino]
     with suppress(OSError):
         state = (folder / STUDY_FILE).lstat()
@@ -122,6 +122,6 @@ def _homes() -> Iterator[Path]:
     with suppress(OSError):
         place.mkdir(mode=_OWNER_ONLY, exist_ok=True)
         state = os.lstat(place)
-        # Anybody may make a folder of that name there.
+        # Another user may have made a folder of that name.
         if stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid() and not state.st_mode & 0o077:
             yield place / "trusted"

@@ -1,4 +1,4 @@
-"""What a run has made so far, kept until the run is finished: the same call after a crash goes on from there."""
+"""Intermediate results of a run, kept until it is finished, so that the same call after a crash resumes from them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Unfinished:
         self.folder = folder
 
     def once(self, name: str, make: Callable[[], Made]) -> Made:
-        """What ``make`` gives, written before it is returned; what is there from an earlier attempt is returned as it is."""
+        """The result of ``make``, written before it is returned; a result of an earlier attempt is returned unchanged."""
         place = child(self.folder, name)
         if (found := _read(place)) is not None:
             return found
@@ -38,7 +38,7 @@ class Unfinished:
         with disk_errors("the intermediate results"), folder_beside(place) as partial:
             save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, partial / "tensors.safetensors")
             (partial / "facts.json").write_text(json.dumps(facts))
-            # What could not be read is in the way.
+            # An unreadable earlier result is in the way.
             remove_tree(place, ignore_errors=True)
         return tensors, facts
 
@@ -50,8 +50,8 @@ class Unfinished:
 def _read(place: Path) -> Made | None:
     try:
         require_plain(place)
-        # Facts may hold numbers that are not finite: of a loss, for instance.
+        # Facts may hold numbers that are not finite, such as a loss.
         return read_tensors(place / "tensors.safetensors"), read_shaped(place / "facts.json", dict[str, Any], numbers=False)
     except StudyError:
-        # Nothing there, or not whole: it is made again.
+        # Missing or incomplete: it is computed again.
         return None

@@ -1,7 +1,7 @@
-"""A study of our own, made of what somebody else gave: a packed study, or a folder that is not opened as it is.
+"""Make a study from a packed one, or from the folder of a study of somebody else, without opening that in place.
 
-Nothing of it is opened in place. The files that a study has are copied, by their names and with their sizes watched; of the
-catalog the rows of our tables go into a catalog that is made here.
+Files with the names that a study has are copied, with limits on their sizes. Of the catalog, valid rows of our tables are
+inserted into a new one.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from workbench.writing import folder_beside, new_beside, placing
 
 MAX_MEMBERS = 200_000
 NEEDED = (info, runs, concepts)
-"""Tables without whose rows the others say nothing."""
+"""Tables without which the others have no meaning."""
 MOST_TIMES, ALWAYS_BYTES = 100, 64 * 2**20
-"""A packed study may take so many times its size, and so many bytes whatever its size."""
+"""Limits on unpacking: so many times the size of the file, but always at least so many bytes."""
 _BLOCK, _CHUNK_ROWS, _NAME_BYTES = 2**20, 5000, 255
 _DAMAGED = (
     zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, struct.error, ValueError,
@@ -54,7 +54,7 @@ _DAMAGED = (
 
 @dataclass(frozen=True)
 class Member:
-    """A file that is to be copied: its path in a study, its bytes as they are declared, and how it is opened."""
+    """A file to copy: its path in a study, its declared size, and how to open it."""
 
     name: str
     size: int
@@ -94,7 +94,7 @@ def _source(path: str | Path) -> Path:
 
 
 def _fill(source: Path, home: Path, scratch: Path, name: str, progress: Progress | None) -> StudyFile:
-    """Copy what belongs to a study into a new folder, its catalog anew; what its study file is to say."""
+    """Copy what belongs to a study into a new folder, with a new catalog. Returns the content of its study file."""
     with _reading(source) as (members, size, strange):
         if STUDY_FILE not in members or CATALOG not in members:
             within = next((name for name in strange if PurePosixPath(name).name == STUDY_FILE), "")
@@ -134,10 +134,10 @@ def _warn(text: str) -> None:
 
 @contextmanager
 def _reading(source: Path) -> Iterator[tuple[dict[str, Member], int, list[str]]]:
-    """The files of a study by their names, the bytes that they take packed, and the names of those that are none of a study."""
+    """The files of a study, their packed size, and the names of files that do not belong to a study."""
     if source.is_dir():
         found = {path.relative_to(source).as_posix(): path for path in files_below(source)}
-        # A copy of what is written ahead is read beside a copy of the catalog. A journal never is: it can name other files.
+        # The write-ahead log is copied and read too. A rollback journal never is, because it can name other files.
         ahead = {f"{CATALOG}-wal"} & set(found)
         members = {name: _on_disk(name, path) for name, path in found.items() if belongs(name) or name in ahead}
         yield members, sum(member.size for member in members.values()), []
@@ -166,10 +166,10 @@ def _on_disk(name: str, path: Path) -> Member:
 
 
 def _members(archive: zipfile.ZipFile, source: Path) -> tuple[dict[str, Member], list[str]]:
-    """What a packed study has that belongs to one, and the names of the rest.
+    """The members of a packed study that belong to one, and the names of the rest.
 
     Raises:
-        StudyError: A name leads outside, or something that belongs to a study is no plain file.
+        StudyError: A name leads outside the folder, or a member is no regular file.
     """
     members: dict[str, Member] = {}
     strange: list[str] = []
@@ -199,13 +199,13 @@ def _members(archive: zipfile.ZipFile, source: Path) -> tuple[dict[str, Member],
 
 
 def _require_room(source: Path, home: Path, members: dict[str, Member], size: int) -> None:
-    """Hold what is declared against the size of the file and the room on the disk, before anything is written."""
+    """Check the declared sizes against the size of the file and the free disk space, before anything is written."""
     needed = sum(member.size for member in members.values())
     if needed > max(size * MOST_TIMES, ALWAYS_BYTES):
         raise StudyError(
             f"{source} has {size_text(size)} and says that it unpacks to {size_text(needed)}, as no study does: it is not opened."
         )
-    # The catalog is there twice for a while.
+    # For a while there are two copies of the catalog.
     needed += members[CATALOG].size
     if needed > (free := shutil.disk_usage(home).free):
         raise DiskFullError(
@@ -229,7 +229,7 @@ def _copy(source: Path, member: Member, target: Path, unpacked: Callable[[int], 
     except _DAMAGED as error:
         raise _damaged(source, error) from error
     except OSError as error:
-        # A place in the file that cannot be.
+        # An impossible offset in the file.
         if error.errno != errno.EINVAL:
             raise
         raise _damaged(source, error) from error
@@ -243,7 +243,7 @@ def fresh_catalog(source: Path, target: Path, called: str) -> dict[str, int]:
     """Copy the rows of our tables in a catalog from elsewhere into a new one of the same version.
 
     Args:
-        source: A copy of a catalog that is ours alone, and what was written ahead of it, if anything.
+        source: A private copy of a catalog, with its write-ahead log if there is one.
         target: The database to make.
         called: What the source is called in errors.
 
@@ -272,7 +272,7 @@ def fresh_catalog(source: Path, target: Path, called: str) -> dict[str, int]:
                         f"The table '{table.name}' in the catalog of {called} has no column '{needed}' with values of its own,"
                         " and without it nothing of the study can be copied: fetch the study again."
                     )
-                # What nobody knows is not made up; the rest of the study is whole without it.
+                # Missing values are not invented; the rest of the study is consistent without the row.
                 if left := read.execute(f'SELECT count(*) FROM "{table.name}"').fetchone()[0]:
                     lost[table.name] = left
                 continue
@@ -302,19 +302,19 @@ def _size(path: Path) -> int:
 
 @cache
 def _making(table: sa.Table) -> list[str]:
-    """The statements that make a table of ours with its indexes."""
+    """SQL statements that create a table with its indexes."""
     statements: list[sa.schema.ExecutableDDLElement] = [CreateTable(table)]
     statements += [CreateIndex(index) for index in sorted(table.indexes, key=lambda index: str(index.name))]
     return [str(statement.compile(dialect=dialect.dialect())) for statement in statements]
 
 
 def _lacking(read: sqlite3.Connection, table: sa.Table) -> str:
-    """A column of a table of ours without which its rows cannot be copied and which is not there, or generated; or nothing.
+    """The name of a required column that is missing or generated, or an empty text.
 
-    One that may be empty is left empty, and numbers of rows are given anew.
+    Nullable columns may be missing, and row numbers are assigned anew.
     """
     there = {fact[1] for fact in read.execute(f'PRAGMA table_xinfo("{table.name}")') if not fact[6]}
-    # What the study is about is said by pairs of a name and a value.
+    # The table of facts is useless without names and values.
     needed = [
         column.name for column in table.columns
         if table is info or not (column.nullable or column is table.autoincrement_column)

@@ -1,4 +1,4 @@
-"""What takes how much room in a study: every file in its folder is counted once."""
+"""Disk usage of a study: every file in its folder is counted once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNFINISHED = "unfinished"
 
 
 def usage(study: StoredStudy) -> pd.DataFrame:
-    """What takes how much room, the largest first.
+    """Disk usage by part, the largest first.
 
     Returns:
         ``part, name, what, files, bytes, needed_by``: ``part`` is ``run``, ``activations``, ``dataset``, ``cache``, ``catalog``,

@@ -1,4 +1,4 @@
-"""Whether a study is whole: every file that it has against what is known of it."""
+"""Verification of a study: every file against its checksum and the catalog."""
 
 from __future__ import annotations
 
@@ -75,11 +75,11 @@ class Finding:
 
 
 def verify(study: StoredStudy, remote_content: bool = False, progress: Progress | None = None) -> pd.DataFrame:
-    """Read every byte of a study, and tell what is wrong.
+    """Read every byte of a study and report what is wrong.
 
     Args:
         study: The study.
-        remote_content: Read every byte at its remote too, where otherwise only what is there and how long it is is looked at.
+        remote_content: Read every byte at its remote too; otherwise only names and sizes are compared.
         progress: Called with the bytes that were read, those there are, and a text.
 
     Returns:
@@ -94,7 +94,7 @@ def findings(study: StoredStudy, remote_content: bool = False, progress: Progres
     """The findings of :func:`verify`."""
     there, unreached = _elsewhere(study)
     strange_files = list(_files(study))
-    # What lies in a folder that is a link is not of this study, and says nothing about what should be there.
+    # A folder that is a link does not belong to this study; its content is not checked.
     lost = {found.name for found in strange_files}
     folders = [folder for kind in ("activations", "runs") if kind not in lost for folder in listed(study.folder, kind)]
     read = adding(progress, sum(map(folder_bytes, folders)), "reading every byte")
@@ -109,7 +109,7 @@ def findings(study: StoredStudy, remote_content: bool = False, progress: Progres
 
 
 def _elsewhere(study: StoredStudy) -> tuple[dict[str, int] | None, list[Finding]]:
-    """What is at the remote, or None and why that is not known; without a remote, nothing."""
+    """The listing of the remote, or None and a finding that says why it is unknown; nothing without a remote."""
     if study.remote is None:
         return {}, []
     try:
@@ -134,12 +134,12 @@ def _remote(study: StoredStudy, there: dict[str, int], here: list[Finding], cont
 
 
 def _files(study: StoredStudy) -> Iterator[Finding]:
-    """What lies among the parts of a study and is none; within runs and sets it is a finding of those."""
+    """Links, pipes and the like outside of runs and sets."""
     for kind in KINDS:
         for path, problem in strange(study.folder, kind):
             yield Finding("files", named(path, study.folder), "", "broken", f"It is {problem}. It is not read or followed.")
     names = (named(path, study.folder) for path in too_deep(study.folder))
-    # Beside the parts of the study it may be somebody's; one of many says enough.
+    # Unknown files may be somebody's; one of many is enough to report.
     if beside := next((name for name in names if name.partition("/")[0] not in KINDS), ""):
         problem = "It is a folder deeper than any of a study, and what lies in it was not looked at."
         yield Finding("files", beside, "", "unchecked", problem)
@@ -151,7 +151,7 @@ def _cache(study: StoredStudy) -> Iterator[Finding]:
 
 
 def _rests(study: StoredStudy) -> Iterator[Finding]:
-    """What killed processes were writing. What somebody writes now is no finding."""
+    """Left-overs of killed processes. What a live process is writing is no finding."""
     for path in rests_below(study.folder):
         problem = "It is the rest of what a process was writing that was killed."
         yield Finding("files", named(path, study.folder), "", "broken", problem)
@@ -198,7 +198,7 @@ def _texts(study: StoredStudy) -> Iterator[Finding]:
         except StudyError as error:
             if not is_id("datasets", f"{record['hash'][:16]}.json"):
                 yield Finding("texts", record["name"], "", "broken", f"The kept texts cannot be read: {error}")
-            # What else is in its place is a finding of its own.
+            # Anything else in its place is reported by `_files`.
             continue
         if copy.name in seen or not is_file(copy):
             continue
@@ -269,7 +269,7 @@ def _finished_run(study: StoredStudy, row: dict[str, Any], folder: Path) -> Iter
 
 
 def damaged_files(folder: Path) -> Iterator[tuple[str, str]]:
-    """Every file of a run that is damaged, with what is wrong with it. Reads every byte of the run."""
+    """Damaged files of a run, each with its problem. Reads every byte of the run."""
     found = {named(path, folder): problem for path, problem in oddities(folder)}
     for name, problem in found.items():
         yield name, f"It is {problem}."
@@ -290,7 +290,7 @@ def damaged_files(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _unreadable(path: Path) -> str:
-    """Why a file cannot be read as what its name says it is; empty when it can."""
+    """Why a file cannot be read as the type of its extension, or an empty text."""
     from safetensors import safe_open
 
     try:
@@ -336,7 +336,7 @@ def _entry(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _damaged(study: StoredStudy) -> list[Finding]:
-    """What SQLite itself finds wrong with the catalog; of one that is damaged nothing else is asked."""
+    """Damage that SQLite finds in the catalog. A damaged catalog is not checked further."""
     if study.catalog.postgres:
         return []
     try:

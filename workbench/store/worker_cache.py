@@ -1,4 +1,4 @@
-"""Sets of activations that a worker has fetched from a remote, since it does not see the folder of the study."""
+"""Activation sets that a worker fetches from the remote because it cannot see the study's folder."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What concepts have to do with the vocabulary of a causal model: the tokens that follow them, and those that they raise."""
+"""Concepts and the vocabulary of a causal model: the tokens that follow a concept, and those that its direction raises."""

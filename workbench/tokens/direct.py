@@ -1,4 +1,4 @@
-"""What a direction of the residual stream says to the vocabulary: direct logit effects, and the logit lens."""
+"""The effect of a direction of the residual stream on the logits: direct logit effects, and the logit lens."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WRITERS = ("embed", "resid_pre", "resid_post", "attn_out", "mlp_out", "final")
 TOP = 10
 ROWS = 256
 TEXTS_AT_ONCE = 4
-# So few at once that progress is told often.
+# Few at a time, so that progress is reported often.
 TOKENS_AT_ONCE, DIRECTIONS_AT_ONCE = 8192, 128
 # The tensors of a kept map, by how many axes of the model's width they have.
 _SHAPES = {"jacobian": 2, "mean": 1, "covariance": 2}
@@ -78,7 +78,7 @@ class DirectMap:
 
     def save(self, path: Path) -> None:
         """Write what was measured, without the unembedding, as safetensors."""
-        # Under a name of its own: two that write at once leave one whole file.
+        # Written to a temporary file and renamed, so that two writers leave one complete file.
         with file_beside(path) as partial:
             save_file({"jacobian": self.jacobian.cpu(), "mean": self.mean.cpu(), "covariance": self.covariance.cpu()}, partial)
 

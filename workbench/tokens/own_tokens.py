@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from workbench.models import Model
 
 TOP = 10
-# Whose tokens are ranked at once, and which are encoded: so few that progress is told often.
+# Concepts ranked, and encoded, at a time: few, so that progress is reported often.
 CONCEPTS_AT_ONCE, ROWS_AT_ONCE = 64, 2048
 STRONGEST = 0.02
 LEAST_COUNT = 3

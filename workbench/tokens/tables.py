@@ -1,4 +1,4 @@
-"""What the concepts of a causal language model have to do with its vocabulary: two tables for every run on one."""
+"""Two tables for every run on a causal language model: the tokens of its concepts, and their direct logit effects."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def study_map(study: Study, dataset: Dataset, progress: Progress = silent) -> Di
         path = inside(study.folder, "cache", "maps", f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.safetensors")
         progress(0, 1, "map to the vocabulary")
         with suppress(StudyError):
-            # One that is not there or cannot be read is measured.
+            # If it is missing or unreadable, it is measured.
             study.shared[key] = DirectMap.load(path, study.model)
             progress(1, 1, "map to the vocabulary")
         if key not in study.shared:

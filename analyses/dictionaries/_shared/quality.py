@@ -1,4 +1,4 @@
-"""What is measured of a dictionary, on rows that had no part in its training."""
+"""Quality of a dictionary, measured on held-out rows."""
 
 from __future__ import annotations
 

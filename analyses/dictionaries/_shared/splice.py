@@ -30,7 +30,7 @@ def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str,
     """How much of the model's output survives when the reconstruction takes the activations' place.
 
     Raises:
-        DataError: It survives even when their mean does.
+        DataError: The output does not change even when the mean activation takes their place.
     """
     from workbench.edits import Edit
     from workbench.evidence.shifts import output_shift
@@ -42,7 +42,7 @@ def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str,
     ours, instead = [], []
     inputs = dataset.inputs(chosen.tolist())
     work, begins = reading_work(model, inputs), range(0, len(chosen), SPLICED_AT_ONCE)
-    # A few texts at a time: with a large vocabulary a batch of many would be silent for long.
+    # A few texts at a time, so that progress is reported often with a large vocabulary.
     progresses = shares(context.progress, [sum(work[begin : begin + SPLICED_AT_ONCE]) for begin in begins])
     for begin, show in zip(begins, progresses, strict=True):
         part = slice(begin, begin + SPLICED_AT_ONCE)
@@ -55,7 +55,7 @@ def spliced(dictionary: DictionaryConcepts, mean: Float[Tensor, "d"], site: str,
                 kept, _ = model.forward(batch, logits=False)
             with model.edited(Edit(where, lambda h: mean.to(h).expand_as(h))):
                 flat, _ = model.forward(batch, logits=False)
-        # Both at once: what the unedited model says is worked out a single time.
+        # Both at once, so that the logits of the unedited model are computed once.
         both = output_shift(base, _joined(kept, flat), batch.keep, partial(_show_share, show, what))
         ours.append(both[: len(batch)])
         instead.append(both[len(batch) :])

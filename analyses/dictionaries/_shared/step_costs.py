@@ -1,4 +1,4 @@
-"""How far a training is, when a step costs more from the first dead latent on.
+"""Progress of a training whose steps become slower once there are dead latents.
 
 The auxiliary loss that revives dead latents decodes them once more, and densely: a step with it takes 1.3 to 2 times as long,
 about the same for one dead latent as for all. No latent can be dead before a window has gone by without it, a tenth of the
@@ -13,12 +13,12 @@ from statistics import median
 USUAL_RATIO = 1.65
 # Steps of a kind whose median is its cost.
 _RECENT, _LEAST = 25, 3
-# What the whole of a training is told as.
+# The units in which progress is reported.
 WHOLE = 100_000
 
 
 class StepCosts:
-    """Counts the steps of a training by what they cost.
+    """Estimates the share of a training that is done from the cost of its steps.
 
     Args:
         steps: Of the whole training.
@@ -32,7 +32,7 @@ class StepCosts:
         self._done = 0.0
 
     def add(self, seconds: float, *, revives: bool, revives_soon: bool) -> None:
-        """A step took so long; it was one with dead latents, and the coming ones are likely to be."""
+        """Add a step: its seconds, whether it had dead latents, and whether the next steps are likely to."""
         (self._reviving if revives else self._plain).append(seconds)
         did = len(self._plain) + len(self._reviving)
         left = self._steps - did

@@ -54,7 +54,7 @@ def train(
 
 def _trainer(options: SparseAutoencoder, context: Context, rows: np.ndarray, steps: int, window: int) -> tuple[Any, float]:
     """sae-lens' trainer, and the factor by which it scales activations."""
-    # sae-lens imports wandb, which must neither ask nor call anyone.
+    # sae-lens imports wandb, which must neither prompt nor contact a server.
     os.environ.setdefault("WANDB_MODE", "disabled")
     from sae_lens.config import LoggingConfig, SAETrainerConfig
     from sae_lens.saes.topk_sae import TopKTrainingSAE, TopKTrainingSAEConfig
@@ -107,5 +107,5 @@ def _exported(sae: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         sae.save_inference_model(folder)
         config = read_shaped(Path(folder) / "cfg.json", dict[str, Any])
-        # Where it was trained is no part of what it is: another machine may have no such device.
+        # The device is not part of the dictionary: another machine may not have it.
         return load_file(Path(folder) / "sae_weights.safetensors"), config | {"device": "cpu"}

@@ -92,9 +92,9 @@ def score(
         null[:, number] = drawn @ mean_grads
         share_null[number] = [((g @ drawn.T) > 0).mean() for g in grads]
     p = np.maximum(few_draws_p(magnitude, null), 1 / vectors.arrangements[:, None])
-    r, deviation = len(null), null.std(axis=0, ddof=1)
+    r, std = len(null), null.std(axis=0, ddof=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        effect = (magnitude - null.mean(axis=0)) / (deviation * np.sqrt(1 + 1 / r))
+        effect = (magnitude - null.mean(axis=0)) / (std * np.sqrt(1 + 1 / r))
     length = np.linalg.norm(mean_grads, axis=0)
     least = np.minimum(
         t_tail_p(np.broadcast_to(length, share.shape), null), t_tail_p(np.broadcast_to(-length, share.shape), null)
