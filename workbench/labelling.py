@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from workbench.datasets.build import RESERVED
@@ -19,9 +20,15 @@ if TYPE_CHECKING:
 def with_asked(dataset: Dataset, asked: list[str]) -> Dataset:
     """The data set, with every column of its table that is asked for as a label; a quantity that is asked for has classes."""
     known = [label.name for label in dataset.example_labels if label.kind == "class"]
-    columns = [name for name in dict.fromkeys(item.partition("=")[0] for item in asked) if name not in known]
+    there = [*known, *map(str, dataset.table.columns)]
+    columns = [name for name in dict.fromkeys(_column(item, there) for item in asked) if name not in known]
     more = [name for name in columns if name in dataset.table.columns and name not in RESERVED]
     return with_labels(dataset, more) if more else dataset
+
+
+def _column(asked: str, columns: Sequence[str]) -> str:
+    """The column that a label or a column names: the longest one of which "column=value" can be a label."""
+    return max((name for name in columns if asked == name or asked.startswith(f"{name}=")), key=len, default=asked)
 
 
 def splits_hash(dataset: Dataset) -> str:

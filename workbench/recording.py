@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from workbench.analysis import Analysis, Result, reason
+from workbench.datasets.spans import PREFIXES
 from workbench.errors import WorkbenchError, disk_errors
 from workbench.paths import PARTIAL, inside
 from workbench.processes import identity, shareable
@@ -175,7 +176,7 @@ def _concept_rows(run_id: str, result: Result, analysis: Analysis | None) -> tup
                 author = analysis.name if analysis else ""
                 names.append({"concept": concept, "text": name, "source": "method", "author": author, "run": run_id})
             elif label:
-                text = label.split(":", 1)[1] if label.startswith(("token:", "region:")) else label.replace("=", ": ")
+                text = label.split(":", 1)[1] if label.startswith(PREFIXES) else label.replace("=", ": ", 1)
                 text += f" (not {other})" if other else ""
                 names.append({"concept": concept, "text": text, "source": "method", "author": "label", "run": run_id})
     return rows, names

@@ -89,7 +89,8 @@ class ConceptActivation(SiteAnalysis):
         wanted = self._labels(dataset)
         try:
             # The score of one of two classes is one less that of the other.
-            classes, _ = one_of_two(dataset, choose_classes(self.classes, context.readout().labels, wanted))
+            columns, known = dataset.columns_of_labels(), context.readout().labels
+            classes, _ = one_of_two(dataset, choose_classes(self.classes, known, wanted, columns))
         except CANNOT_MEASURE as error:
             return _without_scores(wanted, error)
         sites = [str(s) for s in context.activations.sites]

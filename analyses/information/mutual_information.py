@@ -64,10 +64,11 @@ class MutualInformation(SiteAnalysis):
         """
         labels = choose_labels(dataset, self.labels)
         fits = require_fit(activations, dataset, labels, self.labels, self.max_rows, seed)
-        usable, reasons = split_by_values(fits)
+        columns = dataset.columns_of_labels()
+        usable, reasons = split_by_values(fits, columns)
         if not usable:
             raise DataError(f"{'; '.join(r['reason'] for r in reasons)}.")
-        foresee(labels, len(activations.sites), activations.pool in POSITION_POOLS)
+        foresee(labels, columns, len(activations.sites), activations.pool in POSITION_POOLS)
 
     def shared(self, context: Context) -> list[str]:
         """The labels."""

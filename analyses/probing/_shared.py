@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -136,11 +136,11 @@ def control_rows(
     return rows
 
 
-def column_rows(sample: Sample, margins: np.ndarray) -> list[dict[str, Any]]:
+def column_rows(sample: Sample, margins: np.ndarray, columns: Mapping[str, str]) -> list[dict[str, Any]]:
+    """How often the probe with the largest margin is right, by column; ``columns`` has the column of each label."""
     rows: list[dict[str, Any]] = []
-    columns = sorted({name.split("=")[0] for name in sample.labels if "=" in name})
-    for column in columns:
-        places = [i for i, name in enumerate(sample.labels) if name.startswith(f"{column}=")]
+    for column in sorted({columns[name] for name in sample.labels if name in columns}):
+        places = [i for i, name in enumerate(sample.labels) if columns.get(name) == column]
         if len(places) < 3:
             continue
         y = sample.y_test[:, places]

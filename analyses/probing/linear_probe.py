@@ -102,7 +102,7 @@ class LinearProbes(SiteAnalysis):
         rows = score_rows(sample, margins[:, :count])
         if self.controls:
             rows += control_rows(sample, margins, usable, context.seed, _by_share(scoring, "random directions"))
-        rows += column_rows(sample, margins[:, :count])
+        rows += column_rows(sample, margins[:, :count], context.dataset.columns_of_labels())
         concepts = LinearConcepts(
             site,
             torch.from_numpy(weights[:count]).float(),

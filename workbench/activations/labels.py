@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 
 from workbench.activations.store import ActivationSet
 from workbench.datasets import Dataset
+from workbench.datasets.spans import PREFIXES
 from workbench.errors import DataError, WorkbenchWarning
 
 _CROPPED = (
@@ -46,7 +47,7 @@ class Targets:
 
 def is_span(label: str) -> bool:
     """Whether a label's name is that of a span (``token:…``, ``region:…``) and not of whole examples."""
-    return label.startswith(("token:", "region:"))
+    return label.startswith(PREFIXES)
 
 
 def all_labels(dataset: Dataset) -> list[str]:
@@ -68,13 +69,18 @@ def choose_labels(dataset: Dataset, labels: str | Sequence[str] | None) -> list[
     if labels is None:
         return every
     chosen: list[str] = []
+    columns = dataset.columns_of_labels()
     for item in [labels] if isinstance(labels, str) else labels:
-        prefixes = ("token:", "region:") if item in {"tokens", "token", "regions"} else (f"{item}=",)
-        found = [n for n in every if n in {item, f"token:{item}", f"region:{item}"} or n.startswith(prefixes)]
+        spans = item in {"tokens", "token", "regions"} and item not in columns.values()
+        found = [n for n in every if (is_span(n) if spans else _means(n, item, columns))]
         if not found:
             raise DataError(_no_such_label(dataset, item, every))
         chosen += [n for n in found if n not in chosen]
     return chosen
+
+
+def _means(label: str, item: str, columns: Mapping[str, str]) -> bool:
+    return label in {item, f"token:{item}", f"region:{item}"} or columns.get(label) == item
 
 
 def _kept(dataset: Dataset, columns: Sequence[str]) -> list[str]:
@@ -86,7 +92,8 @@ def _no_such_label(dataset: Dataset, item: str, every: list[str]) -> str:
     numbers = [label.name for label in dataset.example_labels if label.kind == "numeric"]
     if item in numbers:
         return f"'{item}' of data set '{dataset.name}' is a quantity, not a label with classes: choose another."
-    columns = sorted({n.split("=")[0] if "=" in n and not is_span(n) else n for n in every})
+    of_labels = dataset.columns_of_labels()
+    columns = sorted({of_labels.get(n, n) for n in every})
     kept = _kept(dataset, columns)
     close = difflib.get_close_matches(item, [*columns, *kept], n=1)
     meant = f" Did you mean '{close[0]}'?" if close else ""

@@ -33,7 +33,7 @@ def check_sites(analysis: Analysis, acts: ActivationSet) -> None:
 
 
 def checked(analysis: Analysis, result: Result, acts: ActivationSet) -> Result:
-    """The result, once everything in it is seen to have a name that is free and declared, and its concepts to be at sites that were read.
+    """The result, when everything in it has a name that is free and declared, and its concepts are at sites that were read.
 
     Raises:
         ConfigError: Something has not; all that is wrong is named.

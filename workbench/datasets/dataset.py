@@ -16,7 +16,7 @@ from workbench.conversations import Conversation
 from workbench.datasets.columns import MISSING_WORDS, Label, class_text, listing, missing, quote
 from workbench.datasets.fingerprint import content_fingerprint, fingerprint
 from workbench.datasets.show import page, summary
-from workbench.datasets.spans import LEVELS, PLACES
+from workbench.datasets.spans import LEVELS, PLACES, PREFIXES
 from workbench.errors import ConfigError, DataError, UnknownNameError
 from workbench.seeds import check_seed
 
@@ -58,6 +58,19 @@ class Dataset:
     def content_hash(self) -> str:
         """sha256 (hexadecimal) over the examples alone. It identifies a capture: labels, groups and splits may change."""
         return content_fingerprint(self.modality, self.table)
+
+    def __post_init__(self) -> None:
+        columns: dict[str, str] = {}
+        for label in self.example_labels:
+            if label.name.startswith(PREFIXES):
+                raise DataError(f"{quote(label.name)} cannot be a label: labels of spans are called so. Rename the column.")
+            for name in (f"{label.name}={value}" for value in label.values if label.kind == "class"):
+                if name in columns:
+                    raise DataError(
+                        f"The columns {quote(columns[name])} and {quote(label.name)} have a label of one name, {quote(name)}:"
+                        " rename one of them."
+                    )
+                columns[name] = label.name
 
     @cached_property
     def labels(self) -> list[Label]:
@@ -163,6 +176,15 @@ class Dataset:
             names += [f"{label.name}={value}" for value in label.values]
             parts.append(part)
         return names, np.concatenate(parts, axis=1)
+
+    def columns_of_labels(self) -> dict[str, str]:
+        """The column of each label of whole examples: of "topic=religion", "topic"; columns and values may hold a "=" too."""
+        return {
+            f"{label.name}={value}": label.name
+            for label in self.example_labels
+            if label.kind == "class"
+            for value in label.values
+        }
 
     def span_targets(self) -> list[str]:
         """The names of the labels on part of an example, such as "token:past verb" or "region:sleeve"."""

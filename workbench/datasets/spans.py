@@ -16,6 +16,8 @@ from workbench.shapes import ShapeError, parse_json
 
 PLACES = {"text": ("start", "end"), "image": ("x0", "y0", "x1", "y1")}
 LEVELS = {"text": "token", "image": "region"}
+PREFIXES = tuple(f"{level}:" for level in LEVELS.values())
+"""What the names of labels of spans begin with."""
 _SHAPES = {
     "text": "a list of {start, end, label}",
     "image": "a list of {x0, y0, x1, y1, label}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -13,21 +14,22 @@ from workbench.numbers import counted
 from workbench.readout import MIN_POSITIVES
 
 
-def choose_classes(asked: str | None, known: list[str], wanted: list[str]) -> list[str]:
+def choose_classes(asked: str | None, known: list[str], wanted: list[str], columns_of_labels: Mapping[str, str]) -> list[str]:
     """The labels that are the classes.
 
     Args:
         asked: A column; the one with most values when None.
         known: The labels that the readout has a logit for.
         wanted: The labels that vectors are fitted for: they are the classes where there is no column.
+        columns_of_labels: The column of each label of whole examples.
 
     Raises:
         ConfigError: The readout knows no such column.
     """
     columns: dict[str, list[str]] = {}
     for label in known:
-        if "=" in label and not label.startswith(("token:", "region:")):
-            columns.setdefault(label.split("=")[0], []).append(label)
+        if label in columns_of_labels:
+            columns.setdefault(columns_of_labels[label], []).append(label)
     if asked is not None and asked not in columns:
         raise ConfigError(
             f"classes='{asked}' is not a label column that the readout knows; it knows {', '.join(columns) or 'none'}."
@@ -50,7 +52,8 @@ def require_classes(dataset: Dataset, column: str) -> None:
         known = ", ".join(columns) or "none"
         raise ConfigError(f"classes='{column}' is no label column of data set '{dataset.name}'; it has {known}.")
     names, values = dataset.example_targets()
-    of_column = values[:, [name.startswith(f"{column}=") for name in names]]
+    columns_of_labels = dataset.columns_of_labels()
+    of_column = values[:, [columns_of_labels[name] == column for name in names]]
     train, test = (of_column[dataset.table["split"].eq(split).to_numpy()] for split in ("train", "test"))
     fewer = np.minimum((train == 1).sum(axis=0), (train == 0).sum(axis=0))
     if not ((fewer >= MIN_POSITIVES) & (test == 1).any(axis=0)).any():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -61,9 +62,9 @@ def most_draws(tests: int, least: int) -> int:
     return max(least, min(MOST_DRAWS, max(999, int(np.ceil(1 / least_p(tests))))))
 
 
-def foresee(labels: list[str], sites: int, by_position: bool) -> None:
+def foresee(labels: list[str], columns_of_labels: Mapping[str, str], sites: int, by_position: bool) -> None:
     """Warn, before the run is recorded, where no corrected p value can be below .05 with the most permutations there are."""
-    columns = Counter(name.split("=")[0] for name in labels if not is_span(name))
+    columns = Counter(columns_of_labels[name] for name in labels if not is_span(name))
     usable = sum(values <= MAX_VALUES for values in columns.values()) + by_position * sum(map(is_span, labels))
     most = int(ALPHA * (1 + MOST_DRAWS))
     if usable * sites > most:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,21 +48,22 @@ def variables(
     context: Context, site: str, labels: list[str], max_rows: int, skipped: list[dict[str, str]] | None = None
 ) -> Iterator[Group]:
     """The variables of a site, by level; labels with too few rows are appended to ``skipped``, with the reason."""
+    columns = context.dataset.columns_of_labels()
     for sample in samples(context, site, labels, max_rows, skipped):
-        usable, reasons = split_by_values(sample.labels)
+        usable, reasons = split_by_values(sample.labels, columns)
         if skipped is not None:
             skipped += reasons
-        found = list(_spans(sample)) if is_span(sample.labels[0]) else list(_columns(sample, usable))
+        found = list(_spans(sample)) if is_span(sample.labels[0]) else list(_columns(sample, usable, columns))
         if found:
             yield Group(
                 sample.level, found, sample.x_train, sample.x_test, sample.clusters_train, sample.clusters_test, sample.progress
             )  # fmt: skip
 
 
-def split_by_values(labels: list[str]) -> tuple[list[str], list[dict[str, str]]]:
+def split_by_values(labels: list[str], columns: Mapping[str, str]) -> tuple[list[str], list[dict[str, str]]]:
     """The labels without those of columns that have too many of them, and those columns with the reason."""
-    counts = Counter(label.split("=")[0] for label in labels if not is_span(label))
-    usable = [label for label in labels if is_span(label) or counts[label.split("=")[0]] <= MAX_VALUES]
+    counts = Counter(columns[label] for label in labels if not is_span(label))
+    usable = [label for label in labels if is_span(label) or counts[columns[label]] <= MAX_VALUES]
     skipped = [
         {"label": column, "reason": f"'{column}' has {count} values with enough rows, and at most {MAX_VALUES} can be told apart:"
          " name some of them, column=value, or a coarser label"}
@@ -77,9 +78,9 @@ def _spans(sample: Sample) -> Iterator[Variable]:
         yield Variable(name, y[0], y[1])
 
 
-def _columns(sample: Sample, usable: list[str]) -> Iterator[Variable]:
-    for column in dict.fromkeys(name.split("=")[0] for name in usable):
-        places = [i for i, name in enumerate(sample.labels) if name.startswith(f"{column}=")]
+def _columns(sample: Sample, usable: list[str], columns: Mapping[str, str]) -> Iterator[Variable]:
+    for column in dict.fromkeys(columns[name] for name in usable):
+        places = [i for i, name in enumerate(sample.labels) if columns[name] == column]
         parts = []
         for values in (sample.y_train, sample.y_test):
             part = values[:, places]
