@@ -10,7 +10,8 @@ from typing import Any
 
 import streamlit as st
 
-from app.components.text import literal
+from app.components.text import literal, sentence
+from app.notes import heard, show_notes
 from app.state import wait_for_engine
 from workbench.errors import WorkbenchError
 from workbench.progress import Progress, TimeLeft, with_time_left
@@ -30,6 +31,7 @@ class Job:
         result: What it returned.
         error: The sentence that says why it failed.
         finished: Whether it has ended.
+        notes: What the workbench warned of.
     """
 
     title: str
@@ -39,6 +41,7 @@ class Job:
     result: Any = None
     error: str = ""
     finished: bool = False
+    notes: list[str] = field(default_factory=list)
     left: TimeLeft = field(default_factory=TimeLeft)
 
     def progress(self, done: int, total: int, text: str) -> None:
@@ -50,7 +53,8 @@ class Job:
         """Do it, here and now."""
         try:
             wait_for_engine()
-            self.result = do(self.progress)
+            with heard() as self.notes:
+                self.result = do(self.progress)
         except WorkbenchError as error:
             self.error = str(error)
         except Exception as error:
@@ -111,7 +115,9 @@ def button(
     if busy:
         watch(key)
     if job is not None and job.finished and job.error:
-        st.error(literal(job.error, 900))
+        st.error(sentence(job.error))
+    if job is not None and job.finished:
+        show_notes(job.notes)
     return job if job is not None and job.finished and not job.error else None
 
 

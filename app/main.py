@@ -30,6 +30,7 @@ from app.components.page import empty, sentences, study_switch, title  # noqa: E
 from app.components.sign_in import signed_in  # noqa: E402
 from app.components.style import use_style  # noqa: E402
 from app.gate import Gate  # noqa: E402
+from app.notes import show_kept  # noqa: E402
 from app.views import calibration, compare, concept, concepts, data, information, layers, naming, overview, report, runs, steer  # noqa: E402
 from workbench.errors import WorkbenchError  # noqa: E402
 
@@ -49,6 +50,7 @@ def show(page: ModuleType) -> None:
             empty("Make the bundled demo study, then open it here:", "workbench demo")
             add_packed()
             return
+        show_kept()
         study_switch()
         # The overview needs only tables, so it shows while everything else is imported.
         if page is not overview and state.warm_up().is_alive():

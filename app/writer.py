@@ -8,12 +8,13 @@ to a job, which runs in a thread of its own and belongs to no session.
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from app import access, state
-from workbench.errors import ConfigError, WorkbenchError
+from workbench.errors import ConfigError, WorkbenchError, WorkbenchWarning
 from workbench.jobs import Job, cancel_job, start_job, start_repetition
 from workbench.opening import open_study, unpack
 from workbench.progress import Progress
@@ -146,17 +147,19 @@ class Writer:
 
         Args:
             folder: A path that somebody typed, or the folder of an upload.
-            asked: Of the options of `Study.import_activations`, and ``data, text, labels`` of `load_dataset`.
+            asked: Of the options of `Study.import_activations`, and ``data, text, labels, encoding`` of `load_dataset`.
             show: Called with ``(done, total, text)``.
         """
         from workbench.datasets import load_dataset
 
         show(0, 1, "reading the folder")
         asked = {**asked, "rows": inside_roots(asked["rows"])} if "rows" in asked else dict(asked)
-        described = {"text": asked.pop("text", None), "labels": asked.pop("labels", None)}
+        described = {name: asked.pop(name, None) for name in ("text", "labels", "encoding")}
         data = asked.pop("data", None)
         found = _known_or_inside(data) if isinstance(data, str) else data
         dataset = load_dataset(found, **{k: v for k, v in described.items() if v}) if found else None
+        for note in dataset.notes if dataset is not None else ():
+            warnings.warn(note, WorkbenchWarning, stacklevel=2)
         if dataset is not None and dataset.modality != "text" and not isinstance(data, str):
             raise ConfigError("An uploaded table may hold texts only: one of images names files of this machine.")
         place = inside_roots(folder) if isinstance(folder, str) else folder

@@ -11,8 +11,15 @@ if TYPE_CHECKING:
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as dictionaries with text keys."""
-    return cast("list[dict[str, Any]]", frame.to_dict("records"))
+    """Rows as dictionaries with text keys; None where a column that is not of numbers has no value, which pandas calls nan."""
+    rows = cast("list[dict[str, Any]]", frame.to_dict("records"))
+    for place, name in enumerate(frame.columns):
+        column = frame.iloc[:, place]
+        if column.dtype.kind not in "OU" or not (missing := column.isna()).any():
+            continue
+        for number in missing.to_numpy().nonzero()[0]:
+            rows[number][name] = None
+    return rows
 
 
 def where(column: pd.Series, holds: Callable[[Any], bool]) -> pd.Series:

@@ -28,7 +28,9 @@ def with_asked(dataset: Dataset, asked: list[str]) -> Dataset:
 
 def _column(asked: str, columns: Sequence[str]) -> str:
     """The column that a label or a column names: the longest one of which "column=value" can be a label."""
-    return max((name for name in columns if asked == name or asked.startswith(f"{name}=")), key=len, default=asked)
+    found = max((name for name in columns if asked == name or asked.startswith(f"{name}=")), key=len, default="")
+    # The command line takes blanks off the ends of what it is given.
+    return found or next((name for name in columns if name.strip() == asked.strip()), asked)
 
 
 def splits_hash(dataset: Dataset) -> str:

@@ -6,7 +6,8 @@ import warnings
 from pathlib import Path
 
 from workbench.errors import WorkbenchWarning
-from workbench.paths import require_utf_8
+from workbench.numbers import counted
+from workbench.paths import require_utf_8, shown
 from workbench.progress import Progress
 from workbench.store.admission import admit, writable
 from workbench.store.catalog import Catalog
@@ -57,7 +58,7 @@ def unpack(path: str | Path, folder: str | Path, catalog: str | None = None, pro
     """Make a study of a packed one, or of the folder of somebody's study, and open it. A bundled study goes by its name.
 
     What is no part of a study is left out, and so are rows of its catalog that the workbench would not have written; a warning
-    says so.
+    says so, and another one where files are damaged.
 
     Args:
         path: The file, or the folder.
@@ -70,4 +71,13 @@ def unpack(path: str | Path, folder: str | Path, catalog: str | None = None, pro
         StudyError: The file is no packed study, or the folder is taken.
         DiskFullError: There is no room; nothing is left.
     """
-    return open_study(unpack_files(path, folder, catalog, progress), create=False)
+    study = open_study(unpack_files(path, folder, catalog, progress), create=False)
+    broken = study.verify()["state"].eq("broken").sum()
+    if broken:
+        warnings.warn(
+            f"{counted(int(broken), 'part')} of the study {'is' if broken == 1 else 'are'} damaged: `workbench study verify"
+            f" {shown(str(study.folder))}` says which, and `workbench study repair` drops or mends them.",
+            WorkbenchWarning,
+            stacklevel=2,
+        )
+    return study

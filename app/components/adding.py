@@ -11,7 +11,7 @@ import streamlit as st
 from app import state
 from app.access import HOW, is_editor
 from app.components.page import empty, heading
-from app.components.uploads import saved
+from app.components.uploads import called_as_uploaded, saved
 from app.writer import add_study
 from workbench.serving import served_folders
 from workbench.store.members import STUDY_FILE
@@ -37,6 +37,6 @@ def add_packed() -> None:
         st.warning("Choose a file first.")
         return
     called = re.sub(r"[^\w-]+", "_", name or Path(file.name).stem).strip("_") or "study"
-    with tempfile.TemporaryDirectory() as scratch, st.spinner("Unpacking …"):
+    with tempfile.TemporaryDirectory() as scratch, called_as_uploaded(Path(scratch)), st.spinner("Unpacking …"):
         add_study(saved([file], Path(scratch) / "packed")[0], home / called)
     st.switch_page(state.page("overview"), query_params={"study": called})

@@ -15,6 +15,7 @@ from workbench.analysis import Metric
 from workbench.evidence import BY_KEY, QUESTIONS
 from workbench.evidence.calibration import sentence
 from workbench.evidence.verdict import verdict
+from workbench.frames import records
 from workbench.numbers import p_value
 from workbench.statistics.rows import COUNTS, P_VALUES
 
@@ -64,7 +65,7 @@ def _ordered(rows: pd.DataFrame) -> list[dict[str, Any]]:
     order = {key: i for i, key in enumerate(BY_KEY)}
     place = rows["metric"].map(lambda key: order.get(key, len(order)))
     ranked = rows.assign(_place=place).sort_values(["_place", "value"], ascending=[True, False], kind="stable")
-    return [{str(k): v for k, v in row.items()} for row in ranked.drop(columns="_place").to_dict("records")]
+    return [{str(k): v for k, v in row.items()} for row in records(ranked.drop(columns="_place"))]
 
 
 def row_html(row: dict[str, Any], metric: Metric | None = None) -> str:

@@ -10,6 +10,7 @@ import streamlit as st
 from app import state
 from app.components.page import empty, heading, sentences
 from app.components.text import escape, number
+from workbench.frames import records
 from workbench.reports.highlight import highlight
 from workbench.reports.parts import examples_html
 from workbench.store.concept import Concept
@@ -29,7 +30,7 @@ def examples(concept: Concept) -> None:
     if found.empty:
         empty("It was not present in any example.")
         return
-    rows = [{str(k): v for k, v in row.items()} for row in found.to_dict("records")]
+    rows = [{str(k): v for k, v in row.items()} for row in records(found)]
     if not isinstance(rows[0]["input"], str):
         _images(rows)
         return

@@ -13,8 +13,9 @@ from app import jobs, state
 from app.components.download import download, file_name
 from app.components.page import empty, heading
 from app.components.sign_in import no_writing
-from app.components.text import literal
-from app.components.uploads import reached, saved
+from app.components.text import literal, sentence
+from app.components.uploads import called_as_uploaded, reached, saved
+from app.notes import show_notes
 from app.tables import set_label
 from app.writer import Writer, writer_of
 from workbench.errors import ConfigError
@@ -55,8 +56,9 @@ def import_activations(study: Study) -> None:
     if not job.finished:
         jobs.watch(key)
     elif job.error:
-        st.error(literal(job.error, 900))
+        st.error(sentence(job.error))
     else:
+        show_notes(job.notes)
         st.success(literal(f"Imported {job.result}.", 400))
 
 
@@ -85,6 +87,9 @@ def _import_form(study: Study) -> tuple[bool, dict[str, Any], list[UploadedFile]
         asked["text"] = right.text_input(
             "Column with the texts", placeholder=LEFT_OUT, key="import text", help="Of the data; guessed when it is left out."
         )
+        asked["encoding"] = left.text_input(
+            "Encoding of the data", placeholder="guessed", key="import encoding", help="Such as cp1252, where it cannot be told."
+        )
         labels = left.multiselect(
             "Columns with labels", [], accept_new_options=True, placeholder=LEFT_OUT, key="import labels", help="Of the data."
         )
@@ -103,7 +108,7 @@ def _import_form(study: Study) -> tuple[bool, dict[str, Any], list[UploadedFile]
 def _import(
     writer: Writer, asked: dict[str, Any], files: list[UploadedFile], table: list[UploadedFile], show: Progress
 ) -> str:  # fmt: skip
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, called_as_uploaded(Path(scratch)):
         folder: str | Path = asked.get("folder", "")
         asked = {name: value for name, value in asked.items() if name != "folder"}
         if table:
@@ -136,10 +141,11 @@ def _table(study: Study) -> None:
     raw = ending == ".csv" and st.toggle(
         "Texts as they are", help="Otherwise a text that a spreadsheet would run as a formula begins with an apostrophe."
     )
-    key = ("table", str(study.folder), name, ending, str(raw), str(state.version(study)))
+    key = ("table", str(study.folder), name, ending, str(raw))
     download(
         key, ("Write the table", "Writing the table"), lambda _show: _written(study, name, ending, raw),
         literal(f"Save {name}", 90), file_name(study.name, name, ending=ending), MIME[ending],
+        lambda: state.version(study),
     )  # fmt: skip
 
 
@@ -216,8 +222,9 @@ def _study(study: Study) -> None:
         no_writing(study)
         return
     download(
-        ("pack", str(study.folder), str(state.version(study))), ("Pack the study", "Packing the study"),
+        ("pack", str(study.folder)), ("Pack the study", "Packing the study"),
         lambda show: _packed(study, show), "Save the study (zip)", file_name(study.name, ending=".zip"), "application/zip",
+        lambda: state.version(study),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from app.components.page import empty, heading
 from app.components.sign_in import no_writing
 from app.components.text import escape, literal, short
 from app.writer import Writer, writer_of
+from workbench.frames import records
 from workbench.progress import Progress
 from workbench.store.members import STUDY_FILE
 from workbench.store.study_file import read
@@ -124,7 +125,7 @@ def _repaired(job: jobs.Job | None) -> None:
     if done.empty:
         empty("There was nothing to mend.")
         return
-    for row in done.head(NAMES_SHOWN).to_dict("records"):
+    for row in records(done.head(NAMES_SHOWN)):
         line = literal(f"{row['part']} {row['name']}: {row['action']}", 700)
         (st.success if row["mended"] else st.warning)(line)
     if len(done) > NAMES_SHOWN:

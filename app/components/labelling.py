@@ -8,7 +8,7 @@ import streamlit as st
 
 from app.components.page import empty, heading
 from app.components.sign_in import no_writing
-from app.components.text import literal, short
+from app.components.text import sentence, short
 from app.tables import set_label
 from app.writer import writer_of
 from workbench.errors import WorkbenchError
@@ -58,6 +58,6 @@ def choose_labels(study: Study) -> None:
     try:
         writer.relabel(sets[chosen], **asked)
     except WorkbenchError as error:
-        st.error(literal(str(error), 900))
+        st.error(sentence(str(error)))
     else:
         st.rerun()

@@ -8,6 +8,7 @@ import streamlit as st
 from app.components.page import heading, sentences
 from app.components.text import escape, number
 from app.writer import writer_of
+from workbench.frames import records
 from workbench.store.concept import MAX_NAME, Concept
 
 NOTE_SHOWN = 4000
@@ -43,7 +44,7 @@ def watch_names(concept: Concept, newest: int) -> None:
 
 
 def _history(history: pd.DataFrame) -> None:
-    rows = history.to_dict("records")[::-1]
+    rows = records(history)[::-1]
     with st.expander(f"History ({len(rows):,})", expanded=bool(rows) and len(rows) <= 4):
         items = []
         for row in rows[:HISTORY_SHOWN]:
@@ -63,7 +64,7 @@ def notes(concept: Concept) -> None:
     items = [
         f'<div class="cw-item"><bdi class="cw-note">{escape(row["text"], NOTE_SHOWN)}</bdi>'
         f'<div class="cw-soft cw-small">{escape(row["author"], 80)}, {when(row["at"])}</div></div>'
-        for row in concept.notes().to_dict("records")
+        for row in records(concept.notes())
     ]
     if items:
         st.html("".join(items))

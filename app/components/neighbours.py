@@ -9,6 +9,7 @@ from app import jobs, state
 from app.components.page import empty, heading
 from app.components.text import escape, interval, literal, number
 from app.writer import writer_of
+from workbench.frames import records
 from workbench.store.concept import Concept
 from workbench.study import Study
 
@@ -34,7 +35,7 @@ def neighbours(concept: Concept) -> None:
         empty("No other method has a concept at this site, or this concept is nobody's best match.")
         return
     names = state.names_of(concept.study)
-    for row in mine.head(SHOWN).to_dict("records"):
+    for row in records(mine.head(SHOWN)):
         other = str(row["other"])
         st.page_link(
             state.page("concept"), label=literal(names.get(other, other), 80), query_params=state.link(other),

@@ -6,7 +6,7 @@ import streamlit as st
 
 from app.access import is_editor
 from app.components.page import empty, sentences, study_switch, title
-from app.components.text import literal
+from app.components.text import literal, sentence
 from app.writer import trust_study
 from workbench.errors import NotTrustedError, WorkbenchError
 
@@ -17,7 +17,7 @@ def not_opened(error: WorkbenchError) -> None:
     if isinstance(error, NotTrustedError):
         _question(error)
     else:
-        st.error(literal(error, 900))
+        st.error(sentence(error))
     study_switch()
 
 

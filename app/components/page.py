@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import streamlit as st
 
 from app import state
-from app.components.text import escape, literal, short
+from app.components.text import escape, sentence, short
+from app.notes import heard, keep_for_next_page, show_notes
 from workbench.errors import WorkbenchError
 
 
@@ -48,8 +49,14 @@ def empty(text: str, command: str = "") -> None:
 
 @contextmanager
 def sentences() -> Iterator[None]:
-    """Show an error of the workbench as the sentence that it is; the rest of the page goes on."""
-    try:
-        yield
-    except WorkbenchError as error:
-        st.error(literal(error, 900))
+    """Show an error and the warnings of the workbench as the sentences that they are; the rest of the page goes on."""
+    with heard() as notes:
+        try:
+            yield
+        except WorkbenchError as error:
+            st.error(sentence(error))
+        except BaseException:
+            # Streamlit leaves a page by an exception.
+            keep_for_next_page(notes)
+            raise
+    show_notes(notes)

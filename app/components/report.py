@@ -13,12 +13,12 @@ from workbench.study import Study
 
 def report_button(study: Study, concept: str | None = None) -> None:
     """Build the report of a study, or of one concept in it, and download it as a file."""
-    key = ("report", str(study.folder), concept or "", str(state.version(study)))
+    key = ("report", str(study.folder), concept or "")
     what = "A page of this concept" if concept else "The whole study"
     download(
         key, ("Build report", "Building the report"), lambda show: build(study, concept, show), "Download report (HTML)",
         file_name(study.name, *([concept] if concept else []), ending=".html"), "text/html",
-        help=f"{what} as one HTML file that opens without a network.",
+        lambda: state.version(study), help=f"{what} as one HTML file that opens without a network.",
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import streamlit as st
 from app import jobs
 from app.components.page import heading
 from app.components.sign_in import no_writing
-from app.components.text import literal, short
+from app.components.text import literal, sentence, short
 from app.writer import Writer, writer_of
 from workbench.errors import WorkbenchError
 from workbench.memory import size_text
@@ -56,7 +56,7 @@ def _delete(study: Study, writer: Writer, table: pd.DataFrame) -> None:
     try:
         plan = writer.would_delete(chosen)
     except WorkbenchError as error:
-        st.error(literal(str(error), 900))
+        st.error(sentence(str(error)))
         return
     below = plan[plan["why"].ne("asked for")]
     agreed = True

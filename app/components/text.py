@@ -9,13 +9,14 @@ import re
 from workbench.numbers import interval, number
 from workbench.reports.highlight import visible
 
-__all__ = ["chips", "escape", "interval", "literal", "number", "short"]
+__all__ = ["chips", "escape", "interval", "literal", "number", "sentence", "short"]
 
 # Every character that Markdown, as Streamlit reads it, may take for a command; any of them may be escaped by a backslash.
 _MARKDOWN = re.compile(r"([!-/:-@\[-`{-~])")
 # What Streamlit makes of plain text whether or not it is escaped: links of bare addresses, pictures of :names:, arrows of ->.
 _MADE_OF_TEXT = re.compile(r"(?<=:)(?=[\w+/-])|(?<=www)(?=\.)|(?<=@)(?=[\w-])|(?<=[-<>~=])(?=[-=>])", re.IGNORECASE)
 _JOINER = "\u2060"
+_CODE = re.compile(r"`([^`]+)`")
 
 
 def short(text: object, limit: int = 200) -> str:
@@ -36,6 +37,15 @@ def literal(text: object, limit: int = 400) -> str:
     No escape keeps a bare address from becoming a link, so an invisible character, a word joiner, parts it.
     """
     return _MARKDOWN.sub(r"\\\1", _MADE_OF_TEXT.sub(_JOINER, short(text, limit)))
+
+
+def sentence(text: object, limit: int = 900) -> str:
+    """For a message of the workbench: as `literal`, and what stands between backticks, such as a command, is code.
+
+    Code is copied as it stands: it holds no joiners.
+    """
+    parts = _CODE.split(short(text, limit))
+    return "".join(f"`{part}`" if number % 2 else literal(part, limit) for number, part in enumerate(parts))
 
 
 def chips(values: dict[str, object]) -> str:

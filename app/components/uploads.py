@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from app.components.text import literal
-from workbench.errors import ConfigError, disk_errors
+from workbench.errors import ConfigError, WorkbenchError, disk_errors
 from workbench.paths import is_name
 from workbench.serving import roots
 
@@ -30,6 +32,17 @@ def saved(files: Sequence[IO[bytes]], folder: Path) -> list[Path]:
             path.write_bytes(file.read())
         paths.append(path)
     return paths
+
+
+@contextmanager
+def called_as_uploaded(folder: Path) -> Iterator[None]:
+    """Errors about files below a folder for uploads name them as whoever uploaded them does."""
+    try:
+        yield
+    except WorkbenchError as error:
+        if str(folder) not in str(error):
+            raise
+        raise ConfigError(re.sub(rf"{re.escape(str(folder))}/\w+/", "", str(error))) from error
 
 
 def reached() -> str:

@@ -13,7 +13,7 @@ from app.components.naming import name_form, notes
 from app.components.neighbours import neighbours
 from app.components.page import empty, heading, sentences, title
 from app.components.report import report_button
-from app.components.text import chips, literal
+from app.components.text import chips, literal, sentence
 from app.components.vocabulary import vocabulary
 from app.writer import writer_of
 from workbench.store.concept import Concept
@@ -52,7 +52,7 @@ def render(study: Study) -> None:
         )
         with sentences():
             for remark in concept.remarks:
-                st.warning(literal(remark, 400))
+                st.warning(sentence(remark))
             evidence_card(evidence, concept.id)
             missing_families(evidence, f"workbench examine {study.name} {concept.run_id} --concept {concept.number}")
         _examine(study, concept)

@@ -13,11 +13,12 @@ from app.components.evidence import row_html
 from app.components.neighbours import compare_button, family_table
 from app.components.page import empty, heading, sentences, title
 from app.components.report import report_button
-from app.components.text import escape, literal, short
+from app.components.text import escape, literal, sentence, short
 from app.tables import declared, metric_frame
 from workbench.analysis import Metric
 from workbench.frames import records
 from workbench.measurements import clearest_first
+from workbench.numbers import counted
 from workbench.paths import inside
 from workbench.study import Study
 
@@ -84,13 +85,13 @@ def _plain_columns(frame: pd.DataFrame) -> list[str]:
 
 
 def _troubles(runs: pd.DataFrame) -> None:
-    for row in runs[~runs["status"].eq("done")].to_dict("records"):
+    for row in records(runs[~runs["status"].eq("done")]):
         what, error = short(row["id"], 80), row["error"]
         if row["status"] == "running":
             st.info(literal(f"Run {what} has not finished: it is still running, or was cut off. Started {row['started']}."))
         else:
             reason = f"Run {what} {row['status']}: {error or 'no reason was recorded'}"
-            st.warning(literal(reason, 700), icon=":material/warning:")
+            st.warning(sentence(reason), icon=":material/warning:")
 
 
 def _methods(frame: pd.DataFrame) -> None:
@@ -134,7 +135,8 @@ def _families(study: Study, frame: pd.DataFrame) -> None:
         if isinstance(identifier, str):
             st.session_state["opened"] = seen + 1
             state.open_concept(identifier)
-    st.html(f'<div class="cw-soft cw-small">{members["family"].nunique():,} families of the same concept</div>')
+    shared = f"{counted(members['family'].nunique(), 'concept')} found by several methods"
+    st.html(f'<div class="cw-soft cw-small">{escape(shared)}</div>')
 
 
 def _headlines(study: Study) -> None:

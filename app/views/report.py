@@ -115,18 +115,19 @@ def _preview(study: Study, chosen: Chosen) -> None:
 
 
 def _build(study: Study, asked: tuple) -> None:
-    key = ("built", str(study.folder), str(state.version(study)), repr(asked))
+    key = ("built", str(study.folder), repr(asked))
     download(
         key, ("Build report", "Building the report"), lambda show: _report(study, asked, show), "Download report (HTML)",
-        file_name(asked[0] or study.name, ending=".html"), "text/html", width="stretch",
+        file_name(asked[0] or study.name, ending=".html"), "text/html", lambda: state.version(study), width="stretch",
     )  # fmt: skip
 
 
 def _tables(study: Study, runs: list[str]) -> None:
-    key = ("zipped", str(study.folder), str(state.version(study)), *runs)
+    key = ("zipped", str(study.folder), *runs)
     download(
         key, ("Pack the tables", "Packing the tables"), lambda show: _zip(study, runs, show),
-        "Download tables (CSV and Parquet)", file_name(study.name, ending="-tables.zip"), "application/zip", width="stretch",
+        "Download tables (CSV and Parquet)", file_name(study.name, ending="-tables.zip"), "application/zip",
+        lambda: state.version(study), width="stretch",
     )  # fmt: skip
 
 

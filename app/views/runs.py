@@ -15,7 +15,7 @@ from app.components.form import option_fields
 from app.components.page import empty, heading, sentences, small_lines, title
 from app.components.repeating import repeat_button, repetition
 from app.components.running import running
-from app.components.text import escape, literal, number, short
+from app.components.text import escape, literal, number, sentence, short
 from app.tables import declared, set_label
 from app.writer import Writer, writer_of
 from workbench.analysis import Analysis, Metric, find_analysis
@@ -83,7 +83,7 @@ def _starter(writer: Writer) -> None:
             try:
                 writer.start(name, chosen, sites, options, seed, force)
             except WorkbenchError as error:
-                st.error(literal(error, 900))
+                st.error(sentence(error))
             else:
                 st.rerun()
 
@@ -173,7 +173,7 @@ def _details(study: Study, identifier: str) -> None:
     cells = "".join(f'<span class="cw-soft">{escape(k)}</span><span>{escape(v, 600)}</span>' for k, v in facts.items())
     st.html(f'<div class="cw-facts">{cells}</div>')
     if record["error"]:
-        st.warning(literal(record["error"], 900))
+        st.warning(sentence(record["error"]))
     for parent in record["inputs"].get("parents", []):
         link = {"study": state.link()["study"], "run": str(parent)}
         st.page_link(state.page("runs"), label=literal(f"made from {parent}"), query_params=link, icon=":material/arrow_back:")
@@ -221,7 +221,7 @@ def _metrics(run: Run, known: dict[str, Metric]) -> None:
     )  # fmt: skip
     small_lines(sentences)
     for remark in run.remarks[:REMARKS_SHOWN]:
-        st.warning(literal(remark, 900))
+        st.warning(sentence(remark))
 
 
 def spoken(name: str) -> str:

@@ -20,6 +20,7 @@ from app.tables import steered
 from app.writer import writer_of
 from workbench.errors import ConfigError
 from workbench.evidence.steered import counts_of
+from workbench.frames import records
 from workbench.numbers import corrected_p
 from workbench.plots import steering_curves
 from workbench.recipes import Recipe
@@ -228,7 +229,7 @@ def _kept(study: Study) -> None:
         given = st.file_uploader("A recipe file", type=["json"], max_upload_size=1)
         if given is not None and st.button("Use this file"):
             _use(study, Recipe.parse(given.getvalue().decode("utf-8", "replace")))
-        for row in table.iloc[::-1].head(30).to_dict("records"):
+        for row in records(table.iloc[::-1].head(30)):
             # A recipe that cannot be used here leaves the others on the page.
             with sentences(), st.container(horizontal=True, vertical_alignment="center"):
                 line = f"{short(row['name'], 80)}, by {short(row['author'], 40)}, {row['at']}"

@@ -89,5 +89,5 @@ def test_the_command_line_draws_names_what_it_skips_and_loads_in_half_precision(
     with pytest.raises(SystemExit):
         main(["run", str(tmp_path / "s"), "linear_probe", "--set", "controls=false"])
     said = capsys.readouterr().out
-    assert "1 label was skipped" in said
+    assert "Skipped: " in said
     assert "'kind=rare' has 1 training and 0 test rows with it, 77 and 27 without, and needs 20 and 8 of each" in said

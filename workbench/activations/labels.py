@@ -73,6 +73,8 @@ def choose_labels(dataset: Dataset, labels: str | Sequence[str] | None) -> list[
     for item in [labels] if isinstance(labels, str) else labels:
         spans = item in {"tokens", "token", "regions"} and item not in columns.values()
         found = [n for n in every if (is_span(n) if spans else _means(n, item, columns))]
+        # The command line takes blanks off the ends of what it is given.
+        found = found or [n for n in every if columns.get(n, "").strip() == item.strip() != ""]
         if not found:
             raise DataError(_no_such_label(dataset, item, every))
         chosen += [n for n in found if n not in chosen]

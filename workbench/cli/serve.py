@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -65,12 +66,26 @@ def app(
     # A study from elsewhere may name a model of the hub: one that is here already is loaded, and nobody is asked for another.
     quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1")}
     environment = os.environ | settings.environment(folders) | quiet
+    _require_free(address, port)
     say(f"Serving {', '.join(f.name for f in folders)} at http://{address}:{port} (Ctrl-C stops it)")
     console.file.flush()
     if os.name == "posix":
         # The server takes this process's place: what ends the command ends the server, and a demo's memory is free again.
         os.execve(sys.executable, command, environment)
     raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
+
+
+def _require_free(address: str, port: int) -> None:
+    """See that nothing else listens there."""
+    family, kind, protocol, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(place)
+        except OSError as error:
+            raise ConfigError(
+                f"Nothing can be served at {address}, port {port}: {error.strerror}. Give another `--port`."
+            ) from error
 
 
 def demo(

@@ -146,6 +146,8 @@ def run(
     options = parse_options(option or [])
     if labels is not None:
         options["labels"] = many(labels)
+    from workbench.store.runs import SKIPPED_TOLD
+
     with open_study(study, create=False) as opened, progress() as show:
         chosen = opened.activation_set(acts)
         view = chosen.select(many(sites) or []) if sites else chosen
@@ -160,8 +162,8 @@ def run(
     _show_metrics(metrics, {metric.key: metric for metric in declared_metrics(done.analysis)})
     for remark in remarks:
         say(remark)
-    if len(skipped):
-        show_table(skipped, f"{counted(len(skipped), 'label')} {'was' if len(skipped) == 1 else 'were'} skipped", limit=160)
+    if len(skipped) > SKIPPED_TOLD:
+        show_table(skipped, f"{counted(len(skipped), 'label')} were skipped", limit=160)
 
 
 def _show_metrics(metrics: pd.DataFrame, declared: dict[str, Metric]) -> None:

@@ -201,7 +201,8 @@ def _examples(acts: ActivationSet, dataset: Dataset, labels: list[str], seed: in
     train = np.sort(rng.permutation(pool)[: min(MAX_EXAMPLES, int(len(pool) * SEEN))])
     test = captured[split == "test"]
     y_train, y_test = values[train][:, columns], values[test][:, columns]
-    keep, skipped = _usable(labels, y_train, y_test, _whole_groups(dataset, captured))
+    drawn = f" (of {len(train):,} of the {len(pool):,} training examples, which a seed draws)" if len(train) < len(pool) else ""
+    keep, skipped = _usable(labels, y_train, y_test, drawn + _whole_groups(dataset, captured))
     return Chosen(
         "example", [labels[i] for i in keep], train, test, y_train[:, keep], y_test[:, keep],
         example_clusters(dataset, train), example_clusters(dataset, test), skipped,

@@ -26,7 +26,7 @@ def verdict(row: Mapping[str, Any], metric: Metric) -> Verdict:
         row: ``value`` and any of ``low, high, null, null_high, p, p_corrected, family, note``.
         metric: What was measured.
     """
-    note = str(row.get("note") or "")
+    note = "" if pd.isna(row.get("note")) else str(row["note"])
     if (p := _get(row, "p")) is not None:
         found = _tested(p, _get(row, "p_corrected"), str(row.get("family") or "the tests made together"))
         return found._replace(sentence=f"{found.sentence} {note[0].upper()}{note[1:]}.") if note else found

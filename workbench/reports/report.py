@@ -365,7 +365,10 @@ def _pairs(study: Study, chosen: Chosen, progress: Progress) -> list[dict[str, A
         return []
     names = study.catalog.current_names().set_index("concept")["text"].to_dict()
     pairs = pairs[pairs["verdict"].eq("same") & (pairs["concept"] < pairs["other"])].sort_values("cofiring", ascending=False)
-    pairs = pairs.assign(name=pairs["concept"].map(names), other_name=pairs["other"].map(names))
+    # A concept without a name is called by its id, as on pages and by commands.
+    pairs = pairs.assign(**{
+        column: pairs[of].map(names).fillna(pairs[of]) for column, of in (("name", "concept"), ("other_name", "other"))
+    })  # fmt: skip
     inside = where(pairs["concept"], chosen.holds) & where(pairs["other"], chosen.holds)
     return records(pairs[inside].head(40))
 

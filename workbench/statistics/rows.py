@@ -56,7 +56,7 @@ def row(
 ) -> dict[str, Any]:
     """A row of evidence or of metrics; failed where the value is not a number, with the note as the reason.
 
-    An interval over fewer than `clusters.ENOUGH` clusters is left out, and the note says so.
+    An interval over fewer than `clusters.ENOUGH` clusters is left out, and the note says so; so is an end that is infinite.
 
     Args:
         metric: A declared key.
@@ -77,6 +77,7 @@ def row(
     if clusters is not None and clusters < ENOUGH and not (math.isnan(low) and math.isnan(high)):
         low = high = math.nan
         more |= {"note": more.get("note") or f"no interval: {clusters} documents, fewer than {ENOUGH}"}
+    low, high = (end if math.isfinite(end) else math.nan for end in (low, high))
     found = more | {"metric": metric, "status": "ok", "value": float(value), "low": low, "high": high, "n": n}
     found |= {"clusters": clusters, "clusters_positive": clusters_positive}
     if isinstance(null, NoNull):

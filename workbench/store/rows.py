@@ -45,7 +45,7 @@ def _fits(column: sa.Column[Any], value: Any) -> bool:
     if isinstance(kind, sa.Integer):
         return isinstance(value, int) and -(2**63) <= value < 2**63
     if isinstance(kind, sa.Float):
-        return isinstance(value, int | float)
+        return isinstance(value, int | float) and math.isfinite(value)
     return isinstance(value, str) and _unicode(value)
 
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from workbench.study import Study
 
 CHECKSUMS = "checksums.json"
+SKIPPED_TOLD = 3
+"""Of labels that were skipped, how many are named in a run's remarks."""
 VERIFY = "`workbench study verify` says what is damaged."
 
 
@@ -108,6 +110,15 @@ class Run:
             return str(error)
         return ""
 
+    def _skipped(self) -> list[str]:
+        """Which labels were not fitted, with the reasons of the first few."""
+        if "skipped" not in self.tables:
+            return []
+        reasons = self.tables["skipped"]["reason"].tolist()
+        more = len(reasons) - SKIPPED_TOLD
+        found = [f"Skipped: {reason}." for reason in reasons[:SKIPPED_TOLD]]
+        return [*found, f"Skipped: {counted(more, 'more label')}, see the table 'skipped'."] if more > 0 else found
+
     def _set_folders(self) -> list[Path]:
         return sorted((f for f in (self.folder / "concepts").glob("*") if f.name.isdecimal()), key=lambda f: int(f.name))
 
@@ -143,6 +154,7 @@ class Run:
         for (what, what_happened), sites in where.items():
             at = ", ".join(filter(None, dict.fromkeys(sites)))
             found.append(what + (f" at {at}" if at else "") + what_happened)
+        found += self._skipped()
         failed = records(self.tables["failed"]) if "failed" in self.tables else []
         found += [f"The {row['what']} could not be made: {row['error']}" for row in failed]
         return list(dict.fromkeys(found))
