@@ -15,22 +15,22 @@ from workbench.errors import WorkbenchWarning
 
 _here = threading.local()
 _LEFT = "notes of a page that was left"
+_before = warnings.showwarning
 
 
-@st.cache_resource(show_spinner=False)
-def listen() -> None:
-    """Hand every warning of the workbench to who listens in its thread, from now on; all others go where they went."""
-    before = warnings.showwarning
+def _show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+    """Hand a warning of the workbench to who listens in this thread; all others go where they went."""
+    listening: list[list[str]] = getattr(_here, "heard", [])
+    if not (listening and issubclass(category, WorkbenchWarning)):
+        _before(message, category, *rest, **more)
+    elif str(message) not in listening[-1]:
+        listening[-1].append(str(message))
 
-    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-        heard: list[list[str]] = getattr(_here, "heard", [])
-        if heard and issubclass(category, WorkbenchWarning):
-            if str(message) not in heard[-1]:
-                heard[-1].append(str(message))
-        else:
-            before(message, category, *rest, **more)
 
-    warnings.showwarning = show
+def _listen() -> None:
+    global _before
+    if warnings.showwarning is not _show:
+        _before, warnings.showwarning = warnings.showwarning, _show
     # Every session is told, not the first one only.
     warnings.simplefilter("always", WorkbenchWarning)
 
@@ -38,7 +38,7 @@ def listen() -> None:
 @contextmanager
 def heard() -> Iterator[list[str]]:
     """The warnings of this thread while the block runs, each once."""
-    listen()
+    _listen()
     stack: list[list[str]] = _here.__dict__.setdefault("heard", [])
     stack.append([])
     try:

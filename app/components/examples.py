@@ -84,5 +84,6 @@ def _own_html(concept: Concept, text: str, table: pd.DataFrame) -> str:
     usual = concept.summary()
     if len(usual):
         facts += f"; its usual strength in the data is {number(float(usual['mean']))} ± {number(float(usual['deviation']))}"
-    nothing = "" if peak["value"] > 0 else " It is not present in this text."
+    where = "this text" if table["end"].max() >= len(text.rstrip()) - 1 else "the part of it that was read"
+    nothing = "" if peak["value"] > 0 else f" It is not present in {where}."
     return f'<div class="cw-example">{shown}<div class="cw-soft cw-small cw-number">{facts}.{nothing}</div></div>'

@@ -178,6 +178,16 @@ def test_a_text_of_ones_own_is_shaded(start: Start, study_folder: Path) -> None:
     assert "strongest on" in said(test)
 
 
+def test_a_text_that_is_cut_says_so_to_every_session(start: Start, study_folder: Path) -> None:
+    with open_study(study_folder) as study:
+        concept = examined(study)
+    for _ in range(2):
+        test = start(study_folder, study="small", concept=concept)
+        next(t for t in test.text_area if t.label == "Text").input("the bank won. " * 400)
+        next(b for b in test.button if b.label == "Read the concept").click().run()
+        assert any("tokens were cut off" in warning.value or "longer than" in warning.value for warning in test.warning)
+
+
 def test_words_find_a_concept(start: Start, study_folder: Path) -> None:
     with open_study(study_folder) as study:
         expected = study.concepts("money").ids
@@ -229,6 +239,21 @@ def test_the_report_of_a_concept_holds_its_name(start: Start, study_folder: Path
     next(b for b in test.button if b.label == "Build report").click().run()
     until(test, lambda t: bool(t.get("download_button")))
     assert not test.error
+
+
+def test_a_report_is_saved_also_where_building_it_compared_the_methods(start: Start, study_folder: Path) -> None:
+    with open_study(study_folder) as study:
+        study.delete([run for run in study.runs()["id"] if run.startswith("counterparts")])
+        concept = examined(study)
+    test = start(study_folder, study="small", concept=concept)
+    next(b for b in test.button if b.label == "Build report").click().run()
+    until(test, lambda t: bool(t.get("download_button")))
+    assert not test.error
+    # Once something is added it is out of date.
+    with open_study(study_folder) as study:
+        study.concept(concept).rename("another name", "Ada")
+    test.run()
+    assert not test.get("download_button")
 
 
 def test_examining_a_concept_adds_evidence(start: Start, study_folder: Path) -> None:

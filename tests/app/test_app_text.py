@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.components.text import chips, escape, literal, short
+from app.components.text import chips, escape, literal, sentence, short
 
 HOSTILE = "<script>alert(1)</script>\"'\x00\u202eabc ![x](http://a.example/x.png) :red[y] $z$ [l](javascript:alert(1))"
 
@@ -34,6 +34,15 @@ def test_literal_escapes_every_mark_of_markdown(text: str) -> None:
     for place, char in enumerate(bare):
         if char in "![](){}<>*_`#$:|~&":
             assert bare[place - 1] == "\\"
+
+
+@given(st.text(max_size=100), st.text(alphabet=st.characters(exclude_characters="`"), min_size=1, max_size=60))
+def test_a_command_in_a_sentence_is_code_as_it_stands(before: str, command: str) -> None:
+    shown = sentence(f"{before.replace('`', '')} Use `{command}`: it helps.")
+    assert f"`{short(command, 900)}`" in shown
+    assert sentence("see `--root FOLDER`") == "see `--root FOLDER`"
+    # What is not code is as in any label.
+    assert "](" not in sentence("[a](javascript:b) `c`")
 
 
 MADE_OF_TEXT = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,16 @@ def test_what_cannot_be_served_is_one_sentence(
     error = capsys.readouterr().err
     assert said in " ".join(error.split())
     assert "Traceback" not in error
+
+
+def test_a_port_that_is_taken_is_said_before_anything_is_served(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / ".streamlit" / "secrets.toml").write_text("")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(SystemExit) as end:
+            main(["app", "--address", "127.0.0.1", "--port", str(taken.getsockname()[1])])
+    assert end.value.code == 2
+    said = capsys.readouterr()
+    assert "Nothing can be served at 127.0.0.1" in said.err
+    assert "Serving" not in said.out + said.err

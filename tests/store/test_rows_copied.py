@@ -9,6 +9,7 @@ import zipfile
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import workbench as wb
@@ -146,3 +147,23 @@ def test_a_table_with_other_keys_or_types_is_refused_and_its_rows_are_copied(fol
     with wb.open_study(tmp_path / "mine") as study:
         assert study.verify().empty
         study.concepts().best().rename("mine", "ada")
+
+
+@pytest.mark.parametrize("number", ["9e999", "-9e999"])
+def test_an_infinite_number_is_left_out(folder, tmp_path, number: str) -> None:
+    columns = "concept, metric, label, value, n, dataset, run, status"
+    one = f"INSERT INTO evidence ({columns}) SELECT id, 'detects.auroc', '', {number}, 1, 'd', run, 'ok' FROM concepts LIMIT 1"
+    sql(one)(folder, tmp_path)
+    (said,) = copied(folder, tmp_path / "mine")
+    assert "1 rows of 'evidence'" in said
+    with wb.open_study(tmp_path / "mine") as study:
+        assert np.isfinite(study.evidence()["value"].dropna()).all()
+
+
+def test_a_study_that_comes_with_damaged_files_says_so(folder, tmp_path) -> None:
+    file = next((folder / "runs").rglob("*.parquet"))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 255
+    file.write_bytes(content)
+    with pytest.warns(WorkbenchWarning, match=r"1 part of the study is damaged: `workbench study verify"):
+        wb.unpack(folder, tmp_path / "mine").close()
