@@ -17,7 +17,10 @@ from workbench.evidence.steering import read_passages, steer_passages
 from workbench.statistics.directions import isotropic_directions
 
 pytestmark = pytest.mark.slow
-TIMES, COST = 5, 0.10
+TIMES, COST = 4, 0.10
+"""Against the stricter of two nulls, uniform directions and ones that vary as the activations do."""
+TIMES_UNIFORM = 5
+"""Against uniform directions alone, 200 others than those of the trial."""
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +68,9 @@ def test_every_concept_that_was_steered_is_listed_with_a_verdict_that_its_number
             assert row["reason"]
 
 
-def test_the_effects_are_measured_again_as_they_are_recorded(study, table) -> None:
-    row = clear(table).iloc[0]
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_effects_are_measured_again_as_they_are_recorded(study, table, place: int) -> None:
+    row = clear(table).iloc[place]
     concept = study.concept(row["concept"])
     dataset = study.datasets()[0]
     run = next(study.get_run(i) for i in study.evidence(["causes.tokens"]).query("concept == @concept.id")["run"])
@@ -82,7 +86,7 @@ def test_the_effects_are_measured_again_as_they_are_recorded(study, table) -> No
     effect = reading.odds[:, 0, :, 0].mean(-1)
     null = np.quantile(np.abs(effect[1:]), 0.95)
     print(f"again, with other texts and other random directions: {effect[0]:.2f} nats, null to {null:.2f}")
-    assert effect[0] >= TIMES * 0.8 * null
+    assert effect[0] >= TIMES_UNIFORM * 0.8 * null
     assert reading.loss[0, 0].mean() / passages.loss.mean() < COST
     # Other texts and other directions than the recorded ones, so within its interval and a little more.
     assert abs(effect[0] - row["odds"]) < 4 * (row["odds_high"] - row["odds_low"])

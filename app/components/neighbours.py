@@ -16,6 +16,7 @@ VERDICTS = {
     "same": "the same concept: beyond both nulls, matched and strongly correlated",
     "related": "related: beyond both nulls",
     "different": "not told apart from chance",
+    "unknown": "fewer than eight documents, too few to say",
 }
 SHOWN = 6
 

@@ -106,7 +106,7 @@ def _truth(setting: str, effect: float, what: str) -> float:
 
 
 CASES = [
-    *(Case("detects.auroc", setting, partial(detects, setting)) for setting in SETTINGS),
+    *(Case("detects.auroc", setting, partial(detects, setting)) for setting in (*SETTINGS, "few long documents")),
     *(Case("detects.auroc", f"{setting}, planted", partial(sees, setting), most=POWERED) for setting in SETTINGS),
     Case("detects.auroc", "families of 1,000 concepts, corrected", family, most=2_000),
     *(Case("detects.auroc", f"{setting}, effect .8", partial(covers_effects, setting), most=FEW) for setting in SETTINGS),

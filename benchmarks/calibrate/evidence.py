@@ -1,4 +1,4 @@
-"""Location, stability and names: the rest of what an examination says of every concept."""
+"""Location, stability, co-firing and names: the rest of what an examination says of every concept."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from benchmarks.calibrate.trials import Case, Trials
 from benchmarks.calibrate.worlds import SETTINGS, world
 from workbench.concepts import LinearConcepts
+from workbench.evidence.cofiring import best_by_chance, cofiring
 from workbench.evidence.location import location_rows
 from workbench.evidence.named import name_p
 from workbench.evidence.stability import stability_rows
@@ -20,6 +21,8 @@ from workbench.statistics.nulls import upper
 
 CONCEPTS = 40
 NAMES = 60
+MATCHED = 20
+"""Concepts of either of two sets."""
 DIRECTIONS = 5
 """Of a run: they are held against the same random directions, so few of them are taken from each."""
 
@@ -67,6 +70,25 @@ def stable(kind: str, draws: int, seed: int) -> Trials:
     return Trials(np.concatenate(p), np.concatenate(above))
 
 
+def together(setting: str, draws: int, seed: int) -> Trials:
+    """The best match of each concept of a set among those of another that has nothing to do with it."""
+    rng, above = np.random.default_rng(seed), []
+    for number in range(max(1, draws // (2 * MATCHED))):
+        first, second, example, document = _two_sets(setting, rng)
+        chance, found = best_by_chance(first, second, example, document, seed + number), cofiring(first, second)
+        above += [found.max(1) > chance.first, found.max(0) > chance.second]
+    return Trials(above=np.concatenate(above))
+
+
+def _two_sets(setting: str, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Codes that share a part by example and by document; of *half of them documents*, every other concept does."""
+    drawn = world(setting if setting in SETTINGS else "documents", rng, 2 * MATCHED)
+    codes = drawn.scores
+    if setting == "half of them documents":
+        codes[:, ::2] = rng.normal(size=codes[:, ::2].shape)
+    return codes[:, :MATCHED], codes[:, MATCHED:], drawn.example, drawn.document
+
+
 def named(setting: str, draws: int, seed: int, names: int = NAMES) -> Trials:
     """A name that says as much of where a concept is as any other name."""
     rng, p, above, covered = np.random.default_rng(seed), [], [], []
@@ -92,6 +114,10 @@ CASES = [
         for setting in SETTINGS
     ),
     *(Case("stable.cosine", kind, partial(stable, kind)) for kind in ("discovered", "labelled")),
+    *(
+        Case("co-firing", setting, partial(together, setting), most=20_000)
+        for setting in ("independent", "documents", "half of them documents", "sparse codes", "heavy tails", "unequal documents")
+    ),
     *(
         Case("named.auroc", setting, partial(named, setting), most=20_000)
         for setting in ("independent", "documents", "runs", "copies")

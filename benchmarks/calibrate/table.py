@@ -28,7 +28,7 @@ again by themselves, so they can have other dates; limits are those of the whole
 Settings: documents of several examples of several tokens share a part of their scores. *documents*: the label follows the
 document. *runs*: labels come in runs. *rare label*, *sparse codes*, *heavy tails* say what they are. *eight positive
 documents*: the least for which there is a p value. *copies*: every text three times. *unequal documents*: some are ten times as
-long as others.
+long as others. *few long documents*: five documents, ten times as long as the others, hold almost all positives.
 
 """
 

@@ -193,7 +193,9 @@ def _vectors(weights: np.ndarray, random: np.ndarray) -> Vectors:
     count = len(weights)
     enough = np.full(count, 100)
     names = [str(number) for number in range(count)]
-    return Vectors(names, weights, np.zeros(count), random, Counts(enough, enough, enough), enough, np.full(count, np.inf))
+    return Vectors(
+        names, weights, np.zeros(count), random, Counts(enough, enough, enough, enough), enough, np.full(count, np.inf)
+    )
 
 
 def _moved(vector: np.ndarray, gradient: np.ndarray, by: float) -> np.ndarray:

@@ -28,6 +28,8 @@ SETTINGS = (
     "independent", "documents", "runs", "rare label", "eight positive documents", "sparse codes", "heavy tails", "copies",
     "unequal documents",
 )  # fmt: skip
+LONG = 5
+"""Documents of the setting *few long documents*: ten times as long as the others, with almost all positives."""
 DOCUMENTS, EXAMPLES, TOKENS = 30, 4, 10
 
 
@@ -39,6 +41,8 @@ def world(setting: str, rng: np.random.Generator, concepts: int = 50, effect: fl
     sizes = np.full(documents, EXAMPLES * TOKENS)
     if setting == "unequal documents":
         sizes = np.maximum(4, rng.lognormal(np.log(EXAMPLES * TOKENS), 0.8, documents)).astype(np.int64)
+    elif setting == "few long documents":
+        sizes[:LONG] *= 10
     document = np.repeat(np.arange(documents), sizes)
     example = np.cumsum(np.concatenate([[0], (np.arange(1, len(document)) % TOKENS == 0) | (np.diff(document) > 0)]))
     n = len(document)
@@ -77,4 +81,7 @@ def _labels(
             starts = rng.integers(0, n - 8, n // 80)
             labels[np.unique(starts[:, None] + np.arange(8)), column] = 1
         return labels
-    return (rng.random((n, concepts)) < (0.03 if setting == "rare label" else 0.1)).astype(float)
+    share: float | np.ndarray = 0.03 if setting == "rare label" else 0.1
+    if setting == "few long documents":
+        share = np.select([document < LONG, document < LONG + 10], [0.5, 2 / (EXAMPLES * TOKENS)])[:, None]
+    return (rng.random((n, concepts)) < share).astype(float)

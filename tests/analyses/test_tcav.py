@@ -18,7 +18,7 @@ def made(weights: np.ndarray, random: np.ndarray, clusters: int = 100, ways: flo
     count = len(weights)
     many = np.full(count, clusters)
     names = [f"c{i}" for i in range(count)]
-    return Vectors(names, weights, np.zeros(count), random, Counts(many, many, 2 * many), many, np.full(count, ways))
+    return Vectors(names, weights, np.zeros(count), random, Counts(many, many, 2 * many, many), many, np.full(count, ways))
 
 
 def test_sign_counts_and_magnitudes_are_those_of_captum() -> None:

@@ -32,7 +32,7 @@ def test_the_bundled_study_is_unpacked_looked_at_and_packed_again(tmp_path: Path
         (row["times_null"] for row in rows if row["times_null"] is not None), reverse=True
     )
     code, out, _ = call(capsys, "steered", str(folder))
-    assert "random direction" in out
+    assert "38 of 77 concepts steer" in out
     code, out, _ = call(capsys, "--json", "pack", str(folder))
     assert code == 0
     assert json.loads(out)["bytes"] == (tmp_path / "steer.zip").stat().st_size

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.evidence.stability import cofiring
+from workbench.evidence.cofiring import best_by_chance, cofiring
 from workbench.statistics.intervals import Interval, correlation_interval
 
 
@@ -55,3 +55,38 @@ def test_a_constant_code_has_no_interval() -> None:
     low, high = cofiring_interval(np.hstack([ones, noise]), np.hstack([noise, noise]), np.arange(20))
     assert np.isnan([low[0], high[0]]).all()
     assert low[1] > 0.99
+
+
+def _documents(rng: np.random.Generator, follow: int, columns: int, documents: int = 40, each: int = 25) -> np.ndarray:
+    """Codes of unrelated concepts, the first ``follow`` of which mostly follow the document."""
+    codes = rng.normal(size=(documents * each, columns))
+    codes[:, :follow] *= 0.3
+    codes[:, :follow] += np.repeat(rng.normal(size=(documents, follow)), each, axis=0)
+    return codes
+
+
+def test_unrelated_concepts_that_follow_documents_are_beyond_chance_one_time_in_twenty() -> None:
+    rng, clusters, beyond = np.random.default_rng(0), np.repeat(np.arange(40), 25), []
+    for seed in range(30):
+        first, second = _documents(rng, 4, 20), _documents(rng, 4, 20)
+        chance, found = best_by_chance(first, second, clusters, clusters, seed), cofiring(first, second)
+        beyond.append(np.stack([found.max(1) > chance.first, found.max(0) > chance.second]))
+    shares = np.mean(beyond, axis=(0, 1))
+    assert shares[:4].mean() < 0.09
+    assert shares[4:].mean() < 0.08
+
+
+def test_the_same_concept_is_beyond_chance_also_where_it_is_a_place_in_the_text() -> None:
+    rng, clusters = np.random.default_rng(1), np.repeat(np.arange(12), 10)
+    first, second = rng.normal(size=(2, 120, 5))
+    begins = np.tile(np.arange(10) == 0, 12).astype(float)
+    first[:, 0], second[:, 3] = begins, begins + 0.1 * rng.normal(size=120)
+    chance = best_by_chance(first, second, clusters, clusters, 0)
+    assert cofiring(first, second)[0, 3] > max(chance.first[0], chance.second[3])
+
+
+def test_few_documents_have_no_level() -> None:
+    codes = np.random.default_rng(0).normal(size=(70, 3))
+    chance = best_by_chance(codes, codes, np.arange(70), np.repeat(np.arange(7), 10), 0)
+    assert np.isnan(chance.first).all()
+    assert np.isnan(chance.second).all()

@@ -15,6 +15,10 @@ from workbench.evidence.detection import detect
 from workbench.evidence.held_out import held_out
 from workbench.evidence.informs import information
 from workbench.evidence.location import locate
+from workbench.evidence.metrics import BY_KEY
+from workbench.evidence.verdict import verdict
+from workbench.statistics.permutation import permuted_by_cluster
+from workbench.statistics.rows import Null, row
 
 
 class Given(Analysis):
@@ -142,6 +146,18 @@ def test_unknown_families_sites_and_missing_splits_are_named(planted) -> None:
         held_out(acts, dataset, "test", 100, 0)
 
 
+def test_a_label_at_one_place_of_every_document_says_that_nothing_else_could_be_seen() -> None:
+    first = np.tile([1.0] + [0.0] * 19, 30)[:, None]
+    permuted = permuted_by_cluster(first, first, np.repeat(np.arange(30), 20))
+    null = Null(permuted.mean[0], permuted.high[0], permuted.p[0], "all")
+    said = verdict(row("detects.auroc", 1.0, null, n=600, note=permuted.remark(0)), BY_KEY["detects.auroc"])
+    assert permuted.p[0] > 0.05
+    assert not said.beyond
+    assert "follow the place in the document" in said.sentence
+    shuffled = np.random.default_rng(0).permutation(600)
+    assert permuted_by_cluster(first[shuffled], first[shuffled], np.repeat(np.arange(30), 20)).remark(0) == ""
+
+
 def test_span_labels_mark_exactly_the_words_they_cover(planted) -> None:
     _, acts, dataset, _ = planted(examples=60)
     targets = row_targets(acts, dataset)
@@ -162,8 +178,8 @@ def test_example_means_are_the_means_of_their_rows(planted) -> None:
     _, acts, _, _ = planted(examples=60)
     means = example_means(acts, np.array([7, 3, 59]), chunk=2)
     example = acts.index["example"].to_numpy()
-    for row, number in zip(means, (7, 3, 59), strict=True):
-        np.testing.assert_allclose(row, acts.read(np.flatnonzero(example == number)).mean(0), atol=1e-5)
+    for mean, number in zip(means, (7, 3, 59), strict=True):
+        np.testing.assert_allclose(mean, acts.read(np.flatnonzero(example == number)).mean(0), atol=1e-5)
 
 
 def test_labels_are_chosen_by_name_column_or_kind(planted) -> None:

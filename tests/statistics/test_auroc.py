@@ -126,7 +126,7 @@ def test_clustered_error_matches_the_cluster_bootstrap() -> None:
 def test_intervals_stay_inside_and_a_perfect_score_is_not_certain() -> None:
     ten, many = np.full(3, 10), np.full(3, 20)
     value, error = np.array([0.99, 1.0, 0.0]), np.array([0.05, 0.0, 0.0])
-    low, high = Area(value, error, np.full(3, 18.0), Counts(ten, ten, many), np.zeros(3, bool)).interval()
+    low, high = Area(value, error, np.full(3, 18.0), Counts(ten, ten, many, ten), np.zeros(3, bool)).interval()
     assert (low >= 0).all()
     assert (high <= 1).all()
     assert 0 < low[0] < 0.99 < high[0] < 1

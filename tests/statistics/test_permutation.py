@@ -98,6 +98,23 @@ def test_no_p_is_below_one_over_the_arrangements_and_few_clusters_have_none() ->
     assert "7 positive clusters" in found.counts.reason(0)
 
 
+@pytest.mark.parametrize("long", [1, 2, 3, 4, 6])
+def test_a_few_long_documents_that_hold_a_label_have_no_p_or_one_that_holds(long: int) -> None:
+    rng, found = np.random.default_rng(4), []
+    clusters = np.repeat(np.arange(30), [200] * long + [20] * (30 - long))
+    for _ in range(40):
+        label = ((clusters < long) & (rng.random(len(clusters)) < 0.5)).astype(float)
+        label[np.searchsorted(clusters, np.arange(long, long + 10))] = 1
+        scores = rng.normal(size=(30, 10))[clusters] + rng.normal(size=(len(clusters), 10))
+        found.append(permuted_by_cluster(scores, np.tile(label[:, None], (1, 10)), clusters))
+    p = np.concatenate([one.p for one in found])
+    assert np.isnan(p).all() == (long < 4)
+    if long < 4:
+        assert "a few clusters hold most rows of a class" in found[0].counts.reason(0)
+    else:
+        assert (p <= 0.05).mean() < 0.08
+
+
 @pytest.mark.parametrize(("area", "positives", "n"), [(0.80, 30, 200), (0.65, 150, 1000)])
 def test_a_planted_area_is_found_among_a_thousand_concepts(area: float, positives: int, n: int) -> None:
     from scipy.stats import norm

@@ -2,15 +2,15 @@
 
 Two concepts at one site are compared by what they write (cosine of directions) and by when they are present (co-firing: the
 correlation of their codes on held-out rows). Each has a null for the best of as many candidates: random directions for the
-cosine, codes shifted along the rows for co-firing. A pair beyond both nulls is related; it is the same concept when, besides,
-each is the other's best match (or both were fitted to one label) and the correlation is at least one half.
+cosine, codes of other documents for co-firing (`workbench.evidence.cofiring`). A pair beyond both nulls is related; it is the
+same concept when, besides, each is the other's best match (or both were fitted to one label) and the correlation is at least
+one half.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,8 @@ import pandas as pd
 
 from workbench.analysis import Result
 from workbench.concepts import ConceptSet
+from workbench.evidence.cofiring import best_by_chance, cofiring
 from workbench.evidence.held_out import codes, held_out, require_splits
-from workbench.evidence.stability import cofiring
 from workbench.frames import records
 from workbench.progress import Progress, shares, silent
 from workbench.recording import RunRequest, record_run
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from workbench.study import Study
 
 SAME_CORRELATION = 0.5
-SHIFTS = 10
 COLUMNS = (
     "concept", "other", "method", "other_method", "site", "cosine", "cosine_null_high", "cofiring", "cofiring_low",
     "cofiring_high", "cofiring_null_high", "same_label", "mutual", "verdict",
@@ -48,9 +47,9 @@ def counterparts(study: Study, *, max_rows: int = 10_000, seed: int = 0, progres
 
     Returns:
         One row an ordered pair: ``concept, other, method, other_method, site, cosine, cosine_null_high, cofiring, cofiring_low,
-        cofiring_high, cofiring_null_high, same_label, mutual, verdict``; the verdict is ``same``, ``related`` or ``different``.
-        Of each concept and other method the best match is listed, and the concept of the same label. The interval is one of
-        95% over documents; it is missing where an older version compared.
+        cofiring_high, cofiring_null_high, same_label, mutual, verdict``; the verdict is ``same``, ``related``, ``different``
+        or, over fewer than eight documents, ``unknown``. Of each concept and other method the best match is listed, and the
+        concept of the same label. The interval is one of 95% over documents; it is missing where an older version compared.
     """
     runs = _runs(study)
     if len(runs) < 2:
@@ -136,7 +135,9 @@ def _compare(study: Study, runs: list[Run], max_rows: int, seed: int, progress: 
                 known[id(part)] = codes(part, test.read(part.site))
         whole = "example" in {a.level, b.level}
         za, zb = (test.means(known[id(p)]) if whole else known[id(p)] for p in (a, b))
-        table = _pair_table(a, b, za, zb, test.documents if whole else test.clusters, seed, show)
+        documents = test.documents if whole else test.clusters
+        examples = np.arange(len(documents)) if whole else test.segment
+        table = _pair_table(a, b, za, zb, examples, documents, seed, show)
         methods = [study.concept(f"{r.id}.{n}").method for r, n in ((run_a, first_a), (run_b, first_b))]
         table["concept"] = [f"{run_a.id}.{first_a + i}" for i in table["a"]]
         table["other"] = [f"{run_b.id}.{first_b + i}" for i in table["b"]]
@@ -168,11 +169,11 @@ def _pair_table(
     b: ConceptSet,
     za: Float[np.ndarray, "n a"],
     zb: Float[np.ndarray, "n b"],
-    clusters: Int[np.ndarray, "n"],
+    examples: Int[np.ndarray, "n"],
+    documents: Int[np.ndarray, "n"],
     seed: int,
     progress: Progress,
 ) -> pd.DataFrame:
-    progress(0, 1, a.site)
     together = cofiring(za, zb)
     cosine = (a.directions() @ b.directions().T).numpy()
     label_a, label_b = a.table["label"].to_numpy(), b.table["label"].to_numpy()
@@ -184,35 +185,23 @@ def _pair_table(
     random = isotropic_directions(500, a.width, seed)
     cosine_null = float((random @ b.directions().T).max(1).values.quantile(0.95))
     cosine_back = float((random @ a.directions().T).max(1).values.quantile(0.95))
-    shifted, shifted_back = _shifted_null(za, zb, seed, lambda done: progress(done, SHIFTS + 1, a.site))
-    _, (low, high) = correlation_interval(za[:, i], zb[:, j], clusters)
+    chance = best_by_chance(za, zb, examples, documents, seed, progress, a.site)
+    _, (low, high) = correlation_interval(za[:, i], zb[:, j], documents)
     table = pd.DataFrame(
         {
             "a": i, "b": j, "cosine": cosine[i, j], "cosine_null_high": cosine_null, "cosine_null_back": cosine_back,
             "cofiring": together[i, j], "cofiring_low": low, "cofiring_high": high,
-            "cofiring_null_high": shifted, "cofiring_null_back": shifted_back,
+            "cofiring_null_high": chance.first[i], "cofiring_null_back": chance.second[j],
             "same_label": same_label[i, j], "best_a": best_of_a[i] == j, "best_b": best_of_b[j] == i,
         }
     )  # fmt: skip
     table["mutual"] = table["best_a"] & table["best_b"]
-    # The null is for the best of all candidates, in the direction with more of them.
-    beyond = (table["cosine"] > max(cosine_null, cosine_back)) & (table["cofiring"] > max(shifted, shifted_back))
+    # The null is for the best of all candidates of either concept.
+    together_null = table[["cofiring_null_high", "cofiring_null_back"]].max(axis=1, skipna=False)
+    beyond = (table["cosine"] > max(cosine_null, cosine_back)) & (table["cofiring"] > together_null)
     same = beyond & (table["mutual"] | table["same_label"]) & (table["cofiring"] >= SAME_CORRELATION)
-    table["verdict"] = np.where(same, "same", np.where(beyond, "related", "different"))
+    table["verdict"] = np.where(same, "same", np.where(beyond, "related", np.where(together_null.isna(), "unknown", "different")))
     return table
-
-
-def _shifted_null(
-    za: Float[np.ndarray, "n a"], zb: Float[np.ndarray, "n b"], seed: int, callback: Callable[[int], None]
-) -> tuple[float, float]:
-    rng = np.random.default_rng(seed)
-    forward, back = [], []
-    for number in range(SHIFTS):
-        callback(number + 1)
-        chance = cofiring(np.roll(za, int(rng.integers(1, max(2, len(za)))), axis=0), zb)
-        forward.append(chance.max(1))
-        back.append(chance.max(0))
-    return float(np.quantile(np.concatenate(forward), 0.95)), float(np.quantile(np.concatenate(back), 0.95))
 
 
 def _write(folder: Path, result: Result) -> None:

@@ -131,7 +131,7 @@ def _rows(
         biased = few and f"no telling how much of it is bias: {few.removeprefix('no interval and no p value: ')}"
         null = Null(permuted.mean[i], permuted.high[i], permuted.p[i], FAMILY)
         rows += [
-            row("detects.auroc", area.value[i], null, low=low[i], high=high[i], **common),
+            row("detects.auroc", area.value[i], null, low=low[i], high=high[i], **common | {"note": few or permuted.remark(i)}),
             row("detects.ap", precision[i], Null(share[i]), **common),
             row(
                 "informs.bits",

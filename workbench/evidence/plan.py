@@ -63,19 +63,21 @@ def plan(
     names, examples, counts = _counted(acts, dataset, max_rows, seed) if here else _of_labels(dataset)
     rows = []
     for place in (names.index(name) for name in one_of_two(dataset, names)[0]):
-        positive, negative, every = (int(part[place]) for part in counts)
+        positive, negative, every = (int(part[place]) for part in counts[:3])
         few, rest = min(positive, negative), max(positive, negative)
         common = {
             "label": names[place], "examples": int(examples[place]), "documents": every, "positive": positive,
             "negative": negative,
         }  # fmt: skip
-        note = "" if few >= ENOUGH else f"{counted(few, 'document')} of the rarer class, fewer than {ENOUGH}: no p value"
+        note = counts.reason(place)
+        if few < ENOUGH:
+            note = f"{counted(few, 'document')} of the rarer class, fewer than {ENOUGH}: no p value"
         # Where documents hold both classes their arrangements are not counted, and p has no least value.
         most = 0 if note else most_tests(few, rest) if positive + negative == every else UNBOUNDED
         rows += [
             common | {
-                "concepts": tests, "auroc": detectable_area(few, rest, tests), "most_concepts": most, "note": note,
-                "captured": here,
+                "concepts": tests, "auroc": np.nan if note else detectable_area(few, rest, tests), "most_concepts": most,
+                "note": note, "captured": here,
             }
             for tests in concepts
         ]  # fmt: skip
@@ -91,7 +93,7 @@ def _counted(acts: ActivationSet, dataset: Dataset, max_rows: int, seed: int) ->
     if not (dataset.table["split"].to_numpy()[captured] == "test").any():
         names = _of_labels(dataset)[0]
         nothing = np.zeros(len(names), dtype=np.int64)
-        return names, nothing, Counts(nothing, nothing, nothing)
+        return names, nothing, Counts(nothing, nothing, nothing, nothing)
     data = held_out(acts, dataset, "test", max_rows, seed)
     # Span labels are tested on positions, those of examples on their means.
     tokens, wholes = count_clusters(data.tokens.values, data.clusters), count_clusters(data.wholes.values, data.documents)
@@ -119,7 +121,8 @@ def cannot_be_found(study: Study, acts: ActivationSet, concepts: int, max_rows: 
     if few.any():
         parts.append(
             f"of {counted(len(table), 'label')} {int(few.sum())} {'is' if few.sum() == 1 else 'are'} in fewer than {ENOUGH}"
-            " documents of a class of the test split: how well they are detected has neither interval nor p value"
+            " documents of a class of the test split, or mostly in a few long ones: how well they are detected has neither"
+            " interval nor p value"
         )
     if many.any():
         parts.append(

@@ -60,15 +60,3 @@ def cosine_p(value: float, draws: Float[np.ndarray, " r"], width: int, others: i
     """
     one = 0.5 * float(beta.sf(min(value, 1.0) ** 2, 0.5, (width - 1) / 2)) if value > 0 else 1.0
     return float(rank_or_tail_p((draws >= value).sum(), len(draws), min(1.0, others * one)))
-
-
-def cofiring(first: Float[np.ndarray, "n a"], second: Float[np.ndarray, "n b"]) -> Float[np.ndarray, "a b"]:
-    """Pearson correlation of the codes of two sets on the same rows; zero where a code is constant."""
-
-    return _standard(first).T @ _standard(second)
-
-
-def _standard(z: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
-    z = z - z.mean(0)
-    norm = np.sqrt(np.square(z).sum(0))
-    return z / np.where(norm > 1e-12, norm, np.inf)

@@ -26,9 +26,11 @@ def verdict(row: Mapping[str, Any], metric: Metric) -> Verdict:
         row: ``value`` and any of ``low, high, null, null_high, p, p_corrected, family, note``.
         metric: What was measured.
     """
+    note = str(row.get("note") or "")
     if (p := _get(row, "p")) is not None:
-        return _tested(p, _get(row, "p_corrected"), str(row.get("family") or "the tests made together"))
-    if note := str(row.get("note") or ""):
+        found = _tested(p, _get(row, "p_corrected"), str(row.get("family") or "the tests made together"))
+        return found._replace(sentence=f"{found.sentence} {note[0].upper()}{note[1:]}.") if note else found
+    if note:
         return Verdict(None, f"Not tested: {note.removeprefix('no interval and no p value: ').removeprefix('no p value: ')}.")
     value = abs(row["value"]) if metric.direction == "none" else row["value"]
     if metric.direction != "down" and _get(row, "null_high") is not None:

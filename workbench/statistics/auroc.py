@@ -89,7 +89,7 @@ class Area:
         error: Standard error over clusters; nan where fewer than two clusters hold a positive, or a negative; 0 where the classes
             are separated perfectly.
         df: Degrees of freedom of that error (Satterthwaite's, of its positive and its negative part).
-        counts: Clusters with a positive, with a negative, and with either.
+        counts: Clusters with a positive, with a negative, and with either, and effective ones.
         mostly_tied: Whether more than half of the rows have one and the same score.
     """
 
@@ -100,8 +100,8 @@ class Area:
     mostly_tied: Bool[np.ndarray, " c"]
 
     def interval(self, level: float = LEVEL, null_error: Float[np.ndarray, " c"] | None = None, least: int = ENOUGH) -> Interval:
-        """On the logit scale, so that it stays inside 0 to 1; nan where a class is in fewer clusters than ``least``, and
-        where all scores are the same.
+        """On the logit scale, so that it stays inside 0 to 1; nan where a class is in fewer clusters than ``least``, where it
+        has too few effective ones, and where all scores are the same.
 
         Where the value is 0 or 1 its standard error is 0 and says nothing. There the far end is the area at which as many
         independent pairs as there are clusters of the rarer class would all agree with probability (1 - level) / 2: .69 for 10.
@@ -113,7 +113,7 @@ class Area:
                 value cannot be seen in the sample, and is taken as at least that of the null, scaled as errors shrink
                 towards 0 and 1.
             least: Clusters of each class. Fewer than `clusters.ENOUGH` are for a choice that nobody is shown, where a wide
-                interval is better than none.
+                interval is better than none, whatever the effective clusters.
 
         Raises:
             ConfigError: for a level outside (0, 1).
@@ -135,7 +135,8 @@ class Area:
         high = np.where(inside, high, np.where(value == 0, 1 - far, value))
         # Scores that are all the same are no measurement of one half.
         varies = ~inside | (error > 0)
-        known = (pairs >= least) & np.isfinite(value) & np.isfinite(self.df) & varies
+        many = pairs >= least if least < ENOUGH else self.counts.enough
+        known = many & np.isfinite(value) & np.isfinite(self.df) & varies
         return Interval(np.where(known, low, np.nan), np.where(known, high, np.nan))
 
 

@@ -16,19 +16,29 @@ if TYPE_CHECKING:
 
 ENOUGH = 8
 """Positive and negative clusters below which a score has neither an interval nor a p value."""
+EFFECTIVE = 4.0
+"""The same for effective clusters: a document that holds most of a label decides alone, however many others hold a row of it."""
 
 
 class Counts(NamedTuple):
-    """How many clusters hold a row of each class, by label; each ``[c]``."""
+    """How many clusters hold a row of each class, by label; each ``[c]``.
+
+    Attributes:
+        positive: Clusters with a positive row.
+        negative: Clusters with a negative row.
+        every: Clusters with either.
+        effective: Effective clusters (`effective_clusters`) by rows of a class, of the class with fewer of them.
+    """
 
     positive: Int[np.ndarray, " c"]
     negative: Int[np.ndarray, " c"]
     every: Int[np.ndarray, " c"]
+    effective: Float[np.ndarray, " c"]
 
     @property
     def enough(self) -> np.ndarray:
-        """``[c]``: whether both classes are in at least `ENOUGH` clusters."""
-        return np.minimum(self.positive, self.negative) >= ENOUGH
+        """``[c]``: whether both classes are in at least `ENOUGH` clusters, and in at least `EFFECTIVE` effective ones."""
+        return (np.minimum(self.positive, self.negative) >= ENOUGH) & (self.effective >= EFFECTIVE)
 
     def fewer(self, number: int) -> int:
         """The fewer of a label's clusters with a positive and those with a negative."""
@@ -39,6 +49,11 @@ class Counts(NamedTuple):
         if self.enough[number]:
             return ""
         least = self.fewer(number)
+        if least >= ENOUGH:
+            return (
+                "no interval and no p value: a few clusters hold most rows of a class, which are worth"
+                f" {self.effective[number]:.1f} clusters of one size, fewer than {EFFECTIVE:.0f}"
+            )
         which = "positive" if self.positive[number] <= self.negative[number] else "negative"
         return f"no interval and no p value: {least} {which} clusters, fewer than {ENOUGH}"
 
@@ -82,9 +97,11 @@ def count_clusters(labels: Float[np.ndarray, "n c"], clusters: Shaped[np.ndarray
         clusters: ``[n]``; None makes every row its own.
     """
     ids, n_clusters = cluster_ids(clusters, len(labels))
-    held = {}
-    for wanted in (1, 0):
-        held[wanted] = np.zeros((n_clusters, labels.shape[1]), dtype=bool)
-        rows, columns = np.nonzero(labels == wanted)
-        held[wanted][ids[rows], columns] = True
-    return Counts(held[1].sum(axis=0), held[0].sum(axis=0), (held[1] | held[0]).sum(axis=0))
+    n_labels = labels.shape[1]
+    positive, negative = (
+        np.bincount(ids[rows] * n_labels + columns, minlength=n_clusters * n_labels).reshape(n_clusters, n_labels)
+        for rows, columns in (np.nonzero(labels == wanted) for wanted in (1, 0))
+    )
+    effective = np.minimum(*(np.nan_to_num(effective_clusters(rows.T.astype(float))) for rows in (positive, negative)))
+    has, lacks = positive > 0, negative > 0
+    return Counts(has.sum(axis=0), lacks.sum(axis=0), (has | lacks).sum(axis=0), effective)

@@ -16,6 +16,7 @@ from scipy.stats import hypergeom, norm
 
 from workbench.errors import DataError
 from workbench.statistics.clusters import Counts, cluster_ids, count_clusters
+from workbench.statistics.correction import ALPHA
 from workbench.statistics.dealing import givers
 from workbench.statistics.ranks import midranks_by_column
 from workbench.statistics.saddlepoint import Sums, upper_tail
@@ -24,6 +25,8 @@ _KINDS = 16_384
 """Parts of one sum that are kept: of many clusters each is paired with the labels of some others, drawn at random, not of all."""
 _COUNTED, _GRID = 40, 256
 """Scores whose sums are counted exactly, at most, and the grid that they are rounded to."""
+_FAR_FROM_HALF = 0.7
+"""A mean of the null from which on a large p value can be due to what label and score have in common with the place."""
 _NEAR = 0.05
 """How far, in deviations, the 95th percentile may lie from a first guess before it is looked for once more."""
 _CELLS = 1 << 22
@@ -47,6 +50,15 @@ class Permuted:
     high: Float[np.ndarray, " c"]
     spread: Float[np.ndarray, " c"]
     counts: Counts
+
+    def remark(self, number: int) -> str:
+        """What keeps the p value of a column large that follows the place in the document as its label does; else empty."""
+        if not (self.mean[number] >= _FAR_FROM_HALF and self.p[number] > ALPHA):
+            return ""
+        return (
+            "label and concept both follow the place in the document: documents that get one another's labels have an AUROC of"
+            f" {self.mean[number]:.2f}, so that this test says nothing of the place"
+        )
 
 
 def permuted_by_cluster(
