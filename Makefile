@@ -79,7 +79,7 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m mypy
-	$(BIN)/python -m pytest -q tests/test_imports.py
+	$(BIN)/python -m pytest -q -s tests/test_imports.py
 
 format: install
 	$(BIN)/ruff format .

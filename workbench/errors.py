@@ -149,7 +149,7 @@ def _not_written(error: DBAPIError) -> bool:
     return getattr(error.orig, "sqlite_errorcode", None) in refused
 
 
-def no_room(error: BaseException) -> int:
+def full_disk_number(error: BaseException) -> int:
     """The error number if a file could not grow, or 0 for another error."""
     number = error.errno if isinstance(error, OSError) else None
     if number is None:
@@ -173,7 +173,7 @@ def disk_errors(what: str) -> Iterator[None]:
             raise
         raise _disk_full(what, longer=_not_written(error)) from error
     except Exception as error:
-        if number := no_room(error):
+        if number := full_disk_number(error):
             raise _disk_full(what, longer=number == errno.EFBIG) from error
         if isinstance(error, OSError) and error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
             raise StudyError(f"{error.filename or what} may not be written: {what} was left as it was.") from error

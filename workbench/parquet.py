@@ -41,7 +41,7 @@ def read_table(path: Path) -> Any:
         raise DataError(f"{shown(path.name)} is {odd(path.resolve()) or 'no file'}: give a Parquet file.")
     try:
         with pq.ParquetFile(path) as file:
-            require_room(file, path)
+            require_memory(file, path)
             return file.read()
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, DataError):
@@ -114,7 +114,7 @@ def _chunks(path: Path) -> list[_Chunk]:
         raise DataError(f"{shown(path.name)} is not a whole Parquet file: write it again.") from error
 
 
-def require_room(file: Any, path: Path) -> None:
+def require_memory(file: Any, path: Path) -> None:
     """Hold what a file unpacks to against its length and the free memory.
 
     Args:

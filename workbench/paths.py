@@ -48,7 +48,7 @@ def is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def is_rest(name: str) -> bool:
+def is_leftover(name: str) -> bool:
     """Whether a file or a folder is called as one that :mod:`workbench.writing` fills before it gets its name."""
     return _REST.fullmatch(name) is not None
 
@@ -129,7 +129,7 @@ def strange(study: Path, kind: str) -> Iterator[tuple[Path, str]]:
         path = Path(entry.path)
         if (problem := odd(path)) is not None:
             yield path, problem
-        elif is_rest(entry.name):
+        elif is_leftover(entry.name):
             # It may be being written; `workbench.writing` decides.
             continue
         elif entry.is_dir(follow_symlinks=False):

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from workbench.errors import StudyError, WorkbenchError, no_room
+from workbench.errors import StudyError, WorkbenchError, full_disk_number
 from workbench.paths import is_file, printable, read_bytes, shown
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def reading(what: str, advice: str = "", error: type[WorkbenchError] = StudyErro
     except WorkbenchError:
         raise
     except Exception as problem:
-        if no_room(problem):
+        if full_disk_number(problem):
             raise
         # A message may be of many lines, hold the whole input, or be the key alone.
         message = str(problem).strip().split("\n")[0]

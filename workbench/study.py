@@ -182,7 +182,7 @@ class Study(StoredStudy):
         return name_concepts(concepts, vocabulary, progress=progress or silent, **options)
 
     def steered(self) -> pd.DataFrame:
-        """Every concept that was steered, with effect, price and verdict; see :func:`workbench.evidence.steered_concepts`."""
+        """Every concept that was steered, with effect, cost and verdict; see :mod:`workbench.evidence.steered`."""
         from workbench.evidence.steered import steered_concepts
 
         return steered_concepts(self)
@@ -313,7 +313,7 @@ class Study(StoredStudy):
         return push(self, self._required_remote())
 
     def pull(self, activations: bool = True) -> list[str]:
-        """Fetch what is at the remote and not here; see :func:`workbench.store.remote.pull`."""
+        """Fetch what is at the remote and not here; see :func:`workbench.store.remote_copy.pull`."""
         from workbench.store.remote_copy import pull
 
         self.require_writable("the study")

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from workbench.errors import StudyError
-from workbench.paths import PARTIAL, is_rest, odd, remove_tree, walk
+from workbench.paths import PARTIAL, is_leftover, odd, remove_tree, walk
 from workbench.processes import taken
 
 _NO_PLACE = frozenset(
@@ -66,8 +66,8 @@ def new_beside(target: Path, folder: bool = False) -> Iterator[Path]:
     """
     # A folder may be writable but not readable.
     with suppress(OSError):
-        for rest in _rests(target.parent, os.listdir(target.parent)):
-            drop_rest(rest)
+        for rest in _leftovers(target.parent, os.listdir(target.parent)):
+            drop_leftover(rest)
     while True:
         partial = target.with_name(f".{secrets.token_hex(12)}{PARTIAL}")
         with placing(target):
@@ -98,19 +98,19 @@ def placing(target: Path) -> Iterator[None]:
         raise NoPlaceError(f"{target} cannot be written ({error.strerror}): choose another place or name.") from error
 
 
-def rests_below(folder: Path) -> Iterator[Path]:
+def leftovers_below(folder: Path) -> Iterator[Path]:
     """Temporary files and folders below a folder that killed processes left.
 
     Those that are still being written are not listed, nor is anything on a file system without locks.
     """
     for root, folders, names in walk(folder):
-        yield from _rests(root, [*folders, *names])
-        folders[:] = [name for name in folders if not is_rest(name)]
+        yield from _leftovers(root, [*folders, *names])
+        folders[:] = [name for name in folders if not is_leftover(name)]
 
 
-def drop_rest(path: Path) -> bool:
-    """Remove what :func:`rests_below` found, unless it is being written. Returns whether it is gone."""
-    if not is_rest(path.name) or odd(path) is not None:
+def drop_leftover(path: Path) -> bool:
+    """Remove what :func:`leftovers_below` found, unless it is being written. Returns whether it is gone."""
+    if not is_leftover(path.name) or odd(path) is not None:
         return False
     with taken(path) as mine:
         if mine:
@@ -120,8 +120,8 @@ def drop_rest(path: Path) -> bool:
     return not path.exists()
 
 
-def _rests(folder: Path, names: Iterable[str]) -> Iterator[Path]:
-    for path in sorted(folder / name for name in names if is_rest(name)):
+def _leftovers(folder: Path, names: Iterable[str]) -> Iterator[Path]:
+    for path in sorted(folder / name for name in names if is_leftover(name)):
         if odd(path) is None:
             with taken(path) as is_left_over:
                 pass

@@ -31,7 +31,7 @@ from workbench.store.dependents import Needs
 from workbench.store.look import look
 from workbench.store.members import CATALOG, STUDY_FILE
 from workbench.store.study_file import read as read_study_file
-from workbench.store.unpacking import Member, _copy, _fill, _reading, _require_room
+from workbench.store.unpacking import Member, _copy, _fill, _reading, _require_space
 from workbench.store.verify import damaged_files
 from workbench.study import Study
 
@@ -169,7 +169,7 @@ def _set(folder: Path) -> None:
 def _members_copied(folder: Path) -> None:
     """The files of a pack, copied as they are; what is in them is read by the next reader."""
     with tempfile.TemporaryDirectory() as made, _reading(folder / "study.zip") as (members, size, _):
-        _require_room(folder / "study.zip", folder, members | {CATALOG: next(iter(members.values()), NOTHING)}, size)
+        _require_space(folder / "study.zip", folder, members | {CATALOG: next(iter(members.values()), NOTHING)}, size)
         for member in members.values():
             _copy(folder / "study.zip", member, child(Path(made), member.name), lambda _bytes: None)
 

@@ -25,8 +25,8 @@ def test_noise_has_the_stated_size_and_the_same_seed_gives_it_again() -> None:
     X = np.random.default_rng(0).standard_normal((5000, 6)) * np.arange(1, 7)
     clean, noisy = PCACompressor(2).fit(X), PCACompressor(2, noise=0.5, seed=3).fit(X)
     added = noisy.transform(X) - clean.transform(X)
-    assert added.std() == pytest.approx(noisy.noise_deviation_, rel=0.03)
-    assert noisy.noise_deviation_ == pytest.approx(0.5 * np.sqrt((clean.deviations_**2).mean()))
+    assert added.std() == pytest.approx(noisy.noise_std_, rel=0.03)
+    assert noisy.noise_std_ == pytest.approx(0.5 * np.sqrt((clean.std_**2).mean()))
     np.testing.assert_array_equal(noisy.transform(X), noisy.transform(X))
 
 

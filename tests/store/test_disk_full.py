@@ -20,7 +20,7 @@ from tests.store import anywhere
 from tests.store.conftest import grow
 from tests.store.forks import Fork, Killed
 from workbench.errors import DiskFullError, WorkbenchError, disk_errors
-from workbench.paths import is_rest
+from workbench.paths import is_leftover
 
 FULL = bool(os.environ.get("WORKBENCH_FULL"))
 NEVER = 10**9
@@ -71,7 +71,7 @@ def whole(folder: Path) -> None:
     with wb.open_study(folder, create=False) as study:
         assert study.verify().empty
         assert len(study.runs()) == 2
-    assert [path for path in folder.parent.rglob("*") if is_rest(path.name)] == []
+    assert [path for path in folder.parent.rglob("*") if is_leftover(path.name)] == []
 
 
 @pytest.mark.full

@@ -16,7 +16,7 @@ import workbench as wb
 from tests.store.axes import AXES
 from workbench.cli import main
 from workbench.store.members import STUDY_FILE
-from workbench.store.scratch import rests, scratch
+from workbench.store.scratch import leftovers, scratch
 from workbench.store.texts import keep_texts
 
 SHARD, TABLE = "activations/*/site000-00000.bin", "runs/*/tables/numbers.parquet"
@@ -221,7 +221,7 @@ def test_what_a_killed_fetch_leaves_goes_with_the_next(shared, tmp_path, what) -
         acts = other.activation_set()
         for mend in (other.repair, lambda: other.remote.fetch_texts(acts.dataset_record)):
             assert fetching(other.folder, "killed", what).wait() == -signal.SIGKILL
-            (rest,) = rests(other.folder)
+            (rest,) = leftovers(other.folder)
             assert rest.name in set(other.verify()["name"])
             shutil.rmtree(other.folder / "datasets", ignore_errors=True)
             mend()
@@ -240,7 +240,7 @@ def test_what_a_living_process_fetches_is_left_to_it(shared, tmp_path) -> None:
             assert process.stdout.readline() == "here\n"
             names = {path.name for path in (other.folder / "cache").iterdir()}
             assert len(names) == 2
-            assert rests(other.folder) == []
+            assert leftovers(other.folder) == []
             assert other.verify().empty
             assert other.repair().empty
             with scratch(other.folder) as mine:

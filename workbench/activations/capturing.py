@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from workbench.activations.chunks import Chunk, Piece, Reader
-from workbench.activations.disk_space import check_limit, check_room
+from workbench.activations.disk_space import check_limit, check_space
 from workbench.activations.drawing import Drawn, draw, warn_of_short_values
 from workbench.activations.dtypes import DTYPES, Dtype, warn_near_overflow
 from workbench.activations.manifest import Pool, Request, known_request
@@ -206,7 +206,7 @@ class _Capture:
         # Determines which texts are read together, and so how numbers are rounded. A capture begun with another plan starts over.
         plan = {"chunk": self.chunk, "batch_size": self.batch_size, "batches": "of as many tokens"}
         with writing(home, self.request, plan) as writer:
-            check_room(home, self.estimate(), writer.bytes, self.most)
+            check_space(home, self.estimate(), writer.bytes, self.most)
             tally = _Tally(writer, writer.chunks * self.chunk, self.chunk, self._work(np.arange(self.n)), progress)
             tally.report()
             if not writer.chunks:

@@ -9,7 +9,7 @@ from workbench.errors import DiskFullError
 from workbench.memory import size_text
 
 
-def check_room(folder: Path, needed: int, done: int = 0, most: int | None = None) -> None:
+def check_space(folder: Path, needed: int, done: int = 0, most: int | None = None) -> None:
     """Refuse a capture that does not fit.
 
     Args:

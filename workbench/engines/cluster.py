@@ -96,18 +96,18 @@ class Ray(Engine):
             return kept
         if kept is not None:
             kept.end()
-        return _Pool(self._ray, maker, threads, self.workers or self._room(threads))
+        return _Pool(self._ray, maker, threads, self.workers or self._worker_count(threads))
 
-    def _room(self, threads: int) -> int:
+    def _worker_count(self, threads: int) -> int:
         """How many workers find room on the machines that are there."""
         nodes = [node["Resources"].get("CPU", 0) for node in self._ray.nodes() if node["Alive"]]
-        room = sum(int(count // threads) for count in nodes)
-        if not room:
+        fitting = sum(int(count // threads) for count in nodes)
+        if not fitting:
             raise ClusterError(
                 f"No machine of the cluster has the {threads} processors that a worker takes, one a thread of this process."
                 " Set OMP_NUM_THREADS to fewer."
             )
-        return room
+        return fitting
 
     @contextmanager
     def _cluster(self, threads: int) -> Iterator[None]:

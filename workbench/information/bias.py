@@ -1,4 +1,5 @@
-"""How an estimate moves with the sample and with the neighbours: what shows a bias that no sampling error knows."""
+"""How an estimate moves with the sample size and the number of neighbours, which shows a bias that its sampling error does
+not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distributions whose mutual information is known, in bits: the yardsticks of the estimators."""
+"""Distributions whose mutual information is known, in bits, to test the estimators on."""
 
 from __future__ import annotations
 

@@ -30,9 +30,9 @@ class PCACompressor(TransformerMixin, BaseEstimator):
     Attributes:
         mean_: ``[d]``.
         components_: ``[k, d]``, orthonormal.
-        deviations_: ``[k]`` of the training rows along each component, in the features' unit.
+        std_: ``[k]`` of the training rows along each component, in the features' unit.
         explained_: share in [0, 1] of the variance that is kept.
-        noise_deviation_: in the features' unit.
+        noise_std_: in the features' unit.
 
     Source: Goldfeld et al. (2019), "Estimating information flow in deep neural networks", for the noise;
     Butakov et al. (2024), "Information bottleneck analysis of deep neural networks via lossy compression",
@@ -66,9 +66,9 @@ class PCACompressor(TransformerMixin, BaseEstimator):
         largest = np.abs(components).argmax(axis=1)
         self.components_ = components * np.sign(components[np.arange(self.k), largest])[:, None]
         total = np.maximum(variances, 0).sum()
-        self.deviations_ = np.sqrt(kept)
+        self.std_ = np.sqrt(kept)
         self.explained_ = float(kept.sum() / total) if total > 0 else 1.0
-        self.noise_deviation_ = self.noise * float(np.sqrt(kept.mean()))
+        self.noise_std_ = self.noise * float(np.sqrt(kept.mean()))
         self.n_features_in_ = features.shape[1]
         return self
 
@@ -83,7 +83,7 @@ class PCACompressor(TransformerMixin, BaseEstimator):
         if features.shape[1] != self.n_features_in_:
             raise DataError(f"X has {features.shape[1]} features, not the {self.n_features_in_} of the fit.")
         compressed = (features - self.mean_) @ self.components_.T
-        if self.noise_deviation_ > 0:
+        if self.noise_std_ > 0:
             rng = np.random.default_rng(self.seed)
-            compressed += self.noise_deviation_ * rng.standard_normal(compressed.shape)
+            compressed += self.noise_std_ * rng.standard_normal(compressed.shape)
         return compressed

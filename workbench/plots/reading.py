@@ -1,4 +1,4 @@
-"""Figures that come from a file or a plug-in: read so that they draw, and do nothing else.
+"""Reading figures from files and plug-ins, restricted to parts that only draw.
 
 A figure of plotly may load pictures, maps and outlines of countries from any address, and its texts are read as HTML with links
 and styles. Here only the kinds of traces and the parts of a layout that load nothing are let through, and what is no plain mark

@@ -28,14 +28,14 @@ T = TypeVar("T")
 
 
 NOT_HERE = (LeftOutError, MissingExtraError, NotTrustedError, ConfigError, UnknownNameError)
-"""What is raised where nothing is damaged: rows that were not packed, a package or an analysis that is not installed."""
+"""Errors that mean something is missing rather than damaged: rows that were not packed, a package or analysis not installed."""
 
 
 class LeftOut(list[tuple[str, str]]):
-    """What a report does without because it is broken: what it was, and why.
+    """What is left out of a report because it is broken: what it is, and why.
 
     Attributes:
-        missing: The same of what is not broken, but not here.
+        missing: The same for what is missing rather than broken.
     """
 
     def __init__(self) -> None:

@@ -244,7 +244,7 @@ def _analyses(study: Study, left_out: LeftOut) -> list[Run]:
 def _each(
     items: Sequence[T], called: Callable[[T], str], make: Callable[[T], Any], out: Any, wanted: bool, progress: Progress = silent
 ) -> list[Any]:
-    """What is made of each item, without those that are broken."""
+    """The result of ``make`` for each item, without those that are broken."""
     pieces = []
     for place, item in enumerate(items if wanted else []):
         progress(place, len(items), called(item))

@@ -1,4 +1,4 @@
-"""The report's section on steering: who steers and who does not, with dose curves of both."""
+"""The report's section on steering: which concepts steer and which do not, with dose curves of both."""
 
 from __future__ import annotations
 

@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from workbench.activations.manifest import MANIFEST, left_out, parse_manifest, set_folders
-from workbench.errors import ConfigError, DiskFullError, MissingExtraError, StudyError, WorkbenchError, disk_errors, no_room
+from workbench.errors import (
+    ConfigError,
+    DiskFullError,
+    MissingExtraError,
+    StudyError,
+    WorkbenchError,
+    disk_errors,
+    full_disk_number,
+)
 from workbench.memory import size_text
 from workbench.paths import PARTIAL, child, files_below, inside, is_file, is_id, remove_tree, require_plain
 from workbench.store.remote_url import known_remote
@@ -266,7 +274,7 @@ class Remote:
         except WorkbenchError:
             raise
         except Exception as error:
-            if no_room(error):
+            if full_disk_number(error):
                 raise
             # Every storage library raises errors of its own.
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -22,9 +22,9 @@ from workbench.progress import Progress
 from workbench.store import tables
 from workbench.store.dropped import words_kept
 from workbench.store.ended import sweep
-from workbench.store.scratch import drop_rests
+from workbench.store.scratch import drop_leftovers
 from workbench.store.verify import Finding, findings, lost_concepts, lost_evidence, orphaned
-from workbench.writing import drop_rest, rests_below
+from workbench.writing import drop_leftover, leftovers_below
 
 if TYPE_CHECKING:
     from workbench.store.stored_study import StoredStudy
@@ -52,7 +52,7 @@ def repair(study: StoredStudy, remote_content: bool = False, progress: Progress 
     broken = [f for f in findings(study, remote_content, progress) if f.state == "broken"]
     study.require_writable("the study")
     unsafe = _without_runs(study, broken)
-    done = _rests(study)
+    done = _leftovers(study)
     done += [_strange(study, f) for f in broken if f.part == "files" and f.name not in {"runs", *(name for _, name, *_ in done)}]
     done += unsafe
     done += _cache(study, broken) + _remote(study, broken)
@@ -103,11 +103,11 @@ def _without_runs(study: StoredStudy, broken: Sequence[Finding]) -> list[tuple[s
     return [("files", "runs", False, action)]
 
 
-def _rests(study: StoredStudy) -> list[tuple[str, str, bool, str]]:
+def _leftovers(study: StoredStudy) -> list[tuple[str, str, bool, str]]:
     return [
         ("files", named(path, study.folder), True, "It was not whole, nobody was writing it, and it was dropped.")
-        for path in rests_below(study.folder)
-        if drop_rest(path)
+        for path in leftovers_below(study.folder)
+        if drop_leftover(path)
     ]
 
 
@@ -181,7 +181,7 @@ def _remote(study: StoredStudy, broken: Sequence[Finding]) -> list[tuple[str, st
 
 
 def _cache(study: StoredStudy, broken: Sequence[Finding]) -> list[tuple[str, str, bool, str]]:
-    drop_rests(study.folder)
+    drop_leftovers(study.folder)
     return [("cache", name, True, "The rest of a fetch that was cut short was dropped.") for name in _names(broken, "cache")]
 
 

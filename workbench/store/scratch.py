@@ -18,7 +18,7 @@ def scratch(study: Path) -> Iterator[Path]:
     """A context with a new folder in the study's cache, removed at the end, together with folders that killed processes left."""
     cache = inside(study, "cache")
     cache.mkdir(parents=True, exist_ok=True)
-    drop_rests(study)
+    drop_leftovers(study)
     folder = cache / f"{PREFIX}{uuid.uuid4().hex}"
     # The lock is made before the folder and removed after it, so a folder without a held lock belongs to an ended process.
     with hold(_lock(folder), f"The folder {folder}"):
@@ -29,16 +29,16 @@ def scratch(study: Path) -> Iterator[Path]:
             remove_tree(folder, ignore_errors=True)
 
 
-def rests(study: Path) -> list[Path]:
+def leftovers(study: Path) -> list[Path]:
     """The folders of processes that were killed while they fetched; none where the cache is no folder."""
     if inside_or_none(study, "cache") is None:
         return []
     return [folder for folder in listed(study, "cache") if folder.name.startswith(PREFIX) and not held(_lock(folder))]
 
 
-def drop_rests(study: Path) -> None:
+def drop_leftovers(study: Path) -> None:
     """Remove those folders and their locks. A process can also be killed when only its lock is left."""
-    for folder in rests(study):
+    for folder in leftovers(study):
         remove_tree(folder, ignore_errors=True)
     cache = inside_or_none(study, "cache")
     for lock in cache.glob(f"{PREFIX}*{LOCK}") if cache is not None else ():

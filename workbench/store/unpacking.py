@@ -102,7 +102,7 @@ def _fill(source: Path, home: Path, scratch: Path, name: str, progress: Progress
             raise StudyError(
                 f"{source} is no packed study: it was not written by `workbench pack`, and is no folder with a {CATALOG}.{more}"
             )
-        _require_room(source, home, members, size)
+        _require_space(source, home, members, size)
         unpacked = adding(progress, sum(member.size for member in members.values()), "unpacking the study")
         for part in [STUDY_FILE, *(part for part in members if part.startswith(CATALOG))]:
             _copy(source, members[part], child(scratch, part), unpacked)
@@ -198,7 +198,7 @@ def _members(archive: zipfile.ZipFile, source: Path) -> tuple[dict[str, Member],
     return members, strange
 
 
-def _require_room(source: Path, home: Path, members: dict[str, Member], size: int) -> None:
+def _require_space(source: Path, home: Path, members: dict[str, Member], size: int) -> None:
     """Check the declared sizes against the size of the file and the free disk space, before anything is written."""
     needed = sum(member.size for member in members.values())
     if needed > max(size * MOST_TIMES, ALWAYS_BYTES):

@@ -43,9 +43,9 @@ from workbench.store.migrations import with_both_p_values
 from workbench.store.rows import problem_of
 from workbench.store.run_kinds import EXAMINATION
 from workbench.store.runs import CHECKSUMS, Run, parse_sums
-from workbench.store.scratch import rests
+from workbench.store.scratch import leftovers
 from workbench.store.usage import folder_bytes
-from workbench.writing import rests_below
+from workbench.writing import leftovers_below
 
 if TYPE_CHECKING:
     from workbench.store.stored_study import StoredStudy
@@ -102,7 +102,7 @@ def findings(study: StoredStudy, remote_content: bool = False, progress: Progres
     here += _texts(study)
     here += _damaged(study) or ([] if "runs" in lost else [*_runs(study, there, read), *_catalog(study)])
     here += strange_files if "cache" in lost else [*_cache(study), *strange_files]
-    here += _rests(study)
+    here += _leftovers(study)
     if there is None or lost & {"runs", "activations", "datasets"}:
         return [*here, *unreached]
     return [*here, *_remote(study, there, here, remote_content)]
@@ -146,13 +146,13 @@ def _files(study: StoredStudy) -> Iterator[Finding]:
 
 
 def _cache(study: StoredStudy) -> Iterator[Finding]:
-    for folder in rests(study.folder):
+    for folder in leftovers(study.folder):
         yield Finding("cache", folder.name, "", "broken", "It is the rest of what a process fetched that was killed.")
 
 
-def _rests(study: StoredStudy) -> Iterator[Finding]:
+def _leftovers(study: StoredStudy) -> Iterator[Finding]:
     """Left-overs of killed processes. What a live process is writing is no finding."""
-    for path in rests_below(study.folder):
+    for path in leftovers_below(study.folder):
         problem = "It is the rest of what a process was writing that was killed."
         yield Finding("files", named(path, study.folder), "", "broken", problem)
 

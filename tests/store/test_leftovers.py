@@ -14,8 +14,8 @@ import pytest
 import workbench as wb
 from tests.store.forks import Fork
 from workbench.errors import WorkbenchError
-from workbench.paths import is_rest
-from workbench.writing import file_beside, folder_beside, rests_below, write_beside
+from workbench.paths import is_leftover
+from workbench.writing import file_beside, folder_beside, leftovers_below, write_beside
 
 # Where the workbench writes files and folders under names that are not theirs yet.
 PLACES = [
@@ -47,7 +47,7 @@ def writing(target: Path, folder: bool = False) -> Iterator[int | None]:
 
 
 def named(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if is_rest(path.name))
+    return sorted(path for path in folder.rglob("*") if is_leftover(path.name))
 
 
 @pytest.mark.parametrize("folder", [False, True])
@@ -95,7 +95,7 @@ def test_what_is_only_called_so_is_not_followed_or_removed(tmp_path) -> None:
     (place / f".{'x' * 24}.partial").write_text("somebody's")
     before = sorted(place.iterdir())
     write_beside(place / "new", "whole")
-    assert list(rests_below(tmp_path)) == []
+    assert list(leftovers_below(tmp_path)) == []
     assert sorted(place.iterdir()) == sorted([*before, place / "new"])
     assert (own / "kept").read_text() == "mine"
 
