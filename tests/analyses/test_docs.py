@@ -1,0 +1,51 @@
+"""The examples of docs/analyses.md run as they stand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from workbench.analysis.checking import RESERVED
+from workbench.concepts import ConceptSet
+
+PAGE = (Path(__file__).parents[2] / "docs" / "analyses.md").read_text()
+
+
+def examples() -> dict[str, object]:
+    """What the page's blocks of Python define, run in their order."""
+    namespace: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGE[PAGE.index("## Your own") :], re.DOTALL):
+        exec(block, namespace)
+    return namespace
+
+
+def test_the_components_of_the_page_are_found_and_those_of_noise_are_not(planted) -> None:
+    examples()
+    study, acts, _, directions = planted(strength=8.0)
+    run = study.run("principal_components", acts, components=4)
+    metrics = run.metrics
+    # Two directions are planted; the others are noise.
+    assert (metrics["p_corrected"].to_numpy() <= 0.05).tolist() == [True, True, False, False]
+    span = np.linalg.svd(run.sets[0].directions()[:2].numpy() @ directions.T)[1]
+    assert span.min() > 0.95
+    assert len(study.examine(run, families=("detects",)))
+    again = study.run("principal_components", acts, components=4, force=True)
+    assert torch.equal(again.sets[0].directions(), run.sets[0].directions())
+
+
+def test_the_kind_of_the_page_is_stored_and_read(tmp_path) -> None:
+    kind = examples()["NearestCentre"]
+    centres, rows = torch.randn(5, 12), torch.randn(40, 12)
+    made = kind("resid_post.0", centres)  # type: ignore[operator]
+    made.save(tmp_path / "set")
+    read = ConceptSet.load(tmp_path / "set")
+    assert torch.equal(read.encode(rows), made.encode(rows))
+    assert int((read.encode(rows) > 0).sum(-1).max()) == 1
+    assert torch.equal(read.subset([1, 3]).directions(), made.directions()[[1, 3]])
+
+
+def test_the_page_names_every_reserved_table() -> None:
+    assert set(re.search(r"\(`(metrics, summary.*?)`\)", PAGE, re.DOTALL)[1].replace("\n", " ").split(", ")) == RESERVED  # type: ignore[index]
