@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workbench.activations.labels import example_means
+from workbench.activations.labels import units_at
 from workbench.activations.store import ActivationSet
 from workbench.concepts import ConceptSet
 from workbench.memory import rows_at_once
@@ -52,7 +52,7 @@ def profile(
     """Profile every concept of a set on the given rows.
 
     Args:
-        concepts: A set at the one site of ``acts``.
+        concepts: A set that reads sites of ``acts``.
         acts: Where to read.
         rows: Row numbers, ascending; for a set of level ``example`` their examples' means are read.
         first_number: The number of the first concept within its run.
@@ -74,8 +74,7 @@ def profile(
     for begin in range(0, len(units), chunk):
         progress(int(begin / len(units) * len(rows)), len(rows), "profiling concepts")
         part = units[begin : begin + chunk]
-        acts_nd = example_means(acts, part) if whole else acts.read(part)
-        codes = concepts.encode(torch.from_numpy(acts_nd))
+        codes = concepts.encode_from(units_at(acts, part, whole))
         present = codes > 0
         fired += present.sum(0)
         total += codes.sum(0)

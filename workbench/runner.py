@@ -167,7 +167,7 @@ def profile_tables(result: Result, acts: ActivationSet, dataset: Dataset, study:
     total = len(rows) * len(result.concepts)
     for done, concept_set in enumerate(result.concepts):
         show = part_of(progress, done * len(rows), total)
-        parts.append(profile(concept_set, acts.at(concept_set.site), rows, first, progress=show))
+        parts.append(profile(concept_set, acts, rows, first, progress=show))
         first += len(concept_set)
     progress(total, total, "examples and histograms of concepts")
     return _token_tables(result, acts, rows, study, progress) | {

@@ -93,21 +93,19 @@ def _firing(study: Study, table: pd.DataFrame, text: str) -> np.ndarray:
     if model.modality == "text":
         model.warn_if_cut([text])
     batch = model.batch([text])
-    sites = {site: model.site(site) for site in table["site"].unique()}
-    acts = model.activations(batch, list(sites.values()))
+    runs = {str(run_id): study.get_run(str(run_id)) for run_id in table["run"].unique()}
+    runs = {run_id: run for run_id, run in runs.items() if not run.not_installed}
+    read = dict.fromkeys(site for run in runs.values() for found in run.sets for site in found.reads)
     keep = batch.keep[0]
+    acts = {str(site): rows[0][keep] for site, rows in model.activations(batch, [model.site(site) for site in read]).items()}
     scores = np.full(len(table), -np.inf)
     for run_id, rows in table.groupby("run"):
-        run = study.get_run(str(run_id))
-        if run.not_installed:
+        if (run := runs.get(str(run_id))) is None:
             continue
         summary = run.tables["summary"].set_index("number")
         peaks = []
         for concept_set in run.sets:
-            if concept_set.site not in sites:
-                peaks.append(torch.zeros(len(concept_set)))
-                continue
-            codes = concept_set.encode(acts[sites[concept_set.site]][0][keep])
+            codes = concept_set.encode_from(acts.__getitem__)
             peaks.append((codes.mean(0) if concept_set.level == "example" else codes.amax(0)).cpu())
         peak = torch.cat(peaks).numpy()
         mean, std = summary["mean"].to_numpy(), summary["deviation"].to_numpy()

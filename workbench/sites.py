@@ -8,22 +8,24 @@ from dataclasses import dataclass
 from workbench.errors import ConfigError
 
 _PLAIN = ("embed", "final")
-_LAYERED = ("resid_pre", "resid_post", "mlp_out", "attn_out")
+_LAYERED = ("resid_pre", "resid_post", "mlp_in", "mlp_act", "mlp_out", "attn_out")
 _NUMBER = r"(0|[1-9][0-9]*)"
 _LAYERED_PATTERN = re.compile(rf"({'|'.join(_LAYERED)})\.{_NUMBER}", re.ASCII)
 _HEAD_PATTERN = re.compile(rf"head_out\.{_NUMBER}\.{_NUMBER}", re.ASCII)
-_FORMS = "embed, final, resid_pre.L, resid_post.L, mlp_out.L, attn_out.L, head_out.L.H or layer:<module path>"
+_FORMS = (
+    "embed, final, resid_pre.L, resid_post.L, mlp_in.L, mlp_act.L, mlp_out.L, attn_out.L, head_out.L.H or layer:<module path>"
+)
 
 
 @dataclass(frozen=True, order=True)
 class Site:
     """One place in a model whose activations can be read and edited.
 
-    ``str(site)`` and ``Site.parse`` are inverses. The kinds: ``embed``, the residual stream that enters block
-    0; ``resid_pre.L`` and ``resid_post.L``, the stream before and after block L; ``mlp_out.L`` and
-    ``attn_out.L``, what that part writes to the stream; ``head_out.L.H``, what the output projection of
-    attention reads from head H; ``final``, the stream after the last norm; ``layer:<path>``, the output of a
-    module by its path.
+    ``str(site)`` and ``Site.parse`` are inverses. The kinds: ``embed``, the residual stream that enters block 0;
+    ``resid_pre.L`` and ``resid_post.L``, the stream before and after block L; ``mlp_out.L`` and ``attn_out.L``, what that part
+    writes to the stream; ``mlp_in.L``, what the MLP reads, after its norm, and ``mlp_act.L``, what its last matrix reads;
+    ``head_out.L.H``, what the output projection of attention reads from head H; ``final``, the stream after the last norm;
+    ``layer:<path>``, the output of a module by its path.
     """
 
     kind: str

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from workbench.activations.store import ActivationSet
 from workbench.datasets import Dataset
@@ -161,6 +163,16 @@ def example_means(acts: ActivationSet, examples: Int[np.ndarray, "e"], chunk: in
         sums = np.add.reduceat(acts.read(rows), np.concatenate([[0], np.cumsum(lengths)[:-1]]), axis=0)
         out[begin : begin + chunk] = sums / lengths[:, None]
     return out
+
+
+def units_at(acts: ActivationSet, units: Int[np.ndarray, "k"], whole: bool) -> Callable[[str], Tensor]:
+    """A function that gives the activations at a site: of rows, or of whole examples the means."""
+
+    def rows(site: str) -> Tensor:
+        here = acts.at(site)
+        return torch.from_numpy(example_means(here, units) if whole else here.read(units))
+
+    return rows
 
 
 def example_bounds(acts: ActivationSet) -> tuple[Int[np.ndarray, "e"], Int[np.ndarray, "e"]]:

@@ -1,9 +1,9 @@
 """Concepts: the one object that every method returns.
 
-A :class:`ConceptSet` holds many concepts that live at one site of one model. Whatever found them, they are read off an
-activation by :meth:`ConceptSet.encode` and written into one by :meth:`ConceptSet.directions`. It says itself what can be done
-with its concepts and what as many random ones would be, so that everything downstream (the trial, names, edits, the app) asks
-no set for its kind.
+A :class:`ConceptSet` holds many concepts of one model. Whatever found them, they are read off the activations of one site or of
+several by :meth:`ConceptSet.encode` and written into those of a site by :meth:`ConceptSet.directions`. It says itself what can
+be done with its concepts and what as many random ones would be, so that everything downstream (the trial, names, edits, the
+app) asks no set for its kind.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import copy
 import inspect
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -37,10 +38,11 @@ NullKind = Literal["isotropic", "covariance", "refit"]
 
 
 class ConceptSet(ABC):
-    """Concepts at one site.
+    """Concepts that are read at one site or several, and written at one.
 
     Attributes:
-        site: Where in the model the concepts live, as text (``resid_post.3``).
+        site: Where in the model the concepts are written, as text (``resid_post.3``): where they are listed, and steered.
+        reads: Where they are read: the site itself, unless a set says otherwise, as a transcoder or a crosscoder does.
         table: One row a concept, in the order of :meth:`encode`'s columns. A column ``label`` names the labelled concept
             that a supervised method was fitted to; it is empty for a discovered concept. A column ``name``, where there is
             one, is the method's own name for a concept.
@@ -56,8 +58,9 @@ class ConceptSet(ABC):
     sparse: ClassVar[bool] = False
     actions: ClassVar[tuple[str, ...]] = ("add", "clamp", "ablate")
 
-    def __init__(self, site: str, table: pd.DataFrame, level: str = "token") -> None:
+    def __init__(self, site: str, table: pd.DataFrame, level: str = "token", reads: Sequence[str] = ()) -> None:
         self.site = site
+        self.reads = tuple(reads) or (site,)
         self.table = table.reset_index(drop=True)
         self.level = level
         self._elsewhere: dict[torch.device, Self] = {}
@@ -78,11 +81,19 @@ class ConceptSet(ABC):
     @property
     @abstractmethod
     def width(self) -> int:
-        """Width d of the activations at the site."""
+        """Width d of the activations at the site where they are written."""
 
     @abstractmethod
-    def encode(self, acts_nd: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """How strongly each concept is present in each activation."""
+    def encode(self, acts_nd: Any) -> Float[Tensor, "n c"]:
+        """How strongly each concept is present in each row.
+
+        Args:
+            acts_nd: The activations, ``[n, d]``; of a set that reads several sites those of each, ``{site: [n, d]}``.
+        """
+
+    def encode_from(self, rows: Callable[[str], Float[Tensor, "n d"]]) -> Float[Tensor, "n c"]:
+        """The codes of rows whose activations at each site a function gives."""
+        return self.encode(rows(self.reads[0]) if len(self.reads) == 1 else {site: rows(site) for site in self.reads})
 
     @abstractmethod
     def directions(self) -> Float[Tensor, "c d"]:
@@ -172,6 +183,7 @@ class ConceptSet(ABC):
             "kind": self.kind,
             "package": package_of(self.kind),
             "site": self.site,
+            "reads": list(self.reads),
             "level": self.level,
             "concepts": len(self),
             "width": self.width,
@@ -194,6 +206,7 @@ class ConceptSet(ABC):
         with reading(f"The concept set {folder}", AGAIN):
             table = read_parquet(folder / TABLE_FILE)
             found: ConceptSet = cls._load(folder, header.site, table, header.level)
+            found.reads = tuple(header.reads) or (header.site,)
             if not len(found) == len(table) == header.concepts or found.width != header.width:
                 raise ShapeError(f"it has {len(found)} concepts of width {found.width}, and its table {len(table)}")
         return found
@@ -212,6 +225,7 @@ class Header(BaseModel):
     kind: str
     package: str = ""
     site: str
+    reads: list[str] = []
     level: str
     concepts: int = Field(ge=0)
     width: int = Field(ge=0)

@@ -9,7 +9,7 @@ and padding are left as they are unless ``edit.at(None, special=True)`` takes th
 from workbench.edits.edit import Edit, Edits, make_edit, side_by_side
 from workbench.edits.erasure import Eraser, erase, fit_eraser
 from workbench.edits.inputs import patch, resample
-from workbench.edits.latents import scale_latent, set_latent
+from workbench.edits.latents import reconstruct, scale_latent, set_latent
 from workbench.edits.linear import ablate, clamp, mean, project_out, steer, zero
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "mean",
     "patch",
     "project_out",
+    "reconstruct",
     "resample",
     "scale_latent",
     "set_latent",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,15 +15,30 @@ from workbench.conversations import check_positions
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.sites import Site
 
-Transform = Callable[[Tensor], Tensor]
+Transform = Callable[..., Tensor]
 Positions = slice | tuple[int, ...] | str | None
+
+
+class Pass(NamedTuple):
+    """What an edit may know of the pass that it changes.
+
+    Attributes:
+        first: The position of the first row: not 0 when a cache holds those before.
+        keep: False where a capture takes no row, ``[b, t]`` or ``[b, 1]``; None where every row is taken.
+        seen: What this pass has produced at the sites that the edit reads, ``{site: [b, t, d]}``.
+    """
+
+    first: int = 0
+    keep: Tensor | None = None
+    seen: Mapping[Site, Tensor] = {}
 
 
 @dataclass(frozen=True)
 class Edit:
     """A change of the activations at ``site``; ``kind`` and ``arguments`` describe it for a record.
 
-    ``transform`` maps ``[b, t, d]`` to ``[b, t, d]`` and works on all positions; ``positions`` says at which of them the
+    ``transform`` maps ``[b, t, d]`` to ``[b, t, d]`` and works on all positions; with ``reads`` it is also given what this pass
+    has produced at those sites, which come before ``site``, as ``{site: [b, t, d]}``; ``positions`` says at which of them the
     change is kept (see `at`). Positions that a capture leaves out (padding and special tokens, see ``Batch.keep``) are not
     changed unless ``special`` is true or they are named by number. An edit of kind ``custom`` runs like any other, but cannot
     be written as JSON.
@@ -35,12 +50,18 @@ class Edit:
     arguments: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     positions: Positions = None
     special: bool = False
+    reads: tuple[Site, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "site", Site.parse(self.site))
+        object.__setattr__(self, "reads", tuple(map(Site.parse, self.reads)))
 
     def __call__(
-        self, rows: Float[Tensor, "b t d"], first: int = 0, keep: Bool[Tensor, "b t"] | None = None
+        self,
+        rows: Float[Tensor, "b t d"],
+        first: int = 0,
+        keep: Bool[Tensor, "b t"] | None = None,
+        seen: Mapping[Site, Tensor] | None = None,
     ) -> Float[Tensor, "b t d"]:
         """The edited rows.
 
@@ -49,13 +70,21 @@ class Edit:
             first: The position of the first of them: not 0 when a cache holds those before.
             keep: False where a capture takes no row, ``[b, t]``, or ``[b, 1]`` for all rows of an input; None where every row
                 is taken.
+            seen: What the pass has produced at the sites that the edit reads.
+
+        Raises:
+            ConfigError: The pass has not come to a site that the edit reads.
         """
+        here = Pass(first, keep, seen or {})
+        for site in self.reads:
+            if site not in here.seen:
+                raise ConfigError(f"The edit at {self.site} reads {site}, which a pass comes to later: read an earlier site.")
         chosen = self._where(rows, first, keep)
         if chosen is None:
-            return self._changed(rows, first, keep)
+            return self._changed(rows, here)
         if not bool(chosen.any()):
             return rows
-        changed = self._changed(rows, first, keep)
+        changed = self._changed(rows, here)
         # Let a transform with the wrong shape be named by who checks shapes.
         return changed if changed.shape != rows.shape else torch.where(chosen[..., None], changed, rows)
 
@@ -123,35 +152,28 @@ class Edit:
         kept = keep.to(rows.device).expand(-1, count)
         return kept if chosen is None else kept & chosen
 
-    def _changed(self, rows: Tensor, first: int, keep: Tensor | None) -> Tensor:
-        return self.transform(rows)
+    def _changed(self, rows: Tensor, here: Pass) -> Tensor:
+        return self.transform(rows, here.seen) if self.reads else self.transform(rows)
 
 
 class PlacedEdit(Edit):
-    """An edit whose ``transform`` is also given the position of the first row: what it writes depends on the place."""
+    """An edit whose ``transform`` is also given the `Pass`: what it writes depends on the place, or on which rows are taken."""
 
-    def _changed(self, rows: Tensor, first: int, keep: Tensor | None) -> Tensor:
-        return self.transform(rows, first)  # type: ignore[call-arg]
-
-
-class _PartsEdit(Edit):
-    """An edit whose ``transform`` is also given the position of the first row and which rows a capture takes."""
-
-    def _changed(self, rows: Tensor, first: int, keep: Tensor | None) -> Tensor:
-        return self.transform(rows, first, keep)  # type: ignore[call-arg]
+    def _changed(self, rows: Tensor, here: Pass) -> Tensor:
+        return self.transform(rows, here)
 
 
 def masked(edit: Edit, mask: Bool[Tensor, "b t"], after: bool) -> Edit:
     """The edit where a mask is true; at positions behind the mask, everywhere if ``after`` and nowhere otherwise."""
     whole = edit.at(None, special=True)
 
-    def transform(rows: Tensor, first: int) -> Tensor:
-        here = mask[:, first : first + rows.shape[1]].to(rows.device)
-        here = torch.nn.functional.pad(here, (0, rows.shape[1] - here.shape[1]), value=after)
-        return torch.where(here[..., None], whole(rows, first), rows) if bool(here.any()) else rows
+    def transform(rows: Tensor, here: Pass) -> Tensor:
+        chosen = mask[:, here.first : here.first + rows.shape[1]].to(rows.device)
+        chosen = torch.nn.functional.pad(chosen, (0, rows.shape[1] - chosen.shape[1]), value=after)
+        return torch.where(chosen[..., None], whole(rows, here.first, seen=here.seen), rows) if bool(chosen.any()) else rows
 
     # The mask alone says where.
-    return PlacedEdit(edit.site, transform, special=True)  # type: ignore[arg-type]
+    return PlacedEdit(edit.site, transform, special=True, reads=edit.reads)
 
 
 class Edits(tuple[Edit, ...]):
@@ -201,18 +223,20 @@ def side_by_side(alternatives: Sequence[Edit | Edits]) -> Edits:
     def at_site(site: Site) -> Edit:
         parts = [[edit for edit in group if edit.site == site] for group in groups]
 
-        def transform(rows: Tensor, first: int, keep: Tensor | None) -> Tensor:
+        def transform(rows: Tensor, here: Pass) -> Tensor:
             if len(rows) % len(parts):
                 raise ConfigError(f"{len(rows)} inputs cannot be shared out to {len(parts)} alternatives: repeat the batch.")
             chunks = list(rows.chunk(len(parts)))
-            kept = [None] * len(parts) if keep is None else list(keep.chunk(len(parts)))
+            kept = [None] * len(parts) if here.keep is None else list(here.keep.chunk(len(parts)))
             for number, edits in enumerate(parts):
+                seen = {place: tensor.chunk(len(parts))[number] for place, tensor in here.seen.items()}
                 for edit in edits:
-                    chunks[number] = edit(chunks[number], first, kept[number])
+                    chunks[number] = edit(chunks[number], here.first, kept[number], seen)
             return torch.cat(chunks)
 
         # Each part leaves out what it leaves out.
-        return _PartsEdit(site, transform, special=True)  # type: ignore[arg-type]
+        read = tuple(dict.fromkeys(place for edits in parts for edit in edits for place in edit.reads))
+        return PlacedEdit(site, transform, special=True, reads=read)
 
     return Edits(at_site(site) for site in sites)
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.edits.edit import Edit, PlacedEdit, edit_kind
+from workbench.edits.edit import Edit, Pass, PlacedEdit, edit_kind
 from workbench.edits.linear import as_tensor, as_vector, fitting
 from workbench.errors import ConfigError
 from workbench.seeds import check_seed
@@ -30,17 +30,17 @@ def patch(site: str | Site, rows: Float[Tensor, "t d"], start: int = 0, strength
     if start < 0:
         raise ConfigError(f"Patched rows start at a position from 0 up, not {start}.")
 
-    def transform(h_btd: Tensor, first: int) -> Tensor:
-        own = fitting(values, h_btd)
+    def transform(h_btd: Tensor, here: Pass) -> Tensor:
+        own, first = fitting(values, h_btd), here.first
         low, high = max(start, first), min(start + len(own), first + h_btd.shape[1])
         if low >= high:
             return h_btd
         out = h_btd.clone()
-        here = slice(low - first, high - first)
-        out[:, here] = h_btd[:, here] + strength * (own[low - start : high - start] - h_btd[:, here])
+        place = slice(low - first, high - first)
+        out[:, place] = h_btd[:, place] + strength * (own[low - start : high - start] - h_btd[:, place])
         return out
 
-    return PlacedEdit(Site.parse(site), transform, "patch", {"rows": values, "start": start, "strength": strength})  # type: ignore[arg-type]
+    return PlacedEdit(Site.parse(site), transform, "patch", {"rows": values, "start": start, "strength": strength})
 
 
 @edit_kind("resample", strength="strength")
@@ -63,8 +63,8 @@ def resample(
     unit = None if direction is None else _unit(direction)
     drawn = torch.randint(len(values), (MOST_POSITIONS,), generator=torch.Generator().manual_seed(seed))
 
-    def transform(h_btd: Tensor, first: int) -> Tensor:
-        other = fitting(values[drawn[first : first + h_btd.shape[1]]], h_btd)
+    def transform(h_btd: Tensor, here: Pass) -> Tensor:
+        other = fitting(values[drawn[here.first : here.first + h_btd.shape[1]]], h_btd)
         change = other - h_btd
         if unit is not None:
             u = fitting(unit, h_btd)
@@ -72,7 +72,7 @@ def resample(
         return h_btd + strength * change
 
     arguments: dict[str, Any] = {"pool": values, "direction": unit, "seed": seed, "strength": strength}
-    return PlacedEdit(Site.parse(site), transform, "resample", arguments)  # type: ignore[arg-type]
+    return PlacedEdit(Site.parse(site), transform, "resample", arguments)
 
 
 def _unit(direction: Any) -> Float[Tensor, d]:

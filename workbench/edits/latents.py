@@ -1,8 +1,8 @@
-"""Edits of one latent of a sparse dictionary, written back as a difference so that nothing else changes."""
+"""Edits by the codes of a concept set: one latent, written back as a difference so that nothing else changes, or all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -39,6 +39,21 @@ def scale_latent(site: str | Site, dictionary: ConceptSet, latent: int, factor: 
 
     arguments = {"dictionary": dictionary, "latent": latent, "factor": factor, "keep_error": keep_error}
     return Edit(Site.parse(site), _rewritten(dictionary, latent, changed, keep_error), "scale_latent", arguments)
+
+
+def reconstruct(concepts: ConceptSet) -> Edit:
+    """Put what a set reconstructs from what it reads in the place of what its site holds.
+
+    Of a dictionary that is its reconstruction of the site; of a transcoder, which reads what an MLP reads, the MLP is replaced.
+    """
+    reads = () if concepts.reads == (concepts.site,) else concepts.reads
+
+    def transform(rows: Tensor, seen: Mapping[Site, Tensor] | None = None) -> Tensor:
+        flat = {site: (seen[Site.parse(site)] if seen else rows).flatten(0, -2) for site in concepts.reads}
+        read = flat[concepts.reads[0]] if len(flat) == 1 else flat
+        return concepts.decode(concepts.encode(read), None if reads else flat[concepts.site]).to(rows).view_as(rows)
+
+    return Edit(Site.parse(concepts.site), transform, reads=tuple(map(Site.parse, reads)))
 
 
 def _rewritten(

@@ -31,15 +31,16 @@ def baseline_table(concepts: ConceptSet, validation: HeldOut, test: HeldOut, see
     Of a large set the best of `RANDOM_CONCEPTS` random ones: a random dictionary of the whole size would be most of the work, and
     the best of eight times as many is hardly larger.
     """
-    held, tried = validation.read(concepts.site), test.read(concepts.site)
+    site = concepts.reads[0]
+    held = validation.read(site)
     baselines = {
-        "neuron": neurons(concepts.site, concepts.width),
+        "neuron": neurons(site, held.shape[1]),
         "random": concepts.null_like("isotropic", seed, held, RANDOM_CONCEPTS),
     }
     table = pd.DataFrame({"label": test.labels})
     for name, baseline in baselines.items():
-        on_validation = all_areas(codes(baseline, held), validation)
-        on_test = all_areas(codes(baseline, tried), test)
+        on_validation = all_areas(codes(baseline, validation), validation)
+        on_test = all_areas(codes(baseline, test), test)
         ok = np.isfinite(on_validation).all(0) & np.isfinite(on_test).all(0)
         best = np.where(np.isnan(on_validation), -np.inf, on_validation).argmax(0)
         table[name] = np.where(ok, on_test[best, np.arange(len(best))], np.nan)

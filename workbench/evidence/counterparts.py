@@ -130,7 +130,7 @@ def _compare(study: Study, runs: list[Run], max_rows: int, seed: int, progress: 
     for show, ((run_a, first_a, a), (run_b, first_b, b)) in zip(progresses, pairs, strict=True):
         for part in (a, b):
             if id(part) not in known:
-                known[id(part)] = codes(part, test.read(part.site))
+                known[id(part)] = codes(part, test)
         whole = "example" in {a.level, b.level}
         za, zb = (test.means(known[id(p)]) if whole else known[id(p)] for p in (a, b))
         documents = test.documents if whole else test.clusters

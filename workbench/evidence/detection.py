@@ -64,9 +64,9 @@ def detect(concepts: ConceptSet, validation: HeldOut, test: HeldOut, seed: int, 
     # Reading the codes and choosing labels takes about a tenth of the time.
     choosing, testing = shares(progress, [1, 9], f"detection at {concepts.site}")
     choosing(0, 1, "choosing labels")
-    test_codes = codes(concepts, test.read(concepts.site))
+    test_codes = codes(concepts, test)
     labels = test.labels
-    on_validation = all_areas(codes(concepts, validation.read(concepts.site)), validation)
+    on_validation = all_areas(codes(concepts, validation), validation)
     on_test = all_areas(test_codes, test)
     on_validation = np.where(np.isnan(on_test), np.nan, on_validation)
     choice = []

@@ -125,10 +125,12 @@ def _first_of_copies(dataset: Dataset, examples: Int[np.ndarray, "e"]) -> Bool[n
     return ~dataset.table["text"].iloc[examples].duplicated().to_numpy()
 
 
-def codes(concepts: ConceptSet, acts_nd: Float[Tensor, "n d"], chunk: int = 8192) -> Float[np.ndarray, "n c"]:
-    """Encode rows in chunks."""
-    out = np.empty((len(acts_nd), len(concepts)), dtype=np.float32)
+def codes(concepts: ConceptSet, data: HeldOut, chunk: int = 8192) -> Float[np.ndarray, "n c"]:
+    """The codes of held-out rows, some at a time."""
+    read = {site: data.read(site) for site in concepts.reads}
+    out = np.empty((len(data.rows), len(concepts)), dtype=np.float32)
     with torch.no_grad():
-        for begin in range(0, len(acts_nd), chunk):
-            out[begin : begin + chunk] = concepts.encode(acts_nd[begin : begin + chunk]).numpy()
+        for begin in range(0, len(out), chunk):
+            part = slice(begin, begin + chunk)
+            out[part] = concepts.encode_from(lambda site, part=part: read[site][part]).numpy()  # type: ignore[misc]
     return out

@@ -198,7 +198,7 @@ def firing(
     Returns:
         One array a watched set; the mean is over the texts' tokens.
     """
-    places = [model.site(concepts.site) for concepts in watched]
+    places = list(dict.fromkeys(model.site(place) for concepts in watched for place in concepts.reads))
     found: list[list[np.ndarray]] = [[] for _ in watched]
     for done, push in enumerate(pushes):
         if progress:
@@ -206,8 +206,9 @@ def firing(
         edits = Edits() if push is None else Edits([pushed(site, push[None], len(passages.batch), passages.positions)])
         with model.edited(edits):
             seen = model.activations(passages.batch, places)
-        for number, (place, concepts) in enumerate(zip(places, watched, strict=True)):
-            found[number].append(concepts.encode(seen[place][passages.batch.keep]).mean(0).cpu().numpy())
+        rows = {str(place): tensor[passages.batch.keep] for place, tensor in seen.items()}
+        for number, concepts in enumerate(watched):
+            found[number].append(concepts.encode_from(rows.__getitem__).mean(0).cpu().numpy())
     return [np.stack(rows) for rows in found]
 
 

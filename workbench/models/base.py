@@ -200,7 +200,8 @@ class Model(ABC):
         """
         flat = Edits(edits)
         for edit in flat:
-            self.site(edit.site)
+            for site in (edit.site, *edit.reads):
+                self.site(site)
         with appended(self._edits, flat):
             yield self
 

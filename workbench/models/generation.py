@@ -86,7 +86,8 @@ def stream(
     ids, kinds = tokens.opening(prompt)
     groups = [Edits(at_tokens(Edits((model.active_edits, alternative)), kinds, True)) for alternative in alternatives]
     for edit in Edits(groups):
-        model.site(edit.site)
+        for site in (edit.site, *edit.reads):
+            model.site(site)
     edits = Edits(groups[0]) if len(groups) == 1 else side_by_side(groups)
     if ids.shape[1] >= model.max_length:
         raise ConfigError(

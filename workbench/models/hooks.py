@@ -92,11 +92,13 @@ class Recorder:
         self._first, self._keep = first, keep
         self._wanted = set(wanted)
         self._edits = edits
+        self._read = {site for edit in edits for site in edit.reads}
+        self._produced: dict[Site, Tensor] = {}
         self._grad, self._copy, self._stop = grad, copy, stop
 
     def touches(self, site: Site) -> bool:
-        """Whether the site is wanted or edited."""
-        return site in self._wanted or any(edit.site == site for edit in self._edits)
+        """Whether the site is wanted, edited, or read by an edit."""
+        return site in self._wanted or site in self._read or any(edit.site == site for edit in self._edits)
 
     def hook(self, points: Sequence[HookPoint]) -> Any:
         """A forward hook for the module that all of these points are at."""
@@ -119,7 +121,9 @@ class Recorder:
         rows = point.view.rows(output)
         for edit in edits:
             # The pass continues in the model's own precision, whatever the edit computes in.
-            rows = _same_shape(edit, rows, edit(rows, self._first, self._keep)).to(rows.dtype)
+            rows = _same_shape(edit, rows, edit(rows, self._first, self._keep, self._produced)).to(rows.dtype)
+        if point.site in self._read:
+            self._produced[point.site] = rows.clone() if self._copy else rows
         if point.site not in self._wanted:
             return point.view.put(rows, output)
         if self._grad:

@@ -226,9 +226,9 @@ class Concept:
 
     def over_tokens_of(self, examples: Sequence[int]) -> list[pd.DataFrame]:
         """What :meth:`over_tokens` gives for each of some examples, in one go."""
-        import torch
+        from workbench.activations.labels import units_at
 
-        acts = self.study.activation_set(self.run.record["inputs"]["activations"]).at(self.site)
+        acts = self.study.activation_set(self.run.record["inputs"]["activations"])
         if acts.left_out:
             return self.on_texts(self.study.dataset_of(acts).inputs(list(examples)), acts.positions)
         bounds = np.searchsorted(acts.index["example"].to_numpy(), [[example, example + 1] for example in examples])
@@ -237,7 +237,7 @@ class Concept:
         for example, (low, high) in zip(examples, bounds.tolist(), strict=True):
             if low == high:
                 raise ConfigError(f"Example {example} is not among the captured activations.")
-            codes = concept_set.encode(torch.from_numpy(acts.read(np.arange(low, high))))[:, column]
+            codes = concept_set.encode_from(units_at(acts, np.arange(low, high), whole=False))[:, column]
             table = acts.index.iloc[low:high][["position", "token", "start", "end"]]
             tables.append(table.assign(value=codes.numpy()).reset_index(drop=True))
         return tables
@@ -257,13 +257,14 @@ class Concept:
             return []
         model = self.study.model
         batch = model.batch(texts, positions=positions)
-        site = model.site(self.site)
-        acts_btd = model.activations(batch, [site])[site]
         concept_set, column = self.place
+        sites = {site: model.site(site) for site in concept_set.reads}
+        acts = model.activations(batch, list(sites.values()))
         tables = []
         for place, kept in enumerate(batch.keep):
             keep = kept.cpu().numpy()
             spans = batch.spans[place][keep]
+            rows = {site: acts[found][place][kept] for site, found in sites.items()}
             tables.append(
                 pd.DataFrame(
                     {
@@ -271,7 +272,7 @@ class Concept:
                         "token": batch.pieces[place][keep].tolist(),
                         "start": spans[:, 0],
                         "end": spans[:, 1],
-                        "value": concept_set.encode(acts_btd[place][kept])[:, column].cpu().numpy(),
+                        "value": concept_set.encode_from(rows.__getitem__)[:, column].cpu().numpy(),
                     }
                 )
             )

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Int
 from scipy import sparse
 
-from workbench.activations.labels import example_means
+from workbench.activations.labels import units_at
 from workbench.concepts import ConceptSet
 from workbench.memory import rows_at_once
 from workbench.progress import Progress, silent
@@ -132,8 +131,7 @@ def _present(concepts: ConceptSet, acts: ActivationSet, rows: Int[np.ndarray, "n
     for begin in range(0, len(units), ROWS_AT_ONCE):
         progress(begin, len(units), "rows where concepts are strongest")
         part = units[begin : begin + ROWS_AT_ONCE]
-        acts_nd = example_means(acts, part) if whole else acts.read(part)
-        code = concepts.encode(torch.from_numpy(acts_nd))
+        code = concepts.encode_from(units_at(acts, part, whole))
         codes.append(sparse.csr_matrix(code.numpy()) if concepts.sparse else code.numpy().astype(np.float32))
     share = 0.2 if whole else STRONGEST
     if concepts.sparse:

@@ -70,7 +70,7 @@ def token_tables(
     following = next_tokens(study.model, dataset, acts, rows, progress)
     own, effects, first = [], [], 0
     for concepts in sets:
-        own.append(own_tokens(concepts, acts.at(concepts.site), rows, following, vocabulary, first, progress))
+        own.append(own_tokens(concepts, acts, rows, following, vocabulary, first, progress))
         if writes_to_residual(concepts.site):
             mapping = study_map(study, dataset, progress)
             effects.append(effects_table(mapping, concepts.directions(), vocabulary, first, progress=progress))
