@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from workbench.analysis.checking import RESERVED
 from workbench.concepts import ConceptSet
+from workbench.evidence import BY_KEY, QUESTIONS
+from workbench.evidence import family as registry
 
 PAGE = (Path(__file__).parents[2] / "docs" / "analyses.md").read_text()
+
+
+@pytest.fixture(autouse=True)
+def _families_as_they_were() -> Iterator[None]:
+    yield
+    for known, name in ((registry._registered, "sparsity"), (QUESTIONS, "sparsity"), (BY_KEY, "sparsity.density")):
+        known.pop(name, None)
 
 
 def examples() -> dict[str, object]:
@@ -45,6 +56,16 @@ def test_the_kind_of_the_page_is_stored_and_read(tmp_path) -> None:
     assert torch.equal(read.encode(rows), made.encode(rows))
     assert int((read.encode(rows) > 0).sum(-1).max()) == 1
     assert torch.equal(read.subset([1, 3]).directions(), made.directions()[[1, 3]])
+
+
+def test_the_family_of_the_page_is_measured(planted) -> None:
+    family = examples()["Sparsity"]
+    study, acts, _, _ = planted()
+    run = study.run("linear_probe", acts, controls=False)
+    found = study.examine(run, families=("detects", "sparsity"))
+    assert found["metric"].eq("sparsity.density").sum() == len(run.concepts)
+    assert found.loc[found["metric"].eq("sparsity.density"), "value"].between(0, 1).all()
+    assert registry.families()["sparsity"].question == family.question  # type: ignore[attr-defined]
 
 
 def test_the_page_names_every_reserved_table() -> None:

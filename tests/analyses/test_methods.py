@@ -137,7 +137,10 @@ def test_labels_with_too_few_examples_are_named_not_probed(tmp_path, minilm) -> 
     dataset = wb.dataset_from_table(table, text="text", labels=["rare"])
     with wb.open_study(tmp_path / "study") as study:
         acts = study.capture(minilm, dataset, sites="resid_post.1")
-        with pytest.raises(DataError, match=r"'rare=yes' has .* needs 20 and 8 of each\. ") as found:
+        with pytest.raises(
+            DataError,
+            match=r"'rare=yes' has .* needs 20 and 8 of each \(of 19 of the 28 training examples, which a seed draws\)\. ",
+        ) as found:
             study.run("linear_probe", acts)
     assert "group" not in str(found.value)
 

@@ -136,11 +136,12 @@ def test_an_estimate_that_moves_by_more_than_its_error_says_so() -> None:
 
 def test_more_tests_than_permutations_can_correct_are_told_before_the_run() -> None:
     columns = [f"column {number}={value}" for number in range(10) for value in range(30)]
+    of = {name: name.partition("=")[0] for name in [*columns, "answer=no", "answer=yes"]}
     spans = [f"token:{number}" for number in range(250)]
     # A column has too many values to be one variable, and spans are no variables of pooled rows.
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        foresee([*columns, *spans], 2, by_position=True)
-        foresee(spans, 9, by_position=False)
+        foresee([*columns, *spans], of, 2, by_position=True)
+        foresee(spans, {}, 9, by_position=False)
     with pytest.warns(WorkbenchWarning, match=r"up to 502 tests .* over more than 500 can be below \.05.*fewer labels .* sites"):
-        foresee([*columns, *spans, "answer=no", "answer=yes"], 2, by_position=True)
+        foresee([*columns, *spans, "answer=no", "answer=yes"], of, 2, by_position=True)

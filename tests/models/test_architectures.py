@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import pytest
@@ -88,6 +89,9 @@ def load(folder, **options):
     return model
 
 
+FEED_FORWARD = re.compile("mlp|ffn|feed_forward|fc|ff|intermediate|output|dense|proj|experts")
+
+
 @pytest.mark.parametrize(("name", "side"), TABLE)
 def test_what_is_read_is_what_the_model_computes(name, side, folder):
     place = folder(name, side)
@@ -97,15 +101,17 @@ def test_what_is_read_is_what_the_model_computes(name, side, folder):
         singles = [reference(ids_of(text, place, model.max_length)) for text in TEXTS]
     batch = model.batch(TEXTS)
     attended = batch.attention
-    outputs = {}
+    outputs, inputs = {}, {}
 
-    def keep(path, output):
+    def keep(path, given, output):
+        if given and isinstance(given[0], torch.Tensor):
+            inputs[path] = given[0].clone()
         tensor = output[0] if isinstance(output, tuple) else output
         if isinstance(tensor, torch.Tensor):
             outputs[path] = tensor.clone()  # Some modules work in place on what another put out.
 
     handles = [
-        module.register_forward_hook(lambda _module, _inputs, output, path=path: keep(path, output))
+        module.register_forward_hook(lambda _module, given, output, path=path: keep(path, given, output))
         for path, module in reference.named_modules()
     ]
     with torch.no_grad():
@@ -119,6 +125,12 @@ def test_what_is_read_is_what_the_model_computes(name, side, folder):
         # Every hidden state that Hugging Face hands out is what some site has.
         for hidden in expected.hidden_states:
             assert any(rows.shape == hidden.shape and close(rows[attended], hidden[attended]) for rows in seen.values())
+        for site, rows in seen.items():
+            if site.kind in {"mlp_in", "mlp_act"}:
+                # Some module of the feed-forward part reads exactly that.
+                flat = rows[attended].flatten()
+                assert any(given.numel() == rows.numel() and close(given.reshape(rows.shape)[attended].flatten(), flat)
+                           for path, given in inputs.items() if FEED_FORWARD.search(path)), site  # fmt: skip
     else:
         for site, rows in seen.items():
             assert torch.equal(rows, outputs[site.path]), site

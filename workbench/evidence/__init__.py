@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from workbench.evidence.family import Family, Tried, load_installed, register
 from workbench.evidence.metrics import BY_KEY, QUESTIONS, TRIAL
 
 if TYPE_CHECKING:
@@ -11,7 +12,9 @@ if TYPE_CHECKING:
 
     from workbench.study import Study
 
-__all__ = ["BY_KEY", "QUESTIONS", "TRIAL", "examine"]
+__all__ = ["BY_KEY", "QUESTIONS", "TRIAL", "Family", "Tried", "examine", "register"]
+
+load_installed()
 
 
 def examine(study: Study, concepts: Any, dataset: Any = None, **options: Any) -> pd.DataFrame:

@@ -25,8 +25,10 @@ from workbench.evidence.causes import (
 )  # fmt: skip
 from workbench.evidence.controls import Controls, ordinary_rows
 from workbench.evidence.doses import Doses, Search, find_doses, shift_of_random
+from workbench.evidence.family import Family, Tried
 from workbench.evidence.held_out import HeldOut
 from workbench.evidence.language import Once, Setting, steered_language
+from workbench.evidence.metrics import QUESTIONS, of_family
 from workbench.evidence.model_statistics import keep_doses, rows_of
 from workbench.evidence.shifts import DESTROYED, shift_measure
 from workbench.evidence.steered_inputs import INPUT_CHARACTERS, PASSAGE_CHARACTERS, affordable, choose_inputs, choose_passages
@@ -180,3 +182,24 @@ class CauseTrial:
         if self.dataset.modality == "text":
             found = affordable(self.study.model, self.study.model.site(self.part.site), found, INPUT_CHARACTERS)
         return found, clusters[: len(found)]
+
+
+class Causes(Family):
+    """Whether writing a concept moves the model's output."""
+
+    name = "causes"
+    question = QUESTIONS["causes"]
+    metrics = of_family("causes")
+
+    def measure(self, tried: Tried) -> Found:
+        """Of data with labels, for the readout of the output is fitted to them."""
+        nothing = {"curves": pd.DataFrame(columns=["place"])}
+        if not len(tried.dataset.labels):
+            return [], nothing
+        tried.progress(2, 5, f"causes at {tried.concepts.site}")
+        trial = CauseTrial(
+            tried.study, tried.run, tried.acts, tried.dataset, tried.test, tried.concepts, tried.seed, tried.once, tried.watched,
+            tried.progress,
+        )  # fmt: skip
+        rows, tables = trial.measure(tried.numbers, tried.detection.choice, tried.steered)
+        return rows, nothing | tables

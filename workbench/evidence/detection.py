@@ -39,6 +39,10 @@ class Detection:
     rows: list[dict[str, object]]
     codes: Float[np.ndarray, "n c"]
 
+    def of_family(self, name: str) -> list[dict[str, Any]]:
+        """The rows of a family."""
+        return [row for row in self.rows if str(row["metric"]).startswith(f"{name}.")]
+
 
 def all_areas(codes_nc: Float[np.ndarray, "n c"], data: HeldOut) -> Float[np.ndarray, "c l"]:
     """AUROC of every concept for every label: span labels on rows, example labels on examples' means."""

@@ -8,6 +8,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import xlogy
 
+from workbench.evidence.attempts import Found
+from workbench.evidence.family import Family, Tried
+from workbench.evidence.metrics import QUESTIONS, of_family
 from workbench.statistics.clusters import cluster_ids, count_clusters
 from workbench.statistics.dealing import dealt_labels
 from workbench.statistics.intervals import cluster_sums, reach
@@ -126,3 +129,15 @@ def _bins(z: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
         edges = np.unique(np.quantile(present, np.linspace(0, 1, BINS)[1:-1]))
         bins[~zero] = 1 + np.searchsorted(edges, present, side="right")
     return bins
+
+
+class Informs(Family):
+    """How many bits a concept carries about its label."""
+
+    name = "informs"
+    question = QUESTIONS["informs"]
+    metrics = of_family("informs")
+
+    def measure(self, tried: Tried) -> Found:
+        """The rows of the pass in which labels were chosen."""
+        return tried.detection.of_family("informs"), {}

@@ -9,7 +9,10 @@ from jaxtyping import Float, Int
 from scipy.stats import norm
 
 from workbench.activations.labels import is_span
+from workbench.evidence.attempts import Found
+from workbench.evidence.family import Family, Tried
 from workbench.evidence.held_out import HeldOut
+from workbench.evidence.metrics import QUESTIONS, of_family
 from workbench.statistics.clusters import ENOUGH
 from workbench.statistics.intervals import share_interval
 from workbench.statistics.rows import Null, row
@@ -87,3 +90,18 @@ def location_rows(
             known: dict[str, Any] = {"n": int(found.sum()), "clusters": count, "note": note}
             rows.append(row(metric, values[found].mean(), Null(null, null_high), low=low, high=high, **common, **known))
     return rows
+
+
+class Locates(Family):
+    """Whether a concept peaks where its label is."""
+
+    name = "locates"
+    question = QUESTIONS["locates"]
+    metrics = of_family("locates")
+
+    def measure(self, tried: Tried) -> Found:
+        """Of concepts that are read at positions."""
+        if not tried.test.by_position or tried.concepts.level == "example":
+            return [], {}
+        tried.progress(1, 5, f"location at {tried.concepts.site}")
+        return locate(len(tried.concepts), tried.detection.codes, tried.detection.choice, tried.test), {}

@@ -128,3 +128,8 @@ TRIAL = (
 )
 
 BY_KEY = {metric.key: metric for metric in TRIAL}
+
+
+def of_family(name: str) -> tuple[Metric, ...]:
+    """The metrics of a built-in family."""
+    return tuple(metric for metric in TRIAL if metric.key.startswith(f"{name}."))

@@ -11,7 +11,10 @@ from jaxtyping import Float
 from scipy.special import logit
 
 from workbench.concepts import ConceptSet
+from workbench.evidence.attempts import Found, attempted
+from workbench.evidence.family import Family, Tried
 from workbench.evidence.held_out import HeldOut, codes, held_out
+from workbench.evidence.metrics import QUESTIONS, of_family
 from workbench.naming import word_at
 from workbench.progress import Progress, silent
 from workbench.statistics.auroc import auroc_matrix, clustered_auroc
@@ -144,3 +147,21 @@ def try_names(concept: Concept, texts: Sequence[str], seed: int = 0) -> pd.DataF
     rows = name_rows(concept_set.subset([column] * count), names, several, data, dataset, study.embedder(), seed, rivals=rivals)
     table = pd.DataFrame(rows).set_index("place").sort_index()
     return table.assign(text=names).reindex(columns=columns).reset_index(drop=True)
+
+
+class Named(Family):
+    """Whether a concept's name says where it is present."""
+
+    name = "named"
+    question = QUESTIONS["named"]
+    metrics = of_family("named")
+
+    def measure(self, tried: Tried) -> Found:
+        """Of concepts of texts."""
+        if not tried.test.by_position or tried.dataset.modality != "text":
+            return [], {}
+        tried.progress(4, 5, f"names at {tried.concepts.site}")
+        inputs = (tried.concepts, tried.names, tried.detection.codes, tried.test, tried.dataset)
+        return attempted(["named.auroc"], range(len(tried.concepts)), lambda: (
+            name_rows(*inputs, tried.study.embedder(), tried.seed, rivals=tried.rivals, progress=tried.progress), {}
+        ))  # fmt: skip

@@ -9,6 +9,9 @@ from scipy.stats import beta
 from torch import Tensor
 
 from workbench.concepts import ConceptSet
+from workbench.evidence.attempts import Found, failed
+from workbench.evidence.family import Family, Tried
+from workbench.evidence.metrics import QUESTIONS, of_family
 from workbench.statistics.directions import isotropic_directions
 from workbench.statistics.few_draws import rank_or_tail_p
 from workbench.statistics.nulls import upper
@@ -60,3 +63,17 @@ def cosine_p(value: float, draws: Float[np.ndarray, " r"], width: int, others: i
     """
     one = 0.5 * float(beta.sf(min(value, 1.0) ** 2, 0.5, (width - 1) / 2)) if value > 0 else 1.0
     return float(rank_or_tail_p((draws >= value).sum(), len(draws), min(1.0, others * one)))
+
+
+class Stable(Family):
+    """Whether another seed finds a concept again."""
+
+    name = "stable"
+    question = QUESTIONS["stable"]
+    metrics = of_family("stable")
+
+    def measure(self, tried: Tried) -> Found:
+        """Against the run with another seed, where there is one."""
+        if tried.no_replica:
+            return failed(["stable.cosine"], tried.no_replica, range(len(tried.concepts))), {}
+        return (stability_rows(tried.concepts, tried.replica, tried.seed) if tried.replica is not None else []), {}

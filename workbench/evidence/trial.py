@@ -19,18 +19,16 @@ import pandas as pd
 from workbench.analysis import CANNOT_MEASURE, Result
 from workbench.concepts import ConceptSet
 from workbench.errors import ConfigError, DataError, UnknownNameError, WorkbenchWarning
-from workbench.evidence.attempts import attempted, failed
-from workbench.evidence.baselines import baseline_table, best_by_label
-from workbench.evidence.cause_trial import CauseTrial
+from workbench.evidence.attempts import Found
+from workbench.evidence.baselines import best_by_label
 from workbench.evidence.corrections import correct
 from workbench.evidence.detection import detect
+from workbench.evidence.family import Tried, checked
+from workbench.evidence.family import families as every_family
 from workbench.evidence.held_out import HeldOut, held_out, require_splits
-from workbench.evidence.location import locate
 from workbench.evidence.metrics import QUESTIONS
-from workbench.evidence.named import name_rows
 from workbench.evidence.plan import MAX_ROWS, cannot_be_found
 from workbench.evidence.replica import find_replica
-from workbench.evidence.stability import stability_rows
 from workbench.frames import records
 from workbench.paths import child
 from workbench.progress import Progress, silent
@@ -59,7 +57,7 @@ def examine(
     concepts: Examined,
     dataset: Dataset | None = None,
     *,
-    families: Sequence[str] = tuple(QUESTIONS),
+    families: Sequence[str] | None = None,
     sites: Sequence[str] | None = None,
     steer: int = 12,
     replicate: bool = True,
@@ -74,7 +72,8 @@ def examine(
         study: The study.
         concepts: ``run.concepts``, a run, a concept, or several concepts of one run; a concept or its id.
         dataset: The data of the concepts' activations when left out; another one must have activations in the study.
-        families: Which of ``detects, informs, locates, causes, stable, named``; ``informs`` comes with ``detects``.
+        families: Which of ``detects, informs, locates, causes, stable, named``, and of those that were registered; all when left
+            out.
         sites: Only the concepts at these sites.
         steer: How many concepts of a set get a measured dose-response curve, those that detect best first; all get a sensitivity.
         replicate: Run the analysis again with the next seed for stability, when no such run is there.
@@ -90,6 +89,7 @@ def examine(
         UnknownNameError: No such family or site.
         DataError: The captured examples hold no validation or test examples.
     """
+    families = list(QUESTIONS if families is None else families)
     if not families:
         raise ConfigError(f"No family of evidence is asked for: choose from {', '.join(QUESTIONS)}.")
     for family in families:
@@ -100,7 +100,7 @@ def examine(
     if {"detects", "informs"} & set(families) and (why := cannot_be_found(study, acts, len(run.concepts), max_rows, seed)):
         warnings.warn(why, WorkbenchWarning, stacklevel=2)
     places = None if sites is None else [str(site) for site in sites]
-    options = TrialOptions(numbers, list(families), places, steer, replicate, max_rows)
+    options = TrialOptions(numbers, families, places, steer, replicate, max_rows)
     return Trial(study, run, acts, data, options, seed, progress).execute(force).tables["evidence"]
 
 
@@ -203,7 +203,7 @@ class Trial:
         evidence: list[dict[str, Any]] = []
 
         def work() -> Result:
-            result, rows = self._work(run_id, names)
+            result, rows = self._work(run_id)
             evidence.extend([] if repeats else rows)
             return result
 
@@ -222,10 +222,9 @@ class Trial:
     def _names(self) -> dict[str, str]:
         return names_of(self.run, self.study.catalog.names()) if "named" in self.options.families else {}
 
-    def _work(self, run_id: str, names: dict[str, str]) -> tuple[Result, list[dict[str, Any]]]:
+    def _work(self, run_id: str) -> tuple[Result, list[dict[str, Any]]]:
         validation = held_out(self.acts, self.dataset, "validation", max(self.options.max_rows // 2, 500), self.seed)
         test = held_out(self.acts, self.dataset, "test", self.options.max_rows, self.seed)
-        replica, no_replica = self._replica()
         evidence: list[dict[str, Any]] = []
         found: dict[str, list[pd.DataFrame]] = {}
         first = 0
@@ -236,10 +235,7 @@ class Trial:
             if numbers and (self.options.sites is None or whole.site in self.options.sites):
                 part = whole if len(numbers) == len(whole) else whole.subset([n - first for n in numbers])
                 ids = [f"{self.run.id}.{n}" for n in numbers]
-                own = [names.get(i, "") for i in ids]
-                twin = replica.get((whole.site, whole.level))
-                rows, extra = self._one_set(part, own, numbers, twin, validation, test)
-                rows += failed(["stable.cosine"], no_replica, range(len(part))) if no_replica else []
+                rows, extra = self._one_set(part, numbers, self.options.numbers is None, (validation, test))
                 for row in rows:
                     row |= {"concept": ids[row.pop("place")], "dataset": self.dataset.name, "run": run_id}
                 evidence += rows
@@ -251,47 +247,25 @@ class Trial:
         frame = pd.DataFrame(evidence).reindex(columns=tables.EVIDENCE_COLUMNS)
         return Result(tables={"evidence": frame} | {name: pd.concat(parts) for name, parts in found.items()}), evidence
 
-    def _one_set(
-        self,
-        part: ConceptSet,
-        names: list[str],
-        numbers: list[int],
-        replica: ConceptSet | None,
-        validation: HeldOut,
-        test: HeldOut,
-    ) -> tuple[list[dict[str, Any]], dict[str, pd.DataFrame]]:
-        found = detect(part, validation, test, self.seed, self.progress)
-        keep = {m for m in ("detects", "informs") if m in self.options.families}
-        rows: list[dict[str, Any]] = [r for r in found.rows if str(r["metric"]).split(".")[0] in keep]
-        labels = best_by_label(found.matrix)
-        # The best of a selection cannot be compared with the best of all random concepts.
-        if "detects" in self.options.families and len(labels) and self.options.numbers is None:
-            self.progress(0, 1, f"baselines at {part.site}")
-            labels = labels.merge(baseline_table(part, validation, test, self.seed), on="label", how="left")
-        if "locates" in self.options.families and test.by_position and part.level != "example":
-            self.progress(1, 5, f"location at {part.site}")
-            rows += locate(len(part), found.codes, found.choice, test)
-        extra = {"curves": pd.DataFrame(columns=["place"])}
-        if "causes" in self.options.families and len(self.dataset.labels):
-            places = self._steered(found.choice, found.matrix)
-            self.progress(2, 5, f"causes at {part.site}")
-            tried = CauseTrial(
-                self.study, self.run, self.acts, self.dataset, test, part, self.seed, self._once,
-                lambda: self._watched(part.site), self.progress,
-            )  # fmt: skip
-            cause, more = tried.measure(numbers, found.choice, places)
-            rows, extra = rows + cause, extra | more
-        if "stable" in self.options.families and replica is not None:
-            rows += stability_rows(part, replica, self.seed)
-        if "named" in self.options.families and test.by_position and self.dataset.modality == "text":
-            self.progress(4, 5, f"names at {part.site}")
-            rivals = [*self.names.values()]
-            inputs = (part, names, found.codes, test, self.dataset)
-            rows += attempted(["named.auroc"], range(len(part)), lambda: (
-                name_rows(*inputs, self.study.embedder(), self.seed, rivals=rivals, progress=self.progress), {}
-            ))[0]  # fmt: skip
+    def _one_set(self, part: ConceptSet, numbers: list[int], whole: bool, halves: tuple[HeldOut, HeldOut]) -> Found:
+        """What each family of evidence says of a set, in their order."""
+        found = detect(part, *halves, self.seed, self.progress)
+        replicas, no_replica = self._replica()
+        tried = Tried(
+            study=self.study, run=self.run, acts=self.acts, dataset=self.dataset, concepts=part, numbers=numbers, whole=whole,
+            names=[self.names.get(f"{self.run.id}.{n}", "") for n in numbers], rivals=[*self.names.values()],
+            validation=halves[0], test=halves[1], detection=found, replica=replicas.get((part.site, part.level)),
+            no_replica=no_replica, steered=self._steered(found.choice, found.matrix), watched=lambda: self._watched(part.site),
+            once=self._once, seed=self.seed, progress=self.progress,
+        )  # fmt: skip
+        rows: list[dict[str, Any]] = []
+        made = {"curves": pd.DataFrame(columns=["place"]), "labels": best_by_label(found.matrix), "detection": found.matrix}
+        for name, family in every_family().items():
+            if name in self.options.families:
+                more, tables_of = checked(family, family.measure(tried), len(part))
+                rows, made = rows + more, made | tables_of
         self.progress(5, 5, f"trial at {part.site}")
-        return rows, extra | {"labels": labels, "detection": found.matrix}
+        return rows, made
 
     def _watched(self, site: str) -> list[tuple[ConceptSet, list[str]]]:
         """Every set at a site, with its concepts' ids."""
