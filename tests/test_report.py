@@ -209,3 +209,33 @@ def test_what_is_broken_is_left_out_by_name_and_the_rest_is_written(planted, tmp
     # The summary lacks every column that a summary has.
     left_out = pd.read_csv(tmp_path / "tables" / "left_out.csv")["what"].tolist()
     assert left_out == [f"{probes.id}.summary", f"{vectors.id}.metrics"]
+
+
+@register
+class Tabled(Analysis):
+    """An analysis that returns a table and nothing else."""
+
+    name: ClassVar[str] = "tabled"
+    title: ClassVar[str] = "Tabled"
+    method: ClassVar[str] = "none"
+    table: ClassVar[pd.DataFrame]
+
+    def run(self, context) -> Result:
+        """The table."""
+        return Result(tables={"mine": self.table})
+
+
+def test_the_tables_of_an_analysis_are_shown_with_every_text_as_text(planted, tmp_path) -> None:
+    study, acts, _, _ = planted()
+    bad = "<script>alert(1)</script>"
+    table = pd.DataFrame({bad: [bad, None], "size": [1.5, float("nan")], "many": [[1, 2], []]})
+    Tabled.table = pd.concat([table] * 20)
+    run = study.run("tabled", acts)
+    assert run.own_tables == ["mine"]
+    assert [len(run.tables.first("mine", count)[0]) for count in (3, 40, 90)] == [3, 40, 40]
+    assert [run.tables.first("mine", count)[1] for count in (3, 40, 90)] == [True, False, False]
+    text = study.report(tmp_path / "r.html").read_text()
+    assert "Table: mine" in text
+    assert "&lt;script&gt;alert(1)" in text
+    assert bad not in text
+    assert "Its first 12 rows" in text

@@ -32,6 +32,8 @@ from workbench.study import Study
 
 ROWS_SHOWN = 500
 REMARKS_SHOWN = 10
+NUMBERS = "biufM"
+"""Kinds of columns that are shown as they are; all others may hold any text."""
 
 
 def render(study: Study) -> None:
@@ -195,8 +197,19 @@ def _found(run: Run) -> None:
     for place, name in enumerate(run.figures):
         with columns[place % 2], sentences():
             chart(run.figures[name], f"figure {run.id} {name}")
+    for name in run.own_tables:
+        with st.expander(f"Table: {literal(name, 80)}"), sentences():
+            _own_table(run, name)
     with st.expander("Machine and packages"):
         st.json(run.record["provenance"])
+
+
+def _own_table(run: Run, name: str) -> None:
+    table, more = run.tables.first(name, ROWS_SHOWN)
+    texts = [c for c in table if table[c].dtype.kind not in NUMBERS]
+    shown = pd.DataFrame({short(c, 80): [short(v) for v in table[c]] if c in texts else table[c] for c in table})
+    st.dataframe(shown, hide_index=True, placeholder="–", height=min(420, 38 + 35 * max(len(shown), 1)))
+    small_lines([f"The first {ROWS_SHOWN} rows; the page Data exports them all."] if more else [])
 
 
 def _metrics(run: Run, known: dict[str, Metric]) -> None:

@@ -12,8 +12,8 @@ import torch
 
 import workbench as wb
 from workbench.analysis import Analysis, Context, Metric, Result, register
-from workbench.analysis.checking import RESERVED
 from workbench.concepts import ConceptSet, LinearConcepts
+from workbench.store.kinds import MADE
 
 DIRECTION = torch.eye(24)[:1]
 
@@ -42,7 +42,7 @@ def _metrics(**row: object) -> Result:
     [
         *(
             (lambda name=name: Result(tables={name: pd.DataFrame({"a": [1]})}), f"the table name '{name}'")
-            for name in sorted(RESERVED)
+            for name in sorted(MADE)
         ),
         (lambda: Result(tables={"../a": pd.DataFrame()}), "a table is called '../a'"),
         (lambda: Result(tensors={".hidden": torch.ones(1)}), "a tensor is called '.hidden'"),

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.analysis.checking import RESERVED
 from workbench.concepts import ConceptSet
 from workbench.evidence import BY_KEY, QUESTIONS
 from workbench.evidence import family as registry
+from workbench.store.kinds import MADE
 
 PAGE = (Path(__file__).parents[2] / "docs" / "analyses.md").read_text()
 
@@ -69,4 +69,4 @@ def test_the_family_of_the_page_is_measured(planted) -> None:
 
 
 def test_the_page_names_every_reserved_table() -> None:
-    assert set(re.search(r"\(`(metrics, summary.*?)`\)", PAGE, re.DOTALL)[1].replace("\n", " ").split(", ")) == RESERVED  # type: ignore[index]
+    assert set(re.search(r"\(`(metrics, summary.*?)`\)", PAGE, re.DOTALL)[1].replace("\n", " ").split(", ")) == MADE  # type: ignore[index]

@@ -6,18 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError
 from workbench.paths import is_name
+from workbench.store.kinds import MADE
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
     from workbench.analysis.contract import Analysis, Result
 
-RESERVED = frozenset(
-    {
-        "metrics", "summary", "examples", "histogram", "tokens", "effects", "failed", "evidence", "curves", "detection", "labels",
-        "pairs",
-    }
-)  # fmt: skip
-"""Names of tables that the workbench makes itself."""
 LEVELS = ("token", "example")
 
 
@@ -52,7 +46,7 @@ def _names(result: Result) -> list[str]:
         for name in named
         if not (isinstance(name, str) and is_name(name))
     ]
-    return wrong + [f"the table name '{name}' is taken by the workbench itself" for name in result.tables if name in RESERVED]
+    return wrong + [f"the table name '{name}' is taken by the workbench itself" for name in result.tables if name in MADE]
 
 
 def _metrics(analysis: Analysis, result: Result) -> list[str]:

@@ -272,6 +272,9 @@ def _section(run: Run, out: Any) -> dict[str, Any]:
         "sentences": [*filter(None, [shown_of(shown, rows, declared)]), *corrections(rows, declared)],
         "total": len(table),
         "remarks": run.remarks,
+        "tables": _each(
+            run.own_tables, lambda name: f"the table '{name}' of run {run.id}", lambda name: (name, *_first(run, name)), out, True
+        ),
         "figures": _each(
             list(run.figures),
             lambda name: f"figure {name} of run {run.id}",
@@ -280,6 +283,12 @@ def _section(run: Run, out: Any) -> dict[str, Any]:
             True,
         ),
     }
+
+
+def _first(run: Run, name: str) -> tuple[list[str], list[list[Any]], bool]:
+    """The columns of a table of an analysis, its first rows, and whether there are more."""
+    table, more = run.tables.first(name, ROWS)
+    return [str(column) for column in table], table.astype(object).to_numpy().tolist(), more
 
 
 def _labels(study: Study, chosen: Chosen, out: Any) -> list[Any]:

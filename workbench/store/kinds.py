@@ -13,6 +13,13 @@ from workbench.statistics.rows import SHOWN
 if TYPE_CHECKING:
     import pandas as pd
 
+MADE = frozenset(
+    {
+        "metrics", "summary", "examples", "histogram", "tokens", "effects", "failed", "evidence", "curves", "detection", "labels",
+        "pairs",
+    }
+)  # fmt: skip
+"""Names of tables that the workbench makes itself: no analysis may take them."""
 _NEEDED: dict[str, tuple[str, ...]] = {
     "metrics": ("metric", "value"),
     "summary": ("number", "density", "mean", "deviation", "top"),

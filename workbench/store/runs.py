@@ -17,7 +17,7 @@ from workbench.numbers import counted
 from workbench.parquet import database, read_parquet
 from workbench.paths import child, files_below, inside, named, require_plain, shown, walk
 from workbench.shapes import ShapeError, read_tensors, reading, shaped
-from workbench.store.kinds import require_kinds
+from workbench.store.kinds import MADE, require_kinds
 from workbench.store.members import in_run
 from workbench.store.run_kinds import COMPARISON, of_analyses
 
@@ -135,6 +135,11 @@ class Run:
         return Tables(self.folder / "tables")
 
     @property
+    def own_tables(self) -> list[str]:
+        """The names of the tables that the analysis returned, besides those that the workbench makes of every run."""
+        return [name for name in self.tables if name not in MADE]
+
+    @property
     def metrics(self) -> pd.DataFrame:
         """The analysis's own metrics."""
         return self.tables["metrics"] if "metrics" in self.tables else pd.DataFrame(columns=["metric", "value"])
@@ -242,6 +247,11 @@ class Tables:
                 # The path is the user's own; the condition is a constant of ours, and its values are bound.
                 found = cursor.execute(f"select * from read_parquet(?) where {condition}", [path, *values]).df()
             return require_kinds(name, found, run)
+
+    def first(self, name: str, count: int) -> tuple[pd.DataFrame, bool]:
+        """The first rows of a table, and whether there are more."""
+        found = self.where(name, "true limit ?", [count + 1])
+        return found.head(count), len(found) > count
 
     def __repr__(self) -> str:
         return f"<Tables: {', '.join(self) or 'none'}>"
