@@ -14,6 +14,7 @@ from torch import Tensor
 from analyses.dictionaries._shared.large_rows import Unexplained, of_large_norm, ordinary_mean
 from analyses.dictionaries._shared.splice import spliced
 from workbench.analysis import CANNOT_MEASURE, Metric, Result, failed_rows, measured
+from workbench.concepts import ConceptSet
 from workbench.concepts.dictionary import DictionaryConcepts
 from workbench.errors import ConfigError
 from workbench.plots import density_histogram, lines
@@ -126,7 +127,6 @@ def quality(
     x, clusters, mean = held.x, held.clusters, held.mean
     # Of the activations a random dictionary takes their mean alone, here that of rows to train on.
     null = dictionary.null_like("isotropic", seed, mean[None])
-    assert isinstance(null, DictionaryConcepts)
     error, fired, active, cosine = _reconstruct(dictionary, x, part_of(progress, 0, 2 * len(x)))
     null_error, _, _, _ = _reconstruct(null, x, part_of(progress, len(x), 2 * len(x)))
     spread = (x - mean).square().sum(-1)
@@ -175,7 +175,7 @@ def loss_figure(losses: pd.DataFrame) -> Figure:
 
 
 def _reconstruct(
-    dictionary: DictionaryConcepts, x: Float[Tensor, "n d"], progress: Progress, chunk: int = 1024
+    dictionary: ConceptSet, x: Float[Tensor, "n d"], progress: Progress, chunk: int = 1024
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     errors, active, cosines = [], [], []
     fired = torch.zeros(len(dictionary))
