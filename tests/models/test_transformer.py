@@ -29,23 +29,35 @@ def blocks(kind, model):
 
 
 def block_inputs_and_parts(kind, block):
-    """The module of plain transformers that each site is the output of (of a head: the input)."""
+    """The module of plain transformers that each site is the output of; of heads, and of what an MLP reads, the input."""
     return {
-        "gpt2": lambda: {"head_out": block.attn.c_proj, "attn_out": block.attn.c_proj, "mlp_out": block.mlp},
+        "gpt2": lambda: {
+            "head_out": block.attn.c_proj,
+            "attn_out": block.attn.c_proj,
+            "mlp_out": block.mlp,
+            "mlp_in": block.mlp.c_fc,
+            "mlp_act": block.mlp.c_proj,
+        },
         "llama": lambda: {
             "head_out": block.self_attn.o_proj,
             "attn_out": block.self_attn.o_proj,
             "mlp_out": block.mlp,
+            "mlp_in": block.mlp.gate_proj,
+            "mlp_act": block.mlp.down_proj,
         },
         "gemma3": lambda: {
             "head_out": block.self_attn.o_proj,
             "attn_out": block.post_attention_layernorm,
             "mlp_out": block.post_feedforward_layernorm,
+            "mlp_in": block.mlp.gate_proj,
+            "mlp_act": block.mlp.down_proj,
         },
         "bert": lambda: {
             "head_out": block.attention.output.dense,
             "attn_out": block.attention.output.dense,
             "mlp_out": block.output.dense,
+            "mlp_in": block.intermediate.dense,
+            "mlp_act": block.output.dense,
         },
     }[kind]()
 
@@ -59,8 +71,8 @@ def test_every_site_matches_plain_transformers(kind, tiny):
         for name, module in block_inputs_and_parts(kind, block).items():
             site = f"{name}.{layer}"
 
-            def note(_m, inputs, output, site=site):
-                wanted[site] = inputs[0] if site.startswith("head") else output
+            def note(_m, inputs, output, site=site, read=name in {"head_out", "mlp_in", "mlp_act"}):
+                wanted[site] = inputs[0] if read else output
 
             handles.append(module.register_forward_hook(note))
     with torch.no_grad():
@@ -85,7 +97,7 @@ def test_every_site_matches_plain_transformers(kind, tiny):
             expected = wanted[str(site)]
         torch.testing.assert_close(rows[keep], expected[keep], atol=1e-4, rtol=1e-4, msg=str(site))
     assert {s.kind for s in seen} == {
-        "embed", "resid_pre", "resid_post", "mlp_out", "attn_out", "head_out", "final",
+        "embed", "resid_pre", "resid_post", "mlp_in", "mlp_act", "mlp_out", "attn_out", "head_out", "final",
     }  # fmt: skip
     output, _ = model.forward(batch)
     if kind != "bert":

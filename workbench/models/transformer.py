@@ -224,7 +224,8 @@ def _points(bridge: Any, kind: Kind) -> dict[Site, nn.Module]:
         points[Site("resid_pre", layer)] = _point(block, "hook_in")
         points[Site("head_out", layer, 0)] = _point(block, "attn.o.hook_in")
         points[Site("attn_out", layer)] = _point(block, *attention)
-        points[Site("mlp_in", layer)] = _point(block, "mlp.hook_in")
+        # An encoder's MLP is no module of its own: its first matrix is.
+        points[Site("mlp_in", layer)] = _point(block, "mlp.in.hook_in" if kind == "encoder" else "mlp.hook_in")
         points[Site("mlp_act", layer)] = _point(block, "mlp.out.hook_in")
         points[Site("mlp_out", layer)] = _point(block, "hook_mlp_out", "mlp.hook_out")
         points[Site("resid_post", layer)] = _point(block, "hook_out")
