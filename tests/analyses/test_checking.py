@@ -71,7 +71,7 @@ def test_everything_that_is_wrong_is_named_at_once(planted) -> None:
     study, acts, _, _ = planted()
     table = pd.DataFrame({"a": [1]})
     Returns.result = staticmethod(lambda: Result(tables={"summary": table, "a:b": table}))
-    with pytest.raises(wb.errors.ConfigError, match=r"'a:b'.*'summary'"):
+    with pytest.raises(wb.errors.ConfigError, match=r"'summary'.*'a:b'"):
         study.run("returns", acts)
 
 
@@ -110,3 +110,45 @@ def test_concepts_that_mean_nothing_are_read_as_those_that_do(kind: str) -> None
     assert (share < 0.08) if kind == "isotropic" else (share > 0.5)
     with pytest.raises(wb.errors.ConfigError, match="cannot be fitted anew"):
         real.null_like("refit", 0, rows)
+
+
+WIDE = LinearConcepts("resid_post.0", torch.eye(30)[:1])
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (
+            lambda: _metrics(metric="returns.known", value="high"),
+            "the column 'value' of its metrics holds what is no finite number",
+        ),
+        (lambda: _metrics(metric="returns.known", value=float("inf")), "holds what is no finite number"),
+        (lambda: _metrics(metric="returns.known", value=float("nan")), "a metric has no value, and its status is not 'failed'"),
+        (
+            lambda: _metrics(metric="returns.known", value=1.0, p=7.0),
+            "the column 'p' of its metrics holds what is no probability",
+        ),
+        (lambda: _metrics(metric="returns.known", value=1.0, p_corrected=-1.0), "holds what is no probability"),
+        (lambda: _metrics(metric="returns.known", value=1.0, low=3.0, high=-3.0), "an interval of its metrics ends below"),
+        (lambda: _metrics(metric="returns.known", value=1.0, n=-4), "the column 'n' of its metrics holds a count below 0"),
+        (lambda: _metrics(metric="returns.known", value=1.0, status="great"), "the status of a metric is 'great'"),
+        (lambda: _metrics(metric="returns.known", value=1.0, site="resid_post.99"), "a metric is of resid_post.99"),
+        (lambda: Result(concepts=[WIDE]), "its concepts at resid_post.0 are 30 wide, and the activations 24"),
+        (lambda: Result(concepts=[LinearConcepts("resid_post.0", DIRECTION * float("nan"))]), "is not finite"),
+        (lambda: Result(concepts=[LinearConcepts("resid_post.0", DIRECTION[:0])]), "has no concepts"),
+        (lambda: Result(concepts=[LinearConcepts("resid_post.0", DIRECTION)] * 2), "it has two sets at resid_post.0"),
+        (lambda: Result(tables={"mine": {"a": 1}}), "the table 'mine' is a dict"),  # type: ignore[dict-item]
+        (lambda: Result(tables={"Metrics": pd.DataFrame()}), "the table name 'Metrics' is taken"),
+        (lambda: Result(tables={"aa": pd.DataFrame(), "AA": pd.DataFrame()}), "two tables are called 'AA'"),
+        (lambda: Result(tensors={"t": np.ones(3)}), "the tensor 't' is a ndarray"),  # type: ignore[dict-item]
+        (lambda: Result(figures={"f": "text"}), "the figure 'f' is a str"),
+        (lambda: None, "is no Result but a NoneType"),
+    ],
+)
+def test_what_nobody_could_read_again_is_refused(planted, result: Callable[[], Result], said: str) -> None:
+    study, acts, _, _ = planted()
+    Returns.result = staticmethod(result)
+    with pytest.raises(wb.errors.ConfigError) as refused:
+        study.run("returns", acts)
+    assert said in str(refused.value)
+    assert study.verify()["state"].ne("broken").all()

@@ -71,3 +71,11 @@ def test_two_labels_of_one_name_and_names_of_spans_are_refused() -> None:
         wb.dataset_from_table(table, text="text", labels=["q", "q=topic"], name="columns")
     with pytest.raises(wb.errors.DataError, match="'token:x' cannot be a label: labels of spans are called so"):
         wb.dataset_from_table(table.rename(columns={"colour": "token:x"}), text="text", labels=["token:x"], name="columns")
+
+
+def test_a_column_that_is_called_as_a_label_of_spans_is_no_label_unless_it_is_asked_for() -> None:
+    table = _table().rename(columns={"colour": "token:x"})
+    data = wb.dataset_from_table(table, text="text", split="split", name="columns")
+    assert "topic" in {label.name for label in data.example_labels}
+    assert "token:x" not in {label.name for label in data.example_labels}
+    assert "token:x" in data.table

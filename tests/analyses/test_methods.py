@@ -101,7 +101,8 @@ def dictionary_study(planted, atoms: int = 32, width: int = 16):
 def test_a_sparse_autoencoder_finds_a_planted_dictionary(planted, monkeypatch) -> None:
     study, acts, atoms = dictionary_study(planted)
     # The planted rows belong to no network, so nothing can be spliced into one.
-    monkeypatch.setattr("analyses.dictionaries._shared.quality.spliced", lambda *_: {"metric": "sae.output_kept"})
+    failed = {"metric": "sae.output_kept", "value": np.nan, "status": "failed", "error": "there is no network"}
+    monkeypatch.setattr("analyses.dictionaries._shared.quality.spliced", lambda *_: failed)
     run = study.run("sparse_autoencoder", acts, d_sae=64, k=3, samples=600_000, batch_size=512, lr=2e-3)
     found = run.sets[0].directions().numpy()
     recovered = (atoms @ found.T).max(1).mean()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from workbench.analysis.contract import Result
 from workbench.errors import ConfigError
 from workbench.paths import is_name
+from workbench.statistics.rows import COUNTS, P_VALUES, SHOWN
 from workbench.store.kinds import MADE
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from workbench.activations import ActivationSet
-    from workbench.analysis.contract import Analysis, Result
+    from workbench.analysis.contract import Analysis
 
 LEVELS = ("token", "example")
 
@@ -27,43 +32,95 @@ def check_sites(analysis: Analysis, acts: ActivationSet) -> None:
 
 
 def checked(analysis: Analysis, result: Result, acts: ActivationSet) -> Result:
-    """The result, when everything in it has a name that is free and declared, and its concepts are at sites that were read.
+    """The result, when everything in it has a name that is free and declared, and holds what can be read again.
 
     Raises:
         ConfigError: Something has not; all that is wrong is named.
     """
-    wrong = [*_names(result), *_metrics(analysis, result), *_concepts(result, {str(site) for site in acts.sites})]
+    if not isinstance(result, Result):
+        raise ConfigError(f"What {analysis.name} returned is no Result but a {type(result).__name__}.")
+    wrong = [*_names(result), *_metrics(analysis, result, acts), *_concepts(result, acts)]
     if wrong:
         raise ConfigError(f"What {analysis.name} returned cannot be recorded: {'; '.join(wrong)}.")
     return result
 
 
-def _names(result: Result) -> list[str]:
-    several: dict[str, dict[str, Any]] = {"table": result.tables, "tensor": result.tensors, "figure": result.figures}
-    wrong = [
-        f"a {what} is called {name!r}, which is no name of a file"
-        for what, named in several.items()
-        for name in named
-        if not (isinstance(name, str) and is_name(name))
+def _names(result: Result) -> Iterator[str]:
+    import pandas as pd
+    from torch import Tensor
+
+    several: list[tuple[str, dict[str, Any], Callable[[Any], bool]]] = [
+        ("table", result.tables, lambda value: isinstance(value, pd.DataFrame)),
+        ("tensor", result.tensors, lambda value: isinstance(value, Tensor) and not value.is_sparse),
+        ("figure", result.figures, lambda value: hasattr(value, "to_json")),
     ]
-    return wrong + [f"the table name '{name}' is taken by the workbench itself" for name in result.tables if name in MADE]
+    for what, named, fits in several:
+        lower: set[str] = set()
+        for name, value in named.items():
+            if not (isinstance(name, str) and is_name(name)):
+                yield f"a {what} is called {name!r}, which is no name of a file"
+            elif what == "table" and name.lower() in MADE:
+                yield f"the table name '{name}' is taken by the workbench itself"
+            elif name.lower() in lower:
+                yield f"two {what}s are called '{name}', which are one file on some systems"
+            elif not fits(value):
+                yield f"the {what} '{name}' is a {type(value).__name__}"
+            lower.add(str(name).lower())
 
 
-def _metrics(analysis: Analysis, result: Result) -> list[str]:
-    if result.metrics is None:
-        return []
-    if lacking := [column for column in ("metric", "value") if column not in result.metrics]:
-        return [f"its metrics lack the column '{lacking[0]}'"] if len(result.metrics) else []
-    declared = {metric.key for metric in analysis.metrics}
-    unknown = sorted({str(key) for key in result.metrics["metric"]} - declared)
-    shown = ", ".join(repr(key) for key in unknown[:12])
-    return [f"its metrics {shown} are not among those that it declares"] if unknown else []
+def _metrics(analysis: Analysis, result: Result, acts: ActivationSet) -> Iterator[str]:
+    table = result.metrics
+    if table is None or not len(table):
+        return
+    if lacking := [column for column in ("metric", "value") if column not in table]:
+        yield f"its metrics lack the column '{lacking[0]}'"
+        return
+    if unknown := sorted({str(key) for key in table["metric"]} - {metric.key for metric in analysis.metrics}):
+        yield f"its metrics {', '.join(repr(key) for key in unknown[:12])} are not among those that it declares"
+    read = {str(site) for site in acts.sites}
+    if "site" in table and (elsewhere := {str(site) for site in table["site"].dropna() if site} - read):
+        yield f"a metric is of {min(elsewhere)}, which it did not read"
+    yield from _numbers(table)
 
 
-def _concepts(result: Result, read: set[str]) -> list[str]:
-    wrong = [f"it has concepts at {found.site}, which it did not read" for found in result.concepts if found.site not in read]
-    return wrong + [
-        f"the level of its concepts at {found.site} is {found.level!r}, not 'token' or 'example'"
-        for found in result.concepts
-        if found.level not in LEVELS
-    ]
+def _numbers(table: pd.DataFrame) -> Iterator[str]:
+    """What is wrong with the columns of numbers of a table of metrics."""
+    import pandas as pd
+
+    status = table["status"].fillna("ok") if "status" in table else pd.Series("ok", index=table.index)
+    if strange := sorted(map(str, set(status) - {"ok", "failed"})):
+        yield f"the status of a metric is '{strange[0]}', not 'ok' or 'failed'"
+    numbers = {column: pd.to_numeric(table[column], errors="coerce") for column in SHOWN if column in table}
+    for column, values in numbers.items():
+        if (values.isna() & table[column].notna()).any() or values.abs().eq(float("inf")).any():
+            yield f"the column '{column}' of its metrics holds what is no finite number"
+        elif column in P_VALUES and not values.dropna().between(0, 1).all():
+            yield f"the column '{column}' of its metrics holds what is no probability"
+        elif column in COUNTS and (values.dropna() < 0).any():
+            yield f"the column '{column}' of its metrics holds a count below 0"
+    if numbers["value"][status.eq("ok")].isna().any():
+        yield "a metric has no value, and its status is not 'failed'"
+    if {"low", "high"} <= set(numbers) and (numbers["low"] > numbers["high"]).any():
+        yield "an interval of its metrics ends below where it begins"
+
+
+def _concepts(result: Result, acts: ActivationSet) -> Iterator[str]:
+    import torch
+
+    read, known = {str(site) for site in acts.sites}, set()
+    for found in result.concepts:
+        if not {found.site, *found.reads} <= read:
+            yield f"it has concepts at {found.site}, which it did not read"
+            continue
+        width, place = acts.at(found.site).width(), (found.site, found.level, found.reads)
+        if found.level not in LEVELS:
+            yield f"the level of its concepts at {found.site} is {found.level!r}, not 'token' or 'example'"
+        if place in known:
+            yield f"it has two sets at {found.site}: make them one"
+        known.add(place)
+        if not len(found):
+            yield f"its set at {found.site} has no concepts"
+        elif found.width != width:
+            yield f"its concepts at {found.site} are {found.width} wide, and the activations {width}"
+        elif not torch.isfinite(found.directions()).all():
+            yield f"a direction of its concepts at {found.site} is not finite"

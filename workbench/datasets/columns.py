@@ -109,7 +109,8 @@ def guess_labels(frame: pd.DataFrame, taken: Collection[str], words: Collection[
     """The columns that look like labels: few different values, or quantities. Identifiers and empty columns do not."""
     found = []
     for name in map(str, frame.columns):
-        if name in taken or name.lower() in _NUMBERING:
+        # Labels of spans are called like the last of these.
+        if name in taken or name.lower() in _NUMBERING or name.startswith(("token:", "region:")):
             continue
         present = [value for value in cells(frame[name]) if not missing(value, words)]
         if not present or any(isinstance(value, (list, dict, tuple, np.ndarray, bytes)) for value in present[:100]):
