@@ -146,9 +146,4 @@ WIDE = LinearConcepts("resid_post.0", torch.eye(30)[:1])
     ],
 )
 def test_what_nobody_could_read_again_is_refused(planted, result: Callable[[], Result], said: str) -> None:
-    study, acts, _, _ = planted()
-    Returns.result = staticmethod(result)
-    with pytest.raises(wb.errors.ConfigError) as refused:
-        study.run("returns", acts)
-    assert said in str(refused.value)
-    assert study.verify()["state"].ne("broken").all()
+    test_what_cannot_be_recorded_is_refused_by_name(planted, result, said)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from typing import ClassVar
 
 import pytest
+import torch
 
 import workbench as wb
+from workbench.analysis import Analysis, Context, Result
+from workbench.analysis import register as register_analysis
+from workbench.concepts import LinearConcepts
+from workbench.errors import WorkbenchWarning
 from workbench.evidence import BY_KEY, QUESTIONS, Family, Tried, register
 from workbench.evidence import family as registry
 from workbench.evidence.attempts import Found
@@ -69,8 +76,16 @@ def test_a_family_of_a_known_name_and_a_metric_of_another_are_refused(sizes) -> 
 
         name = "strange"
 
+    class Detects(Sizes):
+        """One that would take the place of a built-in one, under its very name."""
+
+        name = "detects"
+        metrics = ()
+
     with pytest.raises(wb.errors.ConfigError, match="There is a family of evidence 'sizes' already"):
         register(Other())
+    with pytest.raises(wb.errors.ConfigError, match="There is a family of evidence 'detects' already"):
+        register(Detects())
     with pytest.raises(wb.errors.ConfigError, match=r"'sizes.largest' of the family 'strange' has to be called 'strange"):
         register(Strange())
 
@@ -87,3 +102,38 @@ def test_rows_that_nobody_could_read_are_refused(planted, sizes, monkeypatch, me
     with pytest.raises(wb.errors.ConfigError, match=said):
         study.examine(run, families=("sizes",))
     assert study.evidence().empty
+
+
+def test_a_package_whose_family_cannot_be_used_takes_nothing_away(monkeypatch) -> None:
+    broken = EntryPoint("broken", "no.such.module:Family", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [broken])
+    registry.load_installed.cache_clear()
+    with pytest.warns(WorkbenchWarning, match="The family of evidence 'broken' of an installed package cannot be used"):
+        assert list(registry.families())[:2] == ["detects", "informs"]
+    registry.load_installed.cache_clear()
+
+
+class Fails(Analysis):
+    """An analysis that cannot be repeated with another seed."""
+
+    name: ClassVar[str] = "fails_again"
+    title: ClassVar[str] = "Fails again"
+    method: ClassVar[str] = "none"
+    runs: ClassVar[list[int]] = []
+
+    def run(self, context: Context) -> Result:
+        """Two sets, at the first seed alone."""
+        self.runs.append(context.seed)
+        if context.seed:
+            raise wb.errors.DataError("not with this seed")
+        levels = ("token", "example")
+        return Result([LinearConcepts("resid_post.0", torch.eye(24)[:2], level=level) for level in levels])
+
+
+def test_a_replica_that_cannot_be_made_is_tried_once_for_all_sets(planted) -> None:
+    study, acts, _, _ = planted()
+    run = study.run(register_analysis(Fails).name, acts)
+    found = study.examine(run, families=("stable",))
+    assert Fails.runs == [0, 1]
+    assert found["status"].eq("failed").all()
+    assert len(found) == 4

@@ -6,6 +6,7 @@ reports know it then. The order of the built-in ones is that in which a card sho
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from importlib.metadata import entry_points
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, WorkbenchWarning
 from workbench.evidence.attempts import Found
 from workbench.evidence.metrics import BY_KEY, QUESTIONS
 from workbench.metrics import Metric
@@ -33,6 +34,7 @@ GROUP = "concept_workbench.evidence"
 BUILT_IN = (
     "detects:Detects", "informs:Informs", "location:Locates", "cause_trial:Causes", "stability:Stable", "named:Named",
 )  # fmt: skip
+BUILT_IN_NAMES = frozenset(QUESTIONS)
 _registered: dict[str, Family] = {}
 
 
@@ -105,7 +107,9 @@ def register(family: Family) -> None:
     Raises:
         ConfigError: There is one of that name, or a metric whose key does not begin with it.
     """
-    if family.name in _registered and type(_registered[family.name]).__qualname__ != type(family).__qualname__:
+    ours = type(family).__module__.startswith("workbench.evidence.")
+    known = type(_registered[family.name]).__qualname__ if family.name in _registered else type(family).__qualname__
+    if known != type(family).__qualname__ or (family.name in BUILT_IN_NAMES and not ours):
         raise ConfigError(f"There is a family of evidence '{family.name}' already: give this one another name.")
     if strange := [metric.key for metric in family.metrics if not metric.key.startswith(f"{family.name}.")]:
         raise ConfigError(f"The metric '{strange[0]}' of the family '{family.name}' has to be called '{family.name}.…'.")
@@ -132,9 +136,13 @@ def checked(family: Family, found: Found, count: int) -> Found:
 
 @cache
 def load_installed() -> None:
-    """Register the families that installed packages offer."""
+    """Register the families that installed packages offer; one that cannot be is named, and the others are there."""
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-        register(point.load()())
+        try:
+            register(point.load()())
+        except Exception as error:
+            text = f"The family of evidence '{point.name}' of an installed package cannot be used: {error}"
+            warnings.warn(text, WorkbenchWarning, stacklevel=2)
 
 
 def families() -> dict[str, Family]:

@@ -11,6 +11,7 @@ import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -250,7 +251,7 @@ class Trial:
     def _one_set(self, part: ConceptSet, numbers: list[int], whole: bool, halves: tuple[HeldOut, HeldOut]) -> Found:
         """What each family of evidence says of a set, in their order."""
         found = detect(part, *halves, self.seed, self.progress)
-        replicas, no_replica = self._replica()
+        replicas, no_replica = self._replicas
         tried = Tried(
             study=self.study, run=self.run, acts=self.acts, dataset=self.dataset, concepts=part, numbers=numbers, whole=whole,
             names=[self.names.get(f"{self.run.id}.{n}", "") for n in numbers], rivals=[*self.names.values()],
@@ -306,7 +307,8 @@ class Trial:
         own = own.assign(turn=own.groupby("label").cumcount()).sort_values(["turn", "validation"], ascending=[True, False])
         return [int(p) for p in own["place"].head(self.options.steer)]
 
-    def _replica(self) -> tuple[dict[tuple[str, str], ConceptSet], Exception | None]:
+    @cached_property
+    def _replicas(self) -> tuple[dict[tuple[str, str], ConceptSet], Exception | None]:
         """The concept sets of a run with another seed, by site and level, only at the sites on trial; or why there is none."""
         if "stable" not in self.options.families:
             return {}, None
