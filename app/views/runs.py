@@ -22,7 +22,7 @@ from workbench.analysis import Analysis, Metric, find_analysis
 from workbench.errors import WorkbenchError
 from workbench.frames import records
 from workbench.measurements import corrections, first_of_each, shown_of
-from workbench.numbers import p_value
+from workbench.numbers import counted, p_value
 from workbench.registry import analysis_names
 from workbench.seeds import LARGEST
 from workbench.statistics.rows import P_VALUES, SHOWN
@@ -31,7 +31,7 @@ from workbench.store.runs import Run
 from workbench.study import Study
 
 ROWS_SHOWN = 500
-REMARKS_SHOWN = 10
+REMARKS_SHOWN = 5
 NUMBERS = "biufM"
 """Kinds of columns that are shown as they are; all others may hold any text."""
 
@@ -233,8 +233,17 @@ def _metrics(run: Run, known: dict[str, Metric]) -> None:
         height=min(420, 38 + 35 * len(shown)),
     )  # fmt: skip
     small_lines(sentences)
-    for remark in run.remarks[:REMARKS_SHOWN]:
-        st.warning(sentence(remark))
+    _remarks(run.remarks)
+
+
+def _remarks(remarks: list[str]) -> None:
+    """The first few in one box, and the others below it."""
+    lines = [f"- {sentence(remark)}" for remark in remarks]
+    if lines:
+        st.warning("\n".join(lines[:REMARKS_SHOWN]))
+    if more := lines[REMARKS_SHOWN:]:
+        with st.expander(counted(len(more), "more remark")):
+            st.markdown("\n".join(more))
 
 
 def spoken(name: str) -> str:

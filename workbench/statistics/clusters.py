@@ -10,6 +10,7 @@ import pandas as pd
 from jaxtyping import Float, Int, Shaped
 
 from workbench.errors import DataError
+from workbench.numbers import counted
 
 if TYPE_CHECKING:
     from workbench.datasets import Dataset
@@ -55,7 +56,7 @@ class Counts(NamedTuple):
                 f" {self.effective[number]:.1f} clusters of one size, fewer than {EFFECTIVE:.0f}"
             )
         which = "positive" if self.positive[number] <= self.negative[number] else "negative"
-        return f"no interval and no p value: {least} {which} clusters, fewer than {ENOUGH}"
+        return f"no interval and no p value: {counted(least, f'{which} cluster')}, fewer than {ENOUGH}"
 
 
 def cluster_ids(clusters: Shaped[np.ndarray, " n"] | None, n_rows: int) -> tuple[Int[np.ndarray, " n"], int]:

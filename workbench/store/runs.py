@@ -155,11 +155,10 @@ class Run:
         for row in records(table[table["status"].eq("failed") | table["note"].ne("")]):
             what_happened = f" could not be measured: {row['error']}" if row["status"] == "failed" else f": {row['note']}"
             where.setdefault((titles.get(row["metric"], row["metric"]), what_happened), []).append(str(row["site"]))
-        found = []
+        found = self._skipped()
         for (what, what_happened), sites in where.items():
             at = ", ".join(filter(None, dict.fromkeys(sites)))
             found.append(what + (f" at {at}" if at else "") + what_happened)
-        found += self._skipped()
         failed = records(self.tables["failed"]) if "failed" in self.tables else []
         found += [f"The {row['what']} could not be made: {row['error']}" for row in failed]
         return list(dict.fromkeys(found))
