@@ -136,7 +136,6 @@ WIDE = LinearConcepts("resid_post.0", torch.eye(30)[:1])
         (lambda: Result(concepts=[WIDE]), "its concepts at resid_post.0 are 30 wide, and the activations 24"),
         (lambda: Result(concepts=[LinearConcepts("resid_post.0", DIRECTION * float("nan"))]), "is not finite"),
         (lambda: Result(concepts=[LinearConcepts("resid_post.0", DIRECTION[:0])]), "has no concepts"),
-        (lambda: Result(concepts=[LinearConcepts("resid_post.0", DIRECTION)] * 2), "it has two sets at resid_post.0"),
         (lambda: Result(tables={"mine": {"a": 1}}), "the table 'mine' is a dict"),  # type: ignore[dict-item]
         (lambda: Result(tables={"Metrics": pd.DataFrame()}), "the table name 'Metrics' is taken"),
         (lambda: Result(tables={"aa": pd.DataFrame(), "AA": pd.DataFrame()}), "two tables are called 'AA'"),

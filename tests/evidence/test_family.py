@@ -137,3 +137,25 @@ def test_a_replica_that_cannot_be_made_is_tried_once_for_all_sets(planted) -> No
     assert Fails.runs == [0, 1]
     assert found["status"].eq("failed").all()
     assert len(found) == 4
+
+
+class TwoSets(Analysis):
+    """Two sets at one site: the same of every seed, and another of each; for tests."""
+
+    name: ClassVar[str] = "two_sets_for_tests"
+    title: ClassVar[str] = "Two sets"
+    method: ClassVar[str] = "direction"
+
+    def run(self, context: Context) -> Result:
+        """Return coordinates, and random directions."""
+        own = torch.randn(3, 24, generator=torch.Generator().manual_seed(context.seed))
+        return Result([LinearConcepts("resid_post.0", torch.eye(24)[:3]), LinearConcepts("resid_post.0", own)])
+
+
+def test_each_of_several_sets_at_a_site_is_compared_with_its_own_replica(planted) -> None:
+    study, acts, _, _ = planted()
+    run = study.run(register_analysis(TwoSets).name, acts)
+    found = study.examine(run, families=("stable",)).set_index("concept")
+    found = found[found["metric"].eq("stable.cosine")]["value"]
+    assert found[run.concepts.ids[:3]].min() == pytest.approx(1, abs=1e-5)
+    assert found[run.concepts.ids[3:]].max() < 0.9

@@ -73,6 +73,10 @@ def ends_as_what_was_never_killed(place: Path, report: dict[str, Any]) -> None:
         assert whole.verify().empty
         assert len(whole.runs()) == 8
         cut_off = 0
+        # One write a process: the two files of the data set and the folder of the activations, at least.
+        assert report["writes"] >= 3
+        with wb.open_study(place / "writes", create=False) as study:
+            same(study, whole)
         for folder in report["folders"]:
             with wb.open_study(folder, create=False) as study:
                 same(study, whole)

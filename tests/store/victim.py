@@ -1,8 +1,8 @@
 """Does a small study's work in processes of its own that are killed at random instants, and again until all is done.
 
 ``python victim.py PLACE SEED KILLS`` makes ``PLACE/undisturbed`` and as many ``PLACE/killed*`` as it takes, and prints JSON: the
-folders, and how many of the ``KILLS`` fell into each stage. The libraries and the model are loaded once; each process is a fork,
-so that a kill falls into the work and not into imports.
+folders that were killed at random, how many of the ``KILLS`` fell into each stage, and how many writes ``PLACE/writes`` took. The
+libraries and the model are loaded once; each process is a fork, so that a kill falls into the work and not into imports.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import select
 import signal
 import sys
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -79,16 +80,28 @@ def work(folder: Path, model, tell) -> None:
                 study.concept(concept).rename(text, "ada")
 
 
-class Attempt:
-    """One process that works on a study."""
+def renamed_and_killed(rename, *paths) -> None:
+    """Give a file or folder its name, and be gone."""
+    rename(*paths)
+    os.kill(os.getpid(), signal.SIGKILL)
 
-    def __init__(self, folder: Path, model) -> None:
+
+class Attempt:
+    """One process that works on a study; with ``one_write`` it is killed after the first thing that its capture writes."""
+
+    def __init__(self, folder: Path, model, one_write: bool = False) -> None:
         self._told, tell = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
             os.close(self._told)
+            rename = os.replace
+
+            def told(stage: int) -> None:
+                os.write(tell, bytes([stage]))
+                os.replace = partial(renamed_and_killed, rename) if one_write and STAGES[stage] == "capture" else rename
+
             try:
-                work(folder, model, lambda stage: os.write(tell, bytes([stage])))
+                work(folder, model, told)
                 os._exit(0)
             except BaseException:
                 import traceback
@@ -131,6 +144,14 @@ def timed(folder: Path, model) -> list[float]:
     return [after - before for before, after in pairwise(since)]
 
 
+def after_every_write(folder: Path, model) -> int:
+    """Do the work, where each process is killed after the first thing that it writes while it captures; how many were."""
+    killed = 0
+    while Attempt(folder, model, one_write=True).end(kill=False) is not None:
+        killed += 1
+    return killed
+
+
 def main(place: Path, seed: int, kills: int) -> None:
     """Work undisturbed, then killed."""
     torch.set_num_threads(1)
@@ -158,7 +179,8 @@ def main(place: Path, seed: int, kills: int) -> None:
             folders.append(place / f"killed{len(folders)}")
     for folder in folders:
         Attempt(folder, model).end(kill=False)
-    print(json.dumps({"seconds": seconds, "kills": fell, "folders": [str(folder) for folder in folders]}))
+    writes = after_every_write(place / "writes", model)
+    print(json.dumps({"seconds": seconds, "kills": fell, "writes": writes, "folders": [str(folder) for folder in folders]}))
 
 
 if __name__ == "__main__":

@@ -107,17 +107,14 @@ def _numbers(table: pd.DataFrame) -> Iterator[str]:
 def _concepts(result: Result, acts: ActivationSet) -> Iterator[str]:
     import torch
 
-    read, known = {str(site) for site in acts.sites}, set()
+    read = {str(site) for site in acts.sites}
     for found in result.concepts:
         if not {found.site, *found.reads} <= read:
             yield f"it has concepts at {found.site}, which it did not read"
             continue
-        width, place = acts.at(found.site).width(), (found.site, found.level, found.reads)
+        width = acts.at(found.site).width()
         if found.level not in LEVELS:
             yield f"the level of its concepts at {found.site} is {found.level!r}, not 'token' or 'example'"
-        if place in known:
-            yield f"it has two sets at {found.site}: make them one"
-        known.add(place)
         if not len(found):
             yield f"its set at {found.site} has no concepts"
         elif found.width != width:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from workbench.frames import records
@@ -12,7 +13,11 @@ from workbench.runner import execute
 from workbench.store.runs import Run
 
 if TYPE_CHECKING:
+    from workbench.concepts import ConceptSet
     from workbench.study import Study
+
+# A set's site, level and how many of its run's sets of that site and level come before it.
+Place = tuple[str, str, int]
 
 
 def find_replica(study: Study, run: Run, sites: Sequence[str], make: bool, progress: Progress) -> str:
@@ -34,3 +39,14 @@ def find_replica(study: Study, run: Run, sites: Sequence[str], make: bool, progr
         dataset = study.dataset_of_run(run)
         found = execute(study, record["analysis"], acts, run.config, seed, progress=progress, dataset=dataset)
     return found.id if found else ""
+
+
+def by_place(sets: Iterable[ConceptSet]) -> dict[Place, ConceptSet]:
+    """The sets of a run by their places, which are the same in every replica."""
+    before: Counter[tuple[str, str]] = Counter()
+    found: dict[Place, ConceptSet] = {}
+    for concepts in sets:
+        where = (concepts.site, concepts.level)
+        found[*where, before[where]] = concepts
+        before[where] += 1
+    return found

@@ -29,7 +29,7 @@ from workbench.evidence.family import families as every_family
 from workbench.evidence.held_out import HeldOut, held_out, require_splits
 from workbench.evidence.metrics import QUESTIONS
 from workbench.evidence.plan import MAX_ROWS, cannot_be_found
-from workbench.evidence.replica import find_replica
+from workbench.evidence.replica import Place, by_place, find_replica
 from workbench.frames import records
 from workbench.paths import child
 from workbench.progress import Progress, silent
@@ -229,14 +229,14 @@ class Trial:
         evidence: list[dict[str, Any]] = []
         found: dict[str, list[pd.DataFrame]] = {}
         first = 0
-        for whole in self.run.sets:
+        for key, whole in by_place(self.run.sets).items():
             numbers = [
                 n for n in range(first, first + len(whole)) if self.options.numbers is None or n in set(self.options.numbers)
             ]
             if numbers and (self.options.sites is None or whole.site in self.options.sites):
                 part = whole if len(numbers) == len(whole) else whole.subset([n - first for n in numbers])
                 ids = [f"{self.run.id}.{n}" for n in numbers]
-                rows, extra = self._one_set(part, numbers, self.options.numbers is None, (validation, test))
+                rows, extra = self._one_set(part, key, numbers, (validation, test))
                 for row in rows:
                     row |= {"concept": ids[row.pop("place")], "dataset": self.dataset.name, "run": run_id}
                 evidence += rows
@@ -248,14 +248,15 @@ class Trial:
         frame = pd.DataFrame(evidence).reindex(columns=tables.EVIDENCE_COLUMNS)
         return Result(tables={"evidence": frame} | {name: pd.concat(parts) for name, parts in found.items()}), evidence
 
-    def _one_set(self, part: ConceptSet, numbers: list[int], whole: bool, halves: tuple[HeldOut, HeldOut]) -> Found:
+    def _one_set(self, part: ConceptSet, key: Place, numbers: list[int], halves: tuple[HeldOut, HeldOut]) -> Found:
         """What each family of evidence says of a set, in their order."""
         found = detect(part, *halves, self.seed, self.progress)
         replicas, no_replica = self._replicas
         tried = Tried(
-            study=self.study, run=self.run, acts=self.acts, dataset=self.dataset, concepts=part, numbers=numbers, whole=whole,
+            study=self.study, run=self.run, acts=self.acts, dataset=self.dataset, concepts=part, numbers=numbers,
+            whole=self.options.numbers is None,
             names=[self.names.get(f"{self.run.id}.{n}", "") for n in numbers], rivals=[*self.names.values()],
-            validation=halves[0], test=halves[1], detection=found, replica=replicas.get((part.site, part.level)),
+            validation=halves[0], test=halves[1], detection=found, replica=replicas.get(key),
             no_replica=no_replica, steered=self._steered(found.choice, found.matrix), watched=lambda: self._watched(part.site),
             once=self._once, seed=self.seed, progress=self.progress,
         )  # fmt: skip
@@ -308,8 +309,8 @@ class Trial:
         return [int(p) for p in own["place"].head(self.options.steer)]
 
     @cached_property
-    def _replicas(self) -> tuple[dict[tuple[str, str], ConceptSet], Exception | None]:
-        """The concept sets of a run with another seed, by site and level, only at the sites on trial; or why there is none."""
+    def _replicas(self) -> tuple[dict[Place, ConceptSet], Exception | None]:
+        """The concept sets of a run with another seed, only at the sites on trial; or why there is none."""
         if "stable" not in self.options.families:
             return {}, None
         try:
@@ -317,7 +318,7 @@ class Trial:
                 wanted = self.options.sites or list(dict.fromkeys(s.site for s in self.run.sets))
                 self.beside["replica"] = find_replica(self.study, self.run, wanted, self.options.replicate, self.progress)
             found = self.beside["replica"]
-            return ({(s.site, s.level): s for s in self.study.get_run(found).sets} if found else {}), None
+            return (by_place(self.study.get_run(found).sets) if found else {}), None
         except CANNOT_MEASURE as error:
             return {}, error
 

@@ -49,18 +49,21 @@ def keep_texts(folder: Path, dataset: Dataset) -> Dataset | None:
         return None
     if dataset.modality == "image" and source.startswith("memory:"):
         return None
+    described, whole = path.with_suffix(".json"), False
     if path.exists():
         saved = read_saved_table(path)
         there = saved.table if saved is not None else dataset.table[["split", "group"]]
         same_words = saved is None or saved.missing == dataset.missing_words
-        if same_words and set(dataset.table.columns) - {"image"} <= set(there.columns):
+        whole = same_words and set(dataset.table.columns) - {"image"} <= set(there.columns)
+        if whole and described.exists():
             return None
         more = {str(name): there[name] for name in there.columns if name not in dataset.table.columns}
         dataset = replace(dataset, table=dataset.table.assign(**more))
-    write_table(dataset, path)
-    # Written last: a copy counts as complete when this file exists.
+    if not whole:
+        write_table(dataset, path)
+    # Written last: a copy is complete when this file exists.
     about = {"name": dataset.name, "labels": [label.name for label in dataset.example_labels], "hash": dataset.hash}
-    write_beside(path.with_suffix(".json"), json.dumps(about))
+    write_beside(described, json.dumps(about))
     return dataset
 
 
