@@ -123,10 +123,16 @@ def run(
     seed: Annotated[int, typer.Option(help="Every random choice comes from it.")] = 0,
     force: Annotated[bool, typer.Option(help="Run again although it is there.")] = False,
     source: Annotated[
-        str | None,
-        typer.Option("--from", help="Repeat this run as it was configured, and say whether it finds the same."),
+        list[str] | None,
+        typer.Option(
+            "--from",
+            help="What the analysis reads besides, name=id; may be repeated. Without an analysis: the run to repeat as it was"
+            " configured, to see whether it finds the same.",
+        ),
     ] = None,
-    tolerance: Annotated[float, typer.Option(help="With --from: the share of its column by which a number may differ.")] = 0.0,
+    tolerance: Annotated[
+        float, typer.Option(help="With --from and a run: the share of its column by which a number may differ.")
+    ] = 0.0,
     engine: EngineName = "local",
     address: Address = None,
     workers: Workers = None,
@@ -136,14 +142,17 @@ def run(
     from workbench.registry import declared_metrics
 
     chosen_engine = find_engine(engine, address, workers)
-    if source is not None:
-        if analysis or sites or labels or acts or option or seed or force or engine != "local":
-            raise ConfigError("A run is repeated as it was: with --from, give nothing but --tolerance.")
-        _repeat(study, source, tolerance)
+    if source and not any("=" in one for one in source):
+        if len(source) > 1 or analysis or sites or labels or acts or option or seed or force or engine != "local":
+            raise ConfigError(
+                "A run is repeated as it was: with --from RUN, give nothing but --tolerance. What an analysis reads is"
+                " --from NAME=ID."
+            )
+        _repeat(study, source[0], tolerance)
         return
     if analysis is None:
         raise ConfigError("Say which analysis to run; `workbench analyses` lists them.")
-    options = parse_options(option or [])
+    options = parse_options(option or []) | _inputs(source or [])
     if labels is not None:
         options["labels"] = many(labels)
     from workbench.store.runs import SKIPPED_TOLD
@@ -164,6 +173,21 @@ def run(
         say(remark)
     if len(skipped) > SKIPPED_TOLD:
         show_table(skipped, f"{counted(len(skipped), 'label')} were skipped", limit=160)
+
+
+def _inputs(items: list[str]) -> dict[str, str | list[str]]:
+    """``name=id`` pairs; a name that stands several times has a list of ids.
+
+    Raises:
+        ConfigError: An item has no ``=``.
+    """
+    found: dict[str, list[str]] = {}
+    for item in items:
+        name, sign, identifier = item.partition("=")
+        if not (sign and name and identifier):
+            raise ConfigError(f"'{item}' names nothing to read; write --from name=id.")
+        found.setdefault(name, []).append(identifier)
+    return {name: ids[0] if len(ids) == 1 else ids for name, ids in found.items()}
 
 
 def _show_metrics(metrics: pd.DataFrame, declared: dict[str, Metric]) -> None:
