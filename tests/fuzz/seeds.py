@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import save_file
 
 import workbench as wb
-from tests.conftest import planted_table, word_index, write_activations
 from tests.fuzz.readers import CORPUS
 from tests.store.axes import AXES
 from workbench.concepts import LinearConcepts
 from workbench.plots import lines
 from workbench.recipes import Recipe
 from workbench.store.texts import keep_texts
+from workbench.testing.worlds import planted_table, word_index, write_activations
 
 CONVERSATION = [{"role": "user", "content": "How far is it?"}, {"role": "assistant", "content": "Two days."}]
 
