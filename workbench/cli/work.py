@@ -159,15 +159,15 @@ def run(
         show_json(facts | {"metrics": records(metrics), "remarks": remarks, "skipped": records(skipped)})
         return
     say(f"{done!r}")
-    _show_metrics(metrics, {metric.key: metric for metric in declared_metrics(done.analysis)})
+    show_metrics(metrics, {metric.key: metric for metric in declared_metrics(done.analysis)})
     for remark in remarks:
         say(remark)
     if len(skipped) > SKIPPED_TOLD:
         show_table(skipped, f"{counted(len(skipped), 'label')} were skipped", limit=160)
 
 
-def _show_metrics(metrics: pd.DataFrame, declared: dict[str, Metric]) -> None:
-    """At most about 20 rows, of each metric some, and which those are."""
+def show_metrics(metrics: pd.DataFrame, declared: dict[str, Metric]) -> None:
+    """Print metrics: about 20 rows, some of each metric, and which those are."""
     most = max(ROWS // max(metrics["metric"].nunique(), 1), 1) if len(metrics) > ROWS else ROWS
     found = first_of_each(metrics, declared, most)
     columns = ("metric", "site", "label", "class", "value", "standard_error", *SHOWN[1:])

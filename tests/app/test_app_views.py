@@ -1,0 +1,67 @@
+"""Views of a run and the editor of a head, by Streamlit's own harness; no page knows the method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness import Start, labelled, on_page, said
+
+from tests.analyses.returning import Returns
+from tests.analyses.test_head_edits import with_head
+from tests.analyses.test_parts import BAD, every_part
+from workbench.opening import open_study
+
+
+def opened(start: Start, study: Any, run: str) -> Any:
+    """The page of a run."""
+    test = start(study.folder, study=study.name, run=run)
+    return on_page(test, "runs")
+
+
+def test_every_kind_of_view_is_drawn_and_texts_stay_texts(start: Start, planted: Any) -> None:
+    study, acts, dataset, _ = planted(examples=60)
+    study.keep_dataset(dataset)
+    Returns.result = staticmethod(every_part)
+    run = study.run("returns", acts)
+    test = opened(start, study, run.id)
+    text = said(test)
+    for view in run.views[2:]:
+        assert view.title in text
+    assert text.count("data:image/png;base64") == 6
+    assert "<script>alert" not in text
+    assert "<img src=x" not in text
+    assert len(test.get("plotly_chart")) == 5
+    assert "Small models: machine" in text
+    assert labelled(test.selectbox, "Output").options == ["left", BAD]
+
+
+def test_a_shortcut_is_taken_out_in_the_editor_and_saved_as_a_run(start: Start, planted: Any) -> None:
+    study, run = with_head(planted)
+    study.keep_dataset(study.dataset_of(study.activation_set()))
+    test = opened(start, study, run.id)
+    assert "Not saved" not in said(test)
+    labelled(test.multiselect, "Concepts that count for no output").select(1).run()
+    text = said(test)
+    assert "Not saved" in text
+    assert "Accuracy after: <b>1.000</b>" in text
+    # Nothing is written before it is saved.
+    assert len(study.runs(status=None)) == 1
+    labelled(test.button, "Save as a run").click().run()
+    assert "Saved as edit" in "".join(str(e.value) for e in test.success)
+    with open_study(study.folder) as again:
+        (saved,) = again.runs().query("analysis == 'edit_head'")["id"]
+        assert again.get_run(saved).config["mask"] == [1]
+        assert again.get_run(saved).record["inputs"]["parents"] == [run.id]
+    test = opened(start, study, saved)
+    assert "Change of accuracy" in test.dataframe[1].value["metric"].tolist()
+
+
+def test_a_weight_is_set_and_taken_back(start: Start, planted: Any) -> None:
+    study, run = with_head(planted)
+    study.keep_dataset(study.dataset_of(study.activation_set()))
+    test = opened(start, study, run.id)
+    labelled(test.number_input, "Weight").set_value(0.0)
+    labelled(test.button, "Set").click().run()
+    assert "Accuracy after: <b>1.000</b>" in said(test)
+    labelled(test.button, "Take back all changes").click().run()
+    assert "Not saved" not in said(test)
