@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pytest
 from harness import Start, labelled, on_page, said
+from small_study import MAIN
 
 from tests.analyses.returning import Returns
 from tests.analyses.test_head_edits import with_head
 from tests.analyses.test_parts import BAD, every_part
+from tests.plugins.installing import in_new_process, installed
+from tests.plugins.test_bottleneck import RUN
 from workbench.opening import open_study
 
 
@@ -65,3 +72,29 @@ def test_a_weight_is_set_and_taken_back(start: Start, planted: Any) -> None:
     assert "Accuracy after: <b>1.000</b>" in said(test)
     labelled(test.button, "Take back all changes").click().run()
     assert "Not saved" not in said(test)
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_the_bottleneck_of_a_plug_in_is_edited_in_a_browser(
+    run_server: Callable[..., Any], browser: Any, planted: Any, tmp_path: Path
+) -> None:
+    plugin = installed("bottleneck", tmp_path / "plugins" / "bottleneck")
+    study, _, dataset, _ = planted(examples=120)
+    study.keep_dataset(dataset)
+    run = in_new_process(RUN.format(folder=str(study.folder)), plugin).split()[-2]
+    with run_server(tmp_path, PYTHONPATH=os.pathsep.join(map(str, [plugin, MAIN.parents[1]]))) as server:
+        server.show(study.folder)
+        page = browser.pages[0]
+        page.goto(f"{server.base}/runs?study={study.name}&run={run}")
+        page.get_by_text("What each concept counts").wait_for()
+        # The concept of largest weight is chosen, and the weight 0.
+        page.get_by_role("button", name="Set", exact=True).click()
+        page.get_by_text("Accuracy after").wait_for()
+        page.get_by_role("button", name="Save as a run").click()
+        page.get_by_text("Saved as edit").wait_for()
+    (edited,) = study.runs().query("analysis == 'edit_head'")["id"]
+    metrics = study.get_run(edited).metrics.set_index(["metric", "label"])["value"]
+    assert metrics["head.accuracy", "before"] > 0.9
+    assert metrics["head.accuracy", "after"] < metrics["head.accuracy", "before"]
+    assert study.get_run(edited).record["inputs"]["parents"] == [run]

@@ -87,7 +87,7 @@ def tokens_html(view: TokensView, run: Run) -> Markup:
             shade = round(100 * min(1.0, value / largest)) if largest > 0 and value > 0 else 0
             text = _escaped(token)
             marks.append(f'<mark class="fire" style="--fire:{shade}%" title="{value:.3g}">{text}</mark>' if shade else text)
-        lines.append(f'<bdi class="text">{" ".join(marks)}{" …" if len(rows) > TOKENS else ""}</bdi>')
+        lines.append(f'<div><bdi class="text">{" ".join(marks)}{" …" if len(rows) > TOKENS else ""}</bdi></div>')
     return Markup("".join(lines))
 
 
@@ -96,8 +96,8 @@ def images_html(view: ImagesView, run: Run) -> Markup:
     cells = []
     for place, image in enumerate(pictures(view, run)):
         caption = f"<figcaption>{_escaped(view.captions[place])}</figcaption>" if view.captions else ""
-        style = "width:112px;height:112px;object-fit:contain;image-rendering:pixelated"
-        cells.append(f'<figure style="margin:0 8px 8px 0"><img alt="" src="{_png(image)}" style="{style}">{caption}</figure>')
+        picture = f'<img alt="" src="{_png(image)}" style="width:100%;image-rendering:pixelated">'
+        cells.append(f'<figure style="margin:0 8px 8px 0;width:112px;overflow-wrap:anywhere">{picture}{caption}</figure>')
     return Markup(f'<div style="display:flex;flex-wrap:wrap">{"".join(cells)}</div>')
 
 

@@ -13,6 +13,7 @@ from workbench.reports.parts import each, figure_html
 from workbench.statistics.rows import SHOWN
 from workbench.store.run_kinds import HEAD_EDIT
 from workbench.store.runs import Run
+from workbench.views import TableView, View
 
 ROWS = 12
 """Of each metric of a run, and of each table."""
@@ -22,6 +23,8 @@ WHERE = ("site", "label", "class")
 def run_section(run: Run, out: Any) -> dict[str, Any]:
     """What the template needs of a run; ``out`` is `LeftOut.unless_broken`."""
     title, about = _about(run)
+    views: list[View] = out(f"the views of run {run.id}", lambda: run.views, [])
+    in_views = {view.table for view in views if isinstance(view, TableView)}
     declared = {metric.key: metric for metric in declared_metrics(run.analysis)}
     table = run.metrics
     shown = table[where(table["metric"], lambda k: k in declared and declared[k].shown)]
@@ -39,14 +42,18 @@ def run_section(run: Run, out: Any) -> dict[str, Any]:
         "total": len(table),
         "remarks": run.remarks,
         "views": each(
-            out(f"the views of run {run.id}", lambda: run.views, []),
+            views,
             lambda view: f"the view '{view.title}' of run {run.id}",
             lambda view: (view, drawn(view, run)),
             out,
             True,
         ),
         "tables": each(
-            run.own_tables, lambda name: f"the table '{name}' of run {run.id}", lambda name: (name, *_first(run, name)), out, True
+            [name for name in run.own_tables if name not in in_views],
+            lambda name: f"the table '{name}' of run {run.id}",
+            lambda name: (name, *_first(run, name)),
+            out,
+            True,
         ),
         "figures": each(
             list(run.figures),

@@ -200,7 +200,10 @@ class GraphView(FigureView):
                 )
             )  # fmt: skip
         hidden = {"showgrid": False, "zeroline": False, "showticklabels": False}
-        return style(figure, height=480).update_xaxes(**hidden).update_yaxes(**hidden)
+        # Room for the labels of the outermost nodes.
+        low, high = (float(end) for end in (nodes["x"].min(), nodes["x"].max())) if len(nodes) else (0.0, 1.0)
+        room = 0.15 * (high - low) or 1.0
+        return style(figure, height=480).update_xaxes(**hidden, range=[low - room, high + room]).update_yaxes(**hidden)
 
 
 def _placed(nodes: pd.DataFrame) -> pd.DataFrame:
