@@ -31,7 +31,8 @@ from workbench.statistics.intervals import mean_interval, share_interval
 from workbench.statistics.rows import NoNull, Null, row
 from workbench.store.parts import concepts_run
 from workbench.store.run_kinds import HEAD_EDIT
-from workbench.store.runs import Run, first_id
+from workbench.store.runs import VIEWS, Run, first_id
+from workbench.views import HeadView, save_views
 
 if TYPE_CHECKING:
     from workbench.study import Study
@@ -174,20 +175,29 @@ class HeadTest:
             return values[columns].apply(pd.to_numeric, errors="coerce").to_numpy(float)
         return values[columns[0]].map(lambda value: str(value) if pd.notna(value) else None).to_numpy(object)
 
+    @cached_property
+    def h(self) -> Float[Tensor, "n d"] | None:
+        """The activations, for a head that reads them too."""
+        if not self.head.reads_activations:
+            return None
+        found = self.rows.read(str(self.acts.sites[0])).float()
+        return found if self.facts.pool == "none" else torch.from_numpy(self.rows.means(found.numpy())).float()
+
+    @cached_property
+    def before(self) -> np.ndarray:
+        """The outputs of the head as it is, ``[n, k]``."""
+        return self.outputs(self.head)
+
     def outputs(self, head: Head) -> np.ndarray:
-        """The outputs of a head for each prediction, ``[n, k]``."""
-        data, each = self.rows, self.facts.pool == "none"
-        h = None
-        if len(self.acts.sites) == 1:
-            h = data.read(str(self.acts.sites[0])).float()
-            h = h if each else torch.from_numpy(data.means(h.numpy())).float()
+        """The outputs of the head after an edit, ``[n, k]``."""
+        index = self.acts.index.iloc[self.rows.rows] if self.facts.pool == "none" else None
         with torch.no_grad():
-            return np.asarray(head.predict(self.z, h, self.acts.index.iloc[data.rows] if each else None).float().numpy())
+            return np.asarray(head.predict(self.z, self.h, index).float().numpy())
 
 
 def effect(test: HeadTest, after: Head) -> tuple[list[dict[str, Any]], pd.DataFrame]:
     """What an edit does on the test split: rows of metrics, and the predictions that it changed."""
-    before, now = test.outputs(test.head), test.outputs(after)
+    before, now = test.before, test.outputs(after)
     if test.facts.task == "quantities":
         rows = measured(
             ["head.r2"], lambda: [_r2(test, outputs, label) for label, outputs in (("before", before), ("after", now))]
@@ -274,7 +284,8 @@ def edit_head(
 
         # Without activations, as in a packed study, the edit is kept and its effect is not known.
         metric = "head.accuracy" if head.facts.task == "classes" else "head.r2"
-        return Result(metrics=pd.DataFrame(measured([metric], rows)), tables=tables, heads={name: after})
+        metrics, view = pd.DataFrame(measured([metric], rows)), HeadView(title=f"Head {name}"[:200], head=name)
+        return Result(metrics=metrics, tables=tables, heads={name: after}, views=[view])
 
     facts = {"repeats": repeats} if repeats else {}
     return record_run(study, RunRequest(run_id, HEAD_EDIT, config, 0, inputs, facts, force or bool(repeats)), work, _write)
@@ -294,3 +305,4 @@ def _write(folder: Path, result: Result) -> None:
         table.to_parquet(child(folder / "tables", f"{name}.parquet"), index=False, compression="zstd")
     for name, head in result.heads.items():
         head.save(child(folder / "heads", name))
+    save_views(result.views, folder / VIEWS)

@@ -160,7 +160,7 @@ def _write_result(folder: Path, result: Result, acts: ActivationSet, dataset: Da
         save_file({k: v.contiguous() for k, v in result.tensors.items()}, folder / "tensors.safetensors")
     for kind in PARTS:
         for name, part in getattr(result, kind).items():
-            part.save(child(folder / kind, name))
+            part.save(child(folder, f"{kind}/{name}"))
     if result.views:
         save_views(result.views, folder / VIEWS)
     for name, figure in result.figures.items():

@@ -12,6 +12,7 @@ import torch
 
 import workbench as wb
 from tests.analyses.returning import Returns
+from tests.cli.test_commands import call
 from tests.conftest import planted_table, word_index, write_activations
 from workbench.analysis import Result
 from workbench.concepts import LinearConcepts, LinearHead
@@ -121,3 +122,10 @@ def test_a_quantity_that_is_a_direction_is_predicted_whole_with_the_right_weight
         assert metrics["head.r2", "after"] == pytest.approx(1.0)
         test = table["split"].eq("test")
         assert metrics.xs("head.moved").iloc[0] == pytest.approx(2 * table.loc[test, "amount"].abs().mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("weight", ["left", "left:0", "left=1", ":0=1", "left:0=heavy"])
+def test_a_weight_of_the_command_line_that_is_none_is_said_to_be_none(capsys, weight: str) -> None:
+    code, out, err = call(capsys, "edit-head", "study", "run", "head", "--weight", weight)
+    assert code == 2
+    assert f"'{weight}' is no weight; write --weight OUTPUT:CONCEPT=NUMBER" in " ".join((out + err).split())

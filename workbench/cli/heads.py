@@ -26,8 +26,9 @@ def edit_head(
     """Edit a head: other weights, or concepts that no longer count. The edit is a run of its own, with what it does."""
     from workbench.registry import declared_metrics
 
+    weights = parse_weights(weight or [])
     with open_study(study, create=False) as opened:
-        done = opened.edit_head(run, head, parse_weights(weight or []), many(mask) or [])
+        done = opened.edit_head(run, head, weights, many(mask) or [])
         metrics, remarks = done.metrics, done.remarks
     if STATE.json:
         show_json({"run": done.id, "metrics": records(metrics), "remarks": remarks})

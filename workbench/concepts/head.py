@@ -65,9 +65,11 @@ class Head(ABC):
         facts: What it predicts, and from which concepts.
         kind: What a stored head is known by. A package offers a kind by an entry point in the group
             ``concept_workbench.head_kinds``.
+        reads_activations: Whether `predict` needs ``h``, as a hybrid does that also reads what the concepts leave.
     """
 
     kind: ClassVar[str]
+    reads_activations: ClassVar[bool] = False
 
     def __init__(self, facts: HeadFacts) -> None:
         self.facts = facts
@@ -85,7 +87,7 @@ class Head(ABC):
 
         Args:
             z: Codes of the concepts ``facts.concepts``.
-            h: The activations that they were read from, for a head that reads those too, such as a hybrid.
+            h: The activations that they were read from, ``[n, d]``, for a head with ``reads_activations``; None for others.
             rows: The row index of the activations, for a head that needs to know the example or the position.
         """
 

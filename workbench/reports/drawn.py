@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import sqlalchemy as sa
 from markupsafe import Markup
 
 from workbench.numbers import number
 from workbench.reports.highlight import visible
 from workbench.reports.parts import figure_html
+from workbench.store import tables
 from workbench.store.parts import concepts_run
 from workbench.store.tables import newest_names
 from workbench.views import AbsentView, FigureView, HeadView, ImagesView, TableView, TokensView, View
@@ -133,8 +135,10 @@ def _png(image: np.ndarray) -> str:
 
 def names_of(run: Run, head: Head) -> list[str]:
     """What the concepts that a head reads are called, in the order of its columns; their ids where they have no name."""
-    ids = [f"{concepts_run(run).id}.{place}" for place in head.facts.concepts]
-    names = newest_names(run.study.catalog.names())
+    origin, names_of_all = concepts_run(run).id, tables.names
+    ids = [f"{origin}.{place}" for place in head.facts.concepts]
+    mine = names_of_all.c.concept.startswith(f"{origin}.", autoescape=True)
+    names = newest_names(run.study.catalog.frame(sa.select(names_of_all).where(mine)))
     known = dict(zip(names["concept"], names["text"], strict=True)) if len(names) else {}
     return [str(known.get(one, one)) for one in ids]
 

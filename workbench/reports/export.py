@@ -106,10 +106,11 @@ def export_run(run: Run, folder: Path, raw: bool = False) -> list[Path]:
     with disk_errors("the export"), folder_beside(folder) as partial:
         for number, concept_set in enumerate(run.sets):
             concept_set.save(partial if len(run.sets) == 1 else child(partial, str(number)))
-        for kind in PARTS:
-            # As they are: their kinds need not be installed here.
-            if (folder_of := child(run.folder, kind)).is_dir():
-                shutil.copytree(folder_of, child(partial, kind))
+        # As they are: their kinds need not be installed here.
+        for file in [file for kind in PARTS for file in files_below(child(run.folder, kind))]:
+            copied = child(partial, file.relative_to(run.folder).as_posix())
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, copied)
         for name in run.tables:
             _write(run.tables[name], partial / "tables", name, raw)
         shutil.copy(run.folder / "config.json", partial / "run.json")
