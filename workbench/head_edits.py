@@ -55,11 +55,12 @@ class HeadEdit:
     mask: list[int]
 
     @staticmethod
-    def made(head: Head, weights: Weights, mask: Sequence[int | str] = ()) -> HeadEdit:
+    def made(head: Head, origin: str, weights: Weights, mask: Sequence[int | str] = ()) -> HeadEdit:
         """An edit of a head, checked.
 
         Args:
             head: The head.
+            origin: The id of the run that found its concepts.
             weights: Of each output that is changed, the new weight by concept: its number, or its id.
             mask: Concepts that no longer count.
 
@@ -74,8 +75,8 @@ class HeadEdit:
             for concept, weight in of_output.items():
                 if not isinstance(weight, int | float) or not math.isfinite(weight):
                     raise ConfigError(f"The weight of {concept} for {output} is to be a finite number, not {weight}.")
-                changed.setdefault(output, {})[_number(head, concept)] = float(weight)
-        masked = sorted({_number(head, concept) for concept in mask})
+                changed.setdefault(output, {})[_number(head, origin, concept)] = float(weight)
+        masked = sorted({_number(head, origin, concept) for concept in mask})
         if not changed and not masked:
             raise ConfigError("Nothing of the head is changed: give weights, or concepts to mask.")
         return HeadEdit({output: dict(sorted(changed[output].items())) for output in sorted(changed)}, masked)
@@ -95,8 +96,8 @@ class HeadEdit:
         return head.edited(weights, [column[place] for place in self.mask])
 
 
-def _number(head: Head, concept: int | str) -> int:
-    text = str(concept).rpartition(".")[2]
+def _number(head: Head, origin: str, concept: int | str) -> int:
+    text = str(concept).removeprefix(f"{origin}.")
     number = int(text) if text.isdecimal() and len(text) < 12 else -1
     if number not in head.facts.concepts:
         raise UnknownNameError("concept of the head", str(concept), map(str, head.facts.concepts[:100]))
@@ -171,6 +172,10 @@ class HeadTest:
             named = f"'{columns[0]}', which the data do not have" if columns else "no column of the data"
             raise ConfigError(f"The head predicts {named}: how often it is right cannot be measured.")
         values = table.iloc[self.examples]
+        if self.facts.task == "quantities" and len(columns) != len(self.facts.outputs):
+            raise ConfigError(
+                f"The head predicts {len(self.facts.outputs)} quantities, and names one column of the data for them."
+            )
         if self.facts.task == "quantities":
             return values[columns].apply(pd.to_numeric, errors="coerce").to_numpy(float)
         return values[columns[0]].map(lambda value: str(value) if pd.notna(value) else None).to_numpy(object)
@@ -266,8 +271,9 @@ def edit_head(
         ConfigError: Nothing is changed, a weight is no finite number, or the head has no weights that can be edited.
     """
     head = run.heads[name]
-    edit = HeadEdit.made(head, weights or {}, mask)
-    after, origin = edit.of(head), concepts_run(run)
+    origin = concepts_run(run)
+    edit = HeadEdit.made(head, origin.id, weights or {}, mask)
+    after = edit.of(head)
     numbered = {output: {str(place): weight for place, weight in of.items()} for output, of in edit.weights.items()}
     config = {"run": run.id, "head": name, "weights": numbered, "mask": edit.mask}
     kept = ("activations", "sites", "dataset", "dataset_hash", "model", "weights_hash", "splits_hash")

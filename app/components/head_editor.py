@@ -103,7 +103,8 @@ def _pending(run: Run, name: str, head: Head, names: dict[int, str], tried: Trie
     changed += [f"{names[i]} counts for nothing" for i in tried["mask"]]
     st.html(f'<div class="cw-soft">Not saved: {escape("; ".join(changed), 900)}</div>')
     with sentences():
-        rows, _ = effect(_test(str(run.study.folder), run.id, name, run), HeadEdit.made(head, **tried).of(head))
+        test = _test(str(run.study.folder), run.id, name, run)
+        rows, _ = effect(test, HeadEdit.made(head, test.origin.id, **tried).of(head))
         for row in rows:
             st.html(f'<div class="cw-number">{_measured(row)}</div>')
     save, undo = st.columns(2)

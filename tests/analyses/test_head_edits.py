@@ -63,6 +63,7 @@ def test_a_shortcut_is_removed_and_the_accuracy_rises_by_what_it_cost(planted) -
         ({"up": {0: 0.0}}, (), "There is no output of the head called 'up'"),
         ({"left": {7: 0.0}}, (), "There is no concept of the head called '7'"),
         ({"left": {"a.b": 0.0}}, (), "There is no concept of the head called 'a.b'"),
+        ({}, ("returns-00000000.1",), "There is no concept of the head called 'returns-00000000.1'"),
         ({"left": {0: float("nan")}}, (), "a finite number, not nan"),
         ({}, (9,), "There is no concept of the head called '9'"),
         ({}, (), "Nothing of the head is changed"),
