@@ -130,7 +130,7 @@ def _done_again(study: Study, first: Run, progress: Callable[[int, int, str], No
     acts = study.activation_set(inputs["activations"]).select(inputs["sites"])
     seed = int(first.record["seed"])
     data = study.dataset_of_run(first)
-    again = execute(study, first.analysis, acts, first.config, seed, progress=progress, repeats=first.id, dataset=data)
+    again = execute(study, first.analysis, acts, first.arguments, seed, progress=progress, repeats=first.id, dataset=data)
     then, now = (run.record["provenance"].get("version") for run in (first, again))
     remarks = []
     if None not in {then, now} and then != now:

@@ -15,6 +15,7 @@ import numpy as np
 
 from workbench.analysis import CANNOT_MEASURE, Context, Result, SiteAnalysis, find_analysis, reason
 from workbench.analysis.checking import check_sites, checked
+from workbench.analysis.inputs import Inputs, find_inputs
 from workbench.engines import Engine, Local, find_engine
 from workbench.errors import ConfigError
 from workbench.frames import records
@@ -55,7 +56,8 @@ def execute(
     """Run an analysis over activations and record it, or return the finished run of the same call.
 
     ``dataset`` is the data of the activations with the labels to use; those that the study has for them now, when left out. Any
-    further column of its table that an option names becomes a label of the run. ``repeats`` is the run that this one repeats: it
+    further column of its table that an option names becomes a label of the run. ``options`` are those of the analysis, and its
+    inputs by name. ``repeats`` is the run that this one repeats: it
     is then a run of its own, whatever is there. ``engine`` runs the work of each site and does not change the results.
 
     Raises:
@@ -64,14 +66,17 @@ def execute(
         WorkbenchError: What the analysis itself raised; the study is as it was.
     """
     study.require_writable("the study")
-    analysis, workers = find_analysis(name).configured(options), find_engine(engine)
+    kind, workers = find_analysis(name), find_engine(engine)
+    own, given = kind.split_options(options)
+    analysis = kind.configured(own)
     if not isinstance(workers, Local) and not isinstance(analysis, SiteAnalysis):
         raise ConfigError(
             f"The analysis {name} is one piece of work, with nothing to share out to workers: use the engine local."
         )
     dataset = with_asked(study.dataset_of(acts) if dataset is None else dataset, analysis.labels_asked())
     config = parse_json(analysis.model_dump_json(), numbers=False)
-    inputs = _inputs(study, acts, dataset)
+    read = find_inputs(study, name, kind.inputs, given)
+    inputs = _inputs(study, acts, dataset, read)
     key = {"analysis": name, "version": analysis.version, "config": config, "seed": seed, "inputs": inputs}
     run_id = f"{name}-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]}"
     # Recorded but not part of the key: analyses that read no labels depend on splits and groups besides the examples.
@@ -85,6 +90,7 @@ def execute(
     study.keep_dataset(dataset)
     unfinished = Unfinished(inside(study.folder, "cache", "unfinished", run_id))
     context = _context(study, acts, dataset, seed, progress, workers)
+    context.inputs = read.values
     if not repeats:
         # A repetition computes everything again.
         context.once = unfinished.once
@@ -112,9 +118,10 @@ def execute(
     return done
 
 
-def _inputs(study: Study, acts: ActivationSet, dataset: Dataset) -> dict[str, Any]:
+def _inputs(study: Study, acts: ActivationSet, dataset: Dataset, read: Inputs) -> dict[str, Any]:
     model = study.model_record()
-    return {
+    others = {"read": read.recorded, "parents": list(dict.fromkeys([acts.id, *read.parents]))} if read.recorded else {}
+    return others | {
         "activations": acts.id,
         "sites": [str(s) for s in acts.sites],
         "dataset": dataset.name,

@@ -104,10 +104,10 @@ class Study(StoredStudy):
             force: Run again although a finished run is there.
             progress: Called with ``(done, total, text)``.
             engine: Who does it: ``local``, this process, or ``ray``, workers that take a site each.
-            options: The analysis's own.
+            options: The analysis's own, and what it reads besides: a run, its concepts, activations, data, or the id of one.
 
         Raises:
-            UnknownNameError: No such analysis.
+            UnknownNameError: No such analysis, or no such run or set among what it reads.
             ConfigError: An option does not fit.
         """
         from workbench.runner import execute

@@ -12,7 +12,7 @@ from app import state
 from app.components.by_site import measurement_columns
 from app.components.charts import chart
 from app.components.drawing import table, views
-from app.components.form import option_fields
+from app.components.form import input_fields, option_fields
 from app.components.head_editor import head_editor
 from app.components.page import empty, heading, sentences, small_lines, title
 from app.components.repeating import repeat_button, repetition
@@ -79,6 +79,7 @@ def _starter(writer: Writer) -> None:
     with st.form(f"start {study.folder} {name} {chosen}", border=True):
         sites = _sites(analysis, [str(s) for s in sets[chosen].sites], f"sites {name} {chosen}")
         options = option_fields(analysis, str(study.folder), choices)
+        options |= input_fields(study, analysis, str(study.folder))
         below = st.columns(2)
         seed = int(below[0].number_input("seed", 0, LARGEST, 0, 1, help="Every random choice comes from it.", key=f"seed {name}"))
         force = below[1].toggle("Run again although the same run is there", key=f"force {name}")
@@ -172,12 +173,14 @@ def _details(study: Study, identifier: str) -> None:
     if record["seconds"] is not None:
         facts["Took"] = f"{number(float(record['seconds']))} s"
     facts |= {f"option {key}": json.dumps(value, ensure_ascii=False) for key, value in run.config.items()}
-    facts |= {key: _plain(value) for key, value in record["inputs"].items() if key != "parents"}
+    facts |= {f"input {key}": _plain(value) for key, value in record["inputs"].get("read", {}).items()}
+    facts |= {key: _plain(value) for key, value in record["inputs"].items() if key not in {"parents", "read"}}
     cells = "".join(f'<span class="cw-soft">{escape(k)}</span><span>{escape(v, 600)}</span>' for k, v in facts.items())
     st.html(f'<div class="cw-facts">{cells}</div>')
     if record["error"]:
         st.warning(sentence(record["error"]))
-    for parent in record["inputs"].get("parents", []):
+    known = set(study.runs(None)["id"])
+    for parent in filter(known.__contains__, record["inputs"].get("parents", [])):
         link = {"study": state.link()["study"], "run": str(parent)}
         st.page_link(state.page("runs"), label=literal(f"made from {parent}"), query_params=link, icon=":material/arrow_back:")
     if record["status"] == "done":

@@ -47,6 +47,15 @@ def test_the_components_of_the_page_are_found_and_those_of_noise_are_not(planted
     assert torch.equal(again.sets[0].directions(), run.sets[0].directions())
 
 
+def test_the_analysis_of_the_page_that_reads_other_runs_takes_what_it_declares(planted) -> None:
+    examples()
+    study, acts, _, _ = planted(examples=40)
+    probes = study.run("linear_probe", acts, controls=False)
+    mean = study.run("mean_concept", acts, concepts=[probes, probes.id[:12]])
+    expected = probes.sets[0].directions().mean(0)
+    assert torch.allclose(mean.sets[0].directions()[0], expected / expected.norm(), atol=1e-5)
+
+
 def test_the_kind_of_the_page_is_stored_and_read(tmp_path) -> None:
     kind = examples()["NearestCentre"]
     centres, rows = torch.randn(5, 12), torch.randn(40, 12)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workbench import registry
+from workbench.analysis.inputs import Input
 from workbench.engines import Engine, Local
 from workbench.errors import ConfigError
 from workbench.metrics import Metric
@@ -83,6 +84,7 @@ class Context:
         gradients: Call with ``(sites, labels, per_label)`` to get the readout's gradients, ``{site: {label: [e, d]}}``.
         engine: Runs the work of each site, in this process or on workers.
         remote: The URL of the study's remote, for workers that do not see the folder of the activations; empty if there is none.
+        inputs: What it declared to read besides (`Analysis.inputs`), by name.
         once: Call with a name and a function that returns tensors and facts: they are kept in the study until the run is
             finished, so that after a crash the same call continues with them.
     """
@@ -96,6 +98,7 @@ class Context:
     gradients: Callable[[Sequence[str], Sequence[str], int], dict[str, dict[str, Tensor]]]
     engine: Engine = field(default_factory=Local)
     remote: str = ""
+    inputs: dict[str, Any] = field(default_factory=dict)
     once: Callable[[str, Callable[[], Made]], Made] = lambda _name, make: make()
 
 
@@ -114,6 +117,8 @@ class Analysis(BaseModel, ABC):
         version: Raised when the same options give something else, so that old runs are not taken for new ones.
         metrics: What it reports.
         one_site: Whether it reads exactly one site.
+        inputs: What it reads besides activations: concepts of other runs, other activations, other data. They are given by name,
+            like options, recorded with the run, and its parents in the history of the study.
         reads_labels: Whether it reads labels. If not, a run is reused when only the labels of the data have changed.
     """
 
@@ -125,6 +130,7 @@ class Analysis(BaseModel, ABC):
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[Metric, ...]] = ()
     one_site: ClassVar[bool] = False
+    inputs: ClassVar[tuple[Input, ...]] = ()
     reads_labels: ClassVar[bool] = True
 
     @abstractmethod
@@ -138,6 +144,12 @@ class Analysis(BaseModel, ABC):
         """
 
     @classmethod
+    def split_options(cls, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What was given by name, as options and as inputs."""
+        names = {one.name for one in cls.inputs}
+        return {k: v for k, v in given.items() if k not in names}, {k: v for k, v in given.items() if k in names}
+
+    @classmethod
     def configured(cls, options: dict[str, Any]) -> Analysis:
         """An instance from options.
 
@@ -145,14 +157,17 @@ class Analysis(BaseModel, ABC):
             ConfigError: An option is unknown or has a value that does not fit; all of them are named.
         """
         known = ", ".join(cls.model_fields)
+        every = [*cls.model_fields, *(one.name for one in cls.inputs)]
         for name in options:
             if name in cls.model_fields:
                 continue
             if name in (former := cls._former()):
                 raise ConfigError(f"The option '{name}' of {cls.name} is called '{former[name]}' now.")
-            close = difflib.get_close_matches(name, cls.model_fields, n=1, cutoff=0.5)
+            close = difflib.get_close_matches(name, every, n=1, cutoff=0.5)
             meant = f" Did you mean '{close[0]}'?" if close else ""
-            raise ConfigError(f"{cls.name} has no option '{name}'.{meant} Its options: {known or 'none'}.")
+            inputs = "".join(f", {one.name}" for one in cls.inputs)
+            reads = f" Its inputs: {inputs[2:]}." if inputs else ""
+            raise ConfigError(f"{cls.name} has no option '{name}'.{meant} Its options: {known or 'none'}.{reads}")
         try:
             return cls(**options)
         except ValidationError as error:

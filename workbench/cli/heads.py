@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from workbench.cli.console import STATE, open_study, say, show_json
+from workbench.cli.console import STATE, open_study, say, show_json, show_metrics
 from workbench.cli.options import SEVERAL, StudyPath, many
-from workbench.cli.work import show_metrics
 from workbench.errors import ConfigError
 from workbench.frames import records
 

@@ -73,6 +73,7 @@ def analyses(
 ) -> None:
     """List the analyses, or describe one's options and metrics."""
     from workbench.analysis import find_analysis
+    from workbench.analysis.inputs import described
     from workbench.registry import analysis_names
 
     if name is None:
@@ -85,6 +86,7 @@ def analyses(
             {
                 "name": name,
                 "options": found.model_json_schema(),
+                "inputs": [one.__dict__ for one in found.inputs],
                 "metrics": [m.__dict__ for m in found.metrics],
             }
         )
@@ -92,6 +94,8 @@ def analyses(
     say(f"{found.title}\n{(found.__doc__ or '').strip()}")
     options = [{"option": k, "default": str(f.default), "what": f.description or ""} for k, f in found.model_fields.items()]
     show_table(pd.DataFrame(options), limit=200)
+    if found.inputs:
+        say(f"It reads besides (--from NAME=ID): {', '.join(map(described, found.inputs))}.")
     show_table(
         pd.DataFrame([{"metric": m.key, "unit": m.unit, "what": m.description} for m in found.metrics]),
         limit=300,

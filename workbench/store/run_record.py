@@ -28,6 +28,7 @@ class RunInputs(TypedDict, total=False):
     model: str
     weights_hash: str
     parents: list[str]
+    read: dict[str, str | list[str]]
     beside: dict[str, Any]
 
 

@@ -72,6 +72,12 @@ class Run:
 
         return migrated(self.analysis, self.record["config"])
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Its options, and by name the ids of what it read besides its activations: what ``study.run`` was given."""
+        read: dict[str, Any] = self.record["inputs"].get("read", {})
+        return self.config | read
+
     @cached_property
     def sets(self) -> list[ConceptSet]:
         """The concept sets, one a site, in numbering order.
