@@ -13,6 +13,7 @@ from small_study import MAIN
 
 from tests.analyses.returning import Returns
 from tests.analyses.test_head_edits import with_head
+from tests.analyses.test_own_evidence import honest
 from tests.analyses.test_parts import BAD, every_part
 from tests.plugins.installing import in_new_process, installed
 from tests.plugins.test_bottleneck import RUN
@@ -61,6 +62,17 @@ def test_a_shortcut_is_taken_out_in_the_editor_and_saved_as_a_run(start: Start, 
         assert again.get_run(saved).record["inputs"]["parents"] == [run.id]
     test = opened(start, study, saved)
     assert "Change of accuracy" in test.dataframe[1].value["metric"].tolist()
+
+
+def test_the_card_of_a_concept_has_what_its_method_measured(start: Start, planted: Any) -> None:
+    study, acts, _, _ = planted(examples=60)
+    Returns.result = staticmethod(honest)
+    run = study.run("returns", acts)
+    text = said(start(study.folder, study=study.name, concept=f"{run.id}.0"))
+    assert "measured by the method that found it" in text
+    assert "<b>known</b>" in text
+    assert "Significant at 5%" in text
+    assert "Failed: too few rows" in said(start(study.folder, study=study.name, concept=f"{run.id}.1"))
 
 
 def test_a_weight_is_set_and_taken_back(start: Start, planted: Any) -> None:
