@@ -11,10 +11,10 @@ import pytest
 from harness import Start, labelled, on_page, said
 from small_study import MAIN
 
+from tests.analyses.every_part import BAD, every_part
 from tests.analyses.returning import Returns
 from tests.analyses.test_head_edits import with_head
 from tests.analyses.test_own_evidence import honest
-from tests.analyses.test_parts import BAD, every_part
 from tests.plugins.installing import in_new_process, installed
 from tests.plugins.test_bottleneck import RUN
 from workbench.opening import open_study

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import workbench as wb
+from tests.analyses.every_part import every_part
 from tests.analyses.returning import Returns
-from tests.analyses.test_parts import every_part
 from tests.store.axes import AXES
 from workbench.cli import main
 from workbench.errors import ConfigError, StudyError
