@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from workbench.errors import ConfigError, NotInstalledError
+from workbench.errors import ConfigError, NotInstalledError, StudyError
 
 
 class Kinds:
@@ -42,15 +42,27 @@ class Kinds:
         """The class of a kind; ``package`` is what made a thing of it, as its file says.
 
         Raises:
-            NotInstalledError: Nothing that is installed here offers it.
+            NotInstalledError: Nothing that is installed here offers it, or what does cannot be imported.
         """
         if kind not in self._defined and (point := self._offered(kind)) is not None:
             # Importing defines it; what an entry point offers under another name than its own is not it.
-            point.load()
+            try:
+                point.load()
+            except Exception as error:
+                why = f"{type(error).__name__}: {error}"
+                raise NotInstalledError(f"The package that offers the {self.one} '{kind}' cannot be imported: {why}") from error
         if kind not in self._defined:
             comes = f" It came with the package '{package}'." if package else ""
             raise NotInstalledError(f"{self.many} of the kind '{kind}' can be read only where that kind is installed.{comes}")
         return self._defined[kind]
+
+    def error(self, kind: str) -> type[StudyError]:
+        """What is raised where a thing of a known kind cannot be read.
+
+        What another package made may be whole, and of a version of it that is not the one installed here: it is no damage, and
+        no repair may drop it.
+        """
+        return StudyError if self._defined[kind].__module__.startswith("workbench.") else NotInstalledError
 
     def package_of(self, kind: str) -> str:
         """The installed package that offers a kind; empty for one that only this process knows."""

@@ -11,7 +11,7 @@ from app.components.page import empty, heading, sentences, small_lines
 from app.components.text import short
 from workbench.reports.drawn import images_html, tokens_html
 from workbench.store.runs import Run
-from workbench.views import AbsentView, FigureView, HeadView, ImagesView, TableView, TokensView, View
+from workbench.views import AbsentView, FigureView, HeadView, ImagesView, TableView, TokensView, View, drawing
 
 ROWS_SHOWN = 500
 NUMBERS = "biufM"
@@ -30,18 +30,24 @@ def views(run: Run) -> set[str]:
 
 def draw(view: View, run: Run, key: str) -> None:
     """One view, of parts that are there; ``key`` makes its widgets unlike those of others."""
+    if isinstance(view, HeadView):
+        head_editor(run, view.head, key)
+    elif isinstance(view, AbsentView):
+        empty(view.why)
+    else:
+        with drawing(view):
+            _drawn(view, run, key)
+
+
+def _drawn(view: View, run: Run, key: str) -> None:
     if isinstance(view, FigureView):
         chart(view.figure(run), key)
     elif isinstance(view, TableView):
         table(run, view.table, list(view.columns))
     elif isinstance(view, TokensView):
-        st.html(f'<div class="cw-examples">{tokens_html(view, run)}</div>')
+        st.html(f'<div class="cw-example">{tokens_html(view, run)}</div>')
     elif isinstance(view, ImagesView):
         st.html(images_html(view, run))
-    elif isinstance(view, HeadView):
-        head_editor(run, view.head, key)
-    elif isinstance(view, AbsentView):
-        empty(view.why)
 
 
 def table(run: Run, name: str, columns: list[str] | None = None) -> None:

@@ -159,7 +159,8 @@ def test_a_model_whose_file_is_of_another_shape_is_refused_before_it_is_made(tmp
     SmallModel(TwoLayers(width=5)).save(tmp_path / "model")
     path = tmp_path / "model" / "model.json"
     path.write_text(path.read_text().replace('"width": 5', '"width": 6'))
-    with pytest.raises(wb.errors.StudyError, match=r"is \[3, 5\], and its builder makes \[3, 6\]"):
+    # It may be of another version of the package that offers its builder: that is no damage.
+    with pytest.raises(wb.errors.NotInstalledError, match=r"is \[3, 5\], and its builder makes \[3, 6\]"):
         SmallModel.load(tmp_path / "model")
     path.write_text(path.read_text().replace('"width": 6', '"width": 65'))
     with pytest.raises(wb.errors.StudyError, match="'width': Input should be less than or equal to 64"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,28 @@ def test_without_the_plug_in_its_run_is_listed_and_left_alone(planted, plugin: P
         assert edited.heads["label"].weights[0, 0] == 0
         report = without.report(tmp_path / "report.html").read_text()
     assert "Edit of a head" in report
+
+
+OTHER_VERSION = """
+import json, workbench as wb
+with wb.open_study({folder!r}) as study:
+    found = study.verify()
+    assert found["state"].eq("unchecked").all() and len(found) == 2, found
+    assert not len(study.repair()) and len(study.runs()) == 1
+"""
+
+
+def test_what_another_version_of_a_package_made_is_no_damage(planted, plugin: Path, tmp_path: Path) -> None:
+    study, _, dataset, _ = planted()
+    study.keep_dataset(dataset)
+    folder = str(study.folder)
+    study.close()
+    in_new_process(RUN.format(folder=folder), plugin)
+    # A package of which the head and the view have changed, and one that can no longer be imported.
+    for number, (old, new) in enumerate({"z.prod": "z.prod", "return cls(facts)": "raise KeyError('bias')"}.items()):
+        changed = Path(shutil.copytree(plugin, tmp_path / f"plugin {number}"))
+        source = (changed / "cw_bottleneck.py").read_text()
+        assert old in source
+        source = "import nowhere\n" + source if old == new else source.replace(old, new).replace("column: str", "row: str")
+        (changed / "cw_bottleneck.py").write_text(source)
+        in_new_process(OTHER_VERSION.format(folder=folder), changed)

@@ -172,7 +172,7 @@ class Head(ABC):
         """
         stored = read_head(folder)
         cls = HEADS.find(stored.kind, stored.package)
-        with reading(f"The head {shown(folder.name)}", AGAIN):
+        with reading(f"The head {shown(folder.name)}", AGAIN, HEADS.error(stored.kind)):
             found: Head = cls._load(stored.facts, read_tensors(folder / WEIGHTS_FILE))
             found.require_whole()
         return found

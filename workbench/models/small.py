@@ -84,7 +84,7 @@ class SmallModel:
         """
         stored = read_model(folder)
         cls: type[ModelBuilder] = BUILDERS.find(stored.kind, stored.package)
-        with reading(f"The model {shown(folder.name)}", AGAIN):
+        with reading(f"The model {shown(folder.name)}", AGAIN, BUILDERS.error(stored.kind)):
             builder: ModelBuilder = validated(stored.config, cls)
             state = read_tensors(folder / WEIGHTS_FILE)
             # Shapes are compared before any memory is taken: the configuration may ask for more than the file holds.

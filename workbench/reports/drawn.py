@@ -19,7 +19,7 @@ from workbench.reports.parts import figure_html
 from workbench.store import tables
 from workbench.store.parts import concepts_run
 from workbench.store.tables import newest_names
-from workbench.views import AbsentView, FigureView, HeadView, ImagesView, TableView, TokensView, View
+from workbench.views import AbsentView, FigureView, HeadView, ImagesView, TableView, TokensView, View, drawing
 from workbench.views.pages import MOST_IMAGES
 
 if TYPE_CHECKING:
@@ -39,6 +39,11 @@ def drawn(view: View, run: Run) -> Markup:
         NotInstalledError: It shows a part of a kind that is not installed here.
     """
     view.require(run)
+    with drawing(view):
+        return _drawn(view, run)
+
+
+def _drawn(view: View, run: Run) -> Markup:
     if isinstance(view, FigureView):
         return figure_html(view.figure(run))
     if isinstance(view, TableView):

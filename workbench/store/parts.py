@@ -86,5 +86,10 @@ def problems(run: Run) -> Iterator[tuple[str, bool, str]]:
     for view in views:
         if isinstance(view, AbsentView):
             yield "views.json", True, view.why
-        elif problem := view.problem(run):
-            yield "views.json", False, f"The view '{view.title}' cannot be drawn: {problem}."
+            continue
+        try:
+            view.require(run)
+        except NotInstalledError as error:
+            yield "views.json", True, str(error)
+        except WorkbenchError as error:
+            yield "views.json", False, str(error)

@@ -2,9 +2,9 @@
 
 from workbench.views.figures import CurveView, GraphView, MatrixView, PointsView
 from workbench.views.pages import HeadView, ImagesView, TableView, TokensView
-from workbench.views.view import AbsentView, FigureView, Parts, View, read_views, save_views
+from workbench.views.view import AbsentView, FigureView, Parts, View, drawing, read_views, save_views
 
 __all__ = [
     "AbsentView", "CurveView", "FigureView", "GraphView", "HeadView", "ImagesView", "MatrixView", "Parts", "PointsView",
-    "TableView", "TokensView", "View", "read_views", "save_views",
+    "TableView", "TokensView", "View", "drawing", "read_views", "save_views",
 ]  # fmt: skip

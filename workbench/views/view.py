@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from workbench.errors import DataError, NotInstalledError
+from workbench.errors import DataError, NotInstalledError, StudyError, WorkbenchError
 from workbench.kinds import Kinds
-from workbench.shapes import ShapeError, read_shaped, reading, validated
+from workbench.paths import shown
+from workbench.shapes import read_shaped, reading, validated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,9 +77,28 @@ class View(BaseModel, ABC):
 
         Raises:
             DataError: It cannot.
+            NotInstalledError: It cannot by what is installed of another package.
         """
-        if problem := self.problem(parts):
-            raise DataError(f"The view '{self.title}' cannot be drawn: {problem}.")
+        with drawing(self):
+            problem = self.problem(parts)
+        if problem:
+            raise _error(self)(f"The view '{self.title}' cannot be drawn: {problem}.")
+
+
+@contextmanager
+def drawing(view: View) -> Iterator[None]:
+    """Turn whatever goes wrong while a view is drawn into one sentence: its parts may be of another type than it asks for.
+
+    Raises:
+        DataError: It cannot be drawn.
+        NotInstalledError: It cannot by what is installed of another package.
+    """
+    with reading(f"The view '{view.title}'", AGAIN, _error(view)):
+        yield
+
+
+def _error(view: View) -> type[WorkbenchError]:
+    return DataError if KINDS.error(view.kind) is StudyError else NotInstalledError
 
 
 class FigureView(View):
@@ -120,16 +141,17 @@ def read_views(path: Path) -> list[View]:
         StudyError: The file holds something else.
     """
     stored = read_shaped(path, list[Stored], AGAIN, most=MOST_BYTES)
+    if len(stored) > MOST_VIEWS:
+        raise StudyError(f"The list of views has {len(stored):,}, more than {MOST_VIEWS}. {AGAIN}")
     found: list[View] = []
-    with reading("The list of views", AGAIN):
-        if len(stored) > MOST_VIEWS:
-            raise ShapeError(f"it has {len(stored):,}")
-        for one in stored:
-            try:
-                found.append(validated(one.view, KINDS.find(one.kind, one.package)))
-            except NotInstalledError as error:
-                title = one.view.get("title")
-                found.append(AbsentView(title=str(title)[:200] or one.kind[:200] or "View", why=str(error)))
+    for one in stored:
+        try:
+            cls = KINDS.find(one.kind, one.package)
+            with reading(f"The view of the kind {shown(one.kind)}", AGAIN, KINDS.error(one.kind)):
+                found.append(validated(one.view, cls))
+        except NotInstalledError as error:
+            title = one.view.get("title")
+            found.append(AbsentView(title=str(title)[:200] or one.kind[:200] or "View", about="", why=str(error)))
     return found
 
 
