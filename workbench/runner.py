@@ -18,14 +18,18 @@ from workbench.analysis.checking import check_sites, checked
 from workbench.analysis.inputs import Inputs, find_inputs
 from workbench.engines import Engine, Local, find_engine
 from workbench.errors import ConfigError
+from workbench.frames import records
 from workbench.labelling import same_splits, splits_hash, with_asked
-from workbench.paths import child, inside
+from workbench.paths import PARTIAL, child, inside
 from workbench.progress import Progress, part_of, silent
 from workbench.recording import RunRequest, record_run
 from workbench.seeds import check_seed
-from workbench.shapes import parse_json
-from workbench.store.runs import Run
+from workbench.shapes import parse_json, reading
+from workbench.store.own_evidence import entry, own_evidence
+from workbench.store.parts import PARTS
+from workbench.store.runs import VIEWS, Run
 from workbench.store.unfinished import Unfinished
+from workbench.views import save_views
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,12 +95,24 @@ def execute(
         # A repetition computes everything again.
         context.once = unfinished.once
     facts = {"version": analysis.version} | ({"repeats": repeats} if repeats else {})
+    evidence: list[dict[str, Any]] = []
+
+    def fill(folder: Path, result: Result) -> None:
+        if result.evidence is not None and len(result.evidence):
+            run = folder.name.removesuffix(PARTIAL)
+            table = own_evidence(result.evidence, run, dataset.name)
+            with reading(f"What {analysis.name} returned as evidence", error=ConfigError):
+                evidence.extend(entry(row | {"run": run}) for row in records(table))
+            result.tables["evidence"] = table
+        _write_result(folder, result, acts, dataset, study, progress)
+
     done = record_run(
         study,
         RunRequest(run_id, analysis.name, config, seed, inputs, facts, force or bool(repeats)),
         work=lambda: checked(analysis, analysis.run(context), acts),
-        fill=lambda folder, result: _write_result(folder, result, acts, dataset, study, progress),
+        fill=fill,
         analysis=analysis,
+        evidence=evidence,
     )
     unfinished.clear()
     return done
@@ -149,6 +165,11 @@ def _write_result(folder: Path, result: Result, acts: ActivationSet, dataset: Da
             raise ConfigError(f"The table '{name}' cannot be kept as Parquet: {error}") from error
     if result.tensors:
         save_file({k: v.contiguous() for k, v in result.tensors.items()}, folder / "tensors.safetensors")
+    for kind in PARTS:
+        for name, part in getattr(result, kind).items():
+            part.save(child(folder, f"{kind}/{name}"))
+    if result.views:
+        save_views(result.views, folder / VIEWS)
     for name, figure in result.figures.items():
         (folder / "figures").mkdir(exist_ok=True)
         child(folder / "figures", f"{name}.json").write_text(figure.to_json())

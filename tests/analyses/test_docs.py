@@ -79,3 +79,20 @@ def test_the_family_of_the_page_is_measured(planted) -> None:
 
 def test_the_page_names_every_reserved_table() -> None:
     assert set(re.search(r"\(`(metrics, summary.*?)`\)", PAGE, re.DOTALL)[1].replace("\n", " ").split(", ")) == MADE  # type: ignore[index]
+
+
+def test_the_bottleneck_of_the_page_is_read_shown_and_edited(planted, tmp_path: Path) -> None:
+    examples()
+    study, acts, _, _ = planted(strength=8.0)
+    run = study.run("small_bottleneck", acts, label="kind")
+    assert len(study.evidence(["bottleneck.weight"])) == 4
+    assert len(run.graphs["weights"].edges) == 8
+    assert run.models["probe"].module(torch.zeros(1, 24)).shape == (1, 2)
+    edited = study.edit_head(run, "head", {"left": {2: 0.0}}, mask=[3])
+    assert edited.heads["head"].weights[0, 2] == 0
+    assert (edited.heads["head"].weights[:, 3] == 0).all()
+    assert edited.metrics.set_index(["metric", "label"]).loc[("head.accuracy", "before"), "value"] > 0.95
+    report = study.report(tmp_path / "report.html").read_text()
+    for title in ("What each concept counts", "Concepts and classes", "Variance"):
+        assert f"<h3>{title}</h3>" in report
+    assert study.verify().empty

@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from workbench.activations import ActivationSet
-    from workbench.concepts import ConceptSet
+    from workbench.concepts import ConceptSet, Graph, Head
     from workbench.datasets import Dataset
     from workbench.models import Model
+    from workbench.models.small import SmallModel
     from workbench.readout import Readout
     from workbench.store.unfinished import Made
+    from workbench.views import View
 
 
 @dataclass
@@ -49,6 +51,12 @@ class Result:
         tables: More tables, by name.
         tensors: Tensors to keep, by name.
         figures: Plotly figures, by name.
+        evidence: The method's own scores of its concepts, shown on their cards beside the trial: rows as those of ``metrics``,
+            each with the ``place`` of its concept among all concepts of the result, counted from 0.
+        graphs: Graphs of typed nodes and edges, by name.
+        heads: Predictors over the concepts, by name; they can be edited, as runs of their own.
+        models: Small models that the method trained, by name; another process opens them again.
+        views: How the parts above are shown, in this order. Figures, and tables that no view names, are shown as well.
     """
 
     concepts: list[ConceptSet] = field(default_factory=list)
@@ -56,6 +64,11 @@ class Result:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
+    evidence: pd.DataFrame | None = None
+    graphs: dict[str, Graph] = field(default_factory=dict)
+    heads: dict[str, Head] = field(default_factory=dict)
+    models: dict[str, SmallModel] = field(default_factory=dict)
+    views: list[View] = field(default_factory=list)
 
 
 @dataclass

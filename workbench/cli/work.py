@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import pandas as pd
 import typer
 
-from workbench.cli.console import STATE, open_study, progress, say, show_json, show_table
+from workbench.cli.console import ROWS, STATE, open_study, progress, say, show_json, show_metrics, show_table
 from workbench.cli.options import (
     SEVERAL,
     CatalogUrl,
@@ -33,10 +33,8 @@ from workbench.statistics.rows import SHOWN
 
 if TYPE_CHECKING:
     from workbench.activations.manifest import Pool
-    from workbench.metrics import Metric
 
 DIFFERS = 1
-ROWS = 20
 EngineName = Annotated[str, typer.Option(help="Who does the work: local, this process, or ray, several workers.")]
 Address = Annotated[str | None, typer.Option(help="A Ray cluster that runs; one is started when left out.")]
 Workers = Annotated[int | None, typer.Option(help="How many workers; as many as find room when left out.")]
@@ -168,7 +166,7 @@ def run(
         show_json(facts | {"metrics": records(metrics), "remarks": remarks, "skipped": records(skipped)})
         return
     say(f"{done!r}")
-    _show_metrics(metrics, {metric.key: metric for metric in declared_metrics(done.analysis)})
+    show_metrics(metrics, {metric.key: metric for metric in declared_metrics(done.analysis)})
     for remark in remarks:
         say(remark)
     if len(skipped) > SKIPPED_TOLD:
@@ -188,17 +186,6 @@ def _inputs(items: list[str]) -> dict[str, str | list[str]]:
             raise ConfigError(f"'{item}' names nothing to read; write --from name=id.")
         found.setdefault(name, []).append(identifier)
     return {name: ids[0] if len(ids) == 1 else ids for name, ids in found.items()}
-
-
-def _show_metrics(metrics: pd.DataFrame, declared: dict[str, Metric]) -> None:
-    """At most about 20 rows, of each metric some, and which those are."""
-    most = max(ROWS // max(metrics["metric"].nunique(), 1), 1) if len(metrics) > ROWS else ROWS
-    found = first_of_each(metrics, declared, most)
-    columns = ("metric", "site", "label", "class", "value", "standard_error", *SHOWN[1:])
-    shown = found[[c for c in columns if c in found and found[c].notna().any()]]
-    show_table(shown.rename(columns={"standard_error": "sampling error"}))
-    for sentence in filter(None, (shown_of(metrics, found, declared), *corrections(found, declared))):
-        say(sentence)
 
 
 def _repeat(study: Path, source: str, tolerance: float) -> None:
