@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+# Not beside the tests: their folder is on the path of a test run, where "bottleneck" would be taken for a library of pandas.
+HERE = Path(__file__).parent / "packages"
 
 
 def installed(name: str, into: Path) -> Path:

@@ -181,7 +181,8 @@ def reads_what_it_declares(trial: Conformance) -> None:
     require(not opened, f"it opened {', '.join(opened)}: what it reads has to be declared as an input.")
     if trial.kind.reads_labels or not trial.kind.deterministic:
         return
-    table = world.dataset.table.assign(kind=world.dataset.table["kind"].to_numpy()[::-1])
+    names = [label.name for label in world.dataset.example_labels]
+    table = world.dataset.table.assign(**{name: world.dataset.table[name].to_numpy()[::-1] for name in names})
     world.study.use_dataset(replace(world.dataset, table=table))
     again = world.study.run(trial.name, world.activations, force=True, **trial.options)
     wrong = compared(trial.found[1], again, 0.0).query("not exact")["part"].tolist()

@@ -7,6 +7,7 @@ noise are there, and nothing is planted.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from workbench.activations.manifest import Request
 from workbench.activations.writer import writing
 from workbench.datasets import Dataset
 from workbench.opening import open_study
+from workbench.paths import child
 from workbench.study import Study
 
 WORDS = ("alpha", "beta", "gamma", "delta", "omega", "kappa", "sigma", "theta")
@@ -76,13 +78,38 @@ def transcoded(
     return _kept(write_world(folder, dataset, {"mlp_in.0": into, "mlp_out.0": out}, index, planted))
 
 
-WORLDS: dict[str, Callable[..., World]] = {"directions": directions, "sparse": sparse, "transcoded": transcoded}
+def patches(
+    folder: Path, seed: int = 0, strength: float = 6.0, examples: int = 120, words: int = 16, width: int = WIDTH
+) -> World:
+    """Small images, and one site, ``layer:patches``, with a row for each of ``words`` places of a square grid: noise, and two
+    directions, the second weaker, that are each in a quarter of the grid, another one in every image."""
+    rng, side = np.random.default_rng([seed, 3]), math.isqrt(words)
+    dataset = _images(Path(f"{folder} images"), rng, examples, seed)
+    planted = _orthonormal(rng, 2, width)
+    corners = rng.integers(0, side // 2 + 1, (examples, 2, 2))
+    places = np.stack(np.divmod(np.arange(side * side), side), axis=-1)
+    inside = (places[None, :, None] >= corners[:, None]) & (places[None, :, None] < corners[:, None] + side // 2)
+    where = inside.all(-1).reshape(-1, 2)
+    rows = _noise(rng, len(where), width) + strength * ((where * (1.0, 0.6)) @ planted)
+    blank = np.zeros(len(where))
+    index = pd.DataFrame(
+        {
+            "example": np.repeat(np.arange(examples), side * side), "position": np.tile(np.arange(side * side), examples),
+            "token": "", "start": blank, "end": blank,
+        }
+    ).astype({"example": "int32", "position": "int32", "start": "int32", "end": "int32"})  # fmt: skip
+    return write_world(folder, dataset, {"layer:patches": rows.astype(np.float32)}, index, planted, grid=(side, side))
+
+
+WORLDS: dict[str, Callable[..., World]] = {
+    "directions": directions, "sparse": sparse, "transcoded": transcoded, "patches": patches,
+}  # fmt: skip
 """Makers of worlds by name, called with ``folder, seed, strength, examples, words, width``."""
 
 
 def write_world(
     folder: Path, dataset: Dataset, sites: dict[str, np.ndarray], index: pd.DataFrame, planted: np.ndarray,
-    catalog: str | None = None,
+    catalog: str | None = None, grid: tuple[int, int] | None = None,
 ) -> World:  # fmt: skip
     """A study with a whole activation set of arrays, as if it had been captured from a model that nobody has here.
 
@@ -93,26 +120,29 @@ def write_world(
         index: A row a row: ``example, position, token, start, end``.
         planted: What is known of it.
         catalog: Where the catalog is, as `workbench.open_study` takes it.
+        grid: Height and width of the places that an image's rows are, in raster order.
     """
     study = open_study(folder, catalog=catalog)
     study.catalog.set_info("model", '{"name": "planted", "kind": "module", "weights_hash": "' + "0" * 64 + '", "source": {}}')
     study.use_dataset(dataset)
     home = study.folder / "activations"
     home.mkdir()
-    return World(study, write_activations(home, dataset, sites, index), dataset, planted)
+    return World(study, write_activations(home, dataset, sites, index, grid), dataset, planted)
 
 
-def write_activations(folder: Path, dataset: Dataset, sites: dict[str, np.ndarray], index: pd.DataFrame) -> ActivationSet:
+def write_activations(
+    folder: Path, dataset: Dataset, sites: dict[str, np.ndarray], index: pd.DataFrame, grid: tuple[int, int] | None = None
+) -> ActivationSet:
     """A whole activation set from arrays, as capture would have written it."""
     request = Request(
         model="planted", model_kind="module", weights_hash="0" * 64, inputs={}, dataset=dataset.name,
-        dataset_hash=dataset.content_hash, sites=tuple(sites), widths=tuple(a.shape[1] for a in sites.values()), pool="token",
-        dtype="float32",
+        dataset_hash=dataset.content_hash, sites=tuple(sites), widths=tuple(a.shape[1] for a in sites.values()),
+        pool="spatial" if grid else "token", dtype="float32",
     )  # fmt: skip
     home = folder / request.id
     with writing(home, request) as writer:
         writer.append(list(sites.values()), {str(c): index[c].to_numpy() for c in index})
-        writer.finish({"name": "planted", "kind": "module"}, dict(dataset.source), len(dataset), None, dataset.hash)
+        writer.finish({"name": "planted", "kind": "module"}, dict(dataset.source), len(dataset), grid, dataset.hash)
     return ActivationSet.open(home)
 
 
@@ -160,12 +190,34 @@ def planted_dataset(examples: int, seed: int, words: int | None = None, coins: i
     """The texts of `planted_table` as a data set, with so many more labels that are coins."""
     from workbench.datasets import dataset_from_table
 
-    tossed = np.random.default_rng([seed, 2]).random((coins, examples)) < 0.5
-    more = {f"coin {number + 1}": np.where(sides, "heads", "tails") for number, sides in enumerate(tossed)}
+    more = _coins(coins, examples, seed)
     return dataset_from_table(
         planted_table(examples, seed, words).assign(**more), text="text", labels=["kind", *more], spans="spans", split="split",
         group="group", name="planted",
     )  # fmt: skip
+
+
+def _coins(coins: int, examples: int, seed: int) -> dict[str, np.ndarray]:
+    tossed = np.random.default_rng([seed, 2]).random((coins, examples)) < 0.5
+    return {f"coin {number + 1}": np.where(sides, "heads", "tails") for number, sides in enumerate(tossed)}
+
+
+def _images(home: Path, rng: np.random.Generator, examples: int, seed: int) -> Dataset:
+    """Grey images of 8 by 8 pixels of noise in a folder, with labels that are coins."""
+    from PIL import Image
+
+    from workbench.datasets import load_dataset
+
+    home.mkdir(parents=True)
+    names = [f"{number}.png" for number in range(examples)]
+    for name, pixels in zip(names, rng.integers(0, 256, (examples, 8, 8), np.uint8), strict=True):
+        Image.fromarray(pixels).save(child(home, name))
+    labels = _coins(COINS, examples, seed)
+    splits = [SPLITS[number % len(SPLITS)] for number in range(examples)]
+    table = pd.DataFrame({"file": names, "split": splits, "group": [str(n) for n in range(examples)], **labels})
+    listed = child(home, "images.csv")
+    table.to_csv(listed, index=False)
+    return load_dataset(str(listed), image="file", labels=list(labels), split="split", group="group", name="planted")
 
 
 def _texts(seed: int, examples: int, words: int) -> tuple[np.random.Generator, Dataset, pd.DataFrame, np.ndarray]:

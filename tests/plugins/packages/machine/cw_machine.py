@@ -11,7 +11,7 @@ from pydantic import Field
 from sklearn.cluster import KMeans
 from torch import nn
 
-from workbench.analysis import Analysis, Context, Metric, Result
+from workbench.analysis import Analysis, Context, Metric, Planted, Result
 from workbench.concepts import Graph, LinearConcepts
 from workbench.models import ModelBuilder, SmallModel
 from workbench.statistics.rows import Null, row
@@ -39,6 +39,7 @@ class Machine(Analysis):
     one_site: ClassVar[bool] = True
     reads_labels: ClassVar[bool] = False
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("machine.next", "Next state", "Share predicted; null: the most frequent."),)
+    planted: ClassVar[Planted] = Planted(options={"states": 8})
     states: int = Field(4, ge=2, le=256, description="How many states.")
 
     def run(self, context: Context) -> Result:

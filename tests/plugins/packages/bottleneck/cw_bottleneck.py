@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from workbench.activations.labels import example_means
-from workbench.analysis import Analysis, Context, Metric, Result
+from workbench.analysis import Analysis, Context, Metric, Planted, Result
 from workbench.concepts import Head, HeadFacts, LinearConcepts, LinearHead
 from workbench.statistics.rows import NoNull, Null, row
 from workbench.views import FigureView, HeadView, Parts
@@ -55,6 +55,7 @@ class Bottleneck(Analysis):
     method: ClassVar[str] = "CBM"
     one_site: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("cbm.accuracy", "Accuracy", "A share."), Metric("cbm.use", "Use", "A size."))
+    planted: ClassVar[Planted] = Planted(options={"label": "kind"})
     label: str = Field(description="What is predicted.", json_schema_extra={"choices": "columns"})
     concepts: int = Field(6, ge=1, description="How many concepts.")
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from workbench.analysis import Analysis, Context, Result
+from workbench.analysis import Analysis, Context, Planted, Result
 from workbench.concepts import ConceptSet
 from workbench.shapes import read_tensors
 
@@ -66,6 +66,7 @@ class Codebook(Analysis):
     method: ClassVar[str] = "code"
     one_site: ClassVar[bool] = True
     reads_labels: ClassVar[bool] = False
+    planted: ClassVar[Planted] = Planted(options={"size": 8})
 
     size: int = Field(8, ge=2, description="How many centres.")
 

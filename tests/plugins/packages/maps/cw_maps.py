@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from pydantic import Field
 
-from workbench.analysis import Analysis, Context, Metric, Result
+from workbench.analysis import Analysis, Context, Metric, Planted, Result
 from workbench.concepts import LinearConcepts
 from workbench.statistics.rows import NoNull, row
 from workbench.views import ImagesView, MatrixView
@@ -26,6 +26,7 @@ class Maps(Analysis):
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("maps.peak", "Peak", "Share of a map's absolute values in its largest tenth; a description.", direction="none"),
     )
+    planted: ClassVar[Planted] = Planted("patches", {"count": 4})
     count: int = Field(3, ge=1, le=64, description="How many directions.")
     shown: int = Field(4, ge=1, le=16, description="How many images of each are kept.")
 

@@ -37,9 +37,8 @@ class TranscoderLatents(ConceptSet):
         return nn.functional.normalize(self.tensors["W_dec"], dim=-1)
 
     def subset(self, indices: list[int]) -> ConceptSet:
-        own = {
-            k: self.tensors[k][..., indices] if k[-3:] == "enc" else self.tensors[k][indices] for k in ("W_enc", "b_enc", "W_dec")
-        }
+        columns = {name: self.tensors[name][..., indices] for name in ("W_enc", "b_enc")}
+        own = columns | {"W_dec": self.tensors["W_dec"][indices]}
         return TranscoderLatents(self.layer, self.tensors | own, self.table.iloc[indices])
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -58,7 +57,6 @@ class Transcoder(Analysis):
     method: ClassVar[str] = "transcoder"
     reads_labels: ClassVar[bool] = False
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("transcoder.fvu", "FVU", "Unexplained share.", direction="down"),)
-
     planted: ClassVar[Planted] = Planted("transcoded", {"size": 48})
     size: int = Field(64, ge=2, description="How many latents.")
 
@@ -75,8 +73,7 @@ class Transcoder(Analysis):
             loss.backward()
             optimizer.step()
         weights = {"W_enc": encoder.weight.T, "b_enc": encoder.bias, "W_dec": decoder.weight.T, "b_dec": decoder.bias}
-        found = TranscoderLatents(
-            layer, {k: v.detach().clone() for k, v in weights.items()}, pd.DataFrame(index=range(self.size))
-        )
+        kept = {name: weight.detach().clone() for name, weight in weights.items()}
+        found = TranscoderLatents(layer, kept, pd.DataFrame(index=range(self.size)))
         fvu = (found.decode(found.encode(x_test)) - y_test).square().sum() / (y_test - y.mean(0)).square().sum()
         return Result([found], pd.DataFrame([row("transcoder.fvu", float(fvu), Null(1.0), n=len(x_test), site=found.site)]))
