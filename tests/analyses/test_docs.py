@@ -14,6 +14,7 @@ from workbench.concepts import ConceptSet
 from workbench.evidence import BY_KEY, QUESTIONS
 from workbench.evidence import family as registry
 from workbench.store.kinds import MADE
+from workbench.testing import CHECKS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "analyses.md").read_text()
 
@@ -45,6 +46,11 @@ def test_the_components_of_the_page_are_found_and_those_of_noise_are_not(planted
     assert len(study.examine(run, families=("detects",)))
     again = study.run("principal_components", acts, components=4, force=True)
     assert torch.equal(again.sets[0].directions(), run.sets[0].directions())
+
+
+def test_the_analysis_of_the_page_passes_the_checks(tmp_path) -> None:
+    examples()["test_my_analysis"](tmp_path)  # type: ignore[operator]
+    assert re.findall(r"^\| `(\w+)` \|", PAGE[PAGE.index("## Is it right?") : PAGE.index("## A kind of")], re.M) == list(CHECKS)
 
 
 def test_the_analysis_of_the_page_that_reads_other_runs_takes_what_it_declares(planted) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
+from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
@@ -10,7 +12,9 @@ import typer
 
 from workbench.cli.console import STATE, open_study, progress, say, show_json, show_table
 from workbench.cli.options import Check, Dtype, StudyPath, loaded, loaded_model, with_data_options
+from workbench.errors import WorkbenchError
 from workbench.frames import records
+from workbench.numbers import counted
 from workbench.statistics.rows import SHOWN
 
 LABELS_SHOWN = 40
@@ -70,8 +74,11 @@ def data(
 
 def analyses(
     name: Annotated[str | None, typer.Argument(help="An analysis to describe; all when left out.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Run it through the checks of every analysis, in worlds where the truth is known.")
+    ] = False,
 ) -> None:
-    """List the analyses, or describe one's options and metrics."""
+    """List the analyses, describe one's options and metrics, or check one (exit code 2 when it fails)."""
     from workbench.analysis import find_analysis
     from workbench.analysis.inputs import described
     from workbench.registry import analysis_names
@@ -81,6 +88,9 @@ def analyses(
         show_table(pd.DataFrame(rows))
         return
     found = find_analysis(name)
+    if check:
+        _check(name)
+        return
     if STATE.json:
         show_json(
             {
@@ -100,6 +110,17 @@ def analyses(
         pd.DataFrame([{"metric": m.key, "unit": m.unit, "what": m.description} for m in found.metrics]),
         limit=300,
     )
+
+
+def _check(name: str) -> None:
+    from workbench.testing import check_analysis
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            table = check_analysis(name, Path(folder))
+        except AssertionError as error:
+            raise WorkbenchError(str(error)) from None
+    show_table(table, f"{name} passes {counted(len(table), 'check')}")
 
 
 def show(study: StudyPath) -> None:

@@ -15,6 +15,7 @@ import pandas as pd
 from scipy.stats import binom
 
 from workbench.analysis import Analysis, find_analysis
+from workbench.paths import child, files_below, listed
 from workbench.repeating import compared
 from workbench.store.runs import Run
 from workbench.testing import processes
@@ -53,7 +54,7 @@ class Conformance:
         """Make the analysis's world in a folder that begins with that name."""
         self._worlds += 1
         make = WORLDS[self.planted.world] if isinstance(self.planted.world, str) else self.planted.world
-        return make(self.folder / f"{called}-{self._worlds}", **how)
+        return make(child(self.folder, f"{called}-{self._worlds}"), **how)
 
     def run(self, world: World, seed: int = 0, progress: Progress | None = None, **options: Any) -> Run:
         """Run the analysis in a world."""
@@ -170,7 +171,7 @@ def is_read_by_another_process(trial: Conformance) -> None:
 def writes_plain_files(trial: Conformance) -> None:
     """A run is JSON, Parquet and safetensors, and nothing that is executed when it is read."""
     _, run = trial.found
-    strange = [path.name for path in run.folder.rglob("*") if path.is_file() and path.suffix not in KINDS_OF_FILES]
+    strange = [path.name for path in files_below(run.folder) if path.suffix not in KINDS_OF_FILES]
     require(not strange, f"it wrote {', '.join(strange)}.")
 
 
@@ -205,7 +206,7 @@ def can_be_stopped(trial: Conformance) -> None:
     require(took < SILENT_SECONDS, f"it took {took:.0f} s before it showed any progress at which it could be stopped.")
     states = world.study.runs(None)["status"].tolist()
     require(states == ["cancelled" if waited else "done"], f"its run is recorded as {', '.join(states)}.")
-    left = [path.name for path in (world.study.folder / "runs").iterdir()] if (world.study.folder / "runs").exists() else []
+    left = [path.name for path in listed(world.study.folder, "runs")]
     done = world.study.runs()["id"].tolist()
     require(set(left) <= set(done), f"it left {', '.join(left)}.")
     require(trial.run(world).record["status"] == "done", "it does not run after it was stopped.")

@@ -22,7 +22,7 @@ from workbench.activations.manifest import Request
 from workbench.activations.writer import writing
 from workbench.datasets import Dataset
 from workbench.opening import open_study
-from workbench.paths import child
+from workbench.paths import child, inside
 from workbench.study import Study
 
 WORDS = ("alpha", "beta", "gamma", "delta", "omega", "kappa", "sigma", "theta")
@@ -125,7 +125,7 @@ def write_world(
     study = open_study(folder, catalog=catalog)
     study.catalog.set_info("model", '{"name": "planted", "kind": "module", "weights_hash": "' + "0" * 64 + '", "source": {}}')
     study.use_dataset(dataset)
-    home = study.folder / "activations"
+    home = inside(study.folder, "activations")
     home.mkdir()
     return World(study, write_activations(home, dataset, sites, index, grid), dataset, planted)
 
@@ -139,7 +139,7 @@ def write_activations(
         dataset_hash=dataset.content_hash, sites=tuple(sites), widths=tuple(a.shape[1] for a in sites.values()),
         pool="spatial" if grid else "token", dtype="float32",
     )  # fmt: skip
-    home = folder / request.id
+    home = child(folder, request.id)
     with writing(home, request) as writer:
         writer.append(list(sites.values()), {str(c): index[c].to_numpy() for c in index})
         writer.finish({"name": "planted", "kind": "module"}, dict(dataset.source), len(dataset), grid, dataset.hash)
