@@ -130,6 +130,20 @@ def test_a_whole_set_is_opened_not_captured_again(minilm, texts, tmp_path):
     assert len(ids) == 5
 
 
+def test_a_capture_under_an_edit_is_that_of_an_edited_model(minilm, texts, tmp_path):
+    edit = steer("embed", torch.ones(384), 2.0).sourced(run="run-1a2b3c4d", edit="up")
+    how = {"sites": "resid_post.0", "folder": tmp_path, "limit": 3}
+    with minilm.edited(edit):
+        inside = capture(minilm, texts, **how)
+    under = capture(minilm, texts, under=edit, **how)
+    assert len(minilm.active_edits) == 0
+    assert under.id == inside.id != capture(minilm, texts, **how).id
+    # The manifest has where the edit is, and no tensor of it.
+    assert under.edits == [edit.record()]
+    assert "arguments" not in under.edits[0]
+    assert repr(under).endswith("under run-1a2b3c4d/up=2 at embed>")
+
+
 def test_edited_activations_are_another_set(minilm, texts, tmp_path):
     base = capture(minilm, texts, sites="embed", folder=tmp_path, pool="mean", store_dtype="float32")
     with minilm.edited(steer("embed", torch.ones(384), 2.0)):

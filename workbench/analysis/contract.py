@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from workbench.activations import ActivationSet
     from workbench.concepts import ConceptSet
     from workbench.datasets import Dataset
+    from workbench.edits import Edit
     from workbench.models import Model
     from workbench.readout import Readout
     from workbench.store.unfinished import Made
@@ -47,6 +48,8 @@ class Result:
         tables: More tables, by name.
         tensors: Tensors to keep, by name.
         figures: Plotly figures, by name.
+        edits: Fitted edits, by name, such as ``{"eraser": fit_eraser(rows, labels).at(site)}``: edits of a declared kind
+            (`workbench.edits.edit_kind`) at sites that were read. ``run.edits["eraser"]`` opens one in any process.
     """
 
     concepts: list[ConceptSet] = field(default_factory=list)
@@ -54,6 +57,7 @@ class Result:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
+    edits: dict[str, Edit] = field(default_factory=dict)
 
 
 @dataclass

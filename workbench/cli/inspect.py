@@ -103,7 +103,7 @@ def show(study: StudyPath) -> None:
     with open_study(study, create=False) as opened:
         runs = opened.runs(status=None)
         acts = [
-            {"activations": a.id, "rows": a.n_rows, "sites": len(a.sites), "data": a.dataset_record["name"]}
+            {"activations": a.id, "rows": a.n_rows, "sites": len(a.sites), "data": a.dataset_record["name"], "under": a.under}
             for a in opened.activations()
         ]
         title = repr(opened)

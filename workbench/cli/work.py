@@ -65,6 +65,10 @@ def capture(
     ] = None,
     max_disk: Annotated[str | None, typer.Option(help="The most that the set may take on disk, such as 2GB.")] = None,
     batch_size: Annotated[int, typer.Option(help="Examples of a batch, if of mean length; more on a GPU, such as 256.")] = 32,
+    under: Annotated[
+        list[str] | None,
+        typer.Option(help="An edit that the model runs under: RUN/EDIT, RUN/EDIT=STRENGTH, or CONCEPT=AMOUNT; may be repeated."),
+    ] = None,
     special: Annotated[bool, typer.Option("--special", help="Keep the rows of special tokens too, such as [CLS].")] = False,
     catalog: CatalogUrl = None,
     remote: RemoteUrl = None,
@@ -85,13 +89,14 @@ def capture(
         before = {found.id for found in opened.activations()}
         acts = opened.capture(
             network, dataset, wanted, cast("Pool", pool), positions=positions, limit=limit, seed=seed, sample_by=sample_by,
-            store_dtype=store_dtype, max_disk=max_disk, batch_size=batch_size, engine=runs, progress=show,
+            store_dtype=store_dtype, max_disk=max_disk, batch_size=batch_size, engine=runs, progress=show, under=under or (),
         )  # fmt: skip
         facts = {
             "activations": acts.id,
             "rows": acts.n_rows,
             "examples": acts.n_examples,
             "sites": [str(s) for s in acts.sites],
+            "under": acts.under,
             "new": acts.id not in before,
             "notes": list(dataset.notes),
             "cut_texts": acts.manifest.cut_texts,

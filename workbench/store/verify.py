@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from workbench.activations.checksums import damage, sha256_of
 from workbench.activations.journal import JOURNAL
 from workbench.activations.manifest import MANIFEST, left_out, parse_manifest
-from workbench.errors import StudyError, WorkbenchError
+from workbench.errors import NotInstalledError, StudyError, WorkbenchError
 from workbench.frames import records
 from workbench.parquet import read_parquet
 from workbench.paths import (
@@ -256,6 +256,7 @@ def _finished_run(study: StoredStudy, row: dict[str, Any], folder: Path) -> Iter
     except Exception as error:
         yield Finding("run", name, "concepts", "broken", f"Its concepts cannot be read: {error}")
         return
+    yield from _edits(run)
     entered = _count(study, sa.select(tables.concepts.c.id).where(tables.concepts.c.run == name))
     if entered != count:
         yield Finding("run", name, "", "broken", f"It has {count} concepts, and the catalog {entered} of them.")
@@ -266,6 +267,17 @@ def _finished_run(study: StoredStudy, row: dict[str, Any], folder: Path) -> Iter
         return
     if missing:
         yield Finding("run", name, "tables/evidence.parquet", "broken", f"The catalog lacks {missing} rows of its evidence.")
+
+
+def _edits(run: Run) -> Iterator[Finding]:
+    """Fitted edits of a run that cannot be read, or are of kinds that are not installed."""
+    for edit in run.edits:
+        try:
+            _ = run.edits[edit]
+        except NotInstalledError as error:
+            yield Finding("run", run.id, f"edits/{edit}.json", "unchecked", f"Its files are whole. {error}")
+        except Exception as error:
+            yield Finding("run", run.id, f"edits/{edit}.json", "broken", f"The edit cannot be read: {error}")
 
 
 def damaged_files(folder: Path) -> Iterator[tuple[str, str]]:
