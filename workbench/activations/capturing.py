@@ -93,7 +93,7 @@ def capture(
     `StudyError` when another process captures the same set.
     """
     runs = find_engine(engine)
-    places = model.match(sites)
+    places = capturable(model, sites)
     check_positions(positions)
     rows = _checked(model, dataset, places, pool, store_dtype, batch_size)
     most = None if max_disk is None else parse_size(max_disk)
@@ -115,6 +115,25 @@ def capture(
     if cut := acts.manifest.cut():
         warnings.warn(cut, WorkbenchWarning, stacklevel=2)
     return acts
+
+
+def capturable(model: Model, sites: str | Site | Sequence[str | Site]) -> list[Site]:
+    """The sites that names and globs mean in a capture, where a glob means neither attention patterns nor logits.
+
+    Raises:
+        ConfigError: The rows of a site that is named are of another width in every text.
+    """
+    named = {str(site) for site in ([sites] if isinstance(sites, str | Site) else sites)}
+    found = [site for site in model.match(sites) if site.kind not in {"attn_pattern", "logits"} or str(site) in named]
+    varying = [str(site) for site in found if not model.width(site)]
+    if varying:
+        raise ConfigError(
+            f"A row of {varying[0]} has a number for every position of its text, so rows of several texts are no table: read it"
+            " in a pass, model.activations(batch, [site]), or capture head_out of the layer."
+        )
+    if not found:
+        raise ConfigError("Only attention patterns or logits have such names: name logits itself to capture them.")
+    return found
 
 
 def _request(

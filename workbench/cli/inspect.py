@@ -41,7 +41,7 @@ def sites(
         count = heads.get((site.kind, site.layer), 0) if site.head is not None else 0
         # One line for all heads of a layer: the name with * is what --sites takes for them.
         name = f"{site.kind}.{site.layer}.*" if count else str(site)
-        rows.setdefault(name, {"site": name, "width": network.width(site), "what": f"{count} heads" if count else ""})
+        rows.setdefault(name, {"site": name, "width": network.width(site) or "varies", "what": f"{count} heads" if count else ""})
     show_table(pd.DataFrame(rows.values()))
 
 

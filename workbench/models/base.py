@@ -141,8 +141,13 @@ class Model(ABC):
             raise ConfigError("No site was asked for: give at least one, such as 'resid_post.*'.")
         return [site for site in self._hook_points if site in found]
 
+    @property
+    def last_hidden(self) -> Site:
+        """The last site before the logits."""
+        return next(site for site in reversed(self.sites) if site.kind != "logits")
+
     def width(self, site: str | Site) -> int:
-        """How many numbers a row of the site has."""
+        """How many numbers a row of the site has; 0 where that depends on the text, as of ``attn_pattern.L``."""
         return self._hook_points[self.site(site)].width
 
     def grid(self, site: str | Site) -> tuple[int, int]:
@@ -175,8 +180,10 @@ class Model(ABC):
         those that nothing before them makes differentiable are leaves.
         """
         wanted = [self.site(site) for site in sites]
-        ending = None if logits else self._unembedding
-        stop, raw = not logits and self._sites_are_enough, None
+        # A pass that ends before the unembedding has no logits to read or edit.
+        whole = logits or any(site.kind == "logits" for site in (*wanted, *(edit.site for edit in self._edits)))
+        ending = None if whole else self._unembedding
+        stop, raw = not whole and self._sites_are_enough, None
         with (
             self._recording([*wanted, *self._output_sites()], grad, stop=stop, batch=batch) as seen,
             ending_before(ending) as read,
@@ -233,7 +240,8 @@ class Model(ABC):
         copy = self._may_work_in_place
         with (
             recording(self._hook_points, [], edits, grad=False, copy=copy, stop=False, first=past, keep=keep),
-            reading_last(self._unembedding),
+            # An edit of the logits is at positions, and is given all of them.
+            reading_last(None if any(edit.site.kind == "logits" for edit in edits) else self._unembedding),
         ):
             logits, kept = self._step(ids, attended, cache if self.uses_cache else None)
         return logits[:, -1], kept if self.uses_cache else (ids, keep)
@@ -336,7 +344,7 @@ class Model(ABC):
         raise NotImplementedError
 
     def _embedding_width(self) -> int:
-        return self._hook_points[self.sites[-1]].width
+        return self._hook_points[self.last_hidden].width
 
     def _readable(self, texts: Sequence[str], numbers: Sequence[int]) -> Batch:
         try:
