@@ -212,6 +212,25 @@ class Model(ABC):
         with appended(self._edits, flat):
             yield self
 
+    def frozen(self, batch: Batch, attention: bool = True, norms: bool = True) -> AbstractContextManager[Model]:
+        """A context in which attention patterns and the scales of norms are those of a batch's pass without edits, as constants.
+
+        No gradient passes them, and no edit changes them; edits inside change all else. Passes inside read this batch, or this
+        batch several times over. With both frozen, what lies between two places of a transformer is linear but for its MLPs.
+
+        Args:
+            batch: The texts.
+            attention: Whether patterns are frozen.
+            norms: Whether the scales of norms are frozen: what they divide by. LayerNorm still takes the mean out.
+
+        Raises:
+            ConfigError: The model has no places of its own for them, or is more than they can be frozen in.
+        """
+        raise ConfigError(
+            f"{self.name} is run as it is, and has no places of its own for attention patterns and norms: freeze those of a model"
+            " that transformer-lens runs."
+        )
+
     @property
     def active_edits(self) -> Edits:
         """The edits of the contexts around."""

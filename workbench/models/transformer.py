@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +17,9 @@ from workbench.models.coded import Coded
 from workbench.models.hooks import Columns, Firing, Heads, HookPoint, View, Whole, firings
 from workbench.models.text import Tokens
 from workbench.sites import Site
+
+if TYPE_CHECKING:
+    from workbench.models.freezing import Frozen
 
 
 class TransformerModel(Model):
@@ -38,6 +42,7 @@ class TransformerModel(Model):
         super().__init__()
         self.bridge = bridge
         self.tokens = tokens
+        self._frozen: Frozen | None = None
         self.name, self.kind, self.weights_hash, self.source = name, kind, weights_hash, source
         self.max_length, self.device = tokens.max_length, tokens.device
         bridge.eval().requires_grad_(False)
@@ -151,12 +156,28 @@ class TransformerModel(Model):
     def _pooled_before(self, hidden: Tensor, batch: Batch, seen: Mapping[Site, Tensor]) -> Float[Tensor, "b o"]:
         return last_kept(seen[self._final], batch.keep)
 
+    @contextmanager
+    def frozen(self, batch: Batch, attention: bool = True, norms: bool = True) -> Iterator[Model]:
+        """See `Model.frozen`."""
+        from workbench.models.freezing import Frozen
+
+        if self._frozen is not None:
+            raise ConfigError("Attention and norms are frozen already: leave that context first.")
+        found = Frozen(self, batch, attention, norms)
+        with found.applied():
+            self._frozen = found
+            try:
+                yield self
+            finally:
+                self._frozen = None
+
     def _weight(self) -> Tensor:
         """One of the weights: their type and device."""
         return next(iter(self.bridge.parameters()))
 
     def _run(self, batch: Batch) -> Any:
-        return _pass(self.bridge, batch)
+        frozen = self._frozen
+        return _pass(self.bridge, batch) if frozen is None else frozen.run(batch, lambda: _pass(self.bridge, batch))
 
     def _output_sites(self) -> Sequence[Site]:
         return (self._final,)
@@ -208,6 +229,11 @@ def _hook_points(bridge: Any, batch: Batch, kind: Kind) -> dict[Site, HookPoint]
             continue
         place = rank[names[module]]
         found += [(place, point) for point in _at(site, module, firing.shape, bridge.cfg.n_heads)]
+    # A pattern that is told only after it was used cannot be edited.
+    used = {point.site.layer: place for place, point in found if point.site.kind == "head_out"}
+    found = [
+        (place, point) for place, point in found if point.site.kind != "attn_pattern" or place < used.get(point.site.layer, -1)
+    ]
     if not found:
         raise ConfigError("No activation of this model can be read: its architecture is not supported.")
     return {point.site: point for _, point in sorted(found, key=lambda pair: pair[0])}
