@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.models.architectures import save
 from tests.models.test_transformer import TEXTS, hooks_left
 from workbench.edits import Edit, side_by_side, steer, zero
 from workbench.errors import ConfigError
@@ -122,3 +123,28 @@ def test_a_model_that_is_run_as_it_is_says_that_it_cannot_be_frozen():
     model = load_model(net, example=np.zeros(4, np.float32))
     with pytest.raises(ConfigError, match="is run as it is, and has no places of its own"):
         model.frozen(model.batch([np.zeros(4, np.float32)]))
+
+
+@pytest.mark.parametrize("name", ["gpt_neox", "opt", "bloom", "gemma2", "qwen3", "gpt_oss"])
+def test_other_architectures_are_frozen(name, tmp_path):
+    model = load_model(save(name, tmp_path / name), check=False)
+    batch = model.batch(TEXTS)
+    push = steer("resid_post.0", 4.0 * torch.randn(model.width("resid_post.0"), generator=torch.Generator().manual_seed(0)))
+    last, heads = model.last_hidden, model.match("head_out.1.*")
+    plain = model.activations(batch, [*heads, last])
+    with model.frozen(batch):
+        same = model.activations(batch, [last])
+        with model.edited(push, zero("v.1").at(None, special=True)):
+            cut = model.activations(batch, heads)
+    torch.testing.assert_close(same[last][batch.attention], plain[last][batch.attention], atol=1e-3, rtol=1e-3)
+    # What is attended are the values, which are edited, by the weights, which are not.
+    assert max(float(cut[head][batch.attention].abs().max()) for head in heads) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["gptj", "nemotron", "olmo", "mamba", "lfm2"])
+def test_architectures_that_depend_on_more_are_refused(name, tmp_path):
+    model = load_model(save(name, tmp_path / name), check=False)
+    before = state(model)
+    with pytest.raises(ConfigError, match="frozen"), model.frozen(model.batch(TEXTS)):
+        pass
+    assert state(model) == before

@@ -38,7 +38,7 @@ class Frozen:
         attention, norms: What is frozen.
 
     Raises:
-        ConfigError: The attention of a layer shows no pattern.
+        ConfigError: A layer has no attention.
     """
 
     def __init__(self, model: TransformerModel, batch: Batch, attention: bool, norms: bool) -> None:
@@ -46,9 +46,10 @@ class Frozen:
         self._norms = [module.hook_scale for module in model.bridge.modules() if hasattr(module, "hook_scale")] if norms else []
         self._layers = list(range(len(model.bridge.blocks))) if attention else []
         self._shown = {layer: model._hook_points.get(Site("attn_pattern", layer)) for layer in self._layers}
-        hidden = [layer for layer, point in self._shown.items() if point is None]
-        if hidden and model.kind != "encoder":
-            raise ConfigError(f"The attention of layer {hidden[0]} of {model.name} shows no pattern: freeze its norms alone.")
+        self._hidden = [layer for layer, point in self._shown.items() if point is None]
+        for layer in self._hidden:
+            if not {"q", "k", "v"} <= {site.kind for site in model.sites if site.layer == layer}:
+                raise ConfigError(f"Layer {layer} of {model.name} has no attention that can be frozen: freeze its norms alone.")
         self._values: dict[nn.Module, Tensor] = {}
         self._patterns: dict[int, Tensor] = {}
         self._last = model._hook_points[model.last_hidden].module
@@ -64,7 +65,7 @@ class Frozen:
         with ExitStack() as stack:
             shown = {point.module: self._constant for point in self._shown.values() if point is not None}
             stack.enter_context(hooked(shown))
-            for layer in [layer for layer, point in self._shown.items() if point is None]:
+            for layer in self._hidden:
                 stack.enter_context(self._reading(layer))
             stack.callback(lambda: [point.remove_hooks("fwd", level=_LEVEL) for point in self._norms])
             for point in self._norms:
@@ -99,17 +100,19 @@ class Frozen:
             seen[module] = (output[0] if isinstance(output, tuple) else output).detach()
 
         blocks = self._model.bridge.blocks
-        inside = [module for layer, point in self._shown.items() if point is None for module in _queries_keys(blocks[layer])]
+        inside = [module for layer in self._hidden for module in _queries_keys(blocks[layer])]
         shown = [point.module for point in self._shown.values() if point is not None]
         with hooked(dict.fromkeys([*self._norms, *inside, *shown, self._last], keep)), torch.no_grad():
             self._model._run(self._batch)
         self._values = {module: seen[module] for module in [*self._norms, *shown] if module in seen}
         self._norms = [point for point in self._norms if point in seen]
-        for layer in [layer for layer, point in self._shown.items() if point is None]:
+        for layer in self._hidden:
             query, key = (self._by_head(seen[module]) for module in _queries_keys(blocks[layer]))
             scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
-            scores = scores.masked_fill(~self._batch.attention[:, None, None].to(scores.device), -torch.inf)
-            self._patterns[layer] = scores.softmax(-1)
+            read = self._batch.attention[:, None, None].to(scores.device)
+            if self._model.kind == "decoder":
+                read = read & torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+            self._patterns[layer] = scores.masked_fill(~read, -torch.inf).softmax(-1)
         return seen[self._last]
 
     def _by_head(self, rows: Tensor) -> Tensor:
@@ -139,8 +142,11 @@ class Frozen:
         def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
             found.append(output[0] if isinstance(output, tuple) else output)
 
-        with hooked({self._last: keep}), torch.no_grad():
-            self.run(self._batch, lambda: self._model._run(self._batch))
+        try:
+            with hooked({self._last: keep}), torch.no_grad():
+                self.run(self._batch, lambda: self._model._run(self._batch))
+        except (AttributeError, RuntimeError) as error:
+            raise ConfigError(f"The norms or the attention of {self._model.name} cannot be frozen here: {error}.") from error
         kept = self._batch.attention.to(self._expected.device)
         expected, again = self._expected[kept].float(), found[-1][kept].float()
         difference = ((again - expected).norm(dim=-1) / expected.norm(dim=-1).clamp(min=1e-12)).max()
