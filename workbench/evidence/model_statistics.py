@@ -71,7 +71,8 @@ def _read_again(study: Study, acts: ActivationSet, site: str) -> Float[np.ndarra
     model = study.model
     batch = model.batch(dataset.inputs(chosen.tolist()), positions=acts.positions)
     place = model.site(site)
-    rows: np.ndarray = model.activations(batch, [place])[place][batch.keep].float().cpu().numpy()
+    with model.edited(study.edits_of(acts)):
+        rows: np.ndarray = model.activations(batch, [place])[place][batch.keep].float().cpu().numpy()
     return rows
 
 
