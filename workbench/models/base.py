@@ -27,6 +27,7 @@ from workbench.sites import Site
 if TYPE_CHECKING:
     from workbench.models.coded import Coded
     from workbench.models.generation import Generation, Step
+    from workbench.models.targets import Target
     from workbench.models.text import Tokens
 
 Modality = Literal["text", "image"]
@@ -198,6 +199,24 @@ class Model(ABC):
             if output.logits is not None and output.logits.dim() == 3:
                 output = replace(output, tokens=TokenLogits.known(output.logits.detach().flatten(0, 1)))
         return output, {site: self._found(site, seen) for site in wanted}
+
+    def gradients(self, batch: Batch, sites: Sequence[str | Site], target: Target) -> dict[Site, Float[Tensor, "b t d"]]:
+        """The gradients of a scalar of each input in the rows of some sites; see `workbench.models.targets`.
+
+        Inside `frozen` they are those of the model with attention and norms as constants.
+
+        Raises:
+            ConfigError: The target does not depend on a site, or is none that this model has.
+        """
+        wanted = [self.site(site) for site in sites]
+        read = [*wanted, *(self.site(site) for site in target.sites)]
+        output, seen = self.forward(batch, read, grad=True, logits=target.logits)
+        values = target.of(output, seen, batch)
+        found = torch.autograd.grad(values.sum(), [seen[site] for site in wanted], allow_unused=True)
+        for site, gradient in zip(wanted, found, strict=True):
+            if gradient is None:
+                raise ConfigError(f"The target '{target.kind}' does not depend on {site}: take an earlier site.")
+        return dict(zip(wanted, found, strict=True))
 
     @contextmanager
     def edited(self, *edits: Edit | Edits) -> Iterator[Model]:
