@@ -193,6 +193,8 @@ def _plain(value: Any) -> str:
 def _found(run: Run) -> None:
     if run.analysis not in OF_OTHER_RUNS:
         _metrics(run, declared(run.analysis))
+    if len(run.edits):
+        small_lines([run.edits.sentence, f"Capture under one: workbench capture {run.study.name} … --under {run.id}/EDIT"])
     columns = st.columns(2, gap="large")
     for place, name in enumerate(run.figures):
         with columns[place % 2], sentences():

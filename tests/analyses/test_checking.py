@@ -159,13 +159,14 @@ def test_what_nobody_could_read_again_is_refused(planted, result: Callable[[], R
     test_what_cannot_be_recorded_is_refused_by_name(planted, result, said)
 
 
-def test_a_fitted_edit_is_kept_with_its_run_and_made_again_by_a_repetition(planted) -> None:
+def test_a_fitted_edit_is_kept_with_its_run_and_made_again_by_a_repetition(planted, tmp_path) -> None:
     study, acts, data, (omega, _) = planted()
     rows = torch.from_numpy(acts.read(acts.rows("train", data)))
     eraser = fit_eraser(rows, rows @ torch.from_numpy(omega))
     Returns.result = staticmethod(lambda: Result(edits={"eraser": eraser.at("resid_post.0")}))
     run = study.run("returns", acts)
     assert repr(run.edits) == "<FittedEdits: eraser (erase)>"
+    assert "0 concepts, 1 fitted edit, done" in repr(run)
     # What is left does not vary along what was erased.
     along = torch.from_numpy(omega)
     assert (run.edits["eraser"](rows[None])[0] @ along).std() < 0.01 * (rows @ along).std()
@@ -174,4 +175,5 @@ def test_a_fitted_edit_is_kept_with_its_run_and_made_again_by_a_repetition(plant
     assert again.agrees
     assert {part.split(":")[0] for part in again.table["part"]} == {"edits/eraser.safetensors"}
     assert study.verify().empty
+    assert "Fitted edits: eraser (erase at resid_post.0)." in study.report(tmp_path / "r.html", runs=[run.id]).read_text()
     assert study.get_run(run.id).edits["eraser"].record()["source"] == {"run": run.id, "edit": "eraser"}

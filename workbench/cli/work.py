@@ -160,13 +160,14 @@ def run(
         metrics, remarks = done.metrics, done.remarks
         skipped = done.tables["skipped"] if "skipped" in done.tables else pd.DataFrame()
         facts = {"run": done.id, "seconds": done.record["seconds"], "peak_mib": done.record["peak_mib"]}
+        edits, told = list(done.edits), done.edits.sentence
     if STATE.json:
-        show_json(facts | {"metrics": records(metrics), "remarks": remarks, "skipped": records(skipped)})
+        show_json(facts | {"edits": edits} | {"metrics": records(metrics), "remarks": remarks, "skipped": records(skipped)})
         return
     say(f"{done!r}")
     _show_metrics(metrics, {metric.key: metric for metric in declared_metrics(done.analysis)})
-    for remark in remarks:
-        say(remark)
+    for line in (*remarks, *filter(None, [told])):
+        say(line)
     if len(skipped) > SKIPPED_TOLD:
         show_table(skipped, f"{counted(len(skipped), 'label')} were skipped", limit=160)
 

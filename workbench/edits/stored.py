@@ -14,7 +14,7 @@ from torch import Tensor
 from workbench.edits.edit import Edit, positions_from_json, positions_to_json
 from workbench.edits.kinds import make_edit, package_of, require_kind
 from workbench.errors import NotInstalledError, UnknownNameError
-from workbench.paths import child, named, shown
+from workbench.paths import child, named, printable, shown
 from workbench.shapes import ShapeError, read_shaped, read_tensors, reading
 from workbench.sites import Site
 
@@ -117,6 +117,15 @@ class FittedEdits(Mapping[str, Edit]):
             except NotInstalledError as error:
                 return str(error)
         return ""
+
+    @property
+    def sentence(self) -> str:
+        """Which there are, of which kind and where; empty where there are none."""
+        headers = {name: self.header(name) for name in self}
+        told = ", ".join(
+            f"{printable(name)} ({printable(header.kind)} at {printable(header.site)})" for name, header in headers.items()
+        )
+        return f"Fitted edits: {told}." if told else ""
 
     def __repr__(self) -> str:
         return f"<FittedEdits: {', '.join(f'{name} ({self.header(name).kind})' for name in self) or 'none'}>"

@@ -202,7 +202,7 @@ def _planned(study: Study) -> list[str]:
 def cards_of(study: Study, count: int = CARDS, runs: Sequence[str] | None = None) -> list[str]:
     """Concepts worth a card: with a dose curve, from every method in turn, those that detect best first."""
     evidence = study.evidence(["detects.auroc", "causes.readout", "causes.output"])
-    if runs is not None:
+    if runs is not None and len(evidence):
         evidence = evidence[evidence["concept"].str.rpartition(".")[0].isin(list(runs))]
     if evidence.empty:
         return []
@@ -271,6 +271,7 @@ def _section(run: Run, out: Any) -> dict[str, Any]:
         "metrics": [declared[k] for k in dict.fromkeys(rows["metric"])] if len(rows) else [],
         "rows": records(rows),
         "sentences": [*filter(None, [shown_of(shown, rows, declared)]), *corrections(rows, declared)],
+        "edits": run.edits.sentence,
         "total": len(table),
         "remarks": run.remarks,
         "tables": _each(

@@ -207,7 +207,8 @@ class Run:
         seconds = self.record.get("seconds")
         took = f", {seconds:.0f} s" if seconds is not None else ""
         count = sum(len(s) for s in self.sets) if self.record["status"] == "done" else 0
-        return f"<Run {self.id}: {counted(count, 'concept')}, {self.record['status']}{took}>"
+        edits = f", {counted(len(self.edits), 'fitted edit')}" if len(self.edits) else ""
+        return f"<Run {self.id}: {counted(count, 'concept')}{edits}, {self.record['status']}{took}>"
 
 
 class Figures(Mapping[str, "Figure"]):
