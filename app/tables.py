@@ -12,9 +12,10 @@ from app.state import version
 from workbench.analysis import Metric
 from workbench.errors import WorkbenchError
 from workbench.evidence import BY_KEY
+from workbench.evidence.metrics import metrics_of
 from workbench.sites import Site
 from workbench.statistics.rows import SHOWN
-from workbench.store.run_kinds import OF_OTHER_RUNS
+from workbench.store.run_kinds import HEAD_EDIT, OF_OTHER_RUNS
 from workbench.study import Study
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def declared(analysis: str) -> dict[str, Metric]:
     """The metrics that an analysis declares, by key; none when it is not installed."""
     from workbench.registry import declared_metrics
 
-    if analysis in OF_OTHER_RUNS:
+    if analysis in OF_OTHER_RUNS - {HEAD_EDIT}:
         return dict(BY_KEY)
     return {metric.key: metric for metric in declared_metrics(analysis)}
 
@@ -78,6 +79,11 @@ def all_declared(study: Study) -> dict[str, Metric]:
     for analysis in study.runs()["analysis"].unique():
         found |= declared(str(analysis))
     return found
+
+
+def evidence_metrics(study: Study) -> dict[str, Metric]:
+    """The metrics that evidence of the study may be of: the trial's, and those that the analyses of its runs declare."""
+    return metrics_of(map(str, study.runs()["analysis"].unique()))
 
 
 def site_order(site: str) -> tuple[int, str, int, int]:

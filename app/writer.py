@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from workbench.activations import ActivationSet
     from workbench.recipes import Recipe
     from workbench.store.concept import Concept
+    from workbench.store.runs import Run
 
 # Kinds of remotes that are somewhere else, by the scheme of their address. With others, such as sftp to this machine, whoever
 # types an address may reach any file that the app's own user can, around the roots.
@@ -85,6 +86,10 @@ class Writer:
         first = self.study.get_run(run)
         _check_paths(first.analysis, first.config)
         return start_repetition(self.study, first.id, tolerance)
+
+    def edit_head(self, run: Run, name: str, weights: dict[str, dict[int | str, float]], mask: list[int | str]) -> Run:
+        """Record an edit of a head as a run."""
+        return self.study.edit_head(run, name, weights, mask)
 
     def stop(self, job: str) -> None:
         """Stop a job."""

@@ -1,8 +1,9 @@
 """Does every p value, interval and threshold of the product hold? Worlds with nothing to find, and with something planted.
 
 Run with `make bench NAME=calibration`; it writes `docs/calibration.md` and what the app shows of it. `DRAWS=2000` makes a short
-one, `ONLY=tcav,causes` measures those scores alone and leaves the others in the table; `KEEP=folder` keeps the draws of each case
-there, so that a run that was stopped goes on where it was.
+one. `ONLY="tcav;causes"` measures those scores alone and leaves the others in the table; a setting may follow a score's name:
+`ONLY="detects.auroc few long"`. `KEEP=folder` keeps the draws of each case there, so that a run that was stopped goes on where it
+was.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def _name(case: Case, draws: int) -> str:
 def main() -> None:
     """Measure, print, and write the table."""
     draws, only = int(os.environ.get("DRAWS", DRAWS)), os.environ.get("ONLY", "")
-    chosen = [i for i, case in enumerate(cases()) if case.metric.startswith(tuple(only.split(",")))]
+    chosen = [i for i, case in enumerate(cases()) if f"{case.metric} {case.setting}".startswith(tuple(only.split(";")))]
     found = calibrate(chosen, draws)
     for one in found:
         if not one.ok or only:

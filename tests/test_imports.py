@@ -21,9 +21,9 @@ OURS = {"workbench", "probes", "analyses", "app", "tests", "benchmarks", "exampl
 HEAVY = {"torch", "transformers", "transformer_lens", "sae_lens", "streamlit", "pandas", "plotly", "sklearn", "duckdb"}
 # From the ground up: a room, or a file at the top of workbench, imports only from those before it, in functions as well.
 LADDER = (
-    "errors numbers frames seeds sites progress metrics registry",
+    "errors numbers frames seeds sites progress metrics registry kinds",
     "paths memory shapes processes writing conversations parquet serving",
-    "plots measurements",
+    "plots views measurements",
     "datasets statistics information concepts",
     "edits models engines",
     "activations",
@@ -31,10 +31,10 @@ LADDER = (
     "naming embedding profiles tokens labelling recipes readout search",
     "analysis",
     "recording runner",
-    "evidence repeating",
+    "evidence head_edits repeating",
     "reports",
     "study opening",
-    "jobs cli",
+    "jobs testing cli",
 )  # fmt: skip
 # What a study hands out, runs and concepts, has its study as an attribute: these are named below for the type checker alone.
 NAMED_ONLY = {"workbench.study", "workbench.evidence.compare"}

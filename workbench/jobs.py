@@ -132,9 +132,13 @@ def start_job(
         ConfigError: An option does not fit.
     """
     from workbench.analysis import find_analysis
+    from workbench.analysis.inputs import find_inputs
 
     # Errors in the arguments are raised here rather than in the new process.
-    find_analysis(analysis).configured(options or {})
+    kind = find_analysis(analysis)
+    own, given = kind.split_options(options or {})
+    kind.configured(own)
+    find_inputs(study, analysis, kind.inputs, given)
     chosen = study.activation_set(activations)
     if sites:
         chosen.select(list(sites))

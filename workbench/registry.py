@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from workbench.errors import UnknownNameError, WorkbenchError
-from workbench.metrics import Metric
+from workbench.metrics import OF_HEAD_EDITS, Metric
 
 GROUP = "concept_workbench.analyses"
 _registered: dict[str, type[Any]] = {}
@@ -42,7 +42,9 @@ def find(name: str) -> type[Any]:
 
 
 def declared_metrics(name: str) -> tuple[Metric, ...]:
-    """The metrics that an analysis declares; none when it is not installed."""
+    """The metrics that an analysis declares; none when it is not installed. Edits of heads are of the engine's own."""
+    if name == "edit_head":
+        return OF_HEAD_EDITS
     try:
         metrics: tuple[Metric, ...] = find(name).metrics
     except (WorkbenchError, ImportError):

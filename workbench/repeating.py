@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from workbench.errors import ConfigError
+from workbench.head_edits import edit_again
 from workbench.parquet import read_parquet
 from workbench.paths import child, files_below
 from workbench.shapes import read_tensors
-from workbench.store.run_kinds import EXAMINATION, OF_OTHER_RUNS
+from workbench.store.run_kinds import EXAMINATION, HEAD_EDIT, OF_OTHER_RUNS
 from workbench.store.runs import VERIFY
 
 if TYPE_CHECKING:
@@ -117,6 +118,8 @@ def require_repeatable(first: Run, tolerance: float) -> None:
 
 
 def _done_again(study: Study, first: Run, progress: Callable[[int, int, str], None]) -> tuple[Run, list[str]]:
+    if first.analysis == HEAD_EDIT:
+        return edit_again(study, first), []
     if first.analysis in OF_OTHER_RUNS:
         from workbench.evidence.repeat_trial import counterparts_again, examine_again
 
@@ -127,7 +130,7 @@ def _done_again(study: Study, first: Run, progress: Callable[[int, int, str], No
     acts = study.activation_set(inputs["activations"]).select(inputs["sites"])
     seed = int(first.record["seed"])
     data = study.dataset_of_run(first)
-    again = execute(study, first.analysis, acts, first.config, seed, progress=progress, repeats=first.id, dataset=data)
+    again = execute(study, first.analysis, acts, first.arguments, seed, progress=progress, repeats=first.id, dataset=data)
     then, now = (run.record["provenance"].get("version") for run in (first, again))
     remarks = []
     if None not in {then, now} and then != now:

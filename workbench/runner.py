@@ -16,17 +16,22 @@ import numpy as np
 
 from workbench.analysis import CANNOT_MEASURE, Context, Result, SiteAnalysis, find_analysis, reason
 from workbench.analysis.checking import check_sites, checked
+from workbench.analysis.inputs import Inputs, find_inputs
 from workbench.engines import Engine, Local, find_engine
 from workbench.errors import ConfigError
+from workbench.frames import records
 from workbench.labelling import same_splits, splits_hash, with_asked
-from workbench.paths import child, inside
+from workbench.paths import PARTIAL, child, inside
 from workbench.progress import Progress, part_of, silent
 from workbench.recording import RunRequest, record_run
 from workbench.seeds import check_seed
-from workbench.shapes import parse_json
+from workbench.shapes import parse_json, reading
 from workbench.store.edited import require_unedited
-from workbench.store.runs import Run
+from workbench.store.own_evidence import entry, own_evidence
+from workbench.store.parts import PARTS
+from workbench.store.runs import VIEWS, Run
 from workbench.store.unfinished import Unfinished
+from workbench.views import save_views
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +58,8 @@ def execute(
     """Run an analysis over activations and record it, or return the finished run of the same call.
 
     ``dataset`` is the data of the activations with the labels to use; those that the study has for them now, when left out. Any
-    further column of its table that an option names becomes a label of the run. ``repeats`` is the run that this one repeats: it
+    further column of its table that an option names becomes a label of the run. ``options`` are those of the analysis, and its
+    inputs by name. ``repeats`` is the run that this one repeats: it
     is then a run of its own, whatever is there. ``engine`` runs the work of each site and does not change the results.
 
     Raises:
@@ -62,14 +68,17 @@ def execute(
         WorkbenchError: What the analysis itself raised; the study is as it was.
     """
     study.require_writable("the study")
-    analysis, workers = find_analysis(name).configured(options), find_engine(engine)
+    kind, workers = find_analysis(name), find_engine(engine)
+    own, given = kind.split_options(options)
+    analysis = kind.configured(own)
     if not isinstance(workers, Local) and not isinstance(analysis, SiteAnalysis):
         raise ConfigError(
             f"The analysis {name} is one piece of work, with nothing to share out to workers: use the engine local."
         )
     dataset = with_asked(study.dataset_of(acts) if dataset is None else dataset, analysis.labels_asked())
     config = parse_json(analysis.model_dump_json(), numbers=False)
-    inputs = _inputs(study, acts, dataset)
+    read = find_inputs(study, name, kind.inputs, given)
+    inputs = _inputs(study, acts, dataset, read)
     key = {"analysis": name, "version": analysis.version, "config": config, "seed": seed, "inputs": inputs}
     run_id = f"{name}-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]}"
     # Recorded but not part of the key: analyses that read no labels depend on splits and groups besides the examples.
@@ -85,24 +94,38 @@ def execute(
     study.keep_dataset(dataset)
     unfinished = Unfinished(inside(study.folder, "cache", "unfinished", run_id))
     context = _context(study, acts, dataset, seed, progress, workers)
+    context.inputs = read.values
     if not repeats:
         # A repetition computes everything again.
         context.once = unfinished.once
     facts = {"version": analysis.version} | ({"repeats": repeats} if repeats else {})
+    evidence: list[dict[str, Any]] = []
+
+    def fill(folder: Path, result: Result) -> None:
+        if result.evidence is not None and len(result.evidence):
+            run = folder.name.removesuffix(PARTIAL)
+            table = own_evidence(result.evidence, run, dataset.name)
+            with reading(f"What {analysis.name} returned as evidence", error=ConfigError):
+                evidence.extend(entry(row | {"run": run}) for row in records(table))
+            result.tables["evidence"] = table
+        _write_result(folder, result, acts, dataset, study, progress)
+
     done = record_run(
         study,
         RunRequest(run_id, analysis.name, config, seed, inputs, facts, force or bool(repeats)),
         work=lambda: checked(analysis, analysis.run(context), acts),
-        fill=lambda folder, result: _write_result(folder, result, acts, dataset, study, progress),
+        fill=fill,
         analysis=analysis,
+        evidence=evidence,
     )
     unfinished.clear()
     return done
 
 
-def _inputs(study: Study, acts: ActivationSet, dataset: Dataset) -> dict[str, Any]:
+def _inputs(study: Study, acts: ActivationSet, dataset: Dataset, read: Inputs) -> dict[str, Any]:
     model = study.model_record()
-    return {
+    others = {"read": read.recorded, "parents": list(dict.fromkeys([acts.id, *read.parents]))} if read.recorded else {}
+    return others | {
         "activations": acts.id,
         "sites": [str(s) for s in acts.sites],
         "dataset": dataset.name,
@@ -157,6 +180,11 @@ def _write_result(folder: Path, result: Result, acts: ActivationSet, dataset: Da
         save_edit(edit, folder / "edits", name)
     if result.tensors:
         save_file({k: v.contiguous() for k, v in result.tensors.items()}, folder / "tensors.safetensors")
+    for kind in PARTS:
+        for name, part in getattr(result, kind).items():
+            part.save(child(folder, f"{kind}/{name}"))
+    if result.views:
+        save_views(result.views, folder / VIEWS)
     for name, figure in result.figures.items():
         (folder / "figures").mkdir(exist_ok=True)
         child(folder / "figures", f"{name}.json").write_text(figure.to_json())

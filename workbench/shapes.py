@@ -72,10 +72,19 @@ def shaped(text: bytes | str, shape: type[T], numbers: bool = True) -> T:
     Raises:
         ShapeError: It is not JSON or not of that shape; the fields that are wrong are named.
     """
+    return validated(parse_json(text, numbers), shape)
+
+
+def validated(value: Any, shape: type[T]) -> T:
+    """A value from JSON in a declared shape.
+
+    Raises:
+        ShapeError: It is not of that shape; the fields that are wrong are named.
+    """
     from pydantic import ValidationError
 
     try:
-        return cast(T, _adapter(cast(Any, shape)).validate_python(parse_json(text, numbers)))
+        return cast(T, _adapter(cast(Any, shape)).validate_python(value))
     except ValidationError as error:
         raise ShapeError(faults(error)) from None
 

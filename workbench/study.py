@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -120,10 +120,10 @@ class Study(StoredStudy):
             force: Run again although a finished run is there.
             progress: Called with ``(done, total, text)``.
             engine: Who does it: ``local``, this process, or ``ray``, workers that take a site each.
-            options: The analysis's own.
+            options: The analysis's own, and what it reads besides: a run, its concepts, activations, data, or the id of one.
 
         Raises:
-            UnknownNameError: No such analysis.
+            UnknownNameError: No such analysis, or no such run or set among what it reads.
             ConfigError: An option does not fit.
         """
         from workbench.runner import execute
@@ -135,6 +135,23 @@ class Study(StoredStudy):
         from workbench.repeating import repeat
 
         return repeat(self, self.get_run(run) if isinstance(run, str) else run, tolerance, progress or silent)
+
+    def edit_head(
+        self, run: Run | str, head: str, weights: Mapping[str, Mapping[int | str, float]] | None = None,
+        mask: Sequence[int | str] = (), force: bool = False,
+    ) -> Run:  # fmt: skip
+        """Edit a head of a run, and record that as a run of its own; see :func:`workbench.head_edits.edit_head`.
+
+        Args:
+            run: The run of the head.
+            head: Its name.
+            weights: Of each output that is changed, the new weight by concept: ``{"money": {17: 0.0}}``.
+            mask: Concepts that no longer count for any output.
+            force: Do it again although it is there.
+        """
+        from workbench.head_edits import edit_head
+
+        return edit_head(self, self.get_run(run) if isinstance(run, str) else run, head, weights, mask, force)
 
     # Concepts and their evidence
 

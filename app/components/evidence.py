@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,7 @@ from app import state
 from app.components.page import empty
 from app.components.text import escape, interval, number
 from workbench.analysis import Metric
-from workbench.evidence import BY_KEY, QUESTIONS
+from workbench.evidence import QUESTIONS
 from workbench.evidence.calibration import sentence
 from workbench.evidence.verdict import verdict
 from workbench.frames import records
@@ -25,22 +26,30 @@ FACTS = {
 }  # fmt: skip
 
 
-def evidence_card(evidence: pd.DataFrame, key: str) -> None:
-    """The rows of one concept, grouped by what they are evidence of."""
+def evidence_card(evidence: pd.DataFrame, key: str, known: Mapping[str, Metric]) -> None:
+    """The rows of one concept, grouped by what they are evidence of: the trial's families, then what its method measured.
+
+    Args:
+        evidence: The rows.
+        key: Makes the widgets' keys unlike those of another card.
+        known: The metrics that there are, by key.
+    """
     if evidence.empty:
         empty("This concept has not stood trial yet: nothing is known of it but where it was found. Examine it to measure it.")
         return
     link = {"study": state.link()["study"]}
     st.page_link(state.page("calibration"), label="How well these numbers hold", query_params=link, icon=":material/rule:")
-    hidden = evidence["metric"].map(lambda name: name in BY_KEY and not BY_KEY[name].shown)
+    hidden = evidence["metric"].map(lambda name: name in known and not known[name].shown)
     if hidden.any() and not st.toggle(_more(int(hidden.sum())), key=f"every {key}"):
         evidence = evidence[~hidden]
     kind = evidence["metric"].str.split(".").str[0]
     for family in [*QUESTIONS, *sorted(set(kind) - set(QUESTIONS))]:
         rows = evidence[kind.eq(family)]
         if len(rows):
-            head, _, question = QUESTIONS.get(family, family).partition(":")
-            parts = [row_html(row) for row in _ordered(rows)]
+            own = f"{family.replace('_', ' ').capitalize()}: measured by the method that found it"
+            head, _, question = QUESTIONS.get(family, own).partition(":")
+            unknown = {name: Metric(name, name, "") for name in rows["metric"]}
+            parts = [row_html(row, (unknown | dict(known))[row["metric"]]) for row in _ordered(rows, known)]
             about = f' <span class="cw-soft">{escape(question.strip())}</span>' if question else ""
             st.html(f'<div class="cw-family">{escape(head)}{about}</div>{"".join(parts)}')
 
@@ -60,17 +69,16 @@ def missing_families(evidence: pd.DataFrame, command: str) -> None:
         )
 
 
-def _ordered(rows: pd.DataFrame) -> list[dict[str, Any]]:
+def _ordered(rows: pd.DataFrame, known: Mapping[str, Metric]) -> list[dict[str, Any]]:
     """Metrics in the order in which they are declared; of several labels the strongest first."""
-    order = {key: i for i, key in enumerate(BY_KEY)}
+    order = {key: i for i, key in enumerate(known)}
     place = rows["metric"].map(lambda key: order.get(key, len(order)))
     ranked = rows.assign(_place=place).sort_values(["_place", "value"], ascending=[True, False], kind="stable")
     return [{str(k): v for k, v in row.items()} for row in records(ranked.drop(columns="_place"))]
 
 
-def row_html(row: dict[str, Any], metric: Metric | None = None) -> str:
-    """One measurement as HTML; of the trial's own metrics what they mean is known."""
-    metric = metric or BY_KEY.get(row["metric"], Metric(row["metric"], row["metric"], ""))
+def row_html(row: dict[str, Any], metric: Metric) -> str:
+    """One measurement as HTML."""
     label = f'<div class="cw-soft cw-small">{escape(row["label"], 120)}</div>' if row["label"] else ""
     about = f"{metric.description} {sentence(metric.key)}"
     what = f'<div title="{escape(about, 900)}"><b>{escape(metric.title)}</b>{label}</div>'

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import pandas as pd
 import streamlit as st
 
-from workbench.evidence import BY_KEY
+from app.tables import evidence_metrics
+from workbench.analysis import Metric
 from workbench.study import Study
 
 NAMED = {"anyone or nobody": None, "a person": "human", "a method": "method", "nobody": "nobody"}
@@ -38,24 +41,25 @@ class Choice:
     metrics: list[str] = field(default_factory=list)
 
 
-def measured(frame: pd.DataFrame) -> list[str]:
+def measured(frame: pd.DataFrame, known: Mapping[str, Metric]) -> list[str]:
     """The metrics that any of the concepts has, as they are declared; unknown ones last."""
     found = [str(c) for c in frame.columns if "." in str(c)]
-    return [key for key in BY_KEY if key in found] + sorted(set(found) - set(BY_KEY))
+    return [key for key in known if key in found] + sorted(set(found) - set(known))
 
 
-def spoken(key: str) -> str:
+def spoken(key: str, known: Mapping[str, Metric]) -> str:
     """What a metric is called."""
-    if key not in BY_KEY:
+    if key not in known:
         return key
-    titles = [metric.title for metric in BY_KEY.values()]
-    title = BY_KEY[key].title
+    titles = [metric.title for metric in known.values()]
+    title = known[key].title
     return title if titles.count(title) == 1 else f"{title} ({key})"
 
 
 def ask(study: Study, frame: pd.DataFrame) -> Choice:
     """Draw the filters and read them. They are folded away until they are wanted."""
-    metrics = measured(frame)
+    known = evidence_metrics(study)
+    metrics, called = measured(frame, known), partial(spoken, known=known)
     choice = Choice()
     order = ["", "name", *metrics]
     with st.expander("Sort, filter, choose columns", icon=":material/tune:"):
@@ -63,7 +67,7 @@ def ask(study: Study, frame: pd.DataFrame) -> Choice:
         # A search has its own order; without one, what was measured and found best comes first.
         found = "relevance" in frame
         choice.sort = first.selectbox(
-            "Sort by", order, index=2 if metrics and not found else 0, format_func=lambda k: _order_name(k, frame),
+            "Sort by", order, index=2 if metrics and not found else 0, format_func=lambda k: _order_name(k, frame, known),
             key=f"sort {study.folder} {found}",
         )  # fmt: skip
         down = second.selectbox("Order", [DOWN, UP], disabled=not choice.sort, key=f"order {study.folder}")
@@ -74,16 +78,16 @@ def ask(study: Study, frame: pd.DataFrame) -> Choice:
             choice.keep[key] = column.multiselect(label, values, key=f"{key} {study.folder}")
         left, right = st.columns([1, 2])
         choice.named_by = NAMED[left.selectbox("Named by", list(NAMED), key=f"named {study.folder}")]
-        limited = right.multiselect("Only with at least", metrics, format_func=spoken, key=f"least {study.folder}")
+        limited = right.multiselect("Only with at least", metrics, format_func=called, key=f"least {study.folder}")
         choice.repeats = bool(frame["repeat"].any()) and left.toggle("Repeats with other seeds", key=f"repeats {study.folder}")
         for place, key in enumerate(limited):
             column = st.columns(3)[place % 3]
-            chance = BY_KEY[key].chance if key in BY_KEY else None
+            chance = known[key].chance if key in known else None
             choice.least[key] = column.number_input(
-                f"Smallest {spoken(key)}", value=chance or 0.0, step=0.05, format="%.3f", key=f"least {key} {study.folder}"
+                f"Smallest {called(key)}", value=chance or 0.0, step=0.05, format="%.3f", key=f"least {key} {study.folder}"
             )
-        shown = [m for m in metrics if m not in BY_KEY or BY_KEY[m].shown]
-        choice.metrics = st.multiselect("Columns", metrics, default=shown, format_func=spoken, key=f"columns {study.folder}")
+        shown = [m for m in metrics if m not in known or known[m].shown]
+        choice.metrics = st.multiselect("Columns", metrics, default=shown, format_func=called, key=f"columns {study.folder}")
     return choice
 
 
@@ -107,7 +111,7 @@ def chosen_rows(frame: pd.DataFrame, choice: Choice) -> pd.DataFrame:
     return rows
 
 
-def _order_name(key: str, frame: pd.DataFrame) -> str:
+def _order_name(key: str, frame: pd.DataFrame, known: Mapping[str, Metric]) -> str:
     if not key:
         return "the search" if "relevance" in frame else "the run"
-    return "name" if key == "name" else spoken(key)
+    return "name" if key == "name" else spoken(key, known)

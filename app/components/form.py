@@ -6,8 +6,12 @@ from typing import Any
 
 import streamlit as st
 
-from app.components.text import literal
+from app.components.text import literal, short
+from app.tables import set_label
 from workbench.analysis import Analysis
+from workbench.analysis.inputs import described
+from workbench.store.run_kinds import of_analyses
+from workbench.study import Study
 
 LEFT_OUT = "(left out)"
 
@@ -31,6 +35,32 @@ def option_fields(analysis: type[Analysis], prefix: str, choices: dict[str, list
             if value is not None:
                 found[name] = value
     return found
+
+
+def input_fields(study: Study, analysis: type[Analysis], prefix: str) -> dict[str, Any]:
+    """Draw a chooser for everything that the analysis reads besides its activations, and give the ids that were chosen."""
+    found: dict[str, Any] = {}
+    for one in analysis.inputs:
+        known, label, key = _known(study, one.kind), f"input {one.name}", f"{prefix} {analysis.name} input {one.name}"
+        about = literal(f"{described(one)}.", 600)
+        common: dict[str, Any] = {
+            "placeholder": LEFT_OUT, "help": about, "key": key, "format_func": known.__getitem__
+        }  # fmt: skip
+        found[one.name] = (
+            st.multiselect(label, list(known), **common) if one.many else st.selectbox(label, list(known), index=None, **common)
+        )
+    return {name: chosen for name, chosen in found.items() if chosen}
+
+
+def _known(study: Study, kind: str) -> dict[str, str]:
+    """What there is of a kind of input in a study, the newest first: ids, and how each is shown."""
+    if kind == "activations":
+        return {acts.id: set_label(acts) for acts in reversed(study.activations())}
+    if kind == "dataset":
+        return {data.hash: f"{short(data.name, 64)} ({data.hash[:8]})" for data in reversed(study.datasets())}
+    runs = study.runs()
+    runs = runs[of_analyses(runs)] if kind == "concepts" else runs
+    return {run: short(run, 128) for run in runs["id"][::-1]}
 
 
 def _field(name: str, schema: dict[str, Any], key: str, choices: dict[str, list[str]]) -> Any:

@@ -16,6 +16,7 @@ from app.components.report import report_button
 from app.components.text import chips, literal, sentence
 from app.components.vocabulary import vocabulary
 from app.writer import writer_of
+from workbench.evidence.metrics import metrics_of
 from workbench.store.concept import Concept
 from workbench.study import Study
 
@@ -53,7 +54,7 @@ def render(study: Study) -> None:
         with sentences():
             for remark in concept.remarks:
                 st.warning(sentence(remark))
-            evidence_card(evidence, concept.id)
+            evidence_card(evidence, concept.id, metrics_of([concept.run.analysis]))
             missing_families(evidence, f"workbench examine {study.name} {concept.run_id} --concept {concept.number}")
         _examine(study, concept)
         later = st.container()

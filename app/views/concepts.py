@@ -13,7 +13,8 @@ from app.components.collect import collect
 from app.components.filters import Choice, ask, chosen_rows
 from app.components.page import empty, sentences, title
 from app.components.text import literal
-from workbench.evidence import BY_KEY
+from app.tables import evidence_metrics
+from workbench.metrics import Metric
 from workbench.numbers import counted
 from workbench.study import Study
 
@@ -104,7 +105,7 @@ def _table(study: Study, rows: pd.DataFrame, choice: Choice) -> None:
         hide_index=True,
         placeholder="–",
         height=min(720, 40 + 35 * len(rows)),
-        column_config=_columns(choice.metrics),
+        column_config=_columns(choice.metrics, evidence_metrics(study)),
         on_select="rerun",
         selection_mode="single-row",
         # A new key after a concept was opened, so that coming back does not open it again.
@@ -115,7 +116,7 @@ def _table(study: Study, rows: pd.DataFrame, choice: Choice) -> None:
         state.open_concept(str(rows["id"].iloc[event.selection.rows[0]]))
 
 
-def _columns(metrics: list[str]) -> dict[str, Any]:
+def _columns(metrics: list[str], known: dict[str, Metric]) -> dict[str, Any]:
     number = st.column_config.NumberColumn
     columns: dict[str, Any] = {
         "name": st.column_config.TextColumn("Name", width="medium"),
@@ -130,7 +131,7 @@ def _columns(metrics: list[str]) -> dict[str, Any]:
         ),
     }  # fmt: skip
     for key in (key for key in metrics if key not in columns):
-        metric = BY_KEY.get(key)
+        metric = known.get(key)
         head = key if metric is None else metric.title + (f" ({metric.unit})" if metric.unit else "")
         columns[key] = number(head, format="%.3f", help=literal(metric.description, 600) if metric else None)
     return columns

@@ -15,7 +15,7 @@ from app.components.naming import watch_names
 from app.components.page import empty, heading, sentences, title
 from app.components.sign_in import no_writing
 from app.components.text import chips, escape, literal, short
-from app.tables import densities
+from app.tables import densities, evidence_metrics
 from app.writer import Writer, writer_of
 from workbench.store.concept import MAX_NAME, Concept
 from workbench.study import Study
@@ -72,10 +72,11 @@ def _controls(study: Study, frame: pd.DataFrame) -> tuple[pd.DataFrame, str, tup
     first = frame[~frame["repeat"]]
     columns = st.columns([2, 2, 3, 2])
     which = columns[0].selectbox("Concepts", [DISCOVERED, EVERY], key="which", bind="query-params")
-    metrics = measured(first)
+    metrics = measured(first, known := evidence_metrics(study))
     orders = [*metrics, USED]
     order = columns[1].selectbox(
-        "Order, largest first", orders, format_func=lambda k: k if k == USED else spoken(k), key="order", bind="query-params",
+        "Order, largest first", orders, key="order", bind="query-params",
+        format_func=lambda k: k if k == USED else spoken(k, known),
     )  # fmt: skip
     runs = list(dict.fromkeys(first["run"]))
     chosen = columns[2].multiselect(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from app.components.download import MIB, download, file_name
 from app.components.filters import measured, spoken
 from app.components.page import empty, heading, sentences, title
 from app.components.text import short
+from app.tables import evidence_metrics
 from app.views.overview import newest_runs
 from workbench.frames import records
 from workbench.numbers import counted
@@ -73,8 +75,8 @@ def _runs(study: Study, runs: pd.DataFrame) -> list[str]:
 
 def _concepts(study: Study) -> list[str]:
     frame = state.concept_frame(study)
-    known = study.collections.names()
-    ways = [WIDEST, *([TOP] if measured(frame) else []), *([COLLECTION] if known else []), PICKED, NONE]
+    known, metrics = study.collections.names(), evidence_metrics(study)
+    ways = [WIDEST, *([TOP] if measured(frame, metrics) else []), *([COLLECTION] if known else []), PICKED, NONE]
     way = st.selectbox("Concepts with a card", ways)
     if way == NONE:
         return []
@@ -90,7 +92,7 @@ def _concepts(study: Study) -> list[str]:
         return [str(i) for i in ids]
     count = int(st.number_input("How many", 1, MOST, 12))
     if way == TOP:
-        metric = st.selectbox("Measurement", measured(frame), format_func=spoken)
+        metric = st.selectbox("Measurement", measured(frame, metrics), format_func=partial(spoken, known=metrics))
         first = frame[~frame["repeat"] & frame[metric].notna()]
         return first.sort_values(metric, ascending=False, kind="stable")["id"].head(count).tolist()
     from workbench.reports.report import cards_of

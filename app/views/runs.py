@@ -11,7 +11,9 @@ import streamlit as st
 from app import state
 from app.components.by_site import measurement_columns
 from app.components.charts import chart
-from app.components.form import option_fields
+from app.components.drawing import table, views
+from app.components.form import input_fields, option_fields
+from app.components.head_editor import head_editor
 from app.components.page import empty, heading, sentences, small_lines, title
 from app.components.repeating import repeat_button, repetition
 from app.components.running import running
@@ -29,11 +31,10 @@ from workbench.statistics.rows import P_VALUES, SHOWN
 from workbench.store.run_kinds import OF_OTHER_RUNS
 from workbench.store.runs import Run
 from workbench.study import Study
+from workbench.views import HeadView
 
 ROWS_SHOWN = 500
 REMARKS_SHOWN = 5
-NUMBERS = "biufM"
-"""Kinds of columns that are shown as they are; all others may hold any text."""
 
 
 def render(study: Study) -> None:
@@ -78,6 +79,7 @@ def _starter(writer: Writer) -> None:
     with st.form(f"start {study.folder} {name} {chosen}", border=True):
         sites = _sites(analysis, [str(s) for s in sets[chosen].sites], f"sites {name} {chosen}")
         options = option_fields(analysis, str(study.folder), choices)
+        options |= input_fields(study, analysis, str(study.folder))
         below = st.columns(2)
         seed = int(below[0].number_input("seed", 0, LARGEST, 0, 1, help="Every random choice comes from it.", key=f"seed {name}"))
         force = below[1].toggle("Run again although the same run is there", key=f"force {name}")
@@ -171,12 +173,14 @@ def _details(study: Study, identifier: str) -> None:
     if record["seconds"] is not None:
         facts["Took"] = f"{number(float(record['seconds']))} s"
     facts |= {f"option {key}": json.dumps(value, ensure_ascii=False) for key, value in run.config.items()}
-    facts |= {key: _plain(value) for key, value in record["inputs"].items() if key != "parents"}
+    facts |= {f"input {key}": _plain(value) for key, value in record["inputs"].get("read", {}).items()}
+    facts |= {key: _plain(value) for key, value in record["inputs"].items() if key not in {"parents", "read"}}
     cells = "".join(f'<span class="cw-soft">{escape(k)}</span><span>{escape(v, 600)}</span>' for k, v in facts.items())
     st.html(f'<div class="cw-facts">{cells}</div>')
     if record["error"]:
         st.warning(sentence(record["error"]))
-    for parent in record["inputs"].get("parents", []):
+    known = set(study.runs(None)["id"])
+    for parent in filter(known.__contains__, record["inputs"].get("parents", [])):
         link = {"study": state.link()["study"], "run": str(parent)}
         st.page_link(state.page("runs"), label=literal(f"made from {parent}"), query_params=link, icon=":material/arrow_back:")
     if record["status"] == "done":
@@ -191,27 +195,34 @@ def _plain(value: Any) -> str:
 
 
 def _found(run: Run) -> None:
-    if run.analysis not in OF_OTHER_RUNS:
+    if run.analysis not in OF_OTHER_RUNS or "metrics" in run.tables:
         _metrics(run, declared(run.analysis))
     if len(run.edits):
         small_lines([run.edits.sentence, f"Capture under one: workbench capture {run.study.name} … --under {run.id}/EDIT"])
+    shown: set[str] = set()
+    with sentences():
+        shown = views(run)
     columns = st.columns(2, gap="large")
     for place, name in enumerate(run.figures):
         with columns[place % 2], sentences():
             chart(run.figures[name], f"figure {run.id} {name}")
-    for name in run.own_tables:
+    for name in [name for name in run.own_tables if name not in shown]:
         with st.expander(f"Table: {literal(name, 80)}"), sentences():
-            _own_table(run, name)
+            table(run, name)
+    with sentences():
+        _parts(run)
     with st.expander("Machine and packages"):
         st.json(run.record["provenance"])
 
 
-def _own_table(run: Run, name: str) -> None:
-    table, more = run.tables.first(name, ROWS_SHOWN)
-    texts = [c for c in table if table[c].dtype.kind not in NUMBERS]
-    shown = pd.DataFrame({short(c, 80): [short(v) for v in table[c]] if c in texts else table[c] for c in table})
-    st.dataframe(shown, hide_index=True, placeholder="–", height=min(420, 38 + 35 * max(len(shown), 1)))
-    small_lines([f"The first {ROWS_SHOWN} rows; the page Data exports them all."] if more else [])
+def _parts(run: Run) -> None:
+    """What else the run keeps, by name; a head that no view shows has its editor here."""
+    named = {view.head for view in run.views if isinstance(view, HeadView)}
+    for name in [name for name in run.heads if name not in named]:
+        with st.expander(f"Head: {literal(name, 80)}"), sentences():
+            head_editor(run, name, f"head {run.id} {name}")
+    kept = {"Graphs": list(run.graphs), "Small models": list(run.models)}
+    small_lines([f"{what}: {', '.join(names)}" for what, names in kept.items() if names])
 
 
 def _metrics(run: Run, known: dict[str, Metric]) -> None:

@@ -7,7 +7,7 @@ from functools import cache, partial
 import numpy as np
 
 from benchmarks.calibrate.trials import Case, Trials
-from benchmarks.calibrate.worlds import SETTINGS, World, world
+from benchmarks.calibrate.worlds import FEW_LONG, SETTINGS, World, world
 from workbench.evidence.informs import information
 from workbench.statistics.auroc import auroc_matrix, clustered_auroc
 from workbench.statistics.correction import holm
@@ -106,8 +106,8 @@ def _truth(setting: str, effect: float, what: str) -> float:
 
 
 CASES = [
-    *(Case("detects.auroc", setting, partial(detects, setting)) for setting in (*SETTINGS, "few long documents")),
-    *(Case("detects.auroc", f"{setting}, planted", partial(sees, setting), most=POWERED) for setting in SETTINGS),
+    *(Case("detects.auroc", setting, partial(detects, setting)) for setting in (*SETTINGS, FEW_LONG)),
+    *(Case("detects.auroc", f"{setting}, planted", partial(sees, setting), most=POWERED) for setting in (*SETTINGS, FEW_LONG)),
     Case("detects.auroc", "families of 1,000 concepts, corrected", family, most=2_000),
     *(Case("detects.auroc", f"{setting}, effect .8", partial(covers_effects, setting), most=FEW) for setting in SETTINGS),
     *(Case("informs.bits", setting, partial(informs, setting), most=FEW) for setting in SETTINGS),

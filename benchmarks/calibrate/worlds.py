@@ -28,8 +28,8 @@ SETTINGS = (
     "independent", "documents", "runs", "rare label", "eight positive documents", "sparse codes", "heavy tails", "copies",
     "unequal documents",
 )  # fmt: skip
-LONG = 5
-"""Documents of the setting *few long documents*: ten times as long as the others, with almost all positives."""
+FEW_LONG, LONG = "few long documents", 5
+"""A setting in which so many documents are ten times as long as the others, with almost all positives."""
 DOCUMENTS, EXAMPLES, TOKENS = 30, 4, 10
 
 
@@ -41,7 +41,7 @@ def world(setting: str, rng: np.random.Generator, concepts: int = 50, effect: fl
     sizes = np.full(documents, EXAMPLES * TOKENS)
     if setting == "unequal documents":
         sizes = np.maximum(4, rng.lognormal(np.log(EXAMPLES * TOKENS), 0.8, documents)).astype(np.int64)
-    elif setting == "few long documents":
+    elif setting == FEW_LONG:
         sizes[:LONG] *= 10
     document = np.repeat(np.arange(documents), sizes)
     example = np.cumsum(np.concatenate([[0], (np.arange(1, len(document)) % TOKENS == 0) | (np.diff(document) > 0)]))
@@ -82,6 +82,6 @@ def _labels(
             labels[np.unique(starts[:, None] + np.arange(8)), column] = 1
         return labels
     share: float | np.ndarray = 0.03 if setting == "rare label" else 0.1
-    if setting == "few long documents":
+    if setting == FEW_LONG:
         share = np.select([document < LONG, document < LONG + 10], [0.5, 2 / (EXAMPLES * TOKENS)])[:, None]
     return (rng.random((n, concepts)) < share).astype(float)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -11,28 +10,14 @@ import pytest
 import torch
 
 import workbench as wb
-from workbench.analysis import Analysis, Context, Metric, Result, register
+from tests.analyses.returning import Returns
+from workbench.analysis import Result
 from workbench.concepts import ConceptSet, DictionaryConcepts, LinearConcepts
 from workbench.edits import Edit, fit_eraser, set_latent, steer
 from workbench.sites import Site
 from workbench.store.kinds import MADE
 
 DIRECTION = torch.eye(24)[:1]
-
-
-@register
-class Returns(Analysis):
-    """An analysis that returns what a test puts here."""
-
-    name: ClassVar[str] = "returns"
-    title: ClassVar[str] = "Returns"
-    method: ClassVar[str] = "none"
-    metrics: ClassVar[tuple[Metric, ...]] = (Metric("returns.known", "known", "A number."),)
-    result: ClassVar[Callable[[], Result]]
-
-    def run(self, context: Context) -> Result:
-        """What was put here."""
-        return type(self).result()
 
 
 def _metrics(**row: object) -> Result:
@@ -49,7 +34,10 @@ def _metrics(**row: object) -> Result:
         (lambda: Result(tables={"../a": pd.DataFrame()}), "a table is called '../a'"),
         (lambda: Result(tensors={".hidden": torch.ones(1)}), "a tensor is called '.hidden'"),
         (lambda: Result(figures={"a/b": None}), "a figure is called 'a/b'"),
-        (lambda: _metrics(metric="returns.other", value=1.0), "its metrics 'returns.other' are not among those that it declares"),
+        (
+            lambda: _metrics(metric="returns.other", value=1.0),
+            "its metrics 'returns.other' are not among the metrics that",
+        ),
         (lambda: _metrics(value=1.0), "lack the column 'metric'"),
         (lambda: Result(concepts=[LinearConcepts("resid_post.7", DIRECTION)]), "concepts at resid_post.7, which it did not read"),
         (
@@ -127,7 +115,10 @@ WIDE = LinearConcepts("resid_post.0", torch.eye(30)[:1])
             "the column 'value' of its metrics holds what is no finite number",
         ),
         (lambda: _metrics(metric="returns.known", value=float("inf")), "holds what is no finite number"),
-        (lambda: _metrics(metric="returns.known", value=float("nan")), "a metric has no value, and its status is not 'failed'"),
+        (
+            lambda: _metrics(metric="returns.known", value=float("nan")),
+            "a row of its metrics has no value, and its",
+        ),
         (
             lambda: _metrics(metric="returns.known", value=1.0, p=7.0),
             "the column 'p' of its metrics holds what is no probability",
@@ -135,7 +126,7 @@ WIDE = LinearConcepts("resid_post.0", torch.eye(30)[:1])
         (lambda: _metrics(metric="returns.known", value=1.0, p_corrected=-1.0), "holds what is no probability"),
         (lambda: _metrics(metric="returns.known", value=1.0, low=3.0, high=-3.0), "an interval of its metrics ends below"),
         (lambda: _metrics(metric="returns.known", value=1.0, n=-4), "the column 'n' of its metrics holds a count below 0"),
-        (lambda: _metrics(metric="returns.known", value=1.0, status="great"), "the status of a metric is 'great'"),
+        (lambda: _metrics(metric="returns.known", value=1.0, status="great"), "a status of its metrics is 'great'"),
         (lambda: _metrics(metric="returns.known", value=1.0, site="resid_post.99"), "a metric is of resid_post.99"),
         (lambda: Result(concepts=[WIDE]), "its concepts at resid_post.0 are 30 wide, and the activations 24"),
         (lambda: Result(concepts=[LinearConcepts("resid_post.0", DIRECTION * float("nan"))]), "is not finite"),

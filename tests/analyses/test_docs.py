@@ -47,6 +47,15 @@ def test_the_components_of_the_page_are_found_and_those_of_noise_are_not(planted
     assert torch.equal(again.sets[0].directions(), run.sets[0].directions())
 
 
+def test_the_analysis_of_the_page_that_reads_other_runs_takes_what_it_declares(planted) -> None:
+    examples()
+    study, acts, _, _ = planted(examples=40)
+    probes = study.run("linear_probe", acts, controls=False)
+    mean = study.run("mean_concept", acts, concepts=[probes, probes.id[:12]])
+    expected = probes.sets[0].directions().mean(0)
+    assert torch.allclose(mean.sets[0].directions()[0], expected / expected.norm(), atol=1e-5)
+
+
 def test_the_kind_of_the_page_is_stored_and_read(tmp_path) -> None:
     kind = examples()["NearestCentre"]
     centres, rows = torch.randn(5, 12), torch.randn(40, 12)
@@ -81,3 +90,20 @@ def test_the_family_of_the_page_is_measured(planted) -> None:
 
 def test_the_page_names_every_reserved_table() -> None:
     assert set(re.search(r"\(`(metrics, summary.*?)`\)", PAGE, re.DOTALL)[1].replace("\n", " ").split(", ")) == MADE  # type: ignore[index]
+
+
+def test_the_bottleneck_of_the_page_is_read_shown_and_edited(planted, tmp_path: Path) -> None:
+    examples()
+    study, acts, _, _ = planted(strength=8.0)
+    run = study.run("small_bottleneck", acts, label="kind")
+    assert len(study.evidence(["bottleneck.weight"])) == 4
+    assert len(run.graphs["weights"].edges) == 8
+    assert run.models["probe"].module(torch.zeros(1, 24)).shape == (1, 2)
+    edited = study.edit_head(run, "head", {"left": {2: 0.0}}, mask=[3])
+    assert edited.heads["head"].weights[0, 2] == 0
+    assert (edited.heads["head"].weights[:, 3] == 0).all()
+    assert edited.metrics.set_index(["metric", "label"]).loc[("head.accuracy", "before"), "value"] > 0.95
+    report = study.report(tmp_path / "report.html").read_text()
+    for title in ("What each concept counts", "Concepts and classes", "Variance"):
+        assert f"<h3>{title}</h3>" in report
+    assert study.verify().empty

@@ -36,7 +36,7 @@ ADA, BO = "ada@x.example", "bo@x.example"
 APP = MAIN.parent
 # Methods and functions of the workbench that change a study, or read and write where somebody says.
 WRITING = {
-    "add_names", "cancel_job", "capture", "counterparts", "delete", "examine", "export", "import_activations",
+    "add_names", "cancel_job", "capture", "counterparts", "delete", "edit_head", "examine", "export", "import_activations",
     "keep_dataset", "keep_recipe", "note", "pull", "push", "recapture", "relabel", "rename", "repair", "repeat", "set_info",
     "start_job", "start_repetition", "sweep", "unpack", "update_run", "use_dataset", "use_model",
 }  # fmt: skip

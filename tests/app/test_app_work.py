@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 import pytest
@@ -11,6 +12,8 @@ from harness import HOSTILE, PAGES, Start, labelled, on_page, said, until
 from streamlit.testing.v1 import AppTest
 
 from app.components.form import LEFT_OUT
+from workbench import registry
+from workbench.analysis import Analysis, Context, Input, Result
 from workbench.jobs import jobs
 from workbench.numbers import p_value
 from workbench.opening import open_study
@@ -144,6 +147,39 @@ def test_a_forms_fields_come_from_the_options_and_faults_are_told_beside_it(star
     assert "greater than 0" in test.error[0].value
     with open_study(study_folder) as study:
         assert jobs(study) == []
+
+
+class Reads(Analysis):
+    """Reads concepts of other runs; for tests."""
+
+    name: ClassVar[str] = "reads_for_tests"
+    title: ClassVar[str] = "Reads"
+    method: ClassVar[str] = "none"
+    inputs: ClassVar[tuple[Input, ...]] = (
+        Input("concepts", "concepts", "what it is made of", many=True),
+        Input("data", "dataset", optional=True),
+    )
+
+    def run(self, context: Context) -> Result:
+        """Return nothing."""
+        return Result()
+
+
+def test_a_form_has_a_chooser_for_what_an_analysis_reads_besides(
+    start: Start, study_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry._registered, "reads_for_tests", Reads)
+    test = on_page(start(study_folder), "runs")
+    labelled(test.toggle, "Start an analysis").set_value(True).run()
+    labelled(test.selectbox, "Analysis").select("reads_for_tests").run()
+    with open_study(study_folder) as study:
+        runs = study.runs()
+        names = {data.name for data in study.datasets()}
+    offered = labelled(test.multiselect, "input concepts")
+    assert offered.options == runs.loc[~runs["analysis"].isin(["examine", "counterparts"]), "id"].tolist()[::-1]
+    assert {option.split(" ")[0] for option in labelled(test.selectbox, "input data").options} == names
+    labelled(test.button, "Start").click().run()
+    assert "reads the concepts of runs (concepts: what it is made of)" in test.error[0].value.replace("\\", "")
 
 
 def test_a_run_started_from_the_form_is_there_without_a_restart(start: Start, study_folder: Path) -> None:

@@ -13,15 +13,21 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import nn
 
 import workbench as wb
 from workbench.activations import ActivationSet
 from workbench.activations.importing import read_given
 from workbench.activations.manifest import edit_text, parse_manifest
-from workbench.concepts import ConceptSet
+from workbench.concepts import ConceptSet, Graph, Head
 from workbench.concepts.dictionary import DictionaryConcepts
 from workbench.edits.stored import load_edit
 from workbench.jobs import jobs
+from workbench.models import ModelBuilder, SmallModel
 from workbench.parquet import read_parquet
 from workbench.paths import child
 from workbench.plots import read_figure_file
@@ -35,6 +41,7 @@ from workbench.store.study_file import read as read_study_file
 from workbench.store.unpacking import Member, _copy, _fill, _reading, _require_space
 from workbench.store.verify import damaged_files
 from workbench.study import Study
+from workbench.views import read_views
 
 CORPUS = Path(__file__).with_name("corpus")
 PACK = CORPUS / "pack" / "study.zip"
@@ -200,6 +207,26 @@ def _manifest(folder: Path) -> None:
     _ = [edit_text(edit) for edit in parse_manifest(folder).request.edits]
 
 
+class Line(ModelBuilder):
+    """One layer."""
+
+    kind: ClassVar[str] = "line-of-the-fuzzers"
+    width: int = Field(ge=1, le=64)
+
+    def build(self) -> nn.Module:
+        """The layer."""
+        return nn.Linear(self.width, 2)
+
+
+def _graph(folder: Path) -> None:
+    Graph.load(folder / "graph").strongest(5)
+
+
+def _head(folder: Path) -> None:
+    head = Head.load(folder / "head")
+    head.predict(torch.ones(1, len(head.facts.concepts)))
+
+
 def _table(folder: Path) -> None:
     read_parquet(folder / "table.parquet")
     wb.load_dataset(folder / "table.parquet")
@@ -222,6 +249,13 @@ READERS = {
         Reader("concept table", "concepts", "table.parquet", _concepts),
         Reader("fitted edit", "edits", "eraser.json", _edit),
         Reader("weights of an edit", "edits", "eraser.safetensors", _edit),
+        Reader("graph nodes", "parts", "graph/nodes.parquet", _graph),
+        Reader("graph edges", "parts", "graph/edges.parquet", _graph),
+        Reader("head", "parts", "head/head.json", _head),
+        Reader("head weights", "parts", "head/weights.safetensors", _head),
+        Reader("model", "parts", "model/model.json", lambda folder: SmallModel.load(folder / "model")),
+        Reader("model weights", "parts", "model/weights.safetensors", lambda folder: SmallModel.load(folder / "model")),
+        Reader("views", "parts", "views.json", lambda folder: read_views(folder / "views.json")),
         Reader("cfg.json", "dictionary", "cfg.json", lambda folder: DictionaryConcepts.from_sae_lens(folder, "resid_post.0")),
         Reader("npy", "arrays", "*.npy", read_given),
         Reader("rows", "arrays", "rows.csv", read_given),

@@ -13,15 +13,17 @@ import torch
 from safetensors.torch import save_file
 
 import workbench as wb
-from tests.conftest import planted_table, word_index, write_activations
-from tests.fuzz.readers import CORPUS
+from tests.fuzz.readers import CORPUS, Line
 from tests.store.axes import AXES
-from workbench.concepts import LinearConcepts
+from workbench.concepts import Graph, LinearConcepts, LinearHead
 from workbench.edits import fit_eraser, steer
 from workbench.edits.stored import save_edit
+from workbench.models import SmallModel
 from workbench.plots import lines
 from workbench.recipes import Recipe
 from workbench.store.texts import keep_texts
+from workbench.testing.worlds import planted_table, word_index, write_activations
+from workbench.views import CurveView, GraphView, HeadView, MatrixView, save_views
 
 CONVERSATION = [{"role": "user", "content": "How far is it?"}, {"role": "assistant", "content": "Two days."}]
 
@@ -36,7 +38,7 @@ def main() -> None:
     shutil.rmtree(CORPUS, ignore_errors=True)
     with tempfile.TemporaryDirectory() as place:
         _study(Path(place))
-    for write in (_tables, _concepts, _edits, _dictionary, _arrays, _others):
+    for write in (_tables, _concepts, _edits, _dictionary, _arrays, _parts, _others):
         write()
     for path in sorted(CORPUS.rglob("*")):
         if path.is_file():
@@ -95,6 +97,20 @@ def _edits() -> None:
     manifest["request"]["edits"] = [eraser.record(), steer("resid_post.0", torch.ones(6)).record()]
     (CORPUS / "more" / "manifest").mkdir(parents=True)
     (CORPUS / "more" / "manifest" / "edited").write_text(json.dumps(manifest))
+
+
+def _parts() -> None:
+    """Parts of a run, each in a folder of its own."""
+    home = CORPUS / "parts"
+    nodes = pd.DataFrame({"id": ["a", "b"], "type": ["token", "concept"], "label": ["word", "two"]})
+    Graph(nodes, pd.DataFrame({"source": ["a"], "target": ["b"], "weight": [0.5]})).save(home / "graph")
+    LinearHead(["left", "right"], torch.eye(2, 3), concepts=[4, 5, 6], label="kind").save(home / "head")
+    SmallModel(Line(width=3)).save(home / "model")
+    views = [
+        CurveView(title="a curve", table="t", x="x", y="y"), GraphView(title="a graph", graph="graph"),
+        MatrixView(title="a matrix", tensor="m", rows=("a", "b")), HeadView(title="a head", about="weights", head="head"),
+    ]  # fmt: skip
+    save_views(views, home / "views.json")
 
 
 def _dictionary() -> None:

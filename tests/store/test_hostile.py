@@ -25,10 +25,12 @@ import workbench as wb
 from tests.store.conftest import state
 from tests.store.hostile import FOLDERS
 from tests.store.hostile_packs import PACKS
+from tests.store.hostile_parts import PARTS
 from workbench.errors import NotTrustedError, StudyError, WorkbenchError
 from workbench.jobs import jobs
 from workbench.reports import export_tables
 from workbench.store import trust
+from workbench.store.parts import problems
 from workbench.study import Study
 
 SAMPLE = 20
@@ -109,6 +111,7 @@ def use(study: Study, out: Path) -> None:
                 lambda run=run: [run.tables[one] for one in run.tables], lambda run=run: run.sets,
                 lambda run=run: run.tensors, lambda run=run: run.remarks, lambda run=run: run.config,
                 lambda run=run: list(run.edits.values()), lambda run=run: repr(run.edits),
+                lambda run=run: list(problems(run)),
                 lambda run=run: study.dataset_of_run(run), lambda run=run: run.concepts.table(),
             ):  # fmt: skip
                 attempt(read)
@@ -128,9 +131,9 @@ def opened(folder: Path, **options: Any) -> Study | None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", chosen(FOLDERS))
+@pytest.mark.parametrize("name", chosen(FOLDERS | PARTS))
 def test_a_hostile_folder_does_no_harm(name: str, copy: Path, own: Path, tmp_path: Path) -> None:
-    FOLDERS[name](copy, own)
+    (FOLDERS | PARTS)[name](copy, own)
     before, out = state(own), tmp_path / "out"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -206,7 +209,7 @@ def test_a_place_that_a_study_names_is_asked_for_and_then_known(copy: Path, own:
 @pytest.mark.skipif(not os.environ.get("WORKBENCH_FULL"), reason="one of the cases of `make test-full`")
 @pytest.mark.timeout(3700)
 def test_no_hostile_study_takes_much_more_memory_than_the_honest_one(honest: Path, tmp_path: Path) -> None:
-    names = [*chosen(FOLDERS), *chosen(PACKS)]
+    names = [*chosen(FOLDERS | PARTS), *chosen(PACKS)]
     command = [sys.executable, str(Path(__file__).with_name("peaks.py")), str(honest), str(tmp_path / "place"), *names]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=3600)

@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 
 import workbench as wb
+from tests.analyses.every_part import every_part
+from tests.analyses.returning import Returns
 from tests.store.axes import AXES
 from workbench.cli import main
 from workbench.errors import ConfigError, StudyError
 from workbench.store import study_file
 from workbench.store.members import STUDY_FILE
+from workbench.store.parts import problems
 from workbench.store.texts import keep_texts
 from workbench.writing import write_beside
 
@@ -305,3 +308,16 @@ def test_a_study_in_its_folder_looks_nowhere(tmp_path) -> None:
     code = "import sys, workbench as wb; wb.open_study(sys.argv[1]).activations(); print({'fsspec', 's3fs'} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code, str(tmp_path / "study")], capture_output=True, text=True, check=True)
     assert out.stdout.strip() in {"set()", "{'fsspec'}"}
+
+
+def test_graphs_heads_models_and_views_come_from_the_remote(away, tmp_path) -> None:
+    study, _ = away
+    Returns.result = staticmethod(every_part)
+    run = study.run("returns", study.activation_set())
+    study.push()
+    with elsewhere(study, tmp_path / "other") as other:
+        found = other.get_run(run.id)
+        assert found.views == run.views
+        assert (list(found.graphs), list(found.heads), list(found.models)) == (["circuit"], ["kind"], ["machine"])
+        assert list(problems(found)) == []
+        assert other.verify().empty

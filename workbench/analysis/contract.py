@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workbench import registry
+from workbench.analysis.inputs import Input
+from workbench.analysis.planted import Planted
 from workbench.engines import Engine, Local
 from workbench.errors import ConfigError
 from workbench.metrics import Metric
@@ -28,12 +30,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from workbench.activations import ActivationSet
-    from workbench.concepts import ConceptSet
+    from workbench.concepts import ConceptSet, Graph, Head
     from workbench.datasets import Dataset
     from workbench.edits import Edit
     from workbench.models import Model
+    from workbench.models.small import SmallModel
     from workbench.readout import Readout
     from workbench.store.unfinished import Made
+    from workbench.views import View
 
 
 @dataclass
@@ -48,6 +52,12 @@ class Result:
         tables: More tables, by name.
         tensors: Tensors to keep, by name.
         figures: Plotly figures, by name.
+        evidence: The method's own scores of its concepts, shown on their cards beside the trial: rows as those of ``metrics``,
+            each with the ``place`` of its concept among all concepts of the result, counted from 0.
+        graphs: Graphs of typed nodes and edges, by name.
+        heads: Predictors over the concepts, by name; they can be edited, as runs of their own.
+        models: Small models that the method trained, by name; another process opens them again.
+        views: How the parts above are shown, in this order. Figures, and tables that no view names, are shown as well.
         edits: Fitted edits, by name, such as ``{"eraser": fit_eraser(rows, labels).at(site)}``: edits of a declared kind
             (`workbench.edits.edit_kind`) at sites that were read. ``run.edits["eraser"]`` opens one in any process.
     """
@@ -57,6 +67,11 @@ class Result:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
+    evidence: pd.DataFrame | None = None
+    graphs: dict[str, Graph] = field(default_factory=dict)
+    heads: dict[str, Head] = field(default_factory=dict)
+    models: dict[str, SmallModel] = field(default_factory=dict)
+    views: list[View] = field(default_factory=list)
     edits: dict[str, Edit] = field(default_factory=dict)
 
 
@@ -74,6 +89,7 @@ class Context:
         gradients: Call with ``(sites, labels, per_label)`` to get the readout's gradients, ``{site: {label: [e, d]}}``.
         engine: Runs the work of each site, in this process or on workers.
         remote: The URL of the study's remote, for workers that do not see the folder of the activations; empty if there is none.
+        inputs: What it declared to read besides (`Analysis.inputs`), by name.
         once: Call with a name and a function that returns tensors and facts: they are kept in the study until the run is
             finished, so that after a crash the same call continues with them.
     """
@@ -87,6 +103,7 @@ class Context:
     gradients: Callable[[Sequence[str], Sequence[str], int], dict[str, dict[str, Tensor]]]
     engine: Engine = field(default_factory=Local)
     remote: str = ""
+    inputs: dict[str, Any] = field(default_factory=dict)
     once: Callable[[str, Callable[[], Made]], Made] = lambda _name, make: make()
 
 
@@ -105,6 +122,11 @@ class Analysis(BaseModel, ABC):
         version: Raised when the same options give something else, so that old runs are not taken for new ones.
         metrics: What it reports.
         one_site: Whether it reads exactly one site.
+        inputs: What it reads besides activations: concepts of other runs, other activations, other data. They are given by name,
+            like options, recorded with the run, and its parents in the history of the study.
+        deterministic: Whether the same call gives the same bytes on the same machine.
+        most_rows: The most rows that it holds in memory at once; None where it holds all that it is given.
+        planted: The world with known truth in which `workbench.testing` runs it.
         reads_labels: Whether it reads labels. If not, a run is reused when only the labels of the data have changed.
     """
 
@@ -116,7 +138,11 @@ class Analysis(BaseModel, ABC):
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[Metric, ...]] = ()
     one_site: ClassVar[bool] = False
+    inputs: ClassVar[tuple[Input, ...]] = ()
     reads_labels: ClassVar[bool] = True
+    deterministic: ClassVar[bool] = True
+    most_rows: ClassVar[int | None] = None
+    planted: ClassVar[Planted] = Planted()
 
     @abstractmethod
     def run(self, context: Context) -> Result:
@@ -129,6 +155,12 @@ class Analysis(BaseModel, ABC):
         """
 
     @classmethod
+    def split_options(cls, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What was given by name, as options and as inputs."""
+        names = {one.name for one in cls.inputs}
+        return {k: v for k, v in given.items() if k not in names}, {k: v for k, v in given.items() if k in names}
+
+    @classmethod
     def configured(cls, options: dict[str, Any]) -> Analysis:
         """An instance from options.
 
@@ -136,14 +168,17 @@ class Analysis(BaseModel, ABC):
             ConfigError: An option is unknown or has a value that does not fit; all of them are named.
         """
         known = ", ".join(cls.model_fields)
+        every = [*cls.model_fields, *(one.name for one in cls.inputs)]
         for name in options:
             if name in cls.model_fields:
                 continue
             if name in (former := cls._former()):
                 raise ConfigError(f"The option '{name}' of {cls.name} is called '{former[name]}' now.")
-            close = difflib.get_close_matches(name, cls.model_fields, n=1, cutoff=0.5)
+            close = difflib.get_close_matches(name, every, n=1, cutoff=0.5)
             meant = f" Did you mean '{close[0]}'?" if close else ""
-            raise ConfigError(f"{cls.name} has no option '{name}'.{meant} Its options: {known or 'none'}.")
+            inputs = "".join(f", {one.name}" for one in cls.inputs)
+            reads = f" Its inputs: {inputs[2:]}." if inputs else ""
+            raise ConfigError(f"{cls.name} has no option '{name}'.{meant} Its options: {known or 'none'}.{reads}")
         try:
             return cls(**options)
         except ValidationError as error:

@@ -24,8 +24,8 @@ class SiteAnalysis(Analysis):
     """An analysis that does the same at every site independently, so that several workers can do several sites at once.
 
     ``shared`` is made once, ``at_site`` for each site, and ``joined`` makes them one result. ``at_site`` may be called in
-    another process: it may read the activations, data set and seed of its context, but not the model. What it reports to the
-    context's progress, in its own units, counts as a part of one step over all sites.
+    another process: it may read the activations, data set and seed of its context, but not the model or inputs. What it reports
+    to the context's progress, in its own units, counts as a part of one step over all sites.
     """
 
     @abstractmethod

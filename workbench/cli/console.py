@@ -27,13 +27,18 @@ from rich.text import Text
 
 from workbench.cli.streams import NobodyReadsError, only_ascii
 from workbench.frames import records
+from workbench.measurements import corrections, first_of_each, shown_of
 from workbench.numbers import count, number, p_value
 from workbench.progress import Progress as Report
 from workbench.progress import TimeLeft, silent, time_text
 from workbench.statistics import rows
 
 if TYPE_CHECKING:
+    from workbench.metrics import Metric
     from workbench.study import Study
+
+ROWS = 20
+"""Of metrics, about as many as are printed."""
 
 
 class _Console(Console):
@@ -209,3 +214,14 @@ def _plain_lines() -> Report:
         errors.print(f"{now - since:6.0f} s  {line}", markup=False, highlight=False)
 
     return show
+
+
+def show_metrics(metrics: pd.DataFrame, declared: dict[str, Metric]) -> None:
+    """Print metrics: about 20 rows, some of each metric, and which those are."""
+    most = max(ROWS // max(metrics["metric"].nunique(), 1), 1) if len(metrics) > ROWS else ROWS
+    found = first_of_each(metrics, declared, most)
+    columns = ("metric", "site", "label", "class", "value", "standard_error", *rows.SHOWN[1:])
+    shown = found[[c for c in columns if c in found and found[c].notna().any()]]
+    show_table(shown.rename(columns={"standard_error": "sampling error"}))
+    for sentence in filter(None, (shown_of(metrics, found, declared), *corrections(found, declared))):
+        say(sentence)

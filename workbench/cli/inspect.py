@@ -73,6 +73,7 @@ def analyses(
 ) -> None:
     """List the analyses, or describe one's options and metrics."""
     from workbench.analysis import find_analysis
+    from workbench.analysis.inputs import described
     from workbench.registry import analysis_names
 
     if name is None:
@@ -85,6 +86,7 @@ def analyses(
             {
                 "name": name,
                 "options": found.model_json_schema(),
+                "inputs": [one.__dict__ for one in found.inputs],
                 "metrics": [m.__dict__ for m in found.metrics],
             }
         )
@@ -92,6 +94,8 @@ def analyses(
     say(f"{found.title}\n{(found.__doc__ or '').strip()}")
     options = [{"option": k, "default": str(f.default), "what": f.description or ""} for k, f in found.model_fields.items()]
     show_table(pd.DataFrame(options), limit=200)
+    if found.inputs:
+        say(f"It reads besides (--from NAME=ID): {', '.join(map(described, found.inputs))}.")
     show_table(
         pd.DataFrame([{"metric": m.key, "unit": m.unit, "what": m.description} for m in found.metrics]),
         limit=300,
@@ -191,11 +195,16 @@ def concepts(
 
 def concept(study: StudyPath, identifier: Annotated[str, typer.Argument(help="The concept's id.")]) -> None:
     """Show one concept: names, evidence, examples."""
+    from workbench.evidence.metrics import metrics_of
+
     with open_study(study, create=False) as opened:
         found = opened.concept(identifier)
+        known = metrics_of([found.run.analysis])
         evidence, names, examples = found.evidence(), found.names(), found.examples(6)
         title, remarks = repr(found), found.remarks
     examples = examples.assign(input=examples["input"].astype(str).str.slice(0, 200))
+    titles = [known[key].title if key in known else key for key in evidence["metric"]]
+    evidence = evidence.assign(title=titles)
     if STATE.json:
         parts = {"names": names, "evidence": evidence, "examples": examples}
         show_json({"concept": identifier, "remarks": remarks} | {k: records(v) for k, v in parts.items()})
@@ -205,7 +214,7 @@ def concept(study: StudyPath, identifier: Annotated[str, typer.Argument(help="Th
         say(remark)
     show_table(names[["text", "source", "author", "at"]])
     note = evidence["note"].fillna("").where(evidence["error"].isna(), evidence["error"])
-    show_table(evidence[["metric", "label", "status", *SHOWN]].assign(note=note))
+    show_table(evidence[["metric", "title", "label", "status", *SHOWN]].assign(note=note))
     show_table(examples[["value", "token", "input"]], limit=100)
 
 

@@ -50,10 +50,10 @@ def options(
 @cache
 def _load() -> None:
     """Register the commands: once, however often a process calls :func:`main`."""
-    from workbench.cli import exchange, inspect, labels, serve, share, steer, work
+    from workbench.cli import exchange, heads, inspect, labels, serve, share, steer, work
     from workbench.cli import integrity as care
 
-    for module in (work, labels, inspect, steer, exchange, share, care, serve):
+    for module in (work, heads, labels, inspect, steer, exchange, share, care, serve):
         module.add_to(app)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import pandas as pd
 import typer
 
-from workbench.cli.console import STATE, open_study, progress, say, show_json, show_table
+from workbench.cli.console import ROWS, STATE, open_study, progress, say, show_json, show_metrics, show_table
 from workbench.cli.options import (
     SEVERAL,
     CatalogUrl,
@@ -33,10 +33,8 @@ from workbench.statistics.rows import SHOWN
 
 if TYPE_CHECKING:
     from workbench.activations.manifest import Pool
-    from workbench.metrics import Metric
 
 DIFFERS = 1
-ROWS = 20
 EngineName = Annotated[str, typer.Option(help="Who does the work: local, this process, or ray, several workers.")]
 Address = Annotated[str | None, typer.Option(help="A Ray cluster that runs; one is started when left out.")]
 Workers = Annotated[int | None, typer.Option(help="How many workers; as many as find room when left out.")]
@@ -128,10 +126,16 @@ def run(
     seed: Annotated[int, typer.Option(help="Every random choice comes from it.")] = 0,
     force: Annotated[bool, typer.Option(help="Run again although it is there.")] = False,
     source: Annotated[
-        str | None,
-        typer.Option("--from", help="Repeat this run as it was configured, and say whether it finds the same."),
+        list[str] | None,
+        typer.Option(
+            "--from",
+            help="What the analysis reads besides, name=id; may be repeated. Without an analysis: the run to repeat as it was"
+            " configured, to see whether it finds the same.",
+        ),
     ] = None,
-    tolerance: Annotated[float, typer.Option(help="With --from: the share of its column by which a number may differ.")] = 0.0,
+    tolerance: Annotated[
+        float, typer.Option(help="With --from and a run: the share of its column by which a number may differ.")
+    ] = 0.0,
     engine: EngineName = "local",
     address: Address = None,
     workers: Workers = None,
@@ -141,14 +145,17 @@ def run(
     from workbench.registry import declared_metrics
 
     chosen_engine = find_engine(engine, address, workers)
-    if source is not None:
-        if analysis or sites or labels or acts or option or seed or force or engine != "local":
-            raise ConfigError("A run is repeated as it was: with --from, give nothing but --tolerance.")
-        _repeat(study, source, tolerance)
+    if source and not any("=" in one for one in source):
+        if len(source) > 1 or analysis or sites or labels or acts or option or seed or force or engine != "local":
+            raise ConfigError(
+                "A run is repeated as it was: with --from RUN, give nothing but --tolerance. What an analysis reads is"
+                " --from NAME=ID."
+            )
+        _repeat(study, source[0], tolerance)
         return
     if analysis is None:
         raise ConfigError("Say which analysis to run; `workbench analyses` lists them.")
-    options = parse_options(option or [])
+    options = parse_options(option or []) | _inputs(source or [])
     if labels is not None:
         options["labels"] = many(labels)
     from workbench.store.runs import SKIPPED_TOLD
@@ -165,22 +172,26 @@ def run(
         show_json(facts | {"edits": edits} | {"metrics": records(metrics), "remarks": remarks, "skipped": records(skipped)})
         return
     say(f"{done!r}")
-    _show_metrics(metrics, {metric.key: metric for metric in declared_metrics(done.analysis)})
+    show_metrics(metrics, {metric.key: metric for metric in declared_metrics(done.analysis)})
     for line in (*remarks, *filter(None, [told])):
         say(line)
     if len(skipped) > SKIPPED_TOLD:
         show_table(skipped, f"{counted(len(skipped), 'label')} were skipped", limit=160)
 
 
-def _show_metrics(metrics: pd.DataFrame, declared: dict[str, Metric]) -> None:
-    """At most about 20 rows, of each metric some, and which those are."""
-    most = max(ROWS // max(metrics["metric"].nunique(), 1), 1) if len(metrics) > ROWS else ROWS
-    found = first_of_each(metrics, declared, most)
-    columns = ("metric", "site", "label", "class", "value", "standard_error", *SHOWN[1:])
-    shown = found[[c for c in columns if c in found and found[c].notna().any()]]
-    show_table(shown.rename(columns={"standard_error": "sampling error"}))
-    for sentence in filter(None, (shown_of(metrics, found, declared), *corrections(found, declared))):
-        say(sentence)
+def _inputs(items: list[str]) -> dict[str, str | list[str]]:
+    """``name=id`` pairs; a name that stands several times has a list of ids.
+
+    Raises:
+        ConfigError: An item has no ``=``.
+    """
+    found: dict[str, list[str]] = {}
+    for item in items:
+        name, sign, identifier = item.partition("=")
+        if not (sign and name and identifier):
+            raise ConfigError(f"'{item}' names nothing to read; write --from name=id.")
+        found.setdefault(name, []).append(identifier)
+    return {name: ids[0] if len(ids) == 1 else ids for name, ids in found.items()}
 
 
 def _repeat(study: Path, source: str, tolerance: float) -> None:

@@ -24,7 +24,7 @@ from pydantic import BaseModel, Field
 from safetensors.torch import save_file
 from torch import Tensor
 
-from workbench.concepts.kinds import define, find_kind, package_of
+from workbench.concepts.kinds import SETS
 from workbench.errors import ConfigError, DataError, StudyError
 from workbench.numbers import counted
 from workbench.parquet import read_parquet
@@ -73,7 +73,7 @@ class ConceptSet(ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if not inspect.isabstract(cls):
-            define(cls.kind, cls)
+            SETS.define(cls.kind, cls)
 
     @abstractmethod
     def __len__(self) -> int:
@@ -190,7 +190,7 @@ class ConceptSet(ABC):
         folder.mkdir(parents=True, exist_ok=True)
         header = {
             "kind": self.kind,
-            "package": package_of(self.kind),
+            "package": SETS.package_of(self.kind),
             "site": self.site,
             "reads": list(self.reads),
             "level": self.level,
@@ -211,7 +211,7 @@ class ConceptSet(ABC):
         """
         folder = Path(folder)
         header = read_header(folder)
-        cls = find_kind(header.kind, header.package)
+        cls = SETS.find(header.kind, header.package)
         with reading(f"The concept set {folder}", AGAIN):
             table = read_parquet(folder / TABLE_FILE)
             found: ConceptSet = cls._load(folder, header.site, table, header.level)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from workbench.metrics import Metric
+from collections.abc import Iterable
 
-QUESTIONS = {
-    "detects": "Detects: does it tell a labelled concept apart on held-out data?",
-    "informs": "Informs: how many bits does it carry about that label?",
-    "locates": "Locates: is its peak where the concept is?",
-    "causes": "Causes: does writing it move the model's output?",
-    "stable": "Stable: does another seed find it again?",
-    "named": "Named: does its name say where it is present?",
-}
+from workbench.metrics import QUESTIONS, Metric
+from workbench.registry import declared_metrics
+
+__all__ = ["BY_KEY", "QUESTIONS", "TRIAL", "metrics_of", "of_family"]
 
 TRIAL = (
     Metric(
@@ -128,6 +124,11 @@ TRIAL = (
 )
 
 BY_KEY = {metric.key: metric for metric in TRIAL}
+
+
+def metrics_of(analyses: Iterable[str]) -> dict[str, Metric]:
+    """The metrics that evidence may be of, by key: those of the trial, and those that some analyses declare."""
+    return {metric.key: metric for name in analyses for metric in declared_metrics(name)} | BY_KEY
 
 
 def of_family(name: str) -> tuple[Metric, ...]:

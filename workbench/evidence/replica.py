@@ -26,7 +26,9 @@ def find_replica(study: Study, run: Run, sites: Sequence[str], make: bool, progr
     record = run.record
     found: Run | None = None
     for row in records(study.runs()):
-        same = all(row["inputs"].get(k) == record["inputs"].get(k) for k in ("activations", "dataset_hash", "weights_hash"))
+        same = all(
+            row["inputs"].get(k) == record["inputs"].get(k) for k in ("activations", "dataset_hash", "weights_hash", "read")
+        )
         if (
             row["analysis"] == record["analysis"]
             and row["seed"] != record["seed"]
@@ -37,7 +39,7 @@ def find_replica(study: Study, run: Run, sites: Sequence[str], make: bool, progr
         acts = study.activation_set(record["inputs"]["activations"]).select(list(sites))
         seed = int(record["seed"]) + 1
         dataset = study.dataset_of_run(run)
-        found = execute(study, record["analysis"], acts, run.config, seed, progress=progress, dataset=dataset)
+        found = execute(study, record["analysis"], acts, run.arguments, seed, progress=progress, dataset=dataset)
     return found.id if found else ""
 
 

@@ -10,10 +10,13 @@ if TYPE_CHECKING:
     from workbench.models.base import Model
     from workbench.models.batch import Batch, Output
     from workbench.models.load import load_model
+    from workbench.models.small import ModelBuilder, SmallModel
 
-__all__ = ["Batch", "Model", "Output", "Site", "load_model"]
+__all__ = ["Batch", "Model", "ModelBuilder", "Output", "Site", "SmallModel", "load_model"]
 
-_HOMES = {"Batch": "batch", "Model": "base", "Output": "batch", "load_model": "load"}
+_HOMES = {
+    "Batch": "batch", "Model": "base", "ModelBuilder": "small", "Output": "batch", "SmallModel": "small", "load_model": "load",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

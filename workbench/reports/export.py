@@ -17,6 +17,7 @@ from workbench.paths import child, files_below
 from workbench.reports.parts import LeftOut
 from workbench.store.concept_list import concept_table
 from workbench.store.exchange import write_frame
+from workbench.store.parts import PARTS
 from workbench.writing import file_beside, folder_beside
 
 if TYPE_CHECKING:
@@ -65,7 +66,13 @@ def export_tables(study: Study, folder: Path, runs: Sequence[str] | None = None,
 
 def _tables(study: Study, run_id: str) -> dict[str, Callable[[], pd.DataFrame]]:
     run = study.get_run(run_id)
-    return {f"{run_id}.{name}": functools.partial(run.tables.__getitem__, name) for name in run.tables}
+    found: dict[str, Callable[[], pd.DataFrame]] = {
+        f"{run_id}.{name}": functools.partial(run.tables.__getitem__, name) for name in run.tables
+    }
+    for name in run.graphs:
+        found[f"{run_id}.{name}.nodes"] = lambda name=name: run.graphs[name].nodes  # type: ignore[misc]
+        found[f"{run_id}.{name}.edges"] = lambda name=name: run.graphs[name].edges  # type: ignore[misc]
+    return found
 
 
 def _nameable(folder: Path, name: str, read: Callable[[], pd.DataFrame]) -> pd.DataFrame:
@@ -85,7 +92,9 @@ def zip_tables(study: Study, path: Path, runs: Sequence[str] | None = None, raw:
 
 
 def export_run(run: Run, folder: Path, raw: bool = False) -> list[Path]:
-    """Write a run's concept sets and tables into a new folder; ``raw`` is that of :func:`workbench.store.exchange.write_frame`.
+    """Write a run's concept sets, tables, graphs, heads and models into a new folder.
+
+    ``raw`` is that of :func:`workbench.store.exchange.write_frame`.
 
     A sparse autoencoder's folder is what ``sae_lens.SAE.load_from_disk`` reads.
 
@@ -97,6 +106,11 @@ def export_run(run: Run, folder: Path, raw: bool = False) -> list[Path]:
     with disk_errors("the export"), folder_beside(folder) as partial:
         for number, concept_set in enumerate(run.sets):
             concept_set.save(partial if len(run.sets) == 1 else child(partial, str(number)))
+        # As they are: their kinds need not be installed here.
+        for file in [file for kind in PARTS for file in files_below(child(run.folder, kind))]:
+            copied = child(partial, file.relative_to(run.folder).as_posix())
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, copied)
         for name in run.tables:
             _write(run.tables[name], partial / "tables", name, raw)
         shutil.copy(run.folder / "config.json", partial / "run.json")

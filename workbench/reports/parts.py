@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from markupsafe import Markup
@@ -18,6 +19,7 @@ from workbench.errors import (
     WorkbenchError,
 )
 from workbench.plots import read_figure
+from workbench.progress import Progress, silent
 from workbench.reports.highlight import highlight
 
 if TYPE_CHECKING:
@@ -91,3 +93,14 @@ def examples_html(concept: Concept, examples: Sequence[int], inputs: Sequence[An
         marks = zip(tokens["start"].tolist(), tokens["end"].tolist(), tokens["value"].tolist(), strict=True)
         parts.append(Markup(highlight(given, marks)))
     return parts
+
+
+def each(
+    items: Sequence[T], called: Callable[[T], str], make: Callable[[T], Any], out: Any, wanted: bool, progress: Progress = silent
+) -> list[Any]:
+    """The result of ``make`` for each item, without those that are broken."""
+    pieces = []
+    for place, item in enumerate(items if wanted else []):
+        progress(place, len(items), called(item))
+        pieces.append(out(called(item), partial(make, item), None))
+    return [one for one in pieces if one is not None]

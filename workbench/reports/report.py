@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,21 +14,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from workbench.errors import UnknownNameError, disk_errors
-from workbench.evidence.metrics import BY_KEY
+from workbench.evidence.metrics import metrics_of
 from workbench.evidence.plan import plan_sentences
 from workbench.evidence.plan_causes import causes_sentences, plan_causes
 from workbench.evidence.verdict import verdict
 from workbench.frames import records, where
-from workbench.measurements import corrections, first_of_each, shown_of
 from workbench.metrics import Metric
 from workbench.numbers import clusters, corrected_p, count, interval, number, p_value
 from workbench.plots import dose_curve, forest
 from workbench.progress import Progress, shares, silent
 from workbench.reports.highlight import visible
-from workbench.reports.parts import LeftOut, examples_html, figure_html
+from workbench.reports.parts import LeftOut, each, examples_html, figure_html
+from workbench.reports.section import run_section
 from workbench.reports.steering import steering_section
-from workbench.statistics.rows import SHOWN
-from workbench.store.run_kinds import EXAMINATION, of_analyses
+from workbench.store.run_kinds import EXAMINATION, HEAD_EDIT, of_analyses
 from workbench.store.runs import Run, newest_comparison, repetitions
 from workbench.writing import write_beside
 
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 CARDS = 12
-ROWS = 12
-"""Of each metric of a run."""
-WHERE = ("site", "label", "class")
 
 
 SECTIONS = {
@@ -157,12 +153,12 @@ def write_report(
         # Plotly's own code; "</script" does not occur in it, and it fetches nothing for the figures used here.
         plotly=Markup(get_plotlyjs()),
         facts=out("the facts of model and data", lambda: _facts(study), []),
-        sections=_each(
-            chosen.analyses, lambda run: f"run {run.id}", lambda run: _section(run, out), out, "analyses" in wanted, of_runs
+        sections=each(
+            chosen.analyses, lambda run: f"run {run.id}", lambda run: run_section(run, out), out, "analyses" in wanted, of_runs
         ),
         labels=out("the labels", lambda: _labels(study, chosen, out), []) if "labels" in wanted else [],
         plan=out("what the data can show", lambda: _planned(study), []) if "labels" in wanted and study.activations() else [],
-        cards=_each(chosen.concepts, str, lambda i: _card(study.concept(i), out), out, "concepts" in wanted, of_cards),
+        cards=each(chosen.concepts, str, lambda i: _card(study.concept(i), out), out, "concepts" in wanted, of_cards),
         pairs=out("the pairs of concepts", lambda: _pairs(study, chosen, progress), []) if "same" in wanted else [],
         steering=out("steering", lambda: steering_section(study, chosen.holds), None) if "steering" in wanted else None,
         failures=_failures(study, chosen),
@@ -202,8 +198,8 @@ def _planned(study: Study) -> list[str]:
 def cards_of(study: Study, count: int = CARDS, runs: Sequence[str] | None = None) -> list[str]:
     """Concepts worth a card: with a dose curve, from every method in turn, those that detect best first."""
     evidence = study.evidence(["detects.auroc", "causes.readout", "causes.output"])
-    if runs is not None and len(evidence):
-        evidence = evidence[evidence["concept"].str.rpartition(".")[0].isin(list(runs))]
+    if runs is not None:
+        evidence = evidence[where(evidence["concept"], lambda concept: concept.rpartition(".")[0] in runs)]
     if evidence.empty:
         return []
     steered = set(evidence.loc[evidence["metric"].eq("causes.output"), "concept"])
@@ -236,67 +232,16 @@ def _rows(run: Run) -> int:
 
 def _analyses(study: Study, left_out: LeftOut) -> list[Run]:
     frame = study.runs()
-    frame = frame[of_analyses(frame) & ~repetitions(frame)]
+    frame = frame[(of_analyses(frame) | frame["analysis"].eq(HEAD_EDIT)) & ~repetitions(frame)]
     newest = frame.sort_values(["seed", "started"], ascending=[True, False]).drop_duplicates("analysis")
     rows = records(newest.sort_values("started"))
-    return _each(rows, lambda row: f"run {row['id']}", partial(Run, study), left_out.unless_broken, True)
-
-
-def _each(
-    items: Sequence[T], called: Callable[[T], str], make: Callable[[T], Any], out: Any, wanted: bool, progress: Progress = silent
-) -> list[Any]:
-    """The result of ``make`` for each item, without those that are broken."""
-    pieces = []
-    for place, item in enumerate(items if wanted else []):
-        progress(place, len(items), called(item))
-        pieces.append(out(called(item), partial(make, item), None))
-    return [one for one in pieces if one is not None]
-
-
-def _section(run: Run, out: Any) -> dict[str, Any]:
-    from workbench.analysis import find_analysis
-
-    analysis = find_analysis(run.analysis)
-    declared = {m.key: m for m in analysis.metrics}
-    table = run.metrics
-    shown = table[where(table["metric"], lambda k: k in declared and declared[k].shown)]
-    shown = shown.dropna(subset="value")
-    rows = first_of_each(shown, declared, ROWS)
-    rows = rows.reindex(columns=list(dict.fromkeys([*rows.columns, *WHERE, *SHOWN])))
-    rows = rows.assign(**{column: rows[column].astype(object).fillna("") for column in WHERE})
-    return {
-        "run": run,
-        "title": analysis.title,
-        "about": (analysis.__doc__ or "").strip(),
-        "metrics": [declared[k] for k in dict.fromkeys(rows["metric"])] if len(rows) else [],
-        "rows": records(rows),
-        "sentences": [*filter(None, [shown_of(shown, rows, declared)]), *corrections(rows, declared)],
-        "edits": run.edits.sentence,
-        "total": len(table),
-        "remarks": run.remarks,
-        "tables": _each(
-            run.own_tables, lambda name: f"the table '{name}' of run {run.id}", lambda name: (name, *_first(run, name)), out, True
-        ),
-        "figures": _each(
-            list(run.figures),
-            lambda name: f"figure {name} of run {run.id}",
-            lambda name: figure_html(run.figures[name]),
-            out,
-            True,
-        ),
-    }
-
-
-def _first(run: Run, name: str) -> tuple[list[str], list[list[Any]], bool]:
-    """The columns of a table of an analysis, its first rows, and whether there are more."""
-    table, more = run.tables.first(name, ROWS)
-    return [str(column) for column in table], table.astype(object).to_numpy().tolist(), more
+    return each(rows, lambda row: f"run {row['id']}", partial(Run, study), left_out.unless_broken, True)
 
 
 def _labels(study: Study, chosen: Chosen, out: Any) -> list[Any]:
     frame = study.runs()
     rows = [row for row in records(frame[frame["analysis"].eq(EXAMINATION) & ~repetitions(frame)]) if chosen.takes(row)]
-    figures = _each(rows, lambda row: f"the labels of run {row['id']}", lambda row: _found_for_labels(study, row), out, True)
+    figures = each(rows, lambda row: f"the labels of run {row['id']}", lambda row: _found_for_labels(study, row), out, True)
     return [figure for figure in figures if figure]
 
 
@@ -314,13 +259,13 @@ def _found_for_labels(study: Study, row: dict[str, Any]) -> Markup:
 
 
 def _card(concept: Concept, out: Any) -> dict[str, Any]:
-    evidence = concept.evidence()
+    evidence, known = concept.evidence(), metrics_of([concept.run.analysis])
     return {
         "concept": concept,
         "name": concept.name,
         "history": records(concept.names()),
         "remarks": out(f"the direction of {concept.id}", lambda: concept.remarks, []),
-        "rows": [row | _judged(row, BY_KEY.get(row["metric"])) for row in records(evidence)],
+        "rows": [row | _judged(row, known.get(row["metric"])) for row in records(evidence)],
         "examples": out(f"the examples of {concept.id}", lambda: _examples(concept), []),
         "curves": out(f"the dose curve of {concept.id}", lambda: _curves(concept, evidence), [])[-1:],
     }

@@ -22,8 +22,9 @@ from workbench.progress import Progress
 from workbench.store import tables
 from workbench.store.dropped import words_kept
 from workbench.store.ended import sweep
+from workbench.store.own_evidence import lost_evidence
 from workbench.store.scratch import drop_leftovers
-from workbench.store.verify import Finding, findings, lost_concepts, lost_evidence, orphaned
+from workbench.store.verify import Finding, findings, lost_concepts, orphaned
 from workbench.writing import drop_leftover, leftovers_below
 
 if TYPE_CHECKING:

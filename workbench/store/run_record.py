@@ -29,6 +29,7 @@ class RunInputs(TypedDict, total=False):
     weights_hash: str
     under: str
     parents: list[str]
+    read: dict[str, str | list[str]]
     beside: dict[str, Any]
 
 

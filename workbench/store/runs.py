@@ -19,21 +19,24 @@ from workbench.paths import child, files_below, inside, named, printable, requir
 from workbench.shapes import ShapeError, read_tensors, reading, shaped
 from workbench.store.kinds import MADE, require_kinds
 from workbench.store.members import in_run
+from workbench.store.parts import PartsOf
 from workbench.store.run_kinds import COMPARISON, of_analyses
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
     from torch import Tensor
 
-    from workbench.concepts import ConceptSet
+    from workbench.concepts import ConceptSet, Graph, Head
     from workbench.concepts.concept_set import Header
     from workbench.edits.stored import FittedEdits
     from workbench.evidence.compare import Comparison
+    from workbench.models.small import SmallModel
     from workbench.store.concept_list import BoundConcepts
     from workbench.store.stored_study import StoredStudy
     from workbench.study import Study
+    from workbench.views import View
 
-CHECKSUMS = "checksums.json"
+CHECKSUMS, VIEWS = "checksums.json", "views.json"
 SKIPPED_TOLD = 3
 """Of labels that were skipped, how many are named in a run's remarks."""
 VERIFY = "`workbench study verify` says what is damaged."
@@ -70,6 +73,12 @@ class Run:
 
         return migrated(self.analysis, self.record["config"])
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Its options, and by name the ids of what it read besides its activations: what ``study.run`` was given."""
+        read: dict[str, Any] = self.record["inputs"].get("read", {})
+        return self.config | read
+
     @cached_property
     def sets(self) -> list[ConceptSet]:
         """The concept sets, one a site, in numbering order.
@@ -102,11 +111,11 @@ class Run:
     @property
     def not_installed(self) -> str:
         """Why the concepts can be listed here and not read: they are of a kind that is not installed; empty where they can."""
-        from workbench.concepts.kinds import find_kind
+        from workbench.concepts.kinds import SETS
 
         try:
             for header in self.set_headers:
-                find_kind(header.kind, header.package)
+                SETS.find(header.kind, header.package)
         except NotInstalledError as error:
             return str(error)
         return ""
@@ -189,6 +198,38 @@ class Run:
     def figures(self) -> Figures:
         """The run's figures, by name."""
         return Figures(self.folder / "figures")
+
+    @cached_property
+    def graphs(self) -> PartsOf[Graph]:
+        """The run's graphs, by name."""
+        from workbench.concepts import Graph
+
+        return PartsOf(self.folder / "graphs", "graph", Graph.load)
+
+    @cached_property
+    def heads(self) -> PartsOf[Head]:
+        """The run's heads, by name."""
+        from workbench.concepts import Head
+
+        return PartsOf(self.folder / "heads", "head", Head.load)
+
+    @cached_property
+    def models(self) -> PartsOf[SmallModel]:
+        """The small models that the run trained, by name."""
+        from workbench.models.small import SmallModel
+
+        return PartsOf(self.folder / "models", "model", SmallModel.load)
+
+    @cached_property
+    def views(self) -> list[View]:
+        """How the run's parts are shown; see `workbench.views`.
+
+        Raises:
+            StudyError: They cannot be read.
+        """
+        from workbench.views import read_views
+
+        return read_views(self.folder / VIEWS) if (self.folder / VIEWS).exists() else []
 
     def compare(self, other: Run) -> Comparison:
         """This run and another side by side; see :func:`workbench.evidence.compare.compare_runs`."""

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from workbench.activations.checksums import damage, sha256_of
 from workbench.activations.journal import JOURNAL
 from workbench.activations.manifest import MANIFEST, left_out, parse_manifest
-from workbench.errors import NotInstalledError, StudyError, WorkbenchError
+from workbench.errors import StudyError, WorkbenchError
 from workbench.frames import records
 from workbench.parquet import read_parquet
 from workbench.paths import (
@@ -34,15 +34,13 @@ from workbench.paths import (
 )
 from workbench.processes import has_ended, held
 from workbench.progress import Progress, adding
-from workbench.shapes import ShapeError, parse_json, reading
+from workbench.shapes import parse_json
 from workbench.store import tables
-from workbench.store.catalog import plain
 from workbench.store.kinds import require_kinds
 from workbench.store.members import in_run
-from workbench.store.migrations import with_both_p_values
-from workbench.store.rows import problem_of
-from workbench.store.run_kinds import EXAMINATION
-from workbench.store.runs import CHECKSUMS, Run, parse_sums
+from workbench.store.own_evidence import lost_evidence
+from workbench.store.parts import problems
+from workbench.store.runs import CHECKSUMS, parse_sums
 from workbench.store.scratch import leftovers
 from workbench.store.usage import folder_bytes
 from workbench.writing import leftovers_below
@@ -256,7 +254,9 @@ def _finished_run(study: StoredStudy, row: dict[str, Any], folder: Path) -> Iter
     except Exception as error:
         yield Finding("run", name, "concepts", "broken", f"Its concepts cannot be read: {error}")
         return
-    yield from _edits(run)
+    for part, not_installed, why in problems(run):
+        said = f"Its files are whole. {why}" if not_installed else why
+        yield Finding("run", name, part, "unchecked" if not_installed else "broken", said)
     entered = _count(study, sa.select(tables.concepts.c.id).where(tables.concepts.c.run == name))
     if entered != count:
         yield Finding("run", name, "", "broken", f"It has {count} concepts, and the catalog {entered} of them.")
@@ -267,17 +267,6 @@ def _finished_run(study: StoredStudy, row: dict[str, Any], folder: Path) -> Iter
         return
     if missing:
         yield Finding("run", name, "tables/evidence.parquet", "broken", f"The catalog lacks {missing} rows of its evidence.")
-
-
-def _edits(run: Run) -> Iterator[Finding]:
-    """Fitted edits of a run that cannot be read, or are of kinds that are not installed."""
-    for edit in run.edits:
-        try:
-            _ = run.edits[edit]
-        except NotInstalledError as error:
-            yield Finding("run", run.id, f"edits/{edit}.json", "unchecked", f"Its files are whole. {error}")
-        except Exception as error:
-            yield Finding("run", run.id, f"edits/{edit}.json", "broken", f"The edit cannot be read: {error}")
 
 
 def damaged_files(folder: Path) -> Iterator[tuple[str, str]]:
@@ -316,35 +305,6 @@ def _unreadable(path: Path) -> str:
     except Exception as error:
         return f"It cannot be read: {error}".split("\n")[0]
     return ""
-
-
-def lost_evidence(study: StoredStudy, run: Run) -> list[dict[str, Any]]:
-    """The rows of an examination's own table of evidence that the catalog should have, when it has none of them.
-
-    Raises:
-        StudyError: The table holds what no row of evidence does.
-    """
-    if run.analysis != EXAMINATION or "evidence" not in run.tables or run.record["provenance"].get("repeats"):
-        return []
-    if _count(study, sa.select(tables.evidence.c.id).where(tables.evidence.c.run == run.id).limit(1)):
-        return []
-    known = set(study.catalog.frame(sa.select(tables.concepts.c.id))["id"])
-    with reading(f"The table of evidence of {run.id}"):
-        table = run.tables["evidence"]
-        return [_entry(row) for row in records(table[table["concept"].isin(known)].assign(run=run.id))]
-
-
-def _entry(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of a run's own table as the catalog takes it."""
-    row = with_both_p_values(row)
-    found = {column: plain(row.get(column)) for column in tables.EVIDENCE_COLUMNS}
-    for column in tables.evidence.columns:
-        # Counts are floats where some are missing.
-        if isinstance(column.type, sa.Integer) and isinstance(found.get(column.name), float):
-            found[column.name] = int(found[column.name])
-    if problem := problem_of(tables.evidence, found):
-        raise ShapeError(problem)
-    return found
 
 
 def _damaged(study: StoredStudy) -> list[Finding]:
