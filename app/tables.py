@@ -28,7 +28,8 @@ INFORMATION = ("bits", "nats")
 
 def set_label(acts: ActivationSet) -> str:
     """A set of activations in one line, as choices show it."""
-    return f"{short(acts.dataset_record['name'], 60)}, {acts.n_rows:,} rows by {acts.pool} ({acts.id[:8]})"
+    under = f" under {short(acts.under, 80)}" if acts.edits else ""
+    return f"{short(acts.dataset_record['name'], 60)}, {acts.n_rows:,} rows by {acts.pool}{under} ({acts.id[:8]})"
 
 
 def metric_frame(study: Study) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from torch import Tensor
 from workbench.conversations import DEFAULT_POSITIONS
 from workbench.errors import DataError, StudyError, disk_errors
 from workbench.models.chat import at_positions
+from workbench.models.targets import ReadoutLogit
 from workbench.models.work import reading_work
 from workbench.paths import inside
 from workbench.progress import Progress, batch_work
@@ -223,13 +224,10 @@ def output_gradients(
             progress(sum(work[:number]), sum(work), f"gradients of the readout, {begin:,} of {len(order):,} inputs")
         part = order[begin : begin + size]
         batch = model.batch([inputs[i] for i in part])
-        output, acts = model.forward(batch, sites, grad=True, logits=False)
         default = batch.kinds is None or positions == DEFAULT_POSITIONS
         taken = batch.keep if default else at_positions(positions, cast(Tensor, batch.kinds))
-        columns = torch.tensor([readout.labels.index(pairs[i][1]) for i in part])
-        logits = readout.logits(output.pooled.float()).gather(1, columns[:, None].to(output.pooled.device))
-        grads = torch.autograd.grad(logits.sum(), [acts[s] for s in sites])
-        for site, grad in zip(sites, grads, strict=True):
+        target = ReadoutLogit([pairs[i][1] for i in part], readout.labels, readout.weights, readout.bias)
+        for site, grad in model.gradients(batch, sites, target).items():
             for i, row in zip(part, _kept_sum(grad.float(), taken).cpu(), strict=True):
                 out[str(site)][pairs[i][1]].append((i, row))
     # Texts were read by length; the rows are in the order of the examples.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from workbench.progress import Progress, part_of, silent
 from workbench.recording import RunRequest, record_run
 from workbench.seeds import check_seed
 from workbench.shapes import parse_json, reading
+from workbench.store.edited import require_unedited
 from workbench.store.own_evidence import entry, own_evidence
 from workbench.store.parts import PARTS
 from workbench.store.runs import VIEWS, Run
@@ -81,6 +83,8 @@ def execute(
     run_id = f"{name}-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]}"
     # Recorded but not part of the key: analyses that read no labels depend on splits and groups besides the examples.
     inputs["splits_hash"] = splits_hash(dataset)
+    if acts.under:
+        inputs["under"] = acts.under
     if not (analysis.reads_labels or force or repeats) and (same := same_splits(study, run_id, key, inputs)):
         return same
     if force or repeats or (found := study.catalog.run(run_id)) is None or found["status"] != "done":
@@ -132,14 +136,21 @@ def _inputs(study: Study, acts: ActivationSet, dataset: Dataset, read: Inputs) -
 
 
 def _context(study: Study, acts: ActivationSet, dataset: Dataset, seed: int, progress: Progress, engine: Engine) -> Context:
+    def unedited(work: Callable[..., Any]) -> Callable[..., Any]:
+        def checked_first(*asked: Any) -> Any:
+            require_unedited(acts, "this reads the model")
+            return work(*asked)
+
+        return checked_first
+
     return Context(
         acts,
         dataset,
         seed,
         progress,
-        model=lambda: study.model_for(progress),
-        readout=lambda: study.readout(dataset, progress=progress),
-        gradients=lambda sites, labels, count: study.gradients(dataset, sites, labels, count, acts.positions, progress),
+        model=unedited(lambda: study.model_for(progress)),
+        readout=unedited(lambda: study.readout(dataset, progress=progress)),
+        gradients=unedited(lambda sites, labels, count: study.gradients(dataset, sites, labels, count, acts.positions, progress)),
         engine=engine,
         remote=study.remote.url if study.remote else "",
     )
@@ -149,6 +160,8 @@ def _write_result(folder: Path, result: Result, acts: ActivationSet, dataset: Da
     import pandas as pd
     import pyarrow as pa
     from safetensors.torch import save_file
+
+    from workbench.edits.stored import save_edit
 
     (folder / "tables").mkdir()
     if result.concepts:
@@ -163,6 +176,8 @@ def _write_result(folder: Path, result: Result, acts: ActivationSet, dataset: Da
             table.to_parquet(path, index=False, compression="zstd")
         except (pa.ArrowException, ValueError, TypeError) as error:
             raise ConfigError(f"The table '{name}' cannot be kept as Parquet: {error}") from error
+    for name, edit in result.edits.items():
+        save_edit(edit, folder / "edits", name)
     if result.tensors:
         save_file({k: v.contiguous() for k, v in result.tensors.items()}, folder / "tensors.safetensors")
     for kind in PARTS:

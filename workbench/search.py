@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 import sqlalchemy as sa
 
-from workbench.errors import UnknownNameError
+from workbench.errors import StudyError, UnknownNameError
 from workbench.progress import Progress, silent
 from workbench.store import tables
 from workbench.store.concept_list import ConceptList
@@ -95,17 +96,27 @@ def _firing(study: Study, table: pd.DataFrame, text: str) -> np.ndarray:
     batch = model.batch([text])
     runs = {str(run_id): study.get_run(str(run_id)) for run_id in table["run"].unique()}
     runs = {run_id: run for run_id, run in runs.items() if not run.not_installed}
-    read = dict.fromkeys(site for run in runs.values() for found in run.sets for site in found.reads)
+    read = [
+        model.site(site) for site in dict.fromkeys(site for run in runs.values() for found in run.sets for site in found.reads)
+    ]
     keep = batch.keep[0]
-    acts = {str(site): rows[0][keep] for site, rows in model.activations(batch, [model.site(site) for site in read]).items()}
+    # By the set of activations, of those that were captured under an edit: the text is read in the model that they are of.
+    given: dict[str, dict[str, torch.Tensor]] = {}
     scores = np.full(len(table), -np.inf)
     for run_id, rows in table.groupby("run"):
         if (run := runs.get(str(run_id))) is None:
             continue
+        acts = study.activation_set(run.record["inputs"]["activations"])
+        under = acts.id if acts.edits else ""
+        if under not in given:
+            with suppress(StudyError), model.edited(study.edits_of(acts)):
+                given[under] = {str(site): found[0][keep] for site, found in model.activations(batch, read).items()}
+        if under not in given:
+            continue
         summary = run.tables["summary"].set_index("number")
         peaks = []
         for concept_set in run.sets:
-            codes = concept_set.encode_from(acts.__getitem__)
+            codes = concept_set.encode_from(given[under].__getitem__)
             peaks.append((codes.mean(0) if concept_set.level == "example" else codes.amax(0)).cpu())
         peak = torch.cat(peaks).numpy()
         mean, std = summary["mean"].to_numpy(), summary["deviation"].to_numpy()

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from workbench.errors import ConfigError
 
-_PLAIN = ("embed", "final")
-_LAYERED = ("resid_pre", "resid_post", "mlp_in", "mlp_act", "mlp_out", "attn_out")
+_PLAIN = ("embed", "final", "logits")
+_LAYERED = ("resid_pre", "resid_post", "q", "k", "v", "attn_pattern", "mlp_in", "mlp_act", "mlp_out", "attn_out")
 _NUMBER = r"(0|[1-9][0-9]*)"
 _LAYERED_PATTERN = re.compile(rf"({'|'.join(_LAYERED)})\.{_NUMBER}", re.ASCII)
 _HEAD_PATTERN = re.compile(rf"head_out\.{_NUMBER}\.{_NUMBER}", re.ASCII)
 _FORMS = (
-    "embed, final, resid_pre.L, resid_post.L, mlp_in.L, mlp_act.L, mlp_out.L, attn_out.L, head_out.L.H or layer:<module path>"
+    "embed, final, logits, resid_pre.L, resid_post.L, q.L, k.L, v.L, attn_pattern.L, mlp_in.L, mlp_act.L, mlp_out.L, attn_out.L,"
+    " head_out.L.H or layer:<module path>"
 )
 
 
@@ -24,8 +25,11 @@ class Site:
     ``str(site)`` and ``Site.parse`` are inverses. The kinds: ``embed``, the residual stream that enters block 0;
     ``resid_pre.L`` and ``resid_post.L``, the stream before and after block L; ``mlp_out.L`` and ``attn_out.L``, what that part
     writes to the stream; ``mlp_in.L``, what the MLP reads, after its norm, and ``mlp_act.L``, what its last matrix reads;
-    ``head_out.L.H``, what the output projection of attention reads from head H; ``final``, the stream after the last norm;
-    ``layer:<path>``, the output of a module by its path.
+    ``q.L``, ``k.L`` and ``v.L``, what the query, key and value matrices of attention give, all heads side by side, before
+    rotary positions and norms of a head; ``attn_pattern.L``, the weights by which each position reads the others, as rows of
+    ``h * s`` for ``h`` heads and ``s`` positions that are read; ``head_out.L.H``, what the output projection of attention reads
+    from head H; ``final``, the stream after the last norm; ``logits``, what the unembedding of a decoder gives, before an
+    architecture scales or caps it; ``layer:<path>``, the output of a module by its path.
     """
 
     kind: str

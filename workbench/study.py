@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from workbench.activations import ActivationSet
     from workbench.activations.manifest import Pool
     from workbench.datasets import Dataset
+    from workbench.edits import Edit, Edits
     from workbench.embedding import Embedder
     from workbench.engines import Engine
     from workbench.evidence.compare import Comparison
@@ -52,6 +53,7 @@ class Study(StoredStudy):
         dataset: Dataset,
         sites: str | Site | Sequence[str | Site],
         pool: Pool = "token",
+        under: Edit | Edits | str | Sequence[Edit | str] = (),
         **options: Any,
     ) -> ActivationSet:
         """Capture activations of a model on a data set, go on where that was cut short, or open what was captured before.
@@ -66,6 +68,9 @@ class Study(StoredStudy):
             pool: ``token`` (or ``spatial`` for images), ``mean``, ``max`` or ``last``.
             options: Passed to :func:`workbench.activations.capture`: ``positions``, ``store_dtype``, ``batch_size``, ``limit``,
                 ``seed``, ``sample_by``, ``max_disk``, ``engine``, ``progress``.
+            under: An edit that the model runs under, or several in their order: ``run.edits["eraser"]``, ``concept.steer(6.0)``,
+                or its name, as in ``"RUN/EDIT"`` and ``"CONCEPT=AMOUNT"`` (see :func:`workbench.store.edited.edit_called`). The
+                set keeps which it was, and is another set than one without.
 
         Raises:
             StudyError: The study was made with another model.
@@ -73,8 +78,19 @@ class Study(StoredStudy):
             DiskFullError: There is no room.
         """
         from workbench.store.capturing import capture_into
+        from workbench.store.edited import chosen_edits
 
-        return capture_into(self, model, dataset, sites, pool, **options)
+        return capture_into(self, model, dataset, sites, pool, under=chosen_edits(self, under), **options)
+
+    def edits_of(self, acts: ActivationSet) -> Edits:
+        """The edits that activations were captured under: ``model.edited(study.edits_of(acts))`` is the model that they are of.
+
+        Raises:
+            StudyError: What they are of is no more, or is not what it was.
+        """
+        from workbench.store.edited import edits_of
+
+        return edits_of(self, acts)
 
     def import_activations(self, folder: str | Path, **options: Any) -> ActivationSet:
         """Import activations that something else made; see :func:`workbench.store.exchange.import_activations`."""

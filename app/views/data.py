@@ -66,6 +66,7 @@ def _sets(study: Study) -> None:
             "Rows": [acts.n_rows for acts in sets],
             "By": [acts.pool for acts in sets],
             "Sites": [", ".join(map(str, acts.sites)) for acts in sets],
+            "Under": [short(acts.under, 200) for acts in sets],
             "Numbers": [acts.manifest.request.dtype for acts in sets],
             "Size": [size_text(_bytes(acts)) for acts in sets],
             "Rows are": ["left out" if acts.left_out else "here" for acts in sets],

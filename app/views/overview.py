@@ -59,7 +59,8 @@ def _facts(study: Study) -> None:
         record = acts.dataset_record
         sites = ", ".join(str(s) for s in acts.sites)
         rows.append(("Data", f"{record['name']}: {acts.n_examples:,} examples"))
-        rows.append(("Activations", f"{acts.n_rows:,} rows by {acts.pool} at {sites}"))
+        under = f", under {acts.under}" if acts.edits else ""
+        rows.append(("Activations", f"{acts.n_rows:,} rows by {acts.pool} at {sites}{under}"))
     if not rows:
         empty("This study has no activations yet. Capture some first:", f"workbench capture {study.name} …")
         return

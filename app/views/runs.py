@@ -197,6 +197,8 @@ def _plain(value: Any) -> str:
 def _found(run: Run) -> None:
     if run.analysis not in OF_OTHER_RUNS or "metrics" in run.tables:
         _metrics(run, declared(run.analysis))
+    if len(run.edits):
+        small_lines([run.edits.sentence, f"Capture under one: workbench capture {run.study.name} … --under {run.id}/EDIT"])
     shown: set[str] = set()
     with sentences():
         shown = views(run)

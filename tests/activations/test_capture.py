@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from tests.conftest import threads
 from workbench.activations import ActivationSet, capture, capturing, chunks, writer
+from workbench.datasets import load_dataset
 from workbench.edits import Edit, steer
 from workbench.errors import ConfigError, DataError, DiskFullError, StudyError, UnknownNameError
-from workbench.models import Site
+from workbench.models import Site, load_model
 
 SITES = ["resid_post.0", "mlp_out.2", "head_out.1.3"]
 
@@ -128,6 +129,37 @@ def test_a_whole_set_is_opened_not_captured_again(minilm, texts, tmp_path):
         capture(minilm, texts, sites="mlp_out.0", folder=tmp_path, pool="mean").id,
     }
     assert len(ids) == 5
+
+
+def test_a_capture_under_an_edit_is_that_of_an_edited_model(minilm, texts, tmp_path):
+    edit = steer("embed", torch.ones(384), 2.0).sourced(run="run-1a2b3c4d", edit="up")
+    how = {"sites": "resid_post.0", "folder": tmp_path, "limit": 3}
+    with minilm.edited(edit):
+        inside = capture(minilm, texts, **how)
+    under = capture(minilm, texts, under=edit, **how)
+    assert len(minilm.active_edits) == 0
+    assert under.id == inside.id != capture(minilm, texts, **how).id
+    # The manifest has where the edit is, and no tensor of it.
+    assert under.edits == [edit.record()]
+    assert "arguments" not in under.edits[0]
+    assert repr(under).endswith("under run-1a2b3c4d/up=2 at embed>")
+
+
+def test_a_glob_means_no_attention_pattern_and_no_logits_and_only_logits_can_be_named(tmp_path):
+    scribe, data = load_model("scribe"), load_dataset("topics", limit=4)
+    acts = capture(scribe, data, sites=["*.7", "final", "logits"], folder=tmp_path)
+    kinds = {site.kind for site in acts.sites}
+    # Heads are numbered below their layer, so the seventh of each layer is meant as well.
+    kinds -= {"head_out"}
+    assert kinds == {"resid_pre", "resid_post", "q", "k", "v", "mlp_in", "mlp_act", "mlp_out", "attn_out", "final", "logits"}
+    batch = scribe.batch(data.inputs([0]))
+    expected = scribe.forward(batch)[0].logits[0][batch.keep[0]]
+    rows = torch.from_numpy(acts.read(slice(0, len(expected)), "logits"))
+    torch.testing.assert_close(rows, expected, atol=2e-2, rtol=1e-3)
+    with pytest.raises(ConfigError, match=r"A row of attn_pattern\.3 has a number for every position of its text"):
+        capture(scribe, data, sites=["attn_pattern.3"], folder=tmp_path)
+    with pytest.raises(ConfigError, match="name logits itself"):
+        capture(scribe, data, sites="log*", folder=tmp_path)
 
 
 def test_edited_activations_are_another_set(minilm, texts, tmp_path):

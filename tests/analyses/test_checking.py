@@ -12,7 +12,9 @@ import torch
 import workbench as wb
 from tests.analyses.returning import Returns
 from workbench.analysis import Result
-from workbench.concepts import ConceptSet, LinearConcepts
+from workbench.concepts import ConceptSet, DictionaryConcepts, LinearConcepts
+from workbench.edits import Edit, fit_eraser, set_latent, steer
+from workbench.sites import Site
 from workbench.store.kinds import MADE
 
 DIRECTION = torch.eye(24)[:1]
@@ -100,6 +102,8 @@ def test_concepts_that_mean_nothing_are_read_as_those_that_do(kind: str) -> None
         real.null_like("refit", 0, rows)
 
 
+TENSORS = {"W_enc": torch.eye(24), "W_dec": torch.eye(24), "b_enc": torch.zeros(24), "b_dec": torch.zeros(24)}
+DICTIONARY = DictionaryConcepts("resid_post.0", TENSORS, {"architecture": "standard"})
 WIDE = LinearConcepts("resid_post.0", torch.eye(30)[:1])
 
 
@@ -132,8 +136,35 @@ WIDE = LinearConcepts("resid_post.0", torch.eye(30)[:1])
         (lambda: Result(tables={"aa": pd.DataFrame(), "AA": pd.DataFrame()}), "two tables are called 'AA'"),
         (lambda: Result(tensors={"t": np.ones(3)}), "the tensor 't' is a ndarray"),  # type: ignore[dict-item]
         (lambda: Result(figures={"f": "text"}), "the figure 'f' is a str"),
+        (lambda: Result(edits={"../e": steer("resid_post.0", DIRECTION[0])}), "a fitted edit is called '../e'"),
+        (lambda: Result(edits={"e": torch.ones(3)}), "the fitted edit 'e' is a Tensor"),  # type: ignore[dict-item]
+        (lambda: Result(edits={"e": Edit(Site("resid_post", 0), torch.zeros_like)}), "the edit 'e' is made from a function"),
+        (lambda: Result(edits={"e": steer("resid_post.9", DIRECTION[0])}), "the edit 'e' is at resid_post.9, which it did not"),
+        (lambda: Result(edits={"e": steer("resid_post.0", torch.ones(30))}), "The edit has 30 numbers and the site 24"),
+        (lambda: Result(edits={"e": steer("resid_post.0", DIRECTION[0], float("inf"))}), "does not give finite rows"),
+        (lambda: Result(edits={"e": set_latent("resid_post.0", DICTIONARY, 0, 1.0)}), "holds other arguments than tensors"),
         (lambda: None, "is no Result but a NoneType"),
     ],
 )
 def test_what_nobody_could_read_again_is_refused(planted, result: Callable[[], Result], said: str) -> None:
     test_what_cannot_be_recorded_is_refused_by_name(planted, result, said)
+
+
+def test_a_fitted_edit_is_kept_with_its_run_and_made_again_by_a_repetition(planted, tmp_path) -> None:
+    study, acts, data, (omega, _) = planted()
+    rows = torch.from_numpy(acts.read(acts.rows("train", data)))
+    eraser = fit_eraser(rows, rows @ torch.from_numpy(omega))
+    Returns.result = staticmethod(lambda: Result(edits={"eraser": eraser.at("resid_post.0")}))
+    run = study.run("returns", acts)
+    assert repr(run.edits) == "<FittedEdits: eraser (erase)>"
+    assert "0 concepts, 1 fitted edit, done" in repr(run)
+    # What is left does not vary along what was erased.
+    along = torch.from_numpy(omega)
+    assert (run.edits["eraser"](rows[None])[0] @ along).std() < 0.01 * (rows @ along).std()
+    assert torch.equal(run.edits["eraser"](rows[None]), eraser.at("resid_post.0")(rows[None]))
+    again = study.repeat(run)
+    assert again.agrees
+    assert {part.split(":")[0] for part in again.table["part"]} == {"edits/eraser.safetensors"}
+    assert study.verify().empty
+    assert "Fitted edits: eraser (erase at resid_post.0)." in study.report(tmp_path / "r.html", runs=[run.id]).read_text()
+    assert study.get_run(run.id).edits["eraser"].record()["source"] == {"run": run.id, "edit": "eraser"}

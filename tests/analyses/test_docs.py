@@ -73,6 +73,17 @@ def test_the_kind_of_the_page_is_stored_and_read(tmp_path) -> None:
     assert torch.equal(read.subset([1, 3]).directions(), made.directions()[[1, 3]])
 
 
+def test_the_fitted_edit_of_the_page_is_kept(planted) -> None:
+    examples()
+    study, acts, data, (omega, _) = planted(strength=8.0)
+    run = study.run("mean_difference_eraser", acts, label="token:planted")
+    found = run.metrics.iloc[0]
+    assert found["value"] < 0.25 * found["null"]
+    rows = torch.from_numpy(acts.read(acts.rows("test", data)))
+    along = torch.from_numpy(omega)
+    assert (run.edits["eraser"](rows[None])[0] @ along).std() < 0.3 * (rows @ along).std()
+
+
 def test_the_family_of_the_page_is_measured(planted) -> None:
     family = examples()["Sparsity"]
     study, acts, _, _ = planted()

@@ -221,5 +221,5 @@ def test_sites_have_one_line_for_the_heads_of_a_layer_and_data_says_what_it_is(c
     assert out.count("head_out") == 6
     assert "head_out.0.*" in out
     assert "12 heads" in out
-    assert len(told(capsys, "sites", "minilm")) == 2 + 6 * 6 + 6 * 12
+    assert len(told(capsys, "sites", "minilm")) == 2 + 6 * 9 + 6 * 12
     assert all(row["what"] for row in told(capsys, "data"))

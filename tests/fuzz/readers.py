@@ -22,9 +22,10 @@ from torch import nn
 import workbench as wb
 from workbench.activations import ActivationSet
 from workbench.activations.importing import read_given
-from workbench.activations.manifest import parse_manifest
+from workbench.activations.manifest import edit_text, parse_manifest
 from workbench.concepts import ConceptSet, Graph, Head
 from workbench.concepts.dictionary import DictionaryConcepts
+from workbench.edits.stored import load_edit
 from workbench.jobs import jobs
 from workbench.models import ModelBuilder, SmallModel
 from workbench.parquet import read_parquet
@@ -197,6 +198,15 @@ def _concepts(folder: Path) -> None:
     found.directions()
 
 
+def _edit(folder: Path) -> None:
+    load_edit(folder, "eraser").record()
+
+
+def _manifest(folder: Path) -> None:
+    """What a set says of itself, the edits that it was captured under too."""
+    _ = [edit_text(edit) for edit in parse_manifest(folder).request.edits]
+
+
 class Line(ModelBuilder):
     """One layer."""
 
@@ -225,7 +235,7 @@ def _table(folder: Path) -> None:
 READERS = {
     reader.name: reader
     for reader in (
-        Reader("manifest", "set", "manifest.json", parse_manifest),
+        Reader("manifest", "set", "manifest.json", _manifest),
         Reader("shards", "set", "site000-00000.bin", _set),
         Reader("row index", "set", "index.parquet", _set),
         Reader("parquet", "tables", "table.parquet", _table),
@@ -237,6 +247,8 @@ READERS = {
         Reader("concept weights", "concepts", "weights.safetensors", _concepts),
         Reader("concept set", "concepts", "set.json", _concepts),
         Reader("concept table", "concepts", "table.parquet", _concepts),
+        Reader("fitted edit", "edits", "eraser.json", _edit),
+        Reader("weights of an edit", "edits", "eraser.safetensors", _edit),
         Reader("graph nodes", "parts", "graph/nodes.parquet", _graph),
         Reader("graph edges", "parts", "graph/edges.parquet", _graph),
         Reader("head", "parts", "head/head.json", _head),

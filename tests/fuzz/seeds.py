@@ -16,6 +16,8 @@ import workbench as wb
 from tests.fuzz.readers import CORPUS, Line
 from tests.store.axes import AXES
 from workbench.concepts import Graph, LinearConcepts, LinearHead
+from workbench.edits import fit_eraser, steer
+from workbench.edits.stored import save_edit
 from workbench.models import SmallModel
 from workbench.plots import lines
 from workbench.recipes import Recipe
@@ -36,7 +38,7 @@ def main() -> None:
     shutil.rmtree(CORPUS, ignore_errors=True)
     with tempfile.TemporaryDirectory() as place:
         _study(Path(place))
-    for write in (_tables, _concepts, _dictionary, _arrays, _parts, _others):
+    for write in (_tables, _concepts, _edits, _dictionary, _arrays, _parts, _others):
         write()
     for path in sorted(CORPUS.rglob("*")):
         if path.is_file():
@@ -85,6 +87,16 @@ def _tables() -> None:
 def _concepts() -> None:
     table = pd.DataFrame({"label": ["", "kind=left", ""], "name": ["", "left", "x"]})
     LinearConcepts("resid_post.0", torch.eye(6)[:3], table=table).save(CORPUS / "concepts")
+
+
+def _edits() -> None:
+    rows = torch.from_numpy(np.random.default_rng(0).normal(size=(40, 6)))
+    save_edit(fit_eraser(rows, torch.arange(40) % 2).at("resid_post.0"), CORPUS / "edits", "eraser")
+    manifest = json.loads((CORPUS / "set" / "manifest.json").read_text())
+    eraser = steer("resid_post.0", torch.ones(6)).sourced(run="eraser-1a2b3c4d", edit="eraser")
+    manifest["request"]["edits"] = [eraser.record(), steer("resid_post.0", torch.ones(6)).record()]
+    (CORPUS / "more" / "manifest").mkdir(parents=True)
+    (CORPUS / "more" / "manifest" / "edited").write_text(json.dumps(manifest))
 
 
 def _parts() -> None:

@@ -73,7 +73,7 @@ def test_a_pass_without_logits_ends_before_them_and_gives_them_when_they_are_rea
     # transformer-lens 3.9 rotates Cohere's heads otherwise, and is not used for it: what it does behind the unembedding is right.
     model = wb.load_model(save_model(tmp_path / name, configurations()[name], 300), check=name != "cohere")
     batch = model.batch(TEXTS)
-    sites = ["resid_post.0", model.sites[-1]]
+    sites = ["resid_post.0", model.last_hidden]
     for edits in ([], [steer("resid_post.0", torch.ones(16))]):
         with model.edited(*edits):
             whole, seen = model.forward(batch, sites)

@@ -62,6 +62,16 @@ def block_inputs_and_parts(kind, block):
     }[kind]()
 
 
+def queries_keys_values(kind, block):
+    """The matrices that give q, k and v; of GPT-2 one matrix gives all three."""
+    if kind == "gpt2":
+        return dict.fromkeys("qkv", block.attn.c_attn)
+    if kind == "bert":
+        attention = block.attention.self
+        return {"q": attention.query, "k": attention.key, "v": attention.value}
+    return {part: getattr(block.self_attn, f"{part}_proj") for part in "qkv"}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_site_matches_plain_transformers(kind, tiny):
     model, reference = load_model(tiny(kind)), plain(kind, tiny(kind))
@@ -75,8 +85,14 @@ def test_every_site_matches_plain_transformers(kind, tiny):
                 wanted[site] = inputs[0] if read else output
 
             handles.append(module.register_forward_hook(note))
+        for part, matrix in queries_keys_values(kind, block).items():
+
+            def keep_part(_m, _inputs, output, site=f"{part}.{layer}", part=part):
+                wanted[site] = output.chunk(3, -1)["qkv".index(part)] if kind == "gpt2" else output
+
+            handles.append(matrix.register_forward_hook(keep_part))
     with torch.no_grad():
-        out = reference(**batch.inputs, output_hidden_states=True)
+        out = reference(**batch.inputs, output_hidden_states=True, output_attentions=True)
     hidden = out.hidden_states
     wanted |= {
         "embed": hidden[0],
@@ -85,6 +101,9 @@ def test_every_site_matches_plain_transformers(kind, tiny):
         "resid_pre.1": hidden[1],
     }
     wanted |= {"final": hidden[2]}
+    if kind != "bert":
+        wanted |= {"logits": out.logits}
+        wanted |= {f"attn_pattern.{layer}": weights.transpose(1, 2).flatten(2) for layer, weights in enumerate(out.attentions)}
     seen = model.activations(batch, model.sites)
     keep = batch.attention
     for site, rows in seen.items():
@@ -97,7 +116,8 @@ def test_every_site_matches_plain_transformers(kind, tiny):
             expected = wanted[str(site)]
         torch.testing.assert_close(rows[keep], expected[keep], atol=1e-4, rtol=1e-4, msg=str(site))
     assert {s.kind for s in seen} == {
-        "embed", "resid_pre", "resid_post", "mlp_in", "mlp_act", "mlp_out", "attn_out", "head_out", "final",
+        "embed", "resid_pre", "resid_post", "q", "k", "v", "mlp_in", "mlp_act", "mlp_out", "attn_out", "head_out", "final",
+        *(() if kind == "bert" else ("attn_pattern", "logits")),
     }  # fmt: skip
     output, _ = model.forward(batch)
     if kind != "bert":
@@ -237,13 +257,14 @@ def test_the_pooled_output_has_a_gradient_at_every_site(kind, tiny):
     batch = model.batch(TEXTS)
     output, seen = model.forward(batch, model.sites, grad=True)
     for site in model.sites:
-        gradient = torch.autograd.grad(output.pooled[:, 0].sum(), seen[site], retain_graph=True, allow_unused=True)[0]
+        read = output.logits if site.kind == "logits" else output.pooled
+        gradient = torch.autograd.grad(read[:, 0].sum(), seen[site], retain_graph=True, allow_unused=True)[0]
         assert gradient is not None, site
         assert gradient.shape == seen[site].shape
     net = model.bridge if hasattr(model, "bridge") else model.net
     assert all(p.grad is None and not p.requires_grad for p in net.parameters())
-    _, late = model.forward(batch, [model.sites[-1]], grad=True)
-    assert late[model.sites[-1]].is_leaf
+    _, late = model.forward(batch, [model.last_hidden], grad=True)
+    assert late[model.last_hidden].is_leaf
     _, plain_pass = model.forward(batch, [model.sites[0]])
     assert not plain_pass[model.sites[0]].requires_grad
 
@@ -283,3 +304,44 @@ def test_an_edit_equals_a_hook_written_by_hand(tiny):
             found = model.forward(batch)[0].logits
         for row, attended in enumerate(batch.attention.sum(1)):
             torch.testing.assert_close(found[row, :attended], expected[row, :attended], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_queries_that_are_zero_attend_to_all_alike(kind, tiny):
+    model = load_model(tiny(kind))
+    batch = model.batch(TEXTS)
+    heads = model.match("head_out.0.*")
+    value = Site("v", 0)
+    with model.edited(Edit(Site("q", 0), torch.zeros_like).at(None, special=True)):
+        seen = model.activations(batch, [value, *heads])
+    shared = len(heads) * model.width(heads[0]) // model.width(value)
+    rows = seen[value].unflatten(2, (len(heads) // shared, -1))
+    for text, attended in enumerate(batch.attention.sum(1).tolist()):
+        for head in heads:
+            read = rows[text, :attended, head.head // shared]
+            counts = torch.arange(1, attended + 1)[:, None]
+            expected = read.mean(0).expand_as(read) if kind == "bert" else read.cumsum(0) / counts
+            torch.testing.assert_close(seen[head][text, :attended], expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "gemma3"])
+def test_an_attention_pattern_and_logits_are_edited_like_any_other_site(kind, tiny):
+    model = load_model(tiny(kind))
+    batch = model.batch(TEXTS)
+    pattern, heads, logits = Site("attn_pattern", 1), model.match("head_out.1.*"), Site("logits")
+    rows = model.activations(batch, [pattern])[pattern]
+    assert model.width(pattern) == 0
+    weights = rows.unflatten(2, (len(heads), -1))[batch.keep]
+    torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]))
+    with model.edited(Edit(pattern, torch.zeros_like)):
+        cut = model.activations(batch, heads)
+    assert all(cut[head][batch.keep].abs().max() == 0 for head in heads)
+    plain = model.forward(batch)[0].logits
+    shift = torch.randn(model.width(logits))
+    with model.edited(steer(logits, shift, 3.0)):
+        moved = model.forward(batch, [logits], logits=False)[1][logits]
+        assert torch.equal(model.forward(batch)[0].tokens.block(0, 1)[0], moved[0, 0])
+    torch.testing.assert_close(moved[batch.keep], (plain + 3.0 * shift)[batch.keep], atol=1e-4, rtol=1e-4)
+    only = steer(logits, torch.nn.functional.one_hot(torch.tensor(70), len(shift)), 1e6)
+    written = model.generate("ab", [only], max_new_tokens=3)
+    assert written.texts[0] == model.tokens.text([70] * 3)

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
+from safetensors.torch import save_file
 
 Change = Callable[[Path, Path], None]
 """Takes the study's folder and the user's own, which holds ``victim.txt`` and ``private/``."""
@@ -179,6 +181,23 @@ def manifest(**values: Any) -> Change:
         return found
 
     return changed_json("activations/*/manifest.json", edit)
+
+
+def fitted(content: Any, tensors: dict[str, list[int]]) -> Change:
+    """A fitted edit in the first run, with a checksum that is right: its JSON, and tensors of these shapes."""
+
+    def change(folder: Path, _own: Path) -> None:
+        home = sorted(folder.glob(RUN))[0]
+        (home / "edits").mkdir()
+        (home / "edits" / "theirs.json").write_text(json.dumps(content))
+        save_file(
+            {name: torch.full(shape, float("nan")) for name, shape in tensors.items()}, home / "edits" / "theirs.safetensors"
+        )
+        sums = {f"edits/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in (home / "edits").iterdir()}
+        path = home / "checksums.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | sums))
+
+    return change
 
 
 def study_file(**values: Any) -> Change:
@@ -350,6 +369,10 @@ MANIFESTS: dict[str, Change] = {
     "files of a path": manifest(files={"../../victim.txt": {"bytes": 1, "sha256": "0"}}),
     "checksums": manifest(files={"site000-00000.bin": {"bytes": 1, "sha256": "0" * 64}}),
     "labels of a path": manifest(labels_hash="../../../../victim"), "edits of numbers": manifest(edits=[{"a": 2**80}]),
+    "edits of lists": manifest(edits=[{"source": [1], "strength": {}, "kind": [], "site": 7}]),
+    "edit of a path": manifest(edits=[{"source": {"run": "../../victim", "edit": "../x"}, "site": "embed", "sha256": "0"}]),
+    "edit of no concept": manifest(edits=[{"source": {"concept": "../../victim.0"}, "site": "embed", "sha256": "0"}]),
+    "deep edits": manifest(edits=[{"arguments": {"direction": [[[[1.0]]]]}, "kind": "steer", "site": "resid_post.0"}]),
     "a list": changed_json("activations/*/manifest.json", lambda _: []),
     "sums of a path": changed_json(f"{RUN}/checksums.json", lambda found: found | {"../../../victim.txt": "0" * 64}),
     "sums of a root": changed_json(f"{RUN}/checksums.json", lambda found: found | {"/etc/passwd": "0" * 64}),
@@ -368,11 +391,20 @@ TABLES: dict[str, Change] = {
     "example beyond": table("examples", lambda found: found.assign(example=10**15, position=-7)),
     "rank of words": table("examples", lambda found: found.assign(rank="first")),
 }
+HEADER = {"kind": "steer", "package": "", "site": "resid_post.0", "arguments": {"strength": 1.0}}
+EDITS: dict[str, Change] = {
+    "of a module": fitted(HEADER | {"kind": "os:system"}, {"direction": [24]}),
+    "of a kind not here": fitted(HEADER | {"kind": "theirs", "package": "\u202eevil"}, {"direction": [24]}),
+    "at a path": fitted(HEADER | {"site": "../../victim"}, {"direction": [24]}),
+    "of no numbers": fitted(HEADER, {"direction": [24]}), "of other tensors": fitted(HEADER, {"other": [1]}),
+    "of a latent": fitted(HEADER | {"kind": "set_latent"}, {"dictionary": [3]}), "of a list": fitted([1], {"direction": [24]}),
+    "of deep arguments": fitted(HEADER | {"arguments": {"direction": [[[1]]]}}, {}),
+}  # fmt: skip
 PLACES = (
     "catalog.db", "catalog.db-wal", "catalog.db-shm", "catalog.db-journal", "study.json", "runs", RUN, f"{RUN}/config.json",
     f"{RUN}/checksums.json", f"{RUN}/tables", f"{RUN}/tables/metrics.parquet", f"{RUN}/concepts/0", f"{RUN}/concepts/0/set.json",
     f"{RUN}/concepts/0/weights.safetensors", f"{RUN}/figures/more.json", f"{RUN}/tables/more.parquet",
-    f"{RUN}/tensors.safetensors",
+    f"{RUN}/tensors.safetensors", f"{RUN}/edits", f"{RUN}/edits/more.json", f"{RUN}/edits/more.safetensors",
     "activations", SET, f"{SET}/manifest.json", f"{SET}/index.parquet", f"{SET}/site000-00000.bin", f"{SET}/more.bin",
     "activations/0000000000000000.partial", "activations/0000000000000000.lock", "datasets", "datasets/*.parquet",
     "datasets/*.json", "cache", "cache/fetched-0", "cache/readouts", "jobs", "jobs/a", "jobs/a/job.json", "runs/a.partial",
@@ -391,6 +423,7 @@ FOLDERS: dict[str, Change] = {
     **{f"file: {name}": change for name, change in FILES.items()},
     **{f"study file: {name}": change for name, change in STUDY_FILES.items()},
     **{f"manifest: {name}": change for name, change in MANIFESTS.items()},
+    **{f"edit {name}": change for name, change in EDITS.items()},
     **{f"table: {name}": change for name, change in TABLES.items()},
     **{f"{kind} called by bytes at {place}": called_by_bytes(place, kind) for place, kind in BYTES},
     **{f"{kind} at {place}": put(place, kind) for place in PLACES for kind in PLANTED},

@@ -95,6 +95,7 @@ def use(study: Study, out: Path) -> None:
     for work in (
         study.verify, study.runs, study.evidence, study.activations, study.datasets, study.model_record, study.recipes, study.log,
         study.steered, study.collections.table, study.collections.names, study.catalog.current_names,
+        lambda: [(acts.under, study.edits_of(acts)) for acts in study.activations()], study.usage,
         lambda: study.concepts().table(), lambda: repr(study), lambda: jobs(study),
         lambda: study.typical_norm("resid_post.0"), lambda: [acts.read() for acts in study.activations()],
         lambda: [acts.index for acts in study.activations()], lambda: study.embedder().study,
@@ -109,6 +110,7 @@ def use(study: Study, out: Path) -> None:
             for read in (
                 lambda run=run: [run.tables[one] for one in run.tables], lambda run=run: run.sets,
                 lambda run=run: run.tensors, lambda run=run: run.remarks, lambda run=run: run.config,
+                lambda run=run: list(run.edits.values()), lambda run=run: repr(run.edits),
                 lambda run=run: list(problems(run)),
                 lambda run=run: study.dataset_of_run(run), lambda run=run: run.concepts.table(),
             ):  # fmt: skip

@@ -21,6 +21,7 @@ from workbench.activations.source import Examples
 from workbench.activations.store import ActivationSet
 from workbench.activations.writer import Writer, claimed, finish_sealed, whole, writing
 from workbench.conversations import DEFAULT_POSITIONS, Conversation, check_positions
+from workbench.edits import NO_EDITS, Edit, Edits
 from workbench.engines import Engine, find_engine
 from workbench.errors import ConfigError, WorkbenchWarning, disk_errors
 from workbench.memory import parse_size
@@ -59,6 +60,7 @@ def capture(
     sample_by: str | None = None,
     max_disk: int | str | None = None,
     engine: str | Engine = "local",
+    under: Edit | Edits = NO_EDITS,
     progress: Progress | None = None,
     fetch: Callable[[Path], None] | None = None,
 ) -> ActivationSet:
@@ -82,35 +84,56 @@ def capture(
     ``store_dtype`` is how numbers lie on disk: ``float16``, ``float32`` or ``bfloat16``. A first batch is looked at before the
     capture, and a warning says where values come near the largest that float16 holds. ``max_disk`` (bytes, or a text
     such as ``2GB``) is the most that the set may take. ``engine`` is who runs the model: ``local``, this process, or
-    ``ray``, workers that each load it (see `workbench.engines.cluster.Ray`); the bytes are the same. ``fetch(folder)`` may
-    fetch a set that is not there, from where it was captured before.
+    ``ray``, workers that each load it (see `workbench.engines.cluster.Ray`); the bytes are the same. ``under`` are edits that
+    the model runs under, after those of the contexts around; a set under edits is another set than one without. ``fetch(folder)``
+    may fetch a set that is not there, from where it was captured before.
 
     Raises `ConfigError` for an option, `DataError` for an example without a token or a value that the dtype
     cannot hold, `DiskFullError` when the room or ``max_disk`` does not suffice, before the model runs,
     `StudyError` when another process captures the same set.
     """
     runs = find_engine(engine)
-    places = model.match(sites)
+    places = capturable(model, sites)
     check_positions(positions)
     rows = _checked(model, dataset, places, pool, store_dtype, batch_size)
     most = None if max_disk is None else parse_size(max_disk)
     drawn = draw(dataset, limit, seed, sample_by)
     if limit is not None and sample_by is not None:
         warn_of_short_values(dataset, limit, sample_by)
-    request = _request(model, dataset, places, drawn, rows, store_dtype, positions)
-    request = known_request(Path(folder), request, dataset)
-    home = child(Path(folder), request.id)
-    if not whole(home) and fetch is not None:
-        fetch(home)
-    if not whole(home):
-        with disk_errors("activations"), claimed(home):
-            # Another process may have finished it in the meantime.
-            if not whole(home) and not finish_sealed(home):
-                _Capture(model, dataset, places, request, drawn, batch_size, most).into(home, runs, progress)
+    with model.edited(under):
+        request = _request(model, dataset, places, drawn, rows, store_dtype, positions)
+        request = known_request(Path(folder), request, dataset)
+        home = child(Path(folder), request.id)
+        if not whole(home) and fetch is not None:
+            fetch(home)
+        if not whole(home):
+            with disk_errors("activations"), claimed(home):
+                # Another process may have finished it in the meantime.
+                if not whole(home) and not finish_sealed(home):
+                    _Capture(model, dataset, places, request, drawn, batch_size, most).into(home, runs, progress)
     acts = ActivationSet.open(home)
     if cut := acts.manifest.cut():
         warnings.warn(cut, WorkbenchWarning, stacklevel=2)
     return acts
+
+
+def capturable(model: Model, sites: str | Site | Sequence[str | Site]) -> list[Site]:
+    """The sites that names and globs mean in a capture, where a glob means neither attention patterns nor logits.
+
+    Raises:
+        ConfigError: The rows of a site that is named are of another width in every text.
+    """
+    named = {str(site) for site in ([sites] if isinstance(sites, str | Site) else sites)}
+    found = [site for site in model.match(sites) if site.kind not in {"attn_pattern", "logits"} or str(site) in named]
+    varying = [str(site) for site in found if not model.width(site)]
+    if varying:
+        raise ConfigError(
+            f"A row of {varying[0]} has a number for every position of its text, so rows of several texts are no table: read it"
+            " in a pass, model.activations(batch, [site]), or capture head_out of the layer."
+        )
+    if not found:
+        raise ConfigError("Only attention patterns or logits have such names: name logits itself to capture them.")
+    return found
 
 
 def _request(
@@ -122,7 +145,7 @@ def _request(
         model_kind=model.kind,
         weights_hash=model.weights_hash,
         inputs=model.input_options(),
-        edits=[edit.to_dict() for edit in model.active_edits],
+        edits=[edit.record() for edit in model.active_edits],
         dataset=dataset.name,
         dataset_hash=dataset.content_hash,
         limit=None if len(drawn.ids) == len(dataset) else len(drawn.ids),

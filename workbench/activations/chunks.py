@@ -178,7 +178,9 @@ class Reader:
                 f"The model '{self.model.name}' was built in Python, and a worker can only load one by its name: use the engine"
                 " local, or save the model as a Hugging Face folder and load it from there."
             )
-        return partial(_loaded, dict(self.model.source), self.request, self.batch_size)
+        # A worker does not see the study that has them, so they travel whole.
+        edits = [edit.to_dict() for edit in self.model.active_edits]
+        return partial(_loaded, dict(self.model.source), self.request, self.batch_size, edits)
 
     def coded(self, examples: Piece) -> Coded:
         """Texts as tokens. `InputError` names the example that cannot be read."""
@@ -249,7 +251,9 @@ def of_like_length(lengths: Int[np.ndarray, "n"], batch_size: int) -> Iterator[I
         start += count
 
 
-def _loaded(source: dict[str, Any], request: Request, batch_size: int) -> Callable[[Piece], Chunk]:
+def _loaded(
+    source: dict[str, Any], request: Request, batch_size: int, described: list[dict[str, Any]]
+) -> Callable[[Piece], Chunk]:
     from workbench.models import load_model
 
     options = dict(source)
@@ -263,7 +267,7 @@ def _loaded(source: dict[str, Any], request: Request, batch_size: int) -> Callab
             f"The model '{request.model}' is another one where a worker loaded it: put the same files on every machine, or use"
             " the engine local."
         )
-    reader, edits = Reader(model, request, batch_size), [Edit.from_dict(edit) for edit in request.edits]
+    reader, edits = Reader(model, request, batch_size), [Edit.from_dict(edit) for edit in described]
 
     def read(examples: Piece) -> Chunk:
         with model.edited(*edits):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -12,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from workbench.activations.dtypes import Dtype, disk_dtype
 from workbench.conversations import DEFAULT_POSITIONS
 from workbench.errors import StudyError
-from workbench.paths import child, is_file, listed, named, oddities, read_bytes, shown
+from workbench.paths import child, is_file, listed, named, oddities, printable, read_bytes, shown
 from workbench.shapes import ShapeError, shaped, whole_number
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Request(BaseModel):
     inputs: dict[str, Any]
     """How inputs become tensors: tokenizer, maximum length, or image preparation."""
     edits: list[dict[str, Any]] = Field(default_factory=list)
-    """The edits that the model ran under."""
+    """The edits that the model ran under, as `workbench.edits.Edit.record` writes them."""
     dataset: str
     """Name of the data set; not part of the identity of a set since format 2."""
     dataset_hash: str = Field(pattern=HASH)
@@ -157,6 +158,24 @@ class Manifest(BaseModel):
             for shard, rows in enumerate(self.shards)
         }
         return found | {INDEX: self.files[INDEX].bytes if INDEX in self.files else None}
+
+
+def edit_text(record: Mapping[str, Any]) -> str:
+    """An edit that activations were captured under, in words: what a capture calls it, and the site."""
+    source, strength = record.get("source"), record.get("strength")
+    name = _plain(record, "kind")
+    if isinstance(source, Mapping):
+        amount = f"{strength:g}" if isinstance(strength, int | float) else ""
+        if source.get("concept"):
+            name = f"{_plain(source, 'concept')}={_plain(source, 'action')}:{amount}"
+        else:
+            name = f"{_plain(source, 'run')}/{_plain(source, 'edit')}" + (f"={amount}" if amount not in {"", "1"} else "")
+    return f"{name} at {_plain(record, 'site')}"
+
+
+def _plain(record: Mapping[str, Any], key: str) -> str:
+    """A text of a record, which may hold anything."""
+    return printable(str(record.get(key, "")), 200)
 
 
 def shard_name(site_number: int, shard: int) -> str:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from workbench.activations.batches import Batches, shuffled
 from workbench.activations.checksums import require_sound
 from workbench.activations.dtypes import as_tensor, disk_dtype, unpacked
-from workbench.activations.manifest import INDEX, Manifest, left_out, read_manifest, shard_name
+from workbench.activations.manifest import INDEX, Manifest, edit_text, left_out, read_manifest, shard_name
 from workbench.errors import ConfigError, LeftOutError, StudyError, UnknownNameError
 from workbench.parquet import read_parquet
 from workbench.paths import child, is_id
@@ -69,6 +69,16 @@ class ActivationSet:
     def positions(self) -> str:
         """Which tokens have rows; see `workbench.conversations.POSITIONS`."""
         return self.manifest.request.positions
+
+    @property
+    def edits(self) -> list[dict[str, Any]]:
+        """The edits that the model ran under, as they are recorded; ``study.edits_of(acts)`` gives the edits."""
+        return self.manifest.request.edits
+
+    @property
+    def under(self) -> str:
+        """The edits that the model ran under, in words; empty where there were none."""
+        return ", ".join(map(edit_text, self.edits))
 
     @property
     def n_rows(self) -> int:
@@ -191,7 +201,7 @@ class ActivationSet:
         request = self.manifest.request
         where = ", ".join(map(str, self.sites[:4])) + (", …" if len(self.sites) > 4 else "")
         what = f"{self.n_rows:,} rows ({self.pool}) of {request.dataset} in {request.model} at {where}"
-        return f"<ActivationSet {self.id}: {what}>"
+        return f"<ActivationSet {self.id}: {what}{f', under {self.under}' if self.edits else ''}>"
 
     def _site(self, site: str | Site | None) -> Site:
         if site is None:

@@ -48,7 +48,7 @@ def checked(analysis: Analysis, result: Result, acts: ActivationSet) -> Result:
         raise ConfigError(f"What {analysis.name} returned is no Result but a {type(result).__name__}.")
     wrong = [
         *_names(result), *_metrics(analysis, result, acts), *_evidence(analysis, result), *_concepts(result, acts),
-        *_heads(result), *_views(result),
+        *_heads(result), *_views(result), *_edits(result, acts),
     ]  # fmt: skip
     if wrong:
         raise ConfigError(f"What {analysis.name} returned cannot be recorded: {'; '.join(wrong)}.")
@@ -60,12 +60,14 @@ def _names(result: Result) -> Iterator[str]:
     from torch import Tensor
 
     from workbench.concepts import Graph, Head
+    from workbench.edits import Edit
     from workbench.models.small import SmallModel
 
     several: list[tuple[str, dict[str, Any], Callable[[Any], bool]]] = [
         ("table", result.tables, lambda value: isinstance(value, pd.DataFrame)),
         ("tensor", result.tensors, lambda value: isinstance(value, Tensor) and not value.is_sparse),
         ("figure", result.figures, lambda value: hasattr(value, "to_json")),
+        ("fitted edit", result.edits, lambda value: isinstance(value, Edit)),
         ("graph", result.graphs, lambda value: isinstance(value, Graph)),
         ("head", result.heads, lambda value: isinstance(value, Head)),
         ("model", result.models, lambda value: isinstance(value, SmallModel)),
@@ -199,3 +201,33 @@ def _concepts(result: Result, acts: ActivationSet) -> Iterator[str]:
             yield f"its concepts at {found.site} are {found.width} wide, and the activations {width}"
         elif not torch.isfinite(found.directions()).all():
             yield f"a direction of its concepts at {found.site} is not finite"
+
+
+def _edits(result: Result, acts: ActivationSet) -> Iterator[str]:
+    """What is wrong with the fitted edits: they must be made again from what is stored, and fit the site that they are at."""
+    import torch
+    from torch import Tensor
+
+    from workbench.edits import Edit
+    from workbench.edits.kinds import is_kind, make_edit
+
+    read = {str(site) for site in acts.sites}
+    for name, edit in result.edits.items():
+        if not isinstance(edit, Edit):
+            continue
+        if not is_kind(edit.kind):
+            yield f"the edit '{name}' is made from a function: declare its kind with workbench.edits.edit_kind"
+        elif not all(value is None or isinstance(value, Tensor | bool | int | float | str) for value in edit.arguments.values()):
+            yield f"the edit '{name}' holds other arguments than tensors, numbers and texts"
+        elif not {str(edit.site), *map(str, edit.reads)} <= read:
+            yield f"the edit '{name}' is at {edit.site}, which it did not read"
+        else:
+            try:
+                again = make_edit(edit.kind, edit.site, edit.arguments)
+                rows = {site: torch.zeros(1, 2, acts.at(site).width()) for site in (edit.site, *edit.reads)}
+                changed = again.at(None, special=True)(rows[edit.site], seen=rows)
+            except Exception as error:
+                yield f"the edit '{name}' cannot be made again from its arguments and applied at {edit.site} ({error})"
+                continue
+            if again.kind != edit.kind or changed.shape != rows[edit.site].shape or not torch.isfinite(changed).all():
+                yield f"the edit '{name}' does not give finite rows of the width of {edit.site}"

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from workbench.activations import ActivationSet
     from workbench.concepts import ConceptSet, Graph, Head
     from workbench.datasets import Dataset
+    from workbench.edits import Edit
     from workbench.models import Model
     from workbench.models.small import SmallModel
     from workbench.readout import Readout
@@ -57,6 +58,8 @@ class Result:
         heads: Predictors over the concepts, by name; they can be edited, as runs of their own.
         models: Small models that the method trained, by name; another process opens them again.
         views: How the parts above are shown, in this order. Figures, and tables that no view names, are shown as well.
+        edits: Fitted edits, by name, such as ``{"eraser": fit_eraser(rows, labels).at(site)}``: edits of a declared kind
+            (`workbench.edits.edit_kind`) at sites that were read. ``run.edits["eraser"]`` opens one in any process.
     """
 
     concepts: list[ConceptSet] = field(default_factory=list)
@@ -69,6 +72,7 @@ class Result:
     heads: dict[str, Head] = field(default_factory=dict)
     models: dict[str, SmallModel] = field(default_factory=dict)
     views: list[View] = field(default_factory=list)
+    edits: dict[str, Edit] = field(default_factory=dict)
 
 
 @dataclass

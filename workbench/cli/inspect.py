@@ -45,7 +45,7 @@ def sites(
         count = heads.get((site.kind, site.layer), 0) if site.head is not None else 0
         # One line for all heads of a layer: the name with * is what --sites takes for them.
         name = f"{site.kind}.{site.layer}.*" if count else str(site)
-        rows.setdefault(name, {"site": name, "width": network.width(site), "what": f"{count} heads" if count else ""})
+        rows.setdefault(name, {"site": name, "width": network.width(site) or "varies", "what": f"{count} heads" if count else ""})
     show_table(pd.DataFrame(rows.values()))
 
 
@@ -128,7 +128,7 @@ def show(study: StudyPath) -> None:
     with open_study(study, create=False) as opened:
         runs = opened.runs(status=None)
         acts = [
-            {"activations": a.id, "rows": a.n_rows, "sites": len(a.sites), "data": a.dataset_record["name"]}
+            {"activations": a.id, "rows": a.n_rows, "sites": len(a.sites), "data": a.dataset_record["name"], "under": a.under}
             for a in opened.activations()
         ]
         title = repr(opened)

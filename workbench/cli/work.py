@@ -63,6 +63,10 @@ def capture(
     ] = None,
     max_disk: Annotated[str | None, typer.Option(help="The most that the set may take on disk, such as 2GB.")] = None,
     batch_size: Annotated[int, typer.Option(help="Examples of a batch, if of mean length; more on a GPU, such as 256.")] = 32,
+    under: Annotated[
+        list[str] | None,
+        typer.Option(help="An edit that the model runs under: RUN/EDIT, RUN/EDIT=STRENGTH, or CONCEPT=AMOUNT; may be repeated."),
+    ] = None,
     special: Annotated[bool, typer.Option("--special", help="Keep the rows of special tokens too, such as [CLS].")] = False,
     catalog: CatalogUrl = None,
     remote: RemoteUrl = None,
@@ -83,13 +87,14 @@ def capture(
         before = {found.id for found in opened.activations()}
         acts = opened.capture(
             network, dataset, wanted, cast("Pool", pool), positions=positions, limit=limit, seed=seed, sample_by=sample_by,
-            store_dtype=store_dtype, max_disk=max_disk, batch_size=batch_size, engine=runs, progress=show,
+            store_dtype=store_dtype, max_disk=max_disk, batch_size=batch_size, engine=runs, progress=show, under=under or (),
         )  # fmt: skip
         facts = {
             "activations": acts.id,
             "rows": acts.n_rows,
             "examples": acts.n_examples,
             "sites": [str(s) for s in acts.sites],
+            "under": acts.under,
             "new": acts.id not in before,
             "notes": list(dataset.notes),
             "cut_texts": acts.manifest.cut_texts,
@@ -162,13 +167,14 @@ def run(
         metrics, remarks = done.metrics, done.remarks
         skipped = done.tables["skipped"] if "skipped" in done.tables else pd.DataFrame()
         facts = {"run": done.id, "seconds": done.record["seconds"], "peak_mib": done.record["peak_mib"]}
+        edits, told = list(done.edits), done.edits.sentence
     if STATE.json:
-        show_json(facts | {"metrics": records(metrics), "remarks": remarks, "skipped": records(skipped)})
+        show_json(facts | {"edits": edits} | {"metrics": records(metrics), "remarks": remarks, "skipped": records(skipped)})
         return
     say(f"{done!r}")
     show_metrics(metrics, {metric.key: metric for metric in declared_metrics(done.analysis)})
-    for remark in remarks:
-        say(remark)
+    for line in (*remarks, *filter(None, [told])):
+        say(line)
     if len(skipped) > SKIPPED_TOLD:
         show_table(skipped, f"{counted(len(skipped), 'label')} were skipped", limit=160)
 

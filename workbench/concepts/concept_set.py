@@ -9,6 +9,7 @@ app) asks no set for its kind.
 from __future__ import annotations
 
 import copy
+import hashlib
 import inspect
 import json
 from abc import ABC, abstractmethod
@@ -174,6 +175,14 @@ class ConceptSet(ABC):
     @classmethod
     @abstractmethod
     def _load(cls, folder: Path, site: str, table: pd.DataFrame, level: str) -> Self: ...
+
+    def digest(self) -> str:
+        """SHA-256 of its kind and tensors, in hexadecimal digits."""
+        digest = hashlib.sha256(self.kind.encode())
+        for name, tensor in sorted(self._tensors().items()):
+            digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def save(self, folder: Path | str) -> None:
         """Write the set as safetensors and Parquet into ``folder``, which is made."""

@@ -6,18 +6,21 @@ to some positions; `side_by_side` runs several at once. "Every position" means e
 and padding are left as they are unless ``edit.at(None, special=True)`` takes them in.
 """
 
-from workbench.edits.edit import Edit, Edits, make_edit, side_by_side
+from workbench.edits.edit import NO_EDITS, Edit, Edits, side_by_side
 from workbench.edits.erasure import Eraser, erase, fit_eraser
 from workbench.edits.inputs import patch, resample
+from workbench.edits.kinds import edit_kind, make_edit
 from workbench.edits.latents import reconstruct, scale_latent, set_latent
 from workbench.edits.linear import ablate, clamp, mean, project_out, steer, zero
 
 __all__ = [
+    "NO_EDITS",
     "Edit",
     "Edits",
     "Eraser",
     "ablate",
     "clamp",
+    "edit_kind",
     "erase",
     "fit_eraser",
     "make_edit",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -12,7 +14,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workbench.conversations import check_positions
-from workbench.errors import ConfigError, UnknownNameError
+from workbench.edits.kinds import is_kind, make_edit, strength_of
+from workbench.errors import ConfigError
 from workbench.sites import Site
 
 Transform = Callable[..., Tensor]
@@ -41,7 +44,8 @@ class Edit:
     has produced at those sites, which come before ``site``, as ``{site: [b, t, d]}``; ``positions`` says at which of them the
     change is kept (see `at`). Positions that a capture leaves out (padding and special tokens, see ``Batch.keep``) are not
     changed unless ``special`` is true or they are named by number. An edit of kind ``custom`` runs like any other, but cannot
-    be written as JSON.
+    be written as JSON. ``source`` says where a study has what the edit holds: ``{"run", "edit"}`` of a fitted edit, ``{"concept",
+    "action"}`` of a concept's.
     """
 
     site: Site
@@ -51,6 +55,7 @@ class Edit:
     positions: Positions = None
     special: bool = False
     reads: tuple[Site, ...] = ()
+    source: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "site", Site.parse(self.site))
@@ -111,10 +116,14 @@ class Edit:
         `scale_latent` the factor; for all others the fraction of the change (1 is the whole). A custom edit has none:
         `ConfigError`.
         """
-        if self.kind not in _STRENGTH:
+        if not (name := strength_of(self.kind)):
             raise ConfigError(f"An edit of kind '{self.kind}' has no strength: make a new edit instead.")
-        stronger = make_edit(self.kind, self.site, {**self.arguments, _STRENGTH[self.kind]: float(value)})
-        return stronger.at(self.positions, self.special)
+        stronger = make_edit(self.kind, self.site, {**self.arguments, name: float(value)})
+        return dataclasses.replace(stronger, positions=self.positions, special=self.special, source=self.source)
+
+    def sourced(self, **source: Any) -> Edit:
+        """The same edit, with where a study has what it holds."""
+        return dataclasses.replace(self, source=source)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON description; tensors become lists.
@@ -122,13 +131,44 @@ class Edit:
         `ConfigError` for an edit that holds what JSON cannot: a function, or a dictionary of latents. A recipe writes
         the latter down by the concept's id.
         """
-        if self.kind not in _MAKERS:
-            raise ConfigError("An edit made from a function of your own cannot be written down: use the named ones.")
+        self._require_kind()
         if not all(_writable(value) for value in self.arguments.values()):
-            raise ConfigError(f"An edit of kind '{self.kind}' holds a whole dictionary: write it down as a step of a recipe.")
+            raise ConfigError(
+                f"An edit of kind '{self.kind}' holds a whole dictionary: write it down as a step of a recipe, and capture under"
+                " it with the engine local."
+            )
         arguments = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in self.arguments.items()}
-        described: dict[str, Any] = {"kind": self.kind, "site": str(self.site), "arguments": arguments, "special": self.special}
+        return self._placed() | {"arguments": arguments}
+
+    def record(self) -> dict[str, Any]:
+        """What an activation set that was captured under the edit keeps of it, as JSON.
+
+        Of an edit that a study has, its `source`, strength and the SHA-256 of all that it holds, so that another edit is
+        another record; of any other what `to_dict` gives. `ConfigError` for an edit that is made from a function.
+        """
+        if not self.source:
+            return self.to_dict()
+        self._require_kind()
+        strength = self.arguments.get(strength_of(self.kind))
+        return self._placed() | {"source": dict(self.source), "strength": strength, "sha256": self.digest()}
+
+    def digest(self) -> str:
+        """SHA-256 of the kind and all arguments, in hexadecimal digits."""
+        digest = hashlib.sha256(self.kind.encode())
+        for name, value in sorted(self.arguments.items()):
+            digest.update(json.dumps([name, _told(value)]).encode())
+            if isinstance(value, Tensor):
+                digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def _placed(self) -> dict[str, Any]:
+        """Kind and place, as JSON."""
+        described: dict[str, Any] = {"kind": self.kind, "site": str(self.site), "special": self.special}
         return described if self.positions is None else described | {"positions": positions_to_json(self.positions)}
+
+    def _require_kind(self) -> None:
+        if not is_kind(self.kind):
+            raise ConfigError("An edit made from a function of your own cannot be written down: use the named ones.")
 
     @staticmethod
     def from_dict(description: Mapping[str, Any]) -> Edit:
@@ -209,6 +249,9 @@ class Edits(tuple[Edit, ...]):
         return Edits(Edit.from_dict(edit) for edit in description["edits"])
 
 
+NO_EDITS = Edits()
+
+
 def side_by_side(alternatives: Sequence[Edit | Edits]) -> Edits:
     """One group of edits that does several at once: the batch is cut into as many equal parts, and each gets its own.
 
@@ -239,27 +282,6 @@ def side_by_side(alternatives: Sequence[Edit | Edits]) -> Edits:
         return PlacedEdit(site, transform, special=True, reads=read)
 
     return Edits(at_site(site) for site in sites)
-
-
-_MAKERS: dict[str, Callable[..., Edit]] = {}
-_STRENGTH: dict[str, str] = {}
-
-
-def edit_kind(name: str, strength: str) -> Callable[[Callable[..., Edit]], Callable[..., Edit]]:
-    """Declare a maker of edits: its kind, and which of its arguments is the strength."""
-
-    def declare(maker: Callable[..., Edit]) -> Callable[..., Edit]:
-        _MAKERS[name], _STRENGTH[name] = maker, strength
-        return maker
-
-    return declare
-
-
-def make_edit(kind: str, site: str | Site, arguments: Mapping[str, Any]) -> Edit:
-    """The edit of this kind; lists stand for tensors."""
-    if kind not in _MAKERS:
-        raise UnknownNameError("edit", kind, _MAKERS)
-    return _MAKERS[kind](site, **arguments)
 
 
 def positions_to_json(positions: Positions) -> Any:
@@ -299,6 +321,13 @@ def _chosen(positions: slice | tuple[int, ...], first: int, count: int) -> Bool[
         chosen = places >= (positions.start or 0)
         return chosen if positions.stop is None else chosen & (places < positions.stop)
     return torch.isin(places, torch.tensor(positions, dtype=places.dtype))
+
+
+def _told(value: Any) -> Any:
+    """An argument as JSON; of a tensor its shape and type, of a set of concepts its hash."""
+    if isinstance(value, Tensor):
+        return [list(value.shape), str(value.dtype)]
+    return value.digest() if hasattr(value, "digest") else value
 
 
 def _writable(value: Any) -> bool:

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.edits.edit import Edit, edit_kind
+from workbench.edits.edit import Edit
+from workbench.edits.kinds import edit_kind
 from workbench.edits.linear import as_tensor, fitting
 from workbench.errors import ConfigError, DataError
 from workbench.sites import Site
@@ -70,8 +71,10 @@ def fit_eraser(rows: Float[Tensor, "n d"], labels: Float[Tensor, "n k"]) -> Eras
 def erase(site: str | Site, left: Any, right: Any, bias: Any, strength: float = 1.0) -> Edit:
     """Apply a fitted eraser at every position; see `fit_eraser`."""
     p, q, mean = (as_tensor(part, torch.float64) for part in (left, right, bias))
-    if p.dim() != 2 or q.shape != p.T.shape or mean.shape != p.shape[:1]:
-        raise ConfigError(f"An eraser is left [d, k], right [k, d] and bias [d], not {[tuple(x.shape) for x in (p, q, mean)]}.")
+    shaped = p.dim() == 2 and q.shape == p.T.shape and mean.shape == p.shape[:1]
+    if not shaped or not all(bool(torch.isfinite(part).all()) for part in (p, q, mean)):
+        found = [tuple(x.shape) for x in (p, q, mean)]
+        raise ConfigError(f"An eraser is left [d, k], right [k, d] and bias [d] of finite numbers, not {found}.")
 
     def transform(rows: Tensor) -> Tensor:
         centred = rows.double() - fitting(mean, rows).double()

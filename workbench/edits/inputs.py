@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.edits.edit import Edit, Pass, PlacedEdit, edit_kind
+from workbench.edits.edit import Edit, Pass, PlacedEdit
+from workbench.edits.kinds import edit_kind
 from workbench.edits.linear import as_tensor, as_vector, fitting
 from workbench.errors import ConfigError
 from workbench.seeds import check_seed
@@ -60,7 +61,8 @@ def resample(
     if values.dim() != 2 or not len(values) or not bool(torch.isfinite(values).all()):
         raise ConfigError(f"A pool of rows is finite numbers of shape [n, d], not {tuple(values.shape)}.")
     check_seed(seed)
-    unit = None if direction is None else _unit(direction)
+    along = None if direction is None else as_vector(direction, "direction to resample")
+    unit = None if along is None else _unit(along)
     drawn = torch.randint(len(values), (MOST_POSITIONS,), generator=torch.Generator().manual_seed(seed))
 
     def transform(h_btd: Tensor, here: Pass) -> Tensor:
@@ -71,12 +73,11 @@ def resample(
             change = (change @ u)[..., None] * u
         return h_btd + strength * change
 
-    arguments: dict[str, Any] = {"pool": values, "direction": unit, "seed": seed, "strength": strength}
+    arguments: dict[str, Any] = {"pool": values, "direction": along, "seed": seed, "strength": strength}
     return PlacedEdit(Site.parse(site), transform, "resample", arguments)
 
 
-def _unit(direction: Any) -> Float[Tensor, d]:
-    vector = as_vector(direction, "direction to resample")
+def _unit(vector: Float[Tensor, d]) -> Float[Tensor, d]:
     if float(vector.norm()) == 0:
         raise ConfigError("A direction of length zero has no coordinate to resample: give another direction.")
     return vector / vector.norm()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from workbench.edits.edit import Edit, edit_kind
+from workbench.edits.edit import Edit
+from workbench.edits.kinds import edit_kind
 from workbench.errors import ConfigError
 from workbench.sites import Site
 

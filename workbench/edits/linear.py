@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.edits.edit import Edit, edit_kind
+from workbench.edits.edit import Edit
+from workbench.edits.kinds import edit_kind
 from workbench.errors import ConfigError
 from workbench.sites import Site
 

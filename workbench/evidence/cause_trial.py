@@ -36,6 +36,7 @@ from workbench.evidence.steering import RANDOM, Passages, language_doses, read_p
 from workbench.progress import Progress
 from workbench.readout import examples_with
 from workbench.statistics.clusters import example_clusters
+from workbench.store.edited import require_unedited
 
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
@@ -79,17 +80,27 @@ class CauseTrial:
             choice: The label of each concept.
             places: Which of them are steered.
         """
-        rows, _ = attempted(["causes.sensitivity"], range(len(choice)), lambda: (self._sensitivity(choice), {}), choice)
+        found_by = self._of_the_model
+        rows, _ = attempted(["causes.sensitivity"], range(len(choice)), found_by(lambda: (self._sensitivity(choice), {})), choice)
         tables: dict[str, pd.DataFrame] = {}
         parts: list[tuple[list[str], Callable[[], Found]]] = []
         if places:
-            parts.append((["causes.readout", "causes.output"], lambda: self._responses(choice, places)))
+            parts.append((["causes.readout", "causes.output"], found_by(lambda: self._responses(choice, places))))
         if self.study.model_record()["kind"] == "decoder":
-            parts.append((["causes.tokens", "causes.cost"], lambda: self._language(numbers, places)))
+            parts.append((["causes.tokens", "causes.cost"], found_by(lambda: self._language(numbers, places))))
         for metrics, measure in parts:
             found, more = attempted(metrics, places, measure, choice if metrics[0] == "causes.readout" else None)
             rows, tables = rows + found, tables | more
         return rows, tables
+
+    def _of_the_model(self, measure: Callable[[], Found]) -> Callable[[], Found]:
+        """The same measurement, refused for activations of a model that was edited."""
+
+        def checked_first() -> Found:
+            require_unedited(self.acts, "causes are measured in the model")
+            return measure()
+
+        return checked_first
 
     def _sensitivity(self, choice: Sequence[str]) -> list[dict[str, Any]]:
         readout = self.study.readout(self.dataset, progress=self.progress)

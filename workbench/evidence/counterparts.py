@@ -104,7 +104,9 @@ def families_of(pairs: pd.DataFrame) -> pd.DataFrame:
 
 def _runs(study: Study) -> list[Run]:
     frame = study.runs()
-    frame = frame[of_analyses(frame) & ~repetitions(frame)]
+    edited = {acts.id for acts in study.activations() if acts.edits}
+    read = frame["inputs"].map(lambda inputs: inputs.get("activations"))
+    frame = frame[of_analyses(frame) & ~repetitions(frame) & ~read.isin(edited)]
     # A run repeated with another seed is a replica for stability, not another method.
     newest = frame.sort_values(["seed", "started"], ascending=[True, False]).drop_duplicates("analysis")
     runs = [Run(study, row) for row in records(newest.sort_values("id"))]

@@ -47,7 +47,8 @@ def site_rows(study: Study, site: str, count: int = UNIT_ROWS) -> Float[np.ndarr
     found = [acts for acts in study.activations() if site in map(str, acts.sites)]
     if not found:
         raise UnknownNameError("site with activations", site, [], "Capture it first.")
-    acts = found[0].at(site)
+    # Those of the model as it is come before those that were captured under an edit.
+    acts = min(found, key=lambda acts: bool(acts.edits)).at(site)
     if acts.left_out:
         return _read_again(study, acts, site)
     return rows_of(acts, None, count)
@@ -70,7 +71,8 @@ def _read_again(study: Study, acts: ActivationSet, site: str) -> Float[np.ndarra
     model = study.model
     batch = model.batch(dataset.inputs(chosen.tolist()), positions=acts.positions)
     place = model.site(site)
-    rows: np.ndarray = model.activations(batch, [place])[place][batch.keep].float().cpu().numpy()
+    with model.edited(study.edits_of(acts)):
+        rows: np.ndarray = model.activations(batch, [place])[place][batch.keep].float().cpu().numpy()
     return rows
 
 

@@ -94,5 +94,5 @@ def scaled(directions: Float[Tensor, "k d"], norms: list[float]) -> Float[Tensor
 def passes_at_once(model: Model, batch: Batch) -> int:
     """How many times over the model may read a batch in one pass, within the memory budget."""
     tokens = max(batch.attention.numel(), 1)
-    fit = rows_at_once(model.width(model.sites[-1]), _PASS_ARRAYS, model.device) // tokens
+    fit = rows_at_once(model.width(model.last_hidden), _PASS_ARRAYS, model.device) // tokens
     return max(1, min(ROWS_AT_ONCE // len(batch), fit))

@@ -127,7 +127,8 @@ def _tried_on(study: Study, run: Run, dataset: Dataset | None) -> tuple[Activati
     if dataset is None:
         return acts, study.dataset_for(run)
     every = [acts, *reversed(study.activations())]
-    found = next((a for a in every if a.dataset_record["hash"] == dataset.hash or a.manifest.is_of(dataset)), None)
+    of_it = (a for a in every if a.dataset_record["hash"] == dataset.hash or a.manifest.is_of(dataset))
+    found = next((a for a in of_it if a.edits == acts.edits), None)
     if found is None:
         raise DataError(f"The study has no activations of '{dataset.name}'; capture them first, then examine on them.")
     study.keep_dataset(dataset)

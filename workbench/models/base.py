@@ -27,6 +27,7 @@ from workbench.sites import Site
 if TYPE_CHECKING:
     from workbench.models.coded import Coded
     from workbench.models.generation import Generation, Step
+    from workbench.models.targets import Target
     from workbench.models.text import Tokens
 
 Modality = Literal["text", "image"]
@@ -141,8 +142,13 @@ class Model(ABC):
             raise ConfigError("No site was asked for: give at least one, such as 'resid_post.*'.")
         return [site for site in self._hook_points if site in found]
 
+    @property
+    def last_hidden(self) -> Site:
+        """The last site before the logits."""
+        return next(site for site in reversed(self.sites) if site.kind != "logits")
+
     def width(self, site: str | Site) -> int:
-        """How many numbers a row of the site has."""
+        """How many numbers a row of the site has; 0 where that depends on the text, as of ``attn_pattern.L``."""
         return self._hook_points[self.site(site)].width
 
     def grid(self, site: str | Site) -> tuple[int, int]:
@@ -175,8 +181,10 @@ class Model(ABC):
         those that nothing before them makes differentiable are leaves.
         """
         wanted = [self.site(site) for site in sites]
-        ending = None if logits else self._unembedding
-        stop, raw = not logits and self._sites_are_enough, None
+        # A pass that ends before the unembedding has no logits to read or edit.
+        whole = logits or any(site.kind == "logits" for site in (*wanted, *(edit.site for edit in self._edits)))
+        ending = None if whole else self._unembedding
+        stop, raw = not whole and self._sites_are_enough, None
         with (
             self._recording([*wanted, *self._output_sites()], grad, stop=stop, batch=batch) as seen,
             ending_before(ending) as read,
@@ -192,6 +200,24 @@ class Model(ABC):
                 output = replace(output, tokens=TokenLogits.known(output.logits.detach().flatten(0, 1)))
         return output, {site: self._found(site, seen) for site in wanted}
 
+    def gradients(self, batch: Batch, sites: Sequence[str | Site], target: Target) -> dict[Site, Float[Tensor, "b t d"]]:
+        """The gradients of a scalar of each input in the rows of some sites; see `workbench.models.targets`.
+
+        Inside `frozen` they are those of the model with attention and norms as constants.
+
+        Raises:
+            ConfigError: The target does not depend on a site, or is none that this model has.
+        """
+        wanted = [self.site(site) for site in sites]
+        read = [*wanted, *(self.site(site) for site in target.sites)]
+        output, seen = self.forward(batch, read, grad=True, logits=target.logits)
+        values = target.of(output, seen, batch)
+        found = torch.autograd.grad(values.sum(), [seen[site] for site in wanted], allow_unused=True)
+        for site, gradient in zip(wanted, found, strict=True):
+            if gradient is None:
+                raise ConfigError(f"The target '{target.kind}' does not depend on {site}: take an earlier site.")
+        return dict(zip(wanted, found, strict=True))
+
     @contextmanager
     def edited(self, *edits: Edit | Edits) -> Iterator[Model]:
         """Every pass inside is edited, in the order given; inner contexts come after outer ones.
@@ -204,6 +230,25 @@ class Model(ABC):
                 self.site(site)
         with appended(self._edits, flat):
             yield self
+
+    def frozen(self, batch: Batch, attention: bool = True, norms: bool = True) -> AbstractContextManager[Model]:
+        """A context in which attention patterns and the scales of norms are those of a batch's pass without edits, as constants.
+
+        No gradient passes them, and no edit changes them; edits inside change all else. Passes inside read this batch, or this
+        batch several times over. With both frozen, what lies between two places of a transformer is linear but for its MLPs.
+
+        Args:
+            batch: The texts.
+            attention: Whether patterns are frozen.
+            norms: Whether the scales of norms are frozen: what they divide by. LayerNorm still takes the mean out.
+
+        Raises:
+            ConfigError: The model has no places of its own for them, or is more than they can be frozen in.
+        """
+        raise ConfigError(
+            f"{self.name} is run as it is, and has no places of its own for attention patterns and norms: freeze those of a model"
+            " that transformer-lens runs."
+        )
 
     @property
     def active_edits(self) -> Edits:
@@ -233,7 +278,8 @@ class Model(ABC):
         copy = self._may_work_in_place
         with (
             recording(self._hook_points, [], edits, grad=False, copy=copy, stop=False, first=past, keep=keep),
-            reading_last(self._unembedding),
+            # An edit of the logits is at positions, and is given all of them.
+            reading_last(None if any(edit.site.kind == "logits" for edit in edits) else self._unembedding),
         ):
             logits, kept = self._step(ids, attended, cache if self.uses_cache else None)
         return logits[:, -1], kept if self.uses_cache else (ids, keep)
@@ -336,7 +382,7 @@ class Model(ABC):
         raise NotImplementedError
 
     def _embedding_width(self) -> int:
-        return self._hook_points[self.sites[-1]].width
+        return self._hook_points[self.last_hidden].width
 
     def _readable(self, texts: Sequence[str], numbers: Sequence[int]) -> Batch:
         try:

@@ -194,7 +194,7 @@ def compare(model: Model, expected: Reference, *, typical: bool = False) -> Diff
     batch, keep = expected.batch, expected.batch.attention.cpu()
     residual = _residual(model, len(expected.blocks) - 1)
     found: Differences = {}
-    output, seen = model.forward(batch, [*residual, model.sites[-1]])
+    output, seen = model.forward(batch, [*residual, model.last_hidden])
     if residual:
         pairs = zip(residual, expected.blocks, strict=True)
         found["layers"] = max(of_rows(seen[site].cpu()[keep], block[keep]) for site, block in pairs)
@@ -209,7 +209,7 @@ def compare(model: Model, expected: Reference, *, typical: bool = False) -> Diff
         found["cache"] = of_rows(*_with_cache(model, batch, logits[0, -_STEPS - 1 :]))
         if residual:
             found["lens"] = of_rows(model.lens(seen[residual[-1]][0, places.to(batch.attention.device)]).cpu(), logits[0])
-    found["padding"] = of_rows(*_without_padding(model, batch, seen[model.sites[-1]], expected.multiple))
+    found["padding"] = of_rows(*_without_padding(model, batch, seen[model.last_hidden], expected.multiple))
     return found
 
 
@@ -239,7 +239,7 @@ def _without_padding(model: Model, batch: Batch, seen: Float[Tensor, "b t d"], m
     width = -(-length // multiple) * multiple
     inputs = {name: tensor[1:, :width] for name, tensor in batch.inputs.items()}
     alone = Batch(inputs, batch.attention[1:, :width], batch.keep[1:, :width])
-    site = model.sites[-1]
+    site = model.last_hidden
     rows = model.activations(alone, [site])[site]
     return seen[1, :length].cpu(), rows[0, : length if rows.shape[1] == width else 0].cpu()
 

@@ -64,8 +64,26 @@ class Columns:
 
 
 @dataclass(frozen=True)
+class Heads:
+    """An output ``[b, h, t, s]`` of every head, as rows ``[b, t, h * s]``: an attention pattern has a row a reading position."""
+
+    heads: int
+
+    def rows(self, output: Tensor) -> Float[Tensor, "b t d"]:
+        """The heads side by side."""
+        return output.transpose(1, 2).flatten(2)
+
+    def put(self, rows: Float[Tensor, "b t d"], output: Tensor) -> Tensor:
+        """The rows, a head each."""
+        return rows.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+@dataclass(frozen=True)
 class HookPoint:
-    """Where a site is read and edited: the module that returns it, and how its output is seen as rows."""
+    """Where a site is read and edited: the module that returns it, and how its output is seen as rows.
+
+    ``width`` is 0 where it depends on the input, as of an attention pattern.
+    """
 
     site: Site
     module: nn.Module

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -13,9 +14,12 @@ from workbench.errors import ConfigError
 from workbench.models.base import Kind, Model
 from workbench.models.batch import Batch, Output
 from workbench.models.coded import Coded
-from workbench.models.hooks import Columns, Firing, HookPoint, View, Whole, firings
+from workbench.models.hooks import Columns, Firing, Heads, HookPoint, View, Whole, firings
 from workbench.models.text import Tokens
 from workbench.sites import Site
+
+if TYPE_CHECKING:
+    from workbench.models.freezing import Frozen
 
 
 class TransformerModel(Model):
@@ -38,11 +42,12 @@ class TransformerModel(Model):
         super().__init__()
         self.bridge = bridge
         self.tokens = tokens
+        self._frozen: Frozen | None = None
         self.name, self.kind, self.weights_hash, self.source = name, kind, weights_hash, source
         self.max_length, self.device = tokens.max_length, tokens.device
         bridge.eval().requires_grad_(False)
         self._hook_points = _hook_points(bridge, tokens.batch(["a b"]), kind)
-        self._final = next(reversed(self._hook_points))
+        self._final = self.last_hidden
         self._sites_are_enough = kind == "encoder"
         if kind == "decoder":
             self._find_unembedding()
@@ -151,12 +156,28 @@ class TransformerModel(Model):
     def _pooled_before(self, hidden: Tensor, batch: Batch, seen: Mapping[Site, Tensor]) -> Float[Tensor, "b o"]:
         return last_kept(seen[self._final], batch.keep)
 
+    @contextmanager
+    def frozen(self, batch: Batch, attention: bool = True, norms: bool = True) -> Iterator[Model]:
+        """See `Model.frozen`."""
+        from workbench.models.freezing import Frozen
+
+        if self._frozen is not None:
+            raise ConfigError("Attention and norms are frozen already: leave that context first.")
+        found = Frozen(self, batch, attention, norms)
+        with found.applied():
+            self._frozen = found
+            try:
+                yield self
+            finally:
+                self._frozen = None
+
     def _weight(self) -> Tensor:
         """One of the weights: their type and device."""
         return next(iter(self.bridge.parameters()))
 
     def _run(self, batch: Batch) -> Any:
-        return _pass(self.bridge, batch)
+        frozen = self._frozen
+        return _pass(self.bridge, batch) if frozen is None else frozen.run(batch, lambda: _pass(self.bridge, batch))
 
     def _output_sites(self) -> Sequence[Site]:
         return (self._final,)
@@ -204,10 +225,15 @@ def _hook_points(bridge: Any, batch: Batch, kind: Kind) -> dict[Site, HookPoint]
     found: list[tuple[int, HookPoint]] = []
     for site, module in points.items():
         firing = shapes.get(names[module])
-        if firing is None or firing.shape is None or len(firing.shape) != 3 or firing.shape[1] != length:
+        if firing is None or firing.shape is None or not _fits(site, firing.shape, length):
             continue
         place = rank[names[module]]
         found += [(place, point) for point in _at(site, module, firing.shape, bridge.cfg.n_heads)]
+    # A pattern that is told only after it was used cannot be edited.
+    used = {point.site.layer: place for place, point in found if point.site.kind == "head_out"}
+    found = [
+        (place, point) for place, point in found if point.site.kind != "attn_pattern" or place < used.get(point.site.layer, -1)
+    ]
     if not found:
         raise ConfigError("No activation of this model can be read: its architecture is not supported.")
     return {point.site: point for _, point in sorted(found, key=lambda pair: pair[0])}
@@ -222,6 +248,8 @@ def _points(bridge: Any, kind: Kind) -> dict[Site, nn.Module]:
         # too late.
         attention = ("attn.o.hook_out",) if kind == "encoder" else ("hook_attn_out", "attn.hook_out")
         points[Site("resid_pre", layer)] = _point(block, "hook_in")
+        points |= {Site(part, layer): _point(block, f"attn.{part}.hook_out") for part in ("q", "k", "v")}
+        points[Site("attn_pattern", layer)] = _point(block, "attn.hook_pattern")
         points[Site("head_out", layer, 0)] = _point(block, "attn.o.hook_in")
         points[Site("attn_out", layer)] = _point(block, *attention)
         # An encoder's MLP is no module of its own: its first matrix is.
@@ -230,7 +258,16 @@ def _points(bridge: Any, kind: Kind) -> dict[Site, nn.Module]:
         points[Site("mlp_out", layer)] = _point(block, "hook_mlp_out", "mlp.hook_out")
         points[Site("resid_post", layer)] = _point(block, "hook_out")
     points[Site("final")] = _point(bridge, "ln_final.hook_out") or _point(blocks[-1], "hook_out")
+    if kind == "decoder":
+        points[Site("logits")] = _point(bridge, "unembed.hook_out")
     return {site: module for site, module in points.items() if module is not None}
+
+
+def _fits(site: Site, shape: tuple[int, ...], length: int) -> bool:
+    """Whether an output has a row a token: ``[b, t, d]``, or ``[b, h, t, t]`` of an attention pattern."""
+    if site.kind == "attn_pattern":
+        return len(shape) == 4 and shape[2:] == (length, length)
+    return len(shape) == 3 and shape[1] == length
 
 
 def _point(root: Any, *paths: str) -> nn.Module | None:
@@ -248,6 +285,8 @@ def _point(root: Any, *paths: str) -> nn.Module | None:
 
 def _at(site: Site, module: nn.Module, shape: tuple[int, ...], heads: int) -> list[HookPoint]:
     width = shape[-1]
+    if site.kind == "attn_pattern":
+        return [HookPoint(site, module, Heads(shape[1]), 0, shape)]
     if site.kind != "head_out":
         return [HookPoint(site, module, Whole(), width, shape)]
     if width % heads:

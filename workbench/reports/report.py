@@ -219,7 +219,8 @@ def _facts(study: Study) -> list[tuple[str, str]]:
         rows.append(
             (
                 "Data",
-                f"{record['name']}: {acts.n_examples:,} examples, {acts.n_rows:,} rows ({acts.pool}) at {sites}",
+                f"{record['name']}: {acts.n_examples:,} examples, {acts.n_rows:,} rows ({acts.pool}) at {sites}"
+                + (f", under {acts.under}" if acts.edits else ""),
             )
         )
     return rows

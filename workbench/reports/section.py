@@ -39,6 +39,7 @@ def run_section(run: Run, out: Any) -> dict[str, Any]:
         "metrics": [declared[k] for k in dict.fromkeys(rows["metric"])] if len(rows) else [],
         "rows": records(rows),
         "sentences": [*filter(None, [shown_of(shown, rows, declared)]), *corrections(rows, declared)],
+        "edits": run.edits.sentence,
         "total": len(table),
         "remarks": run.remarks,
         "views": each(

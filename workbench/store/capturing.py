@@ -26,10 +26,11 @@ def capture_into(
 ) -> ActivationSet:
     """See :meth:`workbench.study.Study.capture`."""
     from workbench.activations import capture
+    from workbench.activations.capturing import capturable
 
     study.require_writable("the study")
     finish_deletions(study)
-    matched = model.match(sites)
+    matched = capturable(model, sites)
     study.use_model(model)
     with disk_errors("activations"):
         inside(study.folder, "activations").mkdir(exist_ok=True)

@@ -105,25 +105,27 @@ class Concept:
         """Add ``strength`` times its unit direction at its site."""
         from workbench.edits import steer
 
-        return steer(self.site, self.direction, strength)
+        return steer(self.site, self.direction, strength).sourced(concept=self.id, action="add")
 
     def ablate(self) -> Edit:
         """Take its direction out of the activations at its site."""
         from workbench.edits import project_out
 
-        return project_out(self.site, self.direction[None])
+        return project_out(self.site, self.direction[None]).sourced(concept=self.id, action="ablate")
 
     def set_latent(self, value: float, keep_error: bool = True) -> Edit:
         """Hold its activation at ``value``; for a latent of a dictionary, see :func:`workbench.edits.set_latent`."""
         from workbench.edits import set_latent
 
-        return set_latent(self.site, *self._latent, value, keep_error)
+        edit = set_latent(self.site, *self._latent, value, keep_error)
+        return edit.sourced(concept=self.id, action="set", keep_error=keep_error)
 
     def scale_latent(self, factor: float, keep_error: bool = True) -> Edit:
         """Multiply its activation where it fires; for a latent of a dictionary."""
         from workbench.edits import scale_latent
 
-        return scale_latent(self.site, *self._latent, factor, keep_error)
+        edit = scale_latent(self.site, *self._latent, factor, keep_error)
+        return edit.sourced(concept=self.id, action="scale", keep_error=keep_error)
 
     @property
     def actions(self) -> tuple[str, ...]:
@@ -155,7 +157,7 @@ class Concept:
         """Hold the activations' coordinate along its direction at ``value``."""
         from workbench.edits import clamp
 
-        return clamp(self.site, self.direction, value)
+        return clamp(self.site, self.direction, value).sourced(concept=self.id, action="clamp")
 
     @property
     def steerable(self) -> bool:
@@ -259,7 +261,10 @@ class Concept:
         batch = model.batch(texts, positions=positions)
         concept_set, column = self.place
         sites = {site: model.site(site) for site in concept_set.reads}
-        acts = model.activations(batch, list(sites.values()))
+        read = self.study.activation_set(self.run.record["inputs"]["activations"])
+        # A concept of a model that was edited is read in that model.
+        with model.edited(self.study.edits_of(read)):
+            acts = model.activations(batch, list(sites.values()))
         tables = []
         for place, kept in enumerate(batch.keep):
             keep = kept.cpu().numpy()

@@ -119,7 +119,7 @@ def _planned(needs: Needs, ids: Sequence[str]) -> _Plan:
         for one in needs.of(waiting.pop()):
             if one.name not in asked and one.name not in below:
                 below[one.name] = one
-                waiting += [one.name] if one.part == "run" else []
+                waiting += [one.name] if one.part != "words" else []
     return _Plan(tuple(asked.values()), tuple(below.values()))
 
 
@@ -129,7 +129,7 @@ def _require_free(plan: _Plan, with_dependents: bool) -> None:
         raise StudyError(f"{', '.join(running)} is still running: wait until it is done, or stop it. Nothing was deleted.")
     if plan.dependents and not with_dependents:
         shown = [
-            f"{one.name} ({one.what}, {one.why})" if one.part == "run" else f"{one.what} {one.why}" for one in plan.dependents
+            f"{one.what} {one.why}" if one.part == "words" else f"{one.name} ({one.what}, {one.why})" for one in plan.dependents
         ]
         more = f" and {len(shown) - 12} more" if len(shown) > 12 else ""
         raise StudyError(

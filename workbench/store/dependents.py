@@ -1,17 +1,21 @@
-"""What depends on what in a study: runs on activation sets and on other runs, and words by people on the concepts of runs."""
+"""What depends on what in a study: runs on activation sets and on other runs, sets on the runs whose edits they were captured
+under, and words by people on the concepts of runs."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
+from workbench.activations.manifest import parse_manifest
 from workbench.errors import StudyError, UnknownNameError
 from workbench.paths import inside_or_none, listed
 from workbench.store import tables
+from workbench.store.edited import parents_of
 from workbench.store.run_record import require_records
 
 if TYPE_CHECKING:
@@ -61,6 +65,10 @@ class Needs:
             self._read(connection, study.catalog.called)
         sets = listed(study.folder, "activations", partial=False) if inside_or_none(study.folder, "activations") else []
         self.sets = [folder.name for folder in sets]
+        self._under: dict[str, list[str]] = {}
+        for folder in sets:
+            with suppress(StudyError):
+                self._under[folder.name] = parents_of(parse_manifest(folder).request.edits)
 
     def _read(self, connection: sa.Connection, called: str) -> None:
         self.runs = {str(row["id"]): dict(row) for row in connection.execute(sa.select(tables.runs)).mappings()}
@@ -109,6 +117,9 @@ class Needs:
         for other, row in self.runs.items():
             if row["status"] in {"done", "running"} and (why := _reads(row, name)):
                 found.append(Dependent("run", other, str(row["analysis"]), why, row["status"] == "running"))
+        for other, runs in self._under.items():
+            if name in runs:
+                found.append(Dependent("activations", other, "activations", f"were captured under an edit of {name}"))
         for kind, count in self._words.get(name, {}).items():
             found.append(Dependent("words", f"{kind} of {name}", f"{count} {WORDS[kind]}", f"on concepts of {name}"))
         return found

@@ -13,6 +13,7 @@ from workbench.errors import StudyError
 from workbench.frames import records
 from workbench.paths import inside_or_none
 from workbench.store.deleted import deleted_sets
+from workbench.store.edited import parents_of
 
 if TYPE_CHECKING:
     from workbench.store.stored_study import StoredStudy
@@ -24,9 +25,9 @@ def history(study: StoredStudy) -> pd.DataFrame:
     """The tree of a study, from the top down.
 
     Returns:
-        ``depth, id, what, parents, status, seed, seconds, peak_mib, started``: ``what`` is ``activations`` or the analysis; what
-        has several parents stands below the first of them, and a repetition below the run that it repeats. Seconds and MiB are
-        those that the run took; sets have none.
+        ``depth, id, what, parents, status, seed, seconds, peak_mib, started``: ``what`` is ``activations`` (``activations
+        under an edit`` of a run, which is its parent) or the analysis; what has several parents stands below the first of them,
+        and a repetition below the run that it repeats. Seconds and MiB are those that the run took; sets have none.
     """
     nodes = {node["id"]: node for node in [*_sets(study), *_runs(study)]}
     below: dict[str, list[str]] = {}
@@ -48,14 +49,15 @@ def _sets(study: StoredStudy) -> Iterator[dict[str, Any]]:
     for folder in set_folders(study.folder) if inside_or_none(study.folder, "activations") else []:
         with suppress(StudyError):
             request = parse_manifest(folder).request
-            yield _set(request.id, "done")
+            yield _set(request.id, "done", parents_of(request.edits))
     for name in deleted_sets(study):
-        yield _set(name, "deleted")
+        yield _set(name, "deleted", [])
 
 
-def _set(name: str, status: str) -> dict[str, Any]:
+def _set(name: str, status: str, parents: list[str]) -> dict[str, Any]:
     blank = dict.fromkeys(("seed", "seconds", "peak_mib", "started"))
-    return {"id": name, "what": "activations", "parents": [], "status": status} | blank
+    what = "activations under an edit" if parents else "activations"
+    return {"id": name, "what": what, "parents": parents, "status": status} | blank
 
 
 def _runs(study: StoredStudy) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from workbench.activations.manifest import MANIFEST
 from workbench.errors import StudyError, disk_errors
@@ -20,6 +20,7 @@ from workbench.shapes import parse_json
 from workbench.store.capturing import capture_into
 from workbench.store.catalog import Catalog
 from workbench.store.copying import copy_rows
+from workbench.store.edited import edits_of
 from workbench.store.members import CATALOG, STUDY_FILE, belongs
 from workbench.store.remote_copy import pull
 from workbench.store.study_file import StudyFile, read
@@ -28,6 +29,7 @@ from workbench.writing import file_beside
 if TYPE_CHECKING:
     from workbench.activations import ActivationSet
     from workbench.store.stored_study import StoredStudy
+    from workbench.study import Study
 
 
 _BLOCK, _LARGE = 1 << 22, 1 << 30
@@ -78,7 +80,7 @@ def recapture(study: StoredStudy, progress: Progress | None = None) -> list[Acti
     """Capture again every set of activations that was left out, with the same model, data and options.
 
     Raises:
-        StudyError: The model, or the data, is not what it was.
+        StudyError: The model, the data, or an edit that a set was captured under, is not what it was.
     """
     found = []
     for acts in study.activations():
@@ -89,11 +91,10 @@ def recapture(study: StoredStudy, progress: Progress | None = None) -> list[Acti
             continue
         if "imported" in request.inputs:
             raise StudyError(f"The activations {acts.id} were imported, not captured: import them again (`workbench import`).")
-        if request.edits:
-            raise StudyError(f"The activations {acts.id} were captured under edits; capture them again as they were made.")
+        under = edits_of(cast("Study", study), acts)
         again = capture_into(
             study, study.model, study.dataset_of(acts), list(request.sites), request.pool, positions=request.positions,
-            store_dtype=request.dtype, limit=request.limit, progress=progress, **_drawing(acts),
+            store_dtype=request.dtype, limit=request.limit, progress=progress, under=under, **_drawing(acts),
         )  # fmt: skip
         if again.id != acts.id:
             raise StudyError(f"Captured again, the activations {acts.id} became {again.id}: the model reads texts differently.")

@@ -69,8 +69,8 @@ def concepts_run(run: Run) -> Run:
 
 def problems(run: Run) -> Iterator[tuple[str, bool, str]]:
     """What of a run's parts cannot be read: the file or folder, whether it is only not installed here, and why."""
-    for kind in PARTS:
-        parts: PartsOf[object] = getattr(run, kind)
+    for kind in (*PARTS, "edits"):
+        parts: Mapping[str, object] = getattr(run, kind)
         for name in parts:
             try:
                 parts[name]

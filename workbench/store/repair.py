@@ -79,7 +79,7 @@ def _set(study: StoredStudy, name: str) -> tuple[str, str, bool, str]:
         action = "It was dropped: capture it again as it was captured."
         try:
             request = parse_manifest(folder).request
-            again = request.id == name and not request.edits
+            again = request.id == name
         except StudyError:
             again = False
         if again:

@@ -27,6 +27,7 @@ class RunInputs(TypedDict, total=False):
     splits_hash: str
     model: str
     weights_hash: str
+    under: str
     parents: list[str]
     read: dict[str, str | list[str]]
     beside: dict[str, Any]

@@ -1,4 +1,4 @@
-"""A finished run, as it lies on disk: configuration, concept sets, tables, tensors, figures."""
+"""A finished run, as it lies on disk: configuration, concept sets, fitted edits, tables, tensors, figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workbench.errors import DataError, NotInstalledError, StudyError, UnknownNa
 from workbench.frames import records
 from workbench.numbers import counted
 from workbench.parquet import database, read_parquet
-from workbench.paths import child, files_below, inside, named, require_plain, shown, walk
+from workbench.paths import child, files_below, inside, named, printable, require_plain, shown, walk
 from workbench.shapes import ShapeError, read_tensors, reading, shaped
 from workbench.store.kinds import MADE, require_kinds
 from workbench.store.members import in_run
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from workbench.concepts import ConceptSet, Graph, Head
     from workbench.concepts.concept_set import Header
+    from workbench.edits.stored import FittedEdits
     from workbench.evidence.compare import Comparison
     from workbench.models.small import SmallModel
     from workbench.store.concept_list import BoundConcepts
@@ -119,6 +120,18 @@ class Run:
             return str(error)
         return ""
 
+    @cached_property
+    def edits(self) -> FittedEdits:
+        """The fitted edits of the run, by name: ``model.edited(run.edits["eraser"])``. Each is read when it is asked for.
+
+        Raises:
+            NotInstalledError: The edit that is asked for is of a kind that is not installed here.
+            StudyError: It cannot be read.
+        """
+        from workbench.edits.stored import FittedEdits
+
+        return FittedEdits(self.folder / "edits", self.id)
+
     def _skipped(self) -> list[str]:
         """Which labels were not fitted, with the reasons of the first few."""
         if "skipped" not in self.tables:
@@ -170,6 +183,9 @@ class Run:
             found.append(what + (f" at {at}" if at else "") + what_happened)
         failed = records(self.tables["failed"]) if "failed" in self.tables else []
         found += [f"The {row['what']} could not be made: {row['error']}" for row in failed]
+        if under := self.record["inputs"].get("under"):
+            found.insert(0, f"Its activations were captured under {printable(str(under))}.")
+        found += [self.edits.not_installed] if self.edits.not_installed else []
         return list(dict.fromkeys(found))
 
     @cached_property
@@ -232,7 +248,8 @@ class Run:
         seconds = self.record.get("seconds")
         took = f", {seconds:.0f} s" if seconds is not None else ""
         count = sum(len(s) for s in self.sets) if self.record["status"] == "done" else 0
-        return f"<Run {self.id}: {counted(count, 'concept')}, {self.record['status']}{took}>"
+        edits = f", {counted(len(self.edits), 'fitted edit')}" if len(self.edits) else ""
+        return f"<Run {self.id}: {counted(count, 'concept')}{edits}, {self.record['status']}{took}>"
 
 
 class Figures(Mapping[str, "Figure"]):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NOISE_TESTS = 200
 """Tests of nothing, of which at most 5% may be significant within what chance gives."""
-NOISE_WORLDS = 60
+NOISE_WORLDS = 250
 LEVEL = 0.05
 BOUND = 0.999
 SILENT_SECONDS = 5.0
@@ -130,14 +130,15 @@ def mean_cosine(run: Run, world: World) -> float:
 def stays_at_its_null(trial: Conformance) -> None:
     """Where there is nothing, at most 5% of its tests are significant, within what chance gives over 200 of them.
 
-    Its own p values count where it has some, and otherwise those of the trial's detection of its concepts.
+    Its own p values count where it has some; else how often its values pass the 95th percentile of their nulls; else the p values
+    of the trial's detection of its concepts.
     """
     options = trial.options if trial.planted.in_noise is None else dict(trial.planted.in_noise)
     p: list[float] = []
     for number in range(NOISE_WORLDS):
         world = trial.world(f"noise{number}", seed=100 + number, strength=0.0)
         run = world.study.run(trial.name, world.activations, seed=number, **options)
-        own = run.metrics["p"].dropna() if "p" in run.metrics else pd.Series(dtype=float)
+        own = _p_values(run.metrics)
         if own.empty and len(run.concepts):
             found = world.study.examine(run, families=("detects",), replicate=False)
             own = found.loc[found["metric"].eq("detects.auroc"), "p"].dropna()
@@ -148,6 +149,13 @@ def stays_at_its_null(trial: Conformance) -> None:
     require(len(p) >= NOISE_TESTS, f"{NOISE_WORLDS} worlds of noise gave {len(p)} tests; {NOISE_TESTS} are needed.")
     share, most = float(np.mean(np.array(p) <= LEVEL)), binom.ppf(BOUND, len(p), LEVEL) / len(p)
     require(share <= most, f"{share:.1%} of {len(p)} tests of nothing have p <= {LEVEL}; chance gives at most {most:.1%}.")
+
+
+def _p_values(metrics: pd.DataFrame) -> pd.Series:
+    """The p values of a run's metrics; where they have none, 0 for what passes its null's 95th percentile, else 1."""
+    table = metrics.reindex(columns=["value", "p", "null_high"]).astype(float)
+    known = table.dropna(subset=["value", "null_high"])
+    return table["p"].dropna() if table["p"].notna().any() else (known["value"] <= known["null_high"]).astype(float)
 
 
 def gives_the_same_bytes(trial: Conformance) -> None:
