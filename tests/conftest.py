@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from filelock import FileLock
 from hypothesis import settings
@@ -34,9 +33,6 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
 # How long an example takes depends on what else the machine does.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
-
-WORDS = ("alpha", "beta", "gamma", "delta", "omega", "kappa", "sigma", "theta")
-
 
 # The tests that look at what `workbench demo` made.
 DEMO = ("tests/test_topics.py", "tests/app/test_app_browser.py::test_the_same_way_through_the_demo")
@@ -87,64 +83,6 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def planted_table(examples: int, seed: int) -> pd.DataFrame:
-    """Texts of known words; the span label 'planted' marks every 'omega', the label 'kind' is a coin."""
-    rng = np.random.default_rng(seed)
-    rows: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    for number in range(examples):
-        words = rng.choice(WORDS, size=rng.integers(4, 12))
-        while " ".join(words) in seen:  # a copy would be in two splits
-            words = rng.choice(WORDS, size=rng.integers(4, 12))
-        text, spans, place = " ".join(words), [], 0
-        seen.add(text)
-        for word in words:
-            if word == "omega":
-                spans.append({"start": place, "end": place + len(word), "label": "planted"})
-            place += len(word) + 1
-        split = ("train", "train", "validation", "test")[number % 4]
-        rows.append(
-            {
-                "text": text,
-                "kind": "left" if rng.random() < 0.5 else "right",
-                "spans": spans,
-                "split": split,
-                "group": str(number),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def write_activations(folder: Path, dataset, sites: dict[str, np.ndarray], index: pd.DataFrame):
-    """A whole activation set from arrays, as capture would have written it."""
-    from workbench.activations import ActivationSet
-    from workbench.activations.manifest import Request
-    from workbench.activations.writer import writing
-
-    request = Request(
-        model="planted", model_kind="module", weights_hash="0" * 64, inputs={}, dataset=dataset.name,
-        dataset_hash=dataset.content_hash,
-        sites=tuple(sites), widths=tuple(a.shape[1] for a in sites.values()), pool="token", dtype="float32",
-    )  # fmt: skip
-    home = folder / request.id
-    with writing(home, request) as writer:
-        writer.append(list(sites.values()), {c: index[c].to_numpy() for c in index})
-        writer.finish({"name": "planted", "kind": "module"}, dict(dataset.source), len(dataset), None, dataset.hash)
-    return ActivationSet.open(home)
-
-
-def word_index(texts: list[str]) -> pd.DataFrame:
-    """One row a word."""
-    rows = []
-    for example, text in enumerate(texts):
-        place = 0
-        for position, word in enumerate(text.split(" ")):
-            rows.append((example, position, word, place, place + len(word)))
-            place += len(word) + 1
-    frame = pd.DataFrame(rows, columns=["example", "position", "token", "start", "end"])
-    return frame.astype({"example": "int32", "position": "int32", "start": "int32", "end": "int32"})
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """A PostgreSQL server of this session: the URL of an empty database; its password is in PGPASSWORD."""
@@ -169,20 +107,12 @@ def planted(tmp_path: Path, catalog: str | None) -> Iterator[Callable]:
 
     The maker takes the strength of the planted directions and returns study, activations, data set, and the two directions.
     """
-    import workbench as wb
+    from workbench.testing.worlds import planted_dataset, word_index, write_world
 
     opened = []
 
     def make(strength: float = 4.0, examples: int = 400, width: int = 24, seed: int = 0):
-        dataset = wb.dataset_from_table(
-            planted_table(examples, seed),
-            text="text",
-            labels=["kind"],
-            spans="spans",
-            split="split",
-            group="group",
-            name="planted",
-        )
+        dataset = planted_dataset(examples, seed)
         index = word_index(dataset.inputs())
         rng = np.random.default_rng(seed)
         acts = rng.normal(size=(len(index), width)).astype(np.float32)
@@ -190,13 +120,9 @@ def planted(tmp_path: Path, catalog: str | None) -> Iterator[Callable]:
         left = dataset.table["kind"].eq("left").to_numpy()[index["example"]]
         acts += strength * index["token"].eq("omega").to_numpy()[:, None] * directions[0]
         acts += strength * left[:, None] * directions[1]
-        study = wb.open_study(tmp_path / f"study{len(opened)}", catalog=catalog)
-        opened.append(study)
-        study.catalog.set_info("model", '{"name": "planted", "kind": "module", "weights_hash": "' + "0" * 64 + '", "source": {}}')
-        study.use_dataset(dataset)
-        (study.folder / "activations").mkdir()
-        written = write_activations(study.folder / "activations", dataset, {"resid_post.0": acts}, index)
-        return study, written, dataset, directions
+        world = write_world(tmp_path / f"study{len(opened)}", dataset, {"resid_post.0": acts}, index, directions, catalog)
+        opened.append(world.study)
+        return world.study, world.activations, dataset, directions
 
     yield make
     for study in opened:

@@ -34,7 +34,7 @@ LADDER = (
     "evidence head_edits repeating",
     "reports",
     "study opening",
-    "jobs cli",
+    "jobs testing cli",
 )  # fmt: skip
 # What a study hands out, runs and concepts, has its study as an attribute: these are named below for the type checker alone.
 NAMED_ONLY = {"workbench.study", "workbench.evidence.compare"}

@@ -239,3 +239,9 @@ def test_the_tables_of_an_analysis_are_shown_with_every_text_as_text(planted, tm
     assert "&lt;script&gt;alert(1)" in text
     assert bad not in text
     assert "Its first 12 rows" in text
+
+
+def test_a_report_of_a_run_in_a_study_without_any_evidence(planted, tmp_path) -> None:
+    study, acts, _, _ = planted(examples=40)
+    run = study.run("first_axes_for_tests", acts)
+    assert run.id in study.report(tmp_path / "report.html", runs=[run.id]).read_text()

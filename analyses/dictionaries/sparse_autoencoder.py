@@ -9,7 +9,7 @@ from pydantic import Field
 
 from analyses.dictionaries._shared.quality import METRICS, loss_figure, measured_dictionary
 from analyses.dictionaries._shared.training import train
-from workbench.analysis import Analysis, Context, Metric, Result
+from workbench.analysis import Analysis, Context, Metric, Planted, Result
 from workbench.concepts.dictionary import DictionaryConcepts
 from workbench.errors import ConfigError
 from workbench.frames import records
@@ -33,6 +33,7 @@ class SparseAutoencoder(Analysis):
     # 2: special tokens keep their activations where the reconstruction stands in; rows of large norm are counted.
     version: ClassVar[int] = 2
     reads_labels: ClassVar[bool] = False
+    planted: ClassVar[Planted] = Planted("sparse", {"d_sae": 72, "k": 3, "batch_size": 256, "samples": 100_000})
 
     d_sae: int = Field(1024, ge=2, le=1_000_000, description="How many latents.")
     k: int = Field(32, ge=1, description="How many latents may be active on a row.")

@@ -109,7 +109,7 @@ def _concepts(study: Study, concepts: pd.DataFrame, first: str) -> None:
         empty("Neither run has concepts.")
         return
     counts = concepts["verdict"].value_counts()
-    own = concepts["concept"].str.rpartition(".")[0].eq(first)
+    own = concepts["concept"].str.rsplit(".", n=1).str[0].eq(first)
     tiles = {
         "pairs that agree": counts.get("agree", 0),
         "pairs no closer than chance": counts.get("chance", 0),

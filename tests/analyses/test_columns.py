@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 import workbench as wb
-from tests.conftest import planted_table, word_index, write_activations
 from workbench.activations.labels import choose_labels
+from workbench.testing.worlds import planted_table, word_index, write_activations
 
 RENAMED = {"topic": "q=topic", "colour": "q=colour"}
 

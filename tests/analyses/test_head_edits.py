@@ -13,9 +13,9 @@ import torch
 import workbench as wb
 from tests.analyses.returning import Returns
 from tests.cli.test_commands import call
-from tests.conftest import planted_table, word_index, write_activations
 from workbench.analysis import Result
 from workbench.concepts import LinearConcepts, LinearHead
+from workbench.testing.worlds import planted_table, word_index, write_activations
 
 
 def with_head(planted: Any, **facts: Any) -> tuple[Any, Any]:

@@ -81,7 +81,7 @@ def test_principal_directions_are_concepts_like_any_other(planted) -> None:
 
 def dictionary_study(planted, atoms: int = 32, width: int = 16):
     """Rows that are sums of three of 32 atoms in 16 dimensions."""
-    from tests.conftest import word_index, write_activations
+    from workbench.testing.worlds import word_index, write_activations
 
     study, _, dataset, _ = planted(examples=1600)
     index = word_index(dataset.inputs())

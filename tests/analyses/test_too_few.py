@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import workbench as wb
-from tests.conftest import planted_table
 from workbench.activations.labels import choose_labels
 from workbench.errors import DataError, WorkbenchWarning
 from workbench.evidence.samples import require_fit
+from workbench.testing.worlds import planted_table
 
 LABELLED = ("linear_probe", "concept_activation", "mutual_information")
 

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 import workbench as wb
-from tests.conftest import word_index, write_activations
 from workbench.errors import LeftOutError
 from workbench.evidence.plan import cannot_be_found, plan, plan_sentences
 from workbench.evidence.plan_causes import causes_sentences, plan_causes
 from workbench.reports.parts import LeftOut
+from workbench.testing.worlds import word_index, write_activations
 
 
 @pytest.mark.parametrize("max_rows", [15_000, 300])

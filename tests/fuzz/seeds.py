@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import save_file
 
 import workbench as wb
-from tests.conftest import planted_table, word_index, write_activations
 from tests.fuzz.readers import CORPUS, Line
 from tests.store.axes import AXES
 from workbench.concepts import Graph, LinearConcepts, LinearHead
@@ -21,6 +20,7 @@ from workbench.models import SmallModel
 from workbench.plots import lines
 from workbench.recipes import Recipe
 from workbench.store.texts import keep_texts
+from workbench.testing.worlds import planted_table, word_index, write_activations
 from workbench.views import CurveView, GraphView, HeadView, MatrixView, save_views
 
 CONVERSATION = [{"role": "user", "content": "How far is it?"}, {"role": "assistant", "content": "Two days."}]

@@ -13,10 +13,10 @@ import numpy as np
 
 import tests.store.clock  # noqa: F401
 import workbench as wb
-from tests.conftest import planted_table, word_index, write_activations
 from tests.store.axes import AXES
 from workbench.errors import WorkbenchError
 from workbench.store.texts import keep_texts
+from workbench.testing.worlds import planted_table, word_index, write_activations
 
 
 def make(folder: Path) -> None:

@@ -26,10 +26,10 @@ import torch
 
 import tests.store.clock  # noqa: F401
 import workbench as wb
-from tests.conftest import planted_table
 from workbench.activations import capturing, writer
 from workbench.analysis import Analysis, Result, find_analysis, register
 from workbench.concepts import LinearConcepts
+from workbench.testing.worlds import planted_table
 
 STAGES = ("capture", "run", "name")
 SITES = ["embed", "resid_post.0"]

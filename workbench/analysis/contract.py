@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workbench import registry
 from workbench.analysis.inputs import Input
+from workbench.analysis.planted import Planted
 from workbench.engines import Engine, Local
 from workbench.errors import ConfigError
 from workbench.metrics import Metric
@@ -119,6 +120,9 @@ class Analysis(BaseModel, ABC):
         one_site: Whether it reads exactly one site.
         inputs: What it reads besides activations: concepts of other runs, other activations, other data. They are given by name,
             like options, recorded with the run, and its parents in the history of the study.
+        deterministic: Whether the same call gives the same bytes on the same machine.
+        most_rows: The most rows that it holds in memory at once; None where it holds all that it is given.
+        planted: The world with known truth in which `workbench.testing` runs it.
         reads_labels: Whether it reads labels. If not, a run is reused when only the labels of the data have changed.
     """
 
@@ -132,6 +136,9 @@ class Analysis(BaseModel, ABC):
     one_site: ClassVar[bool] = False
     inputs: ClassVar[tuple[Input, ...]] = ()
     reads_labels: ClassVar[bool] = True
+    deterministic: ClassVar[bool] = True
+    most_rows: ClassVar[int | None] = None
+    planted: ClassVar[Planted] = Planted()
 
     @abstractmethod
     def run(self, context: Context) -> Result:

@@ -199,7 +199,7 @@ def cards_of(study: Study, count: int = CARDS, runs: Sequence[str] | None = None
     """Concepts worth a card: with a dose curve, from every method in turn, those that detect best first."""
     evidence = study.evidence(["detects.auroc", "causes.readout", "causes.output"])
     if runs is not None:
-        evidence = evidence[where(evidence["concept"], lambda concept: concept.rpartition(".")[0] in runs)]
+        evidence = evidence[evidence["concept"].str.rsplit(".", n=1).str[0].isin(list(runs))]
     if evidence.empty:
         return []
     steered = set(evidence.loc[evidence["metric"].eq("causes.output"), "concept"])

@@ -4,9 +4,10 @@ from typing import Any, ClassVar
 
 import pandas as pd
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from workbench.analysis import Analysis, Context, Metric, Result
+from workbench.analysis import Analysis, Context, Metric, Planted, Result
 from workbench.concepts import ConceptSet
 from workbench.shapes import read_tensors
 from workbench.statistics.rows import Null, row
@@ -15,8 +16,7 @@ from workbench.statistics.rows import Null, row
 class TranscoderLatents(ConceptSet):
     """``decode(encode(mlp_in))`` is about ``mlp_out``; the tensors are ``W_enc, b_enc, W_dec, b_dec``."""
 
-    kind = "transcoder"
-    sparse = True
+    kind, sparse = "transcoder", True
 
     def __init__(self, layer: int, tensors: dict[str, Tensor], table: pd.DataFrame) -> None:
         self.layer, self.tensors = layer, tensors
@@ -37,9 +37,10 @@ class TranscoderLatents(ConceptSet):
         return nn.functional.normalize(self.tensors["W_dec"], dim=-1)
 
     def subset(self, indices: list[int]) -> ConceptSet:
-        whole = self.tensors
-        some = {"W_enc": whole["W_enc"][:, indices], "b_enc": whole["b_enc"][indices], "W_dec": whole["W_dec"][indices]}
-        return TranscoderLatents(self.layer, whole | some, self.table.iloc[indices])
+        own = {
+            k: self.tensors[k][..., indices] if k[-3:] == "enc" else self.tensors[k][indices] for k in ("W_enc", "b_enc", "W_dec")
+        }
+        return TranscoderLatents(self.layer, self.tensors | own, self.table.iloc[indices])
 
     def _tensors(self) -> dict[str, Tensor]:
         return self.tensors
@@ -58,7 +59,8 @@ class Transcoder(Analysis):
     reads_labels: ClassVar[bool] = False
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("transcoder.fvu", "FVU", "Unexplained share.", direction="down"),)
 
-    size: int = 64
+    planted: ClassVar[Planted] = Planted("transcoded", {"size": 48})
+    size: int = Field(64, ge=2, description="How many latents.")
 
     def run(self, context: Context) -> Result:
         torch.manual_seed(context.seed)
@@ -67,14 +69,14 @@ class Transcoder(Analysis):
         (x, x_test), (y, y_test) = ([torch.from_numpy(acts.at(site).read(r)) for r in rows] for site in sites)
         encoder, decoder = nn.Linear(x.shape[1], self.size), nn.Linear(self.size, y.shape[1])
         optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-2)
-        for _ in range(300):
-            codes = encoder(x).relu()
-            loss = (decoder(codes) - y).square().mean() + 1e-3 * codes.mean()
+        for _ in range(600):
+            loss = (decoder(codes := encoder(x).relu()) - y).square().mean() + 1e-2 * codes.mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         weights = {"W_enc": encoder.weight.T, "b_enc": encoder.bias, "W_dec": decoder.weight.T, "b_dec": decoder.bias}
-        tensors = {name: tensor.detach().clone() for name, tensor in weights.items()}
-        found = TranscoderLatents(layer, tensors, pd.DataFrame(index=range(self.size)))
+        found = TranscoderLatents(
+            layer, {k: v.detach().clone() for k, v in weights.items()}, pd.DataFrame(index=range(self.size))
+        )
         fvu = (found.decode(found.encode(x_test)) - y_test).square().sum() / (y_test - y.mean(0)).square().sum()
         return Result([found], pd.DataFrame([row("transcoder.fvu", float(fvu), Null(1.0), n=len(x_test), site=found.site)]))
