@@ -22,8 +22,8 @@ from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-MEMORY = 6 * 2**30
-"""Bytes of addresses that a process may take besides those of its libraries."""
+MEMORY = (6 + (os.cpu_count() or 1) // 2) * 2**30
+"""Bytes of addresses that a process may take besides those of its libraries; duckdb reserves some for each core."""
 LEAST_FREE = 4 * 2**30
 
 ROUND = 8
