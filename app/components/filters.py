@@ -58,7 +58,8 @@ def spoken(key: str, known: Mapping[str, Metric]) -> str:
 
 def ask(study: Study, frame: pd.DataFrame) -> Choice:
     """Draw the filters and read them. They are folded away until they are wanted."""
-    known = evidence_metrics(study)
+    # A title is told apart from those that stand beside it here, not from those of metrics that no concept has.
+    known = {key: metric for key, metric in evidence_metrics(study).items() if key in frame}
     metrics, called = measured(frame, known), partial(spoken, known=known)
     choice = Choice()
     order = ["", "name", *metrics]

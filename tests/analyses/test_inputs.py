@@ -48,7 +48,7 @@ class Sum(Analysis):
 class Given(Analysis):
     """Coordinates of the seed; for tests."""
 
-    name: ClassVar[str] = "given_for_tests"
+    name: ClassVar[str] = "axes_of_the_seed_for_tests"
     title: ClassVar[str] = "Given"
     method: ClassVar[str] = "given"
 
@@ -59,7 +59,7 @@ class Given(Analysis):
 
 def test_what_is_read_is_found_recorded_repeated_and_kept(planted) -> None:
     study, acts, dataset, _ = planted(examples=40)
-    first, second = (study.run("given_for_tests", acts, seed=seed) for seed in (0, 4))
+    first, second = (study.run("axes_of_the_seed_for_tests", acts, seed=seed) for seed in (0, 4))
     run = study.run("sum_for_tests", acts, concepts=[first, second.concepts], others=acts, data=dataset)
     assert torch.equal(run.sets[0].directions()[0].nonzero()[:, 0], torch.tensor([0, 1, 4, 5]))
     assert run.metrics["value"].item() == acts.n_rows + len(dataset.table)
@@ -79,7 +79,7 @@ def test_what_is_read_is_found_recorded_repeated_and_kept(planted) -> None:
 
 def test_a_replica_reads_the_same(planted) -> None:
     study, acts, _, _ = planted(examples=40)
-    first, second = (study.run("given_for_tests", acts, seed=seed) for seed in (0, 4))
+    first, second = (study.run("axes_of_the_seed_for_tests", acts, seed=seed) for seed in (0, 4))
     runs = [study.run("sum_for_tests", acts, concepts=one) for one in (first, second)]
     for run in runs:
         found = study.examine(run, families=("stable",))
@@ -92,18 +92,21 @@ def test_a_replica_reads_the_same(planted) -> None:
         ({}, "sum_for_tests reads the concepts of runs (concepts: what is added): give its id, concepts=…."),
         ({"concepts": "nothing"}, "nothing"),
         ({"concepts": 3}, "The input 'concepts' is the concepts of a run, and what was given is a int."),
-        ({"concepts": "given_for_tests", "base": ["given_for_tests"] * 2}, "reads one input 'base', and 2 were given"),
-        ({"concepts": "given_for_tests", "data": "elsewhere"}, "elsewhere"),
-        ({"concepts": "given_for_tests", "others": "0000"}, "0000"),
         (
-            {"concept": "given_for_tests"},
+            {"concepts": "axes_of_the_seed_for_tests", "base": ["axes_of_the_seed_for_tests"] * 2},
+            "reads one input 'base', and 2 were given",
+        ),
+        ({"concepts": "axes_of_the_seed_for_tests", "data": "elsewhere"}, "elsewhere"),
+        ({"concepts": "axes_of_the_seed_for_tests", "others": "0000"}, "0000"),
+        (
+            {"concept": "axes_of_the_seed_for_tests"},
             "Did you mean 'concepts'? Its options: scale. Its inputs: concepts, base, others, data.",
         ),
     ],
 )
 def test_what_cannot_be_read_is_said_before_anything_is_recorded(planted, given: dict, said: str) -> None:
     study, acts, _, _ = planted(examples=40)
-    study.run("given_for_tests", acts)
+    study.run("axes_of_the_seed_for_tests", acts)
     with pytest.raises(wb.errors.WorkbenchError) as error:
         study.run("sum_for_tests", acts, **given)
     assert said in str(error.value)
@@ -112,7 +115,7 @@ def test_what_cannot_be_read_is_said_before_anything_is_recorded(planted, given:
 
 def test_the_command_line_and_a_job_take_ids(planted, capsys) -> None:
     study, acts, _, _ = planted(examples=40)
-    first, second = (study.run("given_for_tests", acts, seed=seed) for seed in (0, 4))
+    first, second = (study.run("axes_of_the_seed_for_tests", acts, seed=seed) for seed in (0, 4))
     command = ["run", str(study.folder), "sum_for_tests", "--from", f"concepts={first.id}", "--from", f"concepts={second.id}"]
     with pytest.raises(SystemExit) as end:
         main(["--json", *command, "--set", "scale=2"])

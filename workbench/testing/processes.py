@@ -71,11 +71,14 @@ def is_installed(name: str) -> bool:
 
 
 def in_new_process(code: str, *arguments: Any) -> str:
-    """What Python code prints in a new process.
+    """What Python code prints in a new process, with as many threads as this one: they decide how sums are rounded.
 
     Raises:
         AssertionError: It failed; the message is the end of what it printed.
     """
+    import torch
+
+    code = f"import torch\ntorch.set_num_threads({torch.get_num_threads()})\n{code}"
     command = [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
