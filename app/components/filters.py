@@ -41,6 +41,11 @@ class Choice:
     metrics: list[str] = field(default_factory=list)
 
 
+def known_metrics(study: Study, frame: pd.DataFrame) -> dict[str, Metric]:
+    """The declared metrics that are columns of a frame: a title is told apart from those beside it, not from all there are."""
+    return {key: metric for key, metric in evidence_metrics(study).items() if key in frame}
+
+
 def measured(frame: pd.DataFrame, known: Mapping[str, Metric]) -> list[str]:
     """The metrics that any of the concepts has, as they are declared; unknown ones last."""
     found = [str(c) for c in frame.columns if "." in str(c)]
@@ -58,8 +63,7 @@ def spoken(key: str, known: Mapping[str, Metric]) -> str:
 
 def ask(study: Study, frame: pd.DataFrame) -> Choice:
     """Draw the filters and read them. They are folded away until they are wanted."""
-    # A title is told apart from those that stand beside it here, not from those of metrics that no concept has.
-    known = {key: metric for key, metric in evidence_metrics(study).items() if key in frame}
+    known = known_metrics(study, frame)
     metrics, called = measured(frame, known), partial(spoken, known=known)
     choice = Choice()
     order = ["", "name", *metrics]

@@ -10,12 +10,12 @@ import streamlit as st
 from app import state
 from app.components import suggest
 from app.components.examples import examples
-from app.components.filters import measured, spoken
+from app.components.filters import known_metrics, measured, spoken
 from app.components.naming import watch_names
 from app.components.page import empty, heading, sentences, title
 from app.components.sign_in import no_writing
 from app.components.text import chips, escape, literal, short
-from app.tables import densities, evidence_metrics
+from app.tables import densities
 from app.writer import Writer, writer_of
 from workbench.store.concept import MAX_NAME, Concept
 from workbench.study import Study
@@ -72,7 +72,7 @@ def _controls(study: Study, frame: pd.DataFrame) -> tuple[pd.DataFrame, str, tup
     first = frame[~frame["repeat"]]
     columns = st.columns([2, 2, 3, 2])
     which = columns[0].selectbox("Concepts", [DISCOVERED, EVERY], key="which", bind="query-params")
-    metrics = measured(first, known := evidence_metrics(study))
+    metrics = measured(first, known := known_metrics(study, first))
     orders = [*metrics, USED]
     order = columns[1].selectbox(
         "Order, largest first", orders, key="order", bind="query-params",
