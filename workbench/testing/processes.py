@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -92,9 +93,9 @@ def read_elsewhere(folder: Path, run: str, scratch: Path, tolerance: float) -> N
         in_new_process(READ, folder, run, scratch, tolerance)
 
 
-def opened_by(kind: type[Analysis], folder: Path, work: Callable[[], Run]) -> list[str]:
-    """Files of a study that an analysis opens by itself while it runs, other than activations and data."""
-    opened: list[str] = []
+def opened_by(kind: type[Analysis], folder: Path, work: Callable[[], Run]) -> list[Path]:
+    """Files of a study that an analysis opens while it runs, other than activations, data and runs that are its inputs."""
+    opened: list[Path] = []
     running = False
 
     def seen(event: str, arguments: tuple[Any, ...]) -> None:
@@ -102,7 +103,7 @@ def opened_by(kind: type[Analysis], folder: Path, work: Callable[[], Run]) -> li
             return
         path = Path(os.path.realpath(os.fsdecode(arguments[0])))
         if path.is_relative_to(home) and path.relative_to(home).parts[:1] not in {(name,) for name in READS}:
-            opened.append(str(path.relative_to(home)))
+            opened.append(path.relative_to(home))
 
     def run(self: Analysis, context: Context) -> Result:
         nonlocal running
@@ -116,13 +117,13 @@ def opened_by(kind: type[Analysis], folder: Path, work: Callable[[], Run]) -> li
     sys.addaudithook(seen)
     kind.run = run  # type: ignore[method-assign]
     try:
-        work()
+        inputs = work().record["inputs"].get("parents", [])
     finally:
         if own:
             kind.run = original  # type: ignore[method-assign]
         else:
             del kind.run
-    return sorted(set(opened))
+    return sorted({path for path in opened if path.parts[:2] not in {("runs", name) for name in inputs}}, key=str)
 
 
 def memory_is_bounded(trial: Conformance) -> None:
@@ -140,7 +141,7 @@ def memory_is_bounded(trial: Conformance) -> None:
         world = trial.world(f"rows{times}", examples=times * rows // WORDS, words=WORDS, width=width)
         sizes.append(world.activations.n_rows * sum(world.activations.at(s).width() for s in world.activations.sites) * 4 / 2**20)
         world.study.close()
-        options = trial.kind.configured(trial.options).model_dump_json()
+        options = json.dumps(trial.options)
         peaks.append(float(in_new_process(PEAK, world.study.folder, trial.name, options)))
     more, grew = sizes[1] - sizes[0], peaks[1] - peaks[0]
     most = ROOM_MIB + (COPIES * more if trial.kind.most_rows is None else more / 2)
