@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from workbench.progress import Progress, part_of, silent
 from workbench.recording import RunRequest, record_run
 from workbench.seeds import check_seed
 from workbench.shapes import parse_json, reading
+from workbench.store.capturing import capture_for_run
 from workbench.store.edited import require_unedited
 from workbench.store.own_evidence import entry, own_evidence
 from workbench.store.parts import PARTS
@@ -95,6 +97,7 @@ def execute(
     unfinished = Unfinished(inside(study.folder, "cache", "unfinished", run_id))
     context = _context(study, acts, dataset, seed, progress, workers)
     context.inputs = read.values
+    context.capture = partial(capture_for_run, child(unfinished.folder, "captured"), dataset, progress)
     if not repeats:
         # A repetition computes everything again.
         context.once = unfinished.once

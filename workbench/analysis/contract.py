@@ -12,7 +12,7 @@ import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -75,6 +75,10 @@ class Result:
     edits: dict[str, Edit] = field(default_factory=dict)
 
 
+def _no_study(*_asked: Any, **_options: Any) -> NoReturn:
+    raise ConfigError("Activations can be captured where an analysis runs in a study, and not by its workers.")
+
+
 @dataclass
 class Context:
     """What an analysis may read.
@@ -90,6 +94,9 @@ class Context:
         engine: Runs the work of each site, in this process or on workers.
         remote: The URL of the study's remote, for workers that do not see the folder of the activations; empty if there is none.
         inputs: What it declared to read besides (`Analysis.inputs`), by name.
+        capture: Call with a model (or what `workbench.load_model` takes), sites, and any of ``dataset`` and the options of
+            `workbench.activations.capture`, to get the activations of a model that the run itself trained or loads. They are the
+            run's own and gone when it is finished; after a crash they are not captured again.
         once: Call with a name and a function that returns tensors and facts: they are kept in the study until the run is
             finished, so that after a crash the same call continues with them.
     """
@@ -104,6 +111,7 @@ class Context:
     engine: Engine = field(default_factory=Local)
     remote: str = ""
     inputs: dict[str, Any] = field(default_factory=dict)
+    capture: Callable[..., ActivationSet] = _no_study
     once: Callable[[str, Callable[[], Made]], Made] = lambda _name, make: make()
 
 
