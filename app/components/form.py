@@ -59,6 +59,9 @@ def _known(study: Study, kind: str) -> dict[str, str]:
     if kind == "dataset":
         return {data.hash: f"{short(data.name, 64)} ({data.hash[:8]})" for data in reversed(study.datasets())}
     runs = study.runs()
+    if kind == "head":
+        heads = [f"{run}/{name}" for run in runs["id"][::-1] for name in study.get_run(run).heads]
+        return {head: short(head, 128) for head in heads}
     runs = runs[of_analyses(runs)] if kind == "concepts" else runs
     return {run: short(run, 128) for run in runs["id"][::-1]}
 

@@ -12,7 +12,7 @@ import torch
 import workbench as wb
 from workbench.analysis import Analysis, Context, Input, Metric, Result, register
 from workbench.cli import main
-from workbench.concepts import LinearConcepts
+from workbench.concepts import LinearConcepts, LinearHead
 from workbench.statistics.rows import NoNull, row
 
 
@@ -28,6 +28,7 @@ class Sum(Analysis):
         Input("base", "run", "whose rows are counted", optional=True),
         Input("others", "activations", "counted too", optional=True),
         Input("data", "dataset", "counted too", optional=True),
+        Input("head", "head", "whose outputs are counted", optional=True),
     )
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("sum.rows", "Rows", "Rows of what else was read."),)
 
@@ -39,6 +40,7 @@ class Sum(Analysis):
         directions = torch.cat([one.directions() for concepts in read["concepts"] for one in concepts.sets])
         count = sum(len(one.metrics) for one in [read["base"]] if one is not None)
         count += sum(part.n_rows for part in [read["others"]] if part is not None)
+        count += len(read["head"].facts.outputs) if read["head"] is not None else 0
         count += len(read["data"].table) if read["data"] is not None else 0
         rows = pd.DataFrame([row("sum.rows", count, NoNull("a count"), n=1)])
         return Result([LinearConcepts("resid_post.0", self.scale * directions.sum(0)[None])], rows)
@@ -54,7 +56,8 @@ class Given(Analysis):
 
     def run(self, context: Context) -> Result:
         """Give them."""
-        return Result([LinearConcepts("resid_post.0", torch.eye(24)[context.seed : context.seed + 2])])
+        heads = {f"head{n}": LinearHead(list("abc"), torch.zeros(3, 2)) for n in range(1 + context.seed // 4)}
+        return Result([LinearConcepts("resid_post.0", torch.eye(24)[context.seed : context.seed + 2])], heads=heads)
 
 
 def test_what_is_read_is_found_recorded_repeated_and_kept(planted) -> None:
@@ -75,6 +78,21 @@ def test_what_is_read_is_found_recorded_repeated_and_kept(planted) -> None:
         study.delete(second.id)
     study.delete(second.id, with_dependents=True)
     assert set(study.runs()["id"]) == {first.id, one.id}
+
+
+def test_a_head_is_named_by_its_run(planted) -> None:
+    study, acts, _, _ = planted(examples=40)
+    first, second = (study.run("axes_of_the_seed_for_tests", acts, seed=seed) for seed in (0, 4))
+    run = study.run("sum_for_tests", acts, concepts=first, head=first)
+    assert run.metrics["value"].item() == 3
+    assert run.arguments["head"] == f"{first.id}/head0"
+    assert study.run("sum_for_tests", acts, concepts=first, head=f"{first.id[:30]}/head0").id == run.id
+    other = study.run("sum_for_tests", acts, concepts=first, head=f"{second.id}/head1")
+    assert other.record["inputs"]["parents"] == [acts.id, first.id, second.id]
+    with pytest.raises(wb.errors.ConfigError, match=f"has 2 heads: give 'head' one of {second.id}/head0, {second.id}/head1"):
+        study.run("sum_for_tests", acts, concepts=first, head=second)
+    with pytest.raises(wb.errors.UnknownNameError, match="head7"):
+        study.run("sum_for_tests", acts, concepts=first, head=f"{first.id}/head7")
 
 
 def test_a_replica_reads_the_same(planted) -> None:
@@ -100,7 +118,7 @@ def test_a_replica_reads_the_same(planted) -> None:
         ({"concepts": "axes_of_the_seed_for_tests", "others": "0000"}, "0000"),
         (
             {"concept": "axes_of_the_seed_for_tests"},
-            "Did you mean 'concepts'? Its options: scale. Its inputs: concepts, base, others, data.",
+            "Did you mean 'concepts'? Its options: scale. Its inputs: concepts, base, others, data, head.",
         ),
     ],
 )

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from workbench.activations import ActivationSet
+from workbench.concepts import Head
 from workbench.datasets import Dataset
 from workbench.errors import ConfigError, NotInstalledError, UnknownNameError
+from workbench.numbers import counted
 from workbench.store.concept_list import BoundConcepts
 from workbench.store.runs import Run
 
@@ -24,7 +26,8 @@ class Input:
 
     Attributes:
         name: The keyword by which it is given to ``study.run``, and the key of ``context.inputs``.
-        kind: ``run``, ``concepts`` (those of a run), ``activations`` or ``dataset``.
+        kind: ``run``, ``concepts`` (those of a run), ``head`` (one of a run, given as ``RUN/NAME``, or as the run where it has
+            one alone), ``activations`` or ``dataset``.
         description: What it is for.
         many: Whether any number of them may be given, as a list.
         optional: Whether it may be left out: ``context.inputs`` then has None, or an empty list.
@@ -82,7 +85,8 @@ def find_inputs(study: Study, analysis: str, declared: Sequence[Input], given: M
         found.values[one.name] = values if one.many else next(iter(values), None)
         if ids:
             found.recorded[one.name] = ids if one.many else ids[0]
-            found.parents += [name for name in ids if one.kind != "dataset" and name not in found.parents]
+            of = [name.partition("/")[0] for name in ids if one.kind != "dataset"]
+            found.parents += [name for name in dict.fromkeys(of) if name not in found.parents]
     return found
 
 
@@ -112,6 +116,17 @@ def _concepts(study: Study, item: Any, one: Input) -> tuple[BoundConcepts, str]:
     return run.concepts, identifier
 
 
+def _head(study: Study, item: Any, one: Input) -> tuple[Head, str]:
+    given, _, name = item.partition("/") if isinstance(item, str) else (item, "", "")
+    run, identifier = _run(study, given, one)
+    names = list(run.heads)
+    if not name and len(names) != 1:
+        known = ", ".join(f"{identifier}/{known}" for known in names) or "none"
+        raise ConfigError(f"Run {run.id} has {counted(len(names), 'head')}: give '{one.name}' one of {known}.")
+    chosen = name or names[0]
+    return run.heads[chosen], f"{identifier}/{chosen}"
+
+
 def _activations(study: Study, item: Any, one: Input) -> tuple[ActivationSet, str]:
     name = item.id if isinstance(item, ActivationSet) else _text(item, one)
     acts = study.activation_set(name)
@@ -136,11 +151,12 @@ def _text(item: Any, one: Input) -> str:
 
 
 KINDS: dict[str, Callable[[Study, Any, Input], tuple[Any, str]]] = {
-    "run": _run, "concepts": _concepts, "activations": _activations, "dataset": _dataset,
+    "run": _run, "concepts": _concepts, "head": _head, "activations": _activations, "dataset": _dataset,
 }  # fmt: skip
 WORDS = {
     "run": ("a run", "runs"),
     "concepts": ("the concepts of a run", "the concepts of runs"),
+    "head": ("a head", "heads"),
     "activations": ("a set of activations", "sets of activations"),
     "dataset": ("a data set", "data sets"),
 }
