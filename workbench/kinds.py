@@ -23,10 +23,10 @@ class Kinds:
 
     def __init__(self, group: str, one: str, many: str) -> None:
         self.group, self.one, self.many = group, one, many
-        self._defined: dict[str, type[Any]] = {}
+        self._defined: dict[str, Any] = {}
 
-    def define(self, kind: str, cls: type[Any]) -> None:
-        """Take a class in under its kind.
+    def define(self, kind: str, cls: Any) -> None:
+        """Take a class, or a function that makes edits, in under its kind.
 
         Raises:
             ConfigError: Another class has that kind. A class may be defined again, as a notebook does when a cell runs again.
@@ -38,7 +38,7 @@ class Kinds:
             )
         self._defined[kind] = cls
 
-    def find(self, kind: str, package: str = "") -> type[Any]:
+    def find(self, kind: str, package: str = "") -> Any:
         """The class of a kind; ``package`` is what made a thing of it, as its file says.
 
         Raises:
@@ -55,6 +55,11 @@ class Kinds:
             comes = f" It came with the package '{package}'." if package else ""
             raise NotInstalledError(f"{self.many} of the kind '{kind}' can be read only where that kind is installed.{comes}")
         return self._defined[kind]
+
+    @property
+    def defined(self) -> list[str]:
+        """The kinds that this process has defined or imported."""
+        return list(self._defined)
 
     def error(self, kind: str) -> type[StudyError]:
         """What is raised where a thing of a known kind cannot be read.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import torch
 from safetensors.torch import save_file
 
 from workbench.activations.manifest import edit_text
-from workbench.edits import Edit, clamp, edit_kind, erase, fit_eraser, mean, patch, project_out, resample, steer, zero
+from workbench.edits import Edit, clamp, edit_kind, erase, fit_eraser, kinds, mean, patch, project_out, resample, steer, zero
 from workbench.edits.stored import FittedEdits, load_edit, save_edit
-from workbench.errors import ConfigError, StudyError, UnknownNameError, WorkbenchError
+from workbench.errors import ConfigError, NotInstalledError, StudyError, UnknownNameError, WorkbenchError
 
 D, SITE = 6, "resid_post.0"
 
@@ -126,3 +127,11 @@ def test_what_a_stranger_wrote_is_refused_in_a_sentence(changes: dict[str, Any],
 def test_a_record_that_a_stranger_wrote_is_told_on_one_line(record: dict[str, Any]) -> None:
     assert edit_text(record).isprintable()
     assert len(edit_text(record)) < 700
+
+
+def test_a_package_that_cannot_be_imported_is_said_to_be_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("broken-for-tests", "no_such_module:edit", "concept_workbench.edit_kinds")
+    monkeypatch.setattr("workbench.kinds.entry_points", lambda group: [point])
+    with pytest.raises(NotInstalledError, match="'broken-for-tests' cannot be imported: ModuleNotFoundError"):
+        kinds.require_kind("broken-for-tests")
+    assert not kinds.is_kind("broken-for-tests")

@@ -67,7 +67,7 @@ def _without_the_plugin(folder: Path, run: str) -> None:
         fitted = study.get_run(run)
         assert list(fitted.edits) == ["eraser"]
         assert repr(fitted.edits) == "<FittedEdits: eraser (oblique)>"
-        with pytest.raises(wb.errors.NotInstalledError, match=r"'oblique' can be made only where .* package 'cw-eraser'"):
+        with pytest.raises(wb.errors.NotInstalledError, match=r"'oblique' can be read only where .* package 'cw-eraser'"):
             _ = fitted.edits["eraser"]
         assert any("cw-eraser" in remark for remark in fitted.remarks)
         checked = study.verify()

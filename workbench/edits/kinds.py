@@ -7,17 +7,16 @@ entry point in the group ``concept_workbench.edit_kinds``, so that every process
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import ConfigError, NotInstalledError, UnknownNameError
+from workbench.errors import NotInstalledError, UnknownNameError
+from workbench.kinds import Kinds
 
 if TYPE_CHECKING:
     from workbench.edits.edit import Edit
     from workbench.sites import Site
 
-GROUP = "concept_workbench.edit_kinds"
-_MAKERS: dict[str, Callable[..., Edit]] = {}
+EDITS = Kinds("concept_workbench.edit_kinds", "kind of edit", "Edits")
 _STRENGTH: dict[str, str] = {}
 
 
@@ -31,12 +30,8 @@ def edit_kind(name: str, strength: str) -> Callable[[Callable[..., Edit]], Calla
     """
 
     def declare(maker: Callable[..., Edit]) -> Callable[..., Edit]:
-        before = _MAKERS.get(name, maker)
-        if (before.__module__, before.__qualname__) != (maker.__module__, maker.__qualname__):
-            raise ConfigError(
-                f"The kind of edit '{name}' is {before.__module__}.{before.__qualname__} already: give this one another name."
-            )
-        _MAKERS[name], _STRENGTH[name] = maker, strength
+        EDITS.define(name, maker)
+        _STRENGTH[name] = strength
         return maker
 
     return declare
@@ -44,21 +39,20 @@ def edit_kind(name: str, strength: str) -> Callable[[Callable[..., Edit]], Calla
 
 def is_kind(name: str) -> bool:
     """Whether edits of this kind can be made here."""
-    if name not in _MAKERS and (point := _offered(name)) is not None:
-        # Importing declares it; what an entry point offers under another name than its own is not it.
-        point.load()
-    return name in _MAKERS
+    try:
+        EDITS.find(name)
+    except NotInstalledError:
+        return False
+    return True
 
 
 def require_kind(name: str, package: str = "") -> None:
     """See that edits of a kind can be made here; ``package`` is what made one of it, as its file says.
 
     Raises:
-        NotInstalledError: Nothing that is installed here offers it.
+        NotInstalledError: Nothing that is installed here offers it, or what does cannot be imported.
     """
-    if not is_kind(name):
-        comes = f" It came with the package '{package}'." if package else ""
-        raise NotInstalledError(f"Edits of the kind '{name}' can be made only where that kind is installed.{comes}")
+    EDITS.find(name, package)
 
 
 def make_edit(kind: str, site: str | Site, arguments: Mapping[str, Any]) -> Edit:
@@ -68,8 +62,9 @@ def make_edit(kind: str, site: str | Site, arguments: Mapping[str, Any]) -> Edit
         UnknownNameError: There is no such kind.
     """
     if not is_kind(kind):
-        raise UnknownNameError("edit", kind, _MAKERS)
-    return _MAKERS[kind](site, **arguments)
+        raise UnknownNameError("edit", kind, EDITS.defined)
+    made: Edit = EDITS.find(kind)(site, **arguments)
+    return made
 
 
 def strength_of(kind: str) -> str:
@@ -79,9 +74,4 @@ def strength_of(kind: str) -> str:
 
 def package_of(kind: str) -> str:
     """The installed package that offers a kind; empty for one that only this process knows."""
-    point = _offered(kind)
-    return point.dist.name if point is not None and point.dist is not None else ""
-
-
-def _offered(kind: str) -> EntryPoint | None:
-    return next((point for point in entry_points(group=GROUP) if point.name == kind), None)
+    return EDITS.package_of(kind)
